@@ -1,0 +1,25 @@
+"""The one exception for mistakes that a user can mend: it ends the program with status 2 and one or two lines."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in what the user gave; the message names the key, the value and what is allowed."""
+
+
+def bad_value(key: str, value: object, allowed: str) -> UserError:
+    """A UserError in the house's form: `key=value: what is allowed`."""
+    return UserError(f"{key}={value}: {allowed}")
+
+
+def require(condition: bool, key: str, value: object, allowed: str) -> None:
+    """Raise a UserError in the house's form unless `condition` holds."""
+    if not condition:
+        raise bad_value(key, value, allowed)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the choice most like `word`, or nothing where none is near."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" (did you mean '{found[0]}'?)" if found else ""

@@ -1,0 +1,89 @@
+"""TitleTokenizer: what every tokenizer of this project promises, whichever algorithm made it."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+
+from frontpage.errors import UserError, bad_value
+
+PAD, EOS, UNK = SPECIAL_TOKENS = ("<pad>", "<eos>", "<unk>")
+BYTE_ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())  # one printable character for each of the 256 bytes
+SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + len(BYTE_ALPHABET)
+
+
+class TitleTokenizer:
+    """Lossless byte-level tokenizer of single titles over a `tokenizers.Tokenizer`.
+
+    One blank is put before each title, so that its first word is spelled like any other, and taken off again by
+    `decode`. Special tokens are never read out of a title: a title that contains the text `<eos>` spells it in bytes.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.encode_special_tokens = True  # treat "<eos>" inside a title as plain text
+        self._tokenizer = tokenizer
+        self.pad_id, self.eos_id, self.unk_id = (tokenizer.token_to_id(token) for token in SPECIAL_TOKENS)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, the three special ones included."""
+        return self._tokenizer.get_vocab_size()
+
+    def encode(self, title: str) -> list[int]:
+        """Token ids of one title, without `<eos>`."""
+        return self._tokenizer.encode(title, add_special_tokens=False).ids
+
+    def encode_batch(self, titles: Sequence[str]) -> list[list[int]]:
+        """Token ids of each title, without `<eos>`."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(titles, add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The title that these ids spell; special tokens are left out, broken UTF-8 becomes U+FFFD."""
+        return self._without_blank(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def decode_batch(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The titles that these lists of ids spell."""
+        texts = self._tokenizer.decode_batch([list(one) for one in ids], skip_special_tokens=True)
+        return [self._without_blank(text) for text in texts]
+
+    def token_bytes(self, token_id: int) -> str:
+        """The printable spelling of one token in the byte alphabet, a blank shown as `Ġ`."""
+        return self._tokenizer.id_to_token(token_id)
+
+    def check_lossless(self, titles: Sequence[str], encoded: Sequence[Sequence[int]]) -> None:
+        """Raise a UserError that names the first title which does not come back exactly from its ids."""
+        for title, ids, back in zip(titles, encoded, self.decode_batch(encoded), strict=True):
+            if back != title or self.unk_id in ids:
+                raise UserError(f"tokenizer: {title!r} comes back as {back!r}; a tokenizer must be lossless")
+
+    def save(self, path: Path | str) -> None:
+        """Write `tokenizer.json`, the format of the `tokenizers` library."""
+        self._tokenizer.save(str(path), pretty=False)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "TitleTokenizer":
+        """Read a `tokenizer.json` that `save` wrote."""
+        return cls(Tokenizer.from_file(str(path)))
+
+    @staticmethod
+    def _without_blank(text: str) -> str:
+        return text[1:] if text.startswith(" ") else text
+
+
+def byte_level(tokenizer: Tokenizer) -> Tokenizer:
+    """Give a tokenizer the GPT-2 byte-level splitting, one blank before each title, and its decoder."""
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def check_vocab_size(vocab_size: int) -> None:
+    """Refuse a vocabulary that cannot hold the 256 bytes and the special tokens."""
+    if not isinstance(vocab_size, int) or vocab_size < SMALLEST_VOCABULARY:
+        allowed = f"at least {SMALLEST_VOCABULARY} (256 bytes and {len(SPECIAL_TOKENS)} special tokens)"
+        raise bad_value("tokenizer.vocab_size", vocab_size, allowed)
+
+
+def in_blocks(titles: Sequence[str], size: int = 1000) -> Iterable[Sequence[str]]:
+    """The titles in lists of `size`, the form in which the trainers read fastest."""
+    return (titles[start : start + size] for start in range(0, len(titles), size))
