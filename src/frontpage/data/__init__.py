@@ -1,0 +1,1 @@
+"""Where titles come from, which are used, and how they become batches."""

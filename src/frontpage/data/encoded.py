@@ -1,0 +1,37 @@
+"""Titles as one flat array of token ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from frontpage.tokenizer import TitleTokenizer
+
+
+@dataclass(frozen=True)
+class EncodedTitles:
+    """Title i is `tokens[offsets[i]:offsets[i + 1]]`; its last token is `<eos>`."""
+
+    tokens: np.ndarray  # (tokens,) uint16 or uint32
+    offsets: np.ndarray  # (titles + 1,) int64
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each title, its `<eos>` counted: (titles,)."""
+        return np.diff(self.offsets)
+
+
+def encode_titles(tokenizer: TitleTokenizer, titles: Sequence[str]) -> EncodedTitles:
+    """Encode each title and close it with `<eos>`; raises UserError for a title that does not come back exactly."""
+    encoded = tokenizer.encode_batch(titles)
+    tokenizer.check_lossless(titles, encoded)
+    dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
+    offsets = np.zeros(len(titles) + 1, dtype=np.int64)
+    np.cumsum([len(ids) + 1 for ids in encoded], out=offsets[1:])
+    tokens = np.full(offsets[-1], tokenizer.eos_id, dtype=dtype)
+    for start, ids in zip(offsets, encoded, strict=False):
+        tokens[start : start + len(ids)] = ids
+    return EncodedTitles(tokens, offsets)

@@ -1,0 +1,106 @@
+"""TitleLoader: training batches in an order that depends on (seed, epoch) only, and that can be taken up anywhere."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from frontpage.data.encoded import EncodedTitles
+from frontpage.data.packing import IGNORED, TitleBatch, as_batch, pack
+
+
+class TitleLoader:
+    """Re-packs the titles every epoch and yields batches of `batch_size` windows; the loader of training.
+
+    With several processes each takes every `world_size`-th window. Its state is the epoch and the number of batches
+    handed out, so a run that is taken up again sees exactly the batches it has not seen.
+    """
+
+    def __init__(
+        self,
+        encoded: EncodedTitles,
+        *,
+        block_size: int,
+        batch_size: int,
+        seed: int,
+        pad_id: int,
+        eos_id: int,
+        repack: bool = True,
+        drop_tail: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.encoded, self.block_size, self.batch_size, self.seed = encoded, block_size, batch_size, seed
+        self.pad_id, self.eos_id, self.repack, self.drop_tail = pad_id, eos_id, repack, drop_tail
+        self.rank, self.world_size = rank, world_size
+        self.epoch = self.batches_done = 0
+        self._packed: tuple[int, TitleBatch] | None = None
+
+    @property
+    def targets_per_epoch(self) -> int:
+        """Tokens that are a target in one epoch, over all processes."""
+        tokens = len(self.encoded.tokens)
+        step = self.block_size * self.batch_size * self.world_size
+        return (tokens - 1) // step * step if self.drop_tail else tokens
+
+    def __len__(self) -> int:
+        step = self.block_size * self.batch_size * self.world_size
+        return self.targets_per_epoch // step if self.drop_tail else -(-self.targets_per_epoch // step)
+
+    def __iter__(self) -> Iterator[TitleBatch]:
+        while self.batches_done < len(self):
+            epoch, index = self.epoch, self.batches_done
+            # Count before handing out: Lightning does not ask again after the last batch.
+            self.batches_done += 1
+            if self.batches_done == len(self):
+                self.epoch, self.batches_done = epoch + 1, 0
+            yield self.batch(epoch, index)
+            if self.batches_done == 0:
+                return
+
+    def batch(self, epoch: int, index: int) -> TitleBatch:
+        """Batch `index` of `epoch` for this process: each field (batch_size, block_size), fewer rows at the end."""
+        packed = self._pack(epoch)
+        share = self.batch_size * self.world_size
+        windows = as_batch(packed, slice(index * share, (index + 1) * share))
+        if self.world_size == 1:
+            return windows
+        return TitleBatch(*(field[self.rank :: self.world_size] for field in self._even(windows)))
+
+    def targets_in(self, index: int) -> int:
+        """Targets of batch `index` of an epoch, over all processes."""
+        step = self.block_size * self.batch_size * self.world_size
+        return min(step, self.targets_per_epoch - index * step)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the loader stands: the epoch, and the batches handed out in it."""
+        return {"epoch": self.epoch, "batches_done": self.batches_done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from a `state_dict`."""
+        self.epoch, self.batches_done = state["epoch"], state["batches_done"]
+
+    def _pack(self, epoch: int) -> TitleBatch:
+        packed_epoch = epoch if self.repack else 0
+        if self._packed is None or self._packed[0] != packed_epoch:
+            order = np.arange(len(self.encoded))
+            if self.repack:
+                order = np.random.default_rng((self.seed, packed_epoch)).permutation(order)
+            fields = pack(
+                self.encoded,
+                order,
+                self.block_size,
+                pad_id=self.pad_id,
+                eos_id=self.eos_id,
+                drop_tail=self.drop_tail,
+            )
+            self._packed = (packed_epoch, fields)
+        return self._packed[1]
+
+    def _even(self, windows: TitleBatch) -> TitleBatch:
+        """Repeat the last row with ignored targets until every process has as many rows as the others."""
+        missing = -len(windows.inputs) % self.world_size
+        if not missing:
+            return windows
+        padded = [field[[*range(len(field)), *[-1] * missing]] for field in windows]
+        padded[1][-missing:] = IGNORED
+        return TitleBatch(*padded)

@@ -1,0 +1,165 @@
+"""TitleData: what every corpus of titles shares - selection, split, tokenizer, token cache, loaders."""
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from frontpage.data.encoded import EncodedTitles, encode_titles
+from frontpage.data.files import read_titles
+from frontpage.data.loader import TitleLoader
+from frontpage.data.selection import Selection, select_titles
+from frontpage.data.token_cache import TokenizerFactory, cache_key, tokenize_cached
+from frontpage.errors import UserError, bad_value, require
+from frontpage.evaluation.metrics import TextSizes
+from frontpage.evaluation.scoring import ScoringRows
+from frontpage.notices import notice
+from frontpage.tokenizer import TitleTokenizer
+
+
+class TitleData(L.LightningDataModule):
+    """Titles, selected, split and tokenized once, packed anew every epoch.
+
+    A given `path` is what is read, whatever the corpus; without it `source` supplies the rows. `seed` fixes selection
+    and split, `packing_seed` the order of an epoch. `batch_size` counts windows of `block_size` tokens, on each
+    device. `evaluation_tokens` is the size of a validation batch in tokens, `evaluation_row` the tokens of a row that
+    holds several titles (null: one title a row). Raises UserError.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: TokenizerFactory,
+        cache_dir: str | Path,
+        path: str | None = None,
+        column: str = "title",
+        test_path: str | None = None,
+        num_titles: int | None = None,
+        max_titles: int | None = None,
+        val_frac: float = 0.1,
+        seed: int = 1337,
+        packing_seed: int = 1337,
+        block_size: int = 128,
+        batch_size: int = 64,
+        repack: bool = True,
+        drop_tail: bool = False,
+        evaluation_tokens: int = 16_384,
+        evaluation_row: int | None = None,
+    ) -> None:
+        super().__init__()
+        for key, value in (("block_size", block_size), ("batch_size", batch_size)):
+            require(isinstance(value, int) and value >= 1, f"data.{key}", value, "a whole number of at least 1")
+        self.make_tokenizer, self.cache_dir = tokenizer, cache_dir
+        self.path, self.column, self.test_path = path, column, test_path
+        self.num_titles, self.max_titles, self.val_frac = num_titles, max_titles, val_frac
+        self.seed, self.packing_seed = seed, packing_seed
+        self.block_size, self.batch_size = block_size, batch_size
+        self.repack, self.drop_tail = repack, drop_tail
+        self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
+        self.tokenizer: TitleTokenizer | None = None
+
+    @abstractmethod
+    def source(self) -> list[str]:
+        """The corpus's own rows, where no file is given."""
+
+    @property
+    @abstractmethod
+    def source_name(self) -> str:
+        """What the run's record calls the corpus's own rows."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens of the trained tokenizer; known after `setup`."""
+        return self.tokenizer.vocab_size
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, select, split and tokenize the titles, once; Lightning may call it again."""
+        if self.tokenizer is not None:
+            return
+        rows = read_titles(self.path, self.column) if self.path else self.source()
+        self.selection = select_titles(
+            rows, num_titles=self.num_titles, max_titles=self.max_titles, val_frac=self.val_frac, seed=self.seed
+        )
+        splits = {"train": self.selection.train, "validation": self.selection.validation}
+        self.tokenizer, encoded = tokenize_cached(self.cache_dir, self.make_tokenizer, splits)
+        self.fingerprint = cache_key(self.make_tokenizer, splits)
+        self.train, self.validation = encoded["train"], encoded["validation"]
+        self.sizes = TextSizes.of(self.selection.validation, self.validation.lengths)
+        self._check_tokenizer_size()
+        if len(self._loader()) == 0:
+            allowed = f"with data.drop_tail the {len(self.train.tokens)} training tokens must fill a batch"
+            raise bad_value("data.batch_size", self.batch_size, allowed)
+
+    def train_dataloader(self) -> TitleLoader:
+        """Training windows of this process."""
+        trainer = self.trainer
+        return self._loader(trainer.global_rank, trainer.world_size) if trainer else self._loader()
+
+    def val_dataloader(self) -> ScoringRows:
+        """Every token of every validation title once."""
+        return self._rows(self.validation)
+
+    def test_titles(self) -> tuple[list[str], EncodedTitles]:
+        """The distinct titles of `test_path`, encoded; raises UserError where there is none."""
+        if not self.test_path:
+            raise UserError("data.test_path=null: scoring a test set needs a file of titles")
+        rows = read_titles(self.test_path, self.column, key="data.test_path")
+        titles = list(dict.fromkeys(title for title in (row.strip() for row in rows) if title))
+        return titles, encode_titles(self.tokenizer, titles)
+
+    def description(self) -> dict[str, Any]:
+        """What the run's record says of the data."""
+        chosen: Selection = self.selection
+        return {
+            "source": str(self.path) if self.path else self.source_name,
+            "fingerprint": self.fingerprint,
+            "rows": chosen.rows,
+            "blank_rows": chosen.blank,
+            "repeated_rows": chosen.repeated,
+            "train_titles": len(chosen.train),
+            "validation_titles": len(chosen.validation),
+            "train_tokens": len(self.train.tokens),
+            "validation_tokens": len(self.validation.tokens),
+            "validation_characters": int(self.sizes.characters.sum()),
+            "longest_title_tokens": int(max(self.train.lengths.max(), self.validation.lengths.max())),
+            "vocab_size": self.vocab_size,
+        }
+
+    def seen_in_training(self, titles: Iterable[str]) -> list[bool]:
+        """Whether each title is one of the training titles."""
+        known = set(self.selection.train)
+        return [title in known for title in titles]
+
+    def _loader(self, rank: int = 0, world_size: int = 1) -> TitleLoader:
+        return TitleLoader(
+            self.train,
+            block_size=self.block_size,
+            batch_size=self.batch_size,
+            seed=self.packing_seed,
+            pad_id=self.tokenizer.pad_id,
+            eos_id=self.tokenizer.eos_id,
+            repack=self.repack,
+            drop_tail=self.drop_tail,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def _rows(self, encoded: EncodedTitles) -> ScoringRows:
+        trainer = self.trainer
+        return ScoringRows(
+            encoded,
+            context=self.block_size,
+            pad_id=self.tokenizer.pad_id,
+            eos_id=self.tokenizer.eos_id,
+            batch_tokens=self.evaluation_tokens,
+            row_length=self.evaluation_row,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+        )
+
+    def _check_tokenizer_size(self) -> None:
+        asked = getattr(self.make_tokenizer, "keywords", {}).get("vocab_size")
+        if asked and asked > self.vocab_size:
+            notice(f"tokenizer.vocab_size={asked} is more than the text yields; the model takes {self.vocab_size}")
