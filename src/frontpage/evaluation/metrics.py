@@ -1,0 +1,86 @@
+"""The honest metrics, from the summed negative log-likelihood of each title."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+EOS_CHARACTERS = 5  # the original counts "<eos>" as five characters; so do we, to stay comparable
+
+
+class CoverageError(RuntimeError):
+    """A token of the set was scored not exactly once: the number would not mean what its name says."""
+
+
+@dataclass(frozen=True)
+class TextSizes:
+    """Length of each title, with its end: characters + 5, UTF-8 bytes + 1, tokens + 1; each (titles,) float64."""
+
+    characters: Tensor
+    bytes: Tensor
+    tokens: Tensor
+
+    @classmethod
+    def of(cls, titles: Sequence[str], tokens: Sequence[int]) -> "TextSizes":
+        """Measure the titles; `tokens` holds the tokens of each, `<eos>` counted."""
+        return cls(
+            torch.tensor([len(title) + EOS_CHARACTERS for title in titles], dtype=torch.float64),
+            torch.tensor([len(title.encode("utf-8")) + 1 for title in titles], dtype=torch.float64),
+            torch.tensor(list(tokens), dtype=torch.float64),
+        )
+
+
+class TitleScores(Metric):
+    """Negative log-likelihood and scored tokens of each title; sums over batches and processes."""
+
+    full_state_update = False
+
+    def __init__(self, titles: int) -> None:
+        super().__init__()
+        self.add_state("nll", torch.zeros(titles), dist_reduce_fx="sum")
+        self.add_state("tokens", torch.zeros(titles, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, nll: Tensor, titles: Tensor) -> None:
+        """Add the nats `nll` (N,) of N scored tokens to their `titles` (N,)."""
+        self.nll.index_add_(0, titles, nll.float())
+        self.tokens.index_add_(0, titles, torch.ones_like(titles))
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """(nats of each title, scored tokens of each title), both (titles,) on the CPU."""
+        return self.nll.cpu().double(), self.tokens.cpu()
+
+
+def honest_metrics(
+    nll: Tensor, scored: Tensor, sizes: TextSizes, *, prefix: str = "val/", partial: bool = False
+) -> dict[str, float]:
+    """`loss perplexity nats_per_char nats_per_char_se bits_per_byte coverage` of `evaluation.md`, by name.
+
+    `nll` and `scored` are the sums of each title, (titles,). Raises CoverageError unless every token of every title
+    was scored once; with `partial` the titles that were not scored whole are left out of every sum but coverage.
+    """
+    whole = scored == sizes.tokens
+    coverage = float(scored.sum() / sizes.tokens.sum())
+    if not partial and not bool(whole.all()):
+        wrong = int((~whole).sum())
+        raise CoverageError(f"{wrong} of {len(whole)} titles were not scored exactly once (coverage {coverage:.4f})")
+    nll, characters = nll[whole], sizes.characters[whole]
+    count = len(nll)
+    if count == 0:
+        raise CoverageError("no title was scored whole")
+    total = float(nll.sum())
+    nats_per_token = total / float(sizes.tokens[whole].sum())
+    nats_per_char = total / float(characters.sum())
+    # Standard error of a ratio of sums over titles (delta method).
+    residual = nll - nats_per_char * characters
+    spread = math.sqrt(count / (count - 1) * float((residual**2).sum())) if count > 1 else math.nan
+    return {
+        f"{prefix}loss": nats_per_token,
+        f"{prefix}perplexity": math.exp(min(nats_per_token, 700.0)),
+        f"{prefix}nats_per_char": nats_per_char,
+        f"{prefix}nats_per_char_se": spread / float(characters.sum()),
+        f"{prefix}bits_per_byte": total / math.log(2) / float(sizes.bytes[whole].sum()),
+        f"{prefix}coverage": coverage,
+    }
