@@ -1,0 +1,1 @@
+"""Attention variants, one a file; the contract they share is in `base`."""

@@ -1,0 +1,126 @@
+"""LanguageModule: the one recipe of all architectures - loss, metrics, optimizer, schedule, compile."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from frontpage.data.packing import IGNORED, TitleBatch
+from frontpage.evaluation.metrics import TitleScores, honest_metrics
+from frontpage.evaluation.original import original_loss, packed_nats_per_char
+from frontpage.evaluation.scoring import ScoringBatch
+from frontpage.losses import next_token_loss, token_losses
+from frontpage.optim import decay_groups
+
+WHEN = ("always", "end", "never")
+
+
+class LanguageModule(L.LightningModule):
+    """Trains a net that maps tokens (B, T) to logits (B, T, V); a subclass names its `architecture`.
+
+    `optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` are factories. With `document_mask` a title
+    sees nothing of its neighbours in the window. `original_metric` and `packed_metric` say at which validations
+    `val/mainrun_loss` and `val/packed_nats_per_char` are computed: `always`, `end`, `never`. All other keys are the
+    architecture's. Raises ValueError.
+    """
+
+    architecture: type[nn.Module]
+
+    def __init__(
+        self,
+        *,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        document_mask: bool = True,
+        compile: bool = False,
+        original_metric: str = "end",
+        packed_metric: str = "end",
+        partial_validation: bool = False,
+        **architecture: Any,
+    ) -> None:
+        super().__init__()
+        for key, value in (("original_metric", original_metric), ("packed_metric", packed_metric)):
+            if value not in WHEN:
+                raise ValueError(f"{key}={value}: one of {' '.join(WHEN)}")
+        self.net = self.architecture(**architecture)
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.document_mask, self.compile_net = document_mask, compile
+        self.original_metric, self.packed_metric = original_metric, packed_metric
+        self.partial_validation = partial_validation
+        self.total_steps = 0  # optimizer updates of the whole run, known when training starts
+        self.metrics: dict[str, float | None] = {}  # of the newest validation, unrounded
+        self.grad_norm: Tensor | None = None  # before clipping, of the newest update
+        self._scores: TitleScores | None = None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, T), each row one document -> logits (B, T, V)."""
+        return self.net(tokens)
+
+    def configure_model(self) -> None:
+        """Compile the net in place, which leaves the names of its weights alone."""
+        if self.compile_net:
+            self.net.compile()
+
+    def hidden(self, batch: TitleBatch) -> Tensor:
+        """What the head reads, (B, T, C), under the run's own document mask."""
+        if self.document_mask:
+            return self.net.hidden(batch.inputs, batch.document_ids, batch.positions)
+        return self.net.hidden(batch.inputs)
+
+    def training_step(self, batch: TitleBatch, batch_idx: int) -> Tensor:
+        """Mean nats a target token."""
+        loss = next_token_loss(self.hidden(batch), self.net.head.weight, batch.targets)
+        self.log("train/loss", loss)
+        return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by the global norm and keep the norm that the gradient had."""
+        limit = float("inf") if gradient_clip_val is None else gradient_clip_val
+        self.grad_norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start new sums, one for each title."""
+        self._scores = TitleScores(len(self.trainer.datamodule.validation)).to(self.device)
+
+    def validation_step(self, batch: ScoringBatch, batch_idx: int) -> None:
+        """Add the nats of the batch's scored tokens to their titles."""
+        hidden = self.net.hidden(batch.inputs, batch.document_ids, batch.positions)
+        scored = batch.targets != IGNORED
+        nll = token_losses(hidden[scored], self.net.head.weight, batch.targets[scored])
+        self._scores.update(nll, batch.titles[scored])
+
+    def on_validation_epoch_end(self) -> None:
+        """The metrics of `evaluation.md`, logged and kept in `self.metrics`."""
+        data = self.trainer.datamodule
+        metrics: dict[str, float | None] = dict(
+            honest_metrics(*self._scores.compute(), data.sizes, partial=self.partial_validation)
+        )
+        if self._due(self.original_metric):
+            loss, coverage = original_loss(self, data.validation, data.sizes, data.block_size, data.batch_size)
+            metrics |= {"val/mainrun_loss": loss, "val/mainrun_coverage": coverage}
+        if self._due(self.packed_metric):
+            metrics["val/packed_nats_per_char"] = packed_nats_per_char(
+                self, data.validation, data.sizes, data.block_size, data.evaluation_tokens
+            )
+        self.metrics = metrics
+        known = {name: torch.tensor(value) for name, value in metrics.items() if value is not None}
+        self.log_dict(known, rank_zero_only=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimizer over decay groups, and the schedule stepped once an update."""
+        weight_decay = getattr(self.make_optimizer, "keywords", {}).get("weight_decay", 0.0)
+        optimizer = self.make_optimizer(decay_groups(self.net, weight_decay))
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.make_scheduler(optimizer, total_steps=self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _due(self, when: str) -> bool:
+        trainer = self.trainer
+        end = not trainer.state.fn == "fit" or trainer.should_stop or trainer.global_step >= self.total_steps
+        return when == "always" or (when == "end" and end)
