@@ -1,0 +1,46 @@
+"""LogMetrics: what a training curve needs besides the loss."""
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+
+from frontpage.callbacks.run_clock import clock_of
+from frontpage.memory import peak_memory
+
+
+class LogMetrics(L.Callback):
+    """Logs perplexity, learning rates, gradient and weight norms, time and memory, at each logging step."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """With `log_interval: null`, log once an epoch."""
+        if trainer.log_every_n_steps == 0:
+            trainer.log_every_n_steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log beside `train/loss`, under the names of `evaluation.md`."""
+        if not trainer._logger_connector.should_update_logs:
+            return
+        clock, groups = clock_of(trainer), trainer.optimizers[0].param_groups
+        values = {
+            "train/perplexity": math.exp(min(float(outputs["loss"]), 700.0)),
+            "train/learning_rate": groups[0]["lr"],
+            "train/weight_norm": _norm(pl_module.net),
+            "time/elapsed_seconds": clock.elapsed_seconds,
+            "time/tokens_per_second": clock.tokens_per_second,
+            "memory/peak_bytes": float(peak_memory(pl_module.device)),
+        }
+        if len(groups) > 1:
+            values |= {f"train/learning_rate/{group['name']}": group["lr"] for group in groups}
+        if pl_module.grad_norm is not None:
+            values["train/grad_norm"] = float(pl_module.grad_norm)
+        pl_module.log_dict(values)
+
+
+@torch.no_grad()
+def _norm(net: torch.nn.Module) -> float:
+    """Euclidean norm of all weights."""
+    return float(torch.nn.utils.get_total_norm(list(net.parameters())))

@@ -1,0 +1,179 @@
+"""RecordRun: `run.json`, what a run was and what came of it."""
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from frontpage.callbacks.run_clock import clock_of
+from frontpage.cli import Interrupted
+from frontpage.flops import measure_matmul_peak, training_flops_per_token
+from frontpage.memory import estimate_training_bytes, peak_memory, start_counting
+from frontpage.notices import notices
+from frontpage.trainer import device_name
+
+PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
+OPTIMIZER_STATES = {"SGD": 0, "Adagrad": 1, "RMSprop": 1, "Adam": 2, "AdamW": 2}  # fp32 numbers a weight
+
+
+class RecordRun(Checkpoint):
+    """Writes `run.json` at the start with status `running`, and replaces it at each validation and at the end.
+
+    It is a Checkpoint only so that it runs after the other callbacks. `config` is resolved and masked.
+    """
+
+    def __init__(self, path: Path | str, config: dict[str, Any], architecture: Mapping[str, int]) -> None:
+        self.path, self.config, self.architecture = Path(path), config, architecture
+        self.record: dict[str, Any] = {}
+        self._best: dict[str, Any] = {}
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write what is known before training."""
+        start_counting(pl_module.device)
+        data = trainer.datamodule
+        net, parameters = pl_module.net, sum(parameter.numel() for parameter in pl_module.net.parameters())
+        embeddings = {module.weight for module in net.modules() if isinstance(module, torch.nn.Embedding)}
+        table = getattr(net, "position_table", None)
+        outside = parameters - sum(w.numel() for w in embeddings) - (table.numel() if table is not None else 0)
+        dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
+        states = OPTIMIZER_STATES.get(type(trainer.optimizers[0]).__name__)
+        self.record = {
+            "status": "running",
+            "reason": None,
+            "command": " ".join(sys.argv),
+            "config": self.config,
+            **_git(),
+            "versions": {"python": platform.python_version(), **_versions()},
+            "device": device_name(trainer),
+            "precision": str(trainer.precision),
+            "data": data.description(),
+            "attention": _attention(net, data.block_size),
+            "parameters": parameters,
+            "non_embedding_parameters": outside,
+            "matmul_peak_flops": measure_matmul_peak(pl_module.device, dtype),
+            "estimated_memory_bytes": None
+            if states is None
+            else estimate_training_bytes(net, states, data.batch_size, data.block_size, pl_module.document_mask),
+            "metrics": {"final": {}, "best": {}},
+        }
+        self._write(trainer, pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the newest metrics, and keep the best."""
+        if trainer.state.fn != "fit":
+            return
+        logged = trainer.callback_metrics
+        final = {
+            name: value.item() for name, value in logged.items() if name.startswith(("train/", "time/", "memory/"))
+        }
+        final |= pl_module.metrics
+        self.record["metrics"]["final"] = final
+        if not self._best or final["val/nats_per_char"] <= self._best["val/nats_per_char"]:
+            self._best = {name: value for name, value in final.items() if name.startswith("val/")}
+            self._best["step"] = trainer.global_step
+        self.record["metrics"]["best"] = self._best
+        self._write(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the end."""
+        self.record["status"] = "finished"
+        self._write(trainer, pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Write how the run broke off."""
+        if not self.record:
+            return
+        stopped = isinstance(exception, Interrupted | KeyboardInterrupt)
+        self.record["status"] = "interrupted" if stopped else "failed"
+        self.record["reason"] = f"{type(exception).__name__}: {exception}"
+        self._write(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best metrics so far, for a resumed run."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue an earlier session's best."""
+        self._best = state_dict["best"]
+
+    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        clock, record = clock_of(trainer), self.record
+        flops = clock.tokens_seen * training_flops_per_token(pl_module.net, **self.architecture)
+        record |= {
+            "steps": trainer.global_step,
+            "tokens_seen": clock.tokens_seen,
+            "seconds": clock.elapsed_seconds,
+            "tokens_per_second": clock.tokens_per_second,
+            "training_flops": flops,
+            "model_flops_utilization": flops / clock.training_seconds / record["matmul_peak_flops"]
+            if clock.tokens_seen
+            else None,
+            "peak_memory_bytes": peak_memory(pl_module.device),
+            "notices": notices(),
+        }
+        write_json(self.path, record)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace `path` by strict JSON in one step; a number that is not finite becomes null."""
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _attention(net: torch.nn.Module, block_size: int) -> dict[str, Any]:
+    """Class, backend, and the share of all causal pairs of a full block that the pattern shows."""
+    from frontpage.attention.base import SelfAttention
+
+    layer = next((module for module in net.modules() if isinstance(module, SelfAttention)), None)
+    if layer is None:
+        return {"class": None, "backend": None, "visible_pairs": None}
+    pairs = block_size * (block_size + 1) / 2
+    visible = int(layer.pattern(block_size).sum()) / pairs
+    return {"class": type(layer).__name__, "backend": layer.backend, "visible_pairs": visible}
+
+
+def _git() -> dict[str, Any]:
+    def ask(*words: str) -> str | None:
+        try:
+            answer = subprocess.run(
+                ["git", *words], capture_output=True, text=True, timeout=10, cwd=Path(__file__).parent
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    return {"git_commit": commit, "git_dirty": bool(ask("status", "--porcelain")) if commit else None}
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found

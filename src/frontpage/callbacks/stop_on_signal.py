@@ -1,0 +1,52 @@
+"""StopOnSignal: Ctrl-C and SIGTERM end a run between two steps, with a checkpoint."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import lightning as L
+
+from frontpage.cli import Interrupted
+
+
+class StopOnSignal(L.Callback):
+    """The first signal lets the step finish and raises Interrupted; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over (Lightning has taken SIGTERM by now)."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop here if asked: weights, optimizer and data agree."""
+        self._stop_if_asked(trainer)
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Do not wait for a long validation."""
+        self._stop_if_asked(trainer)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        print("\nstopping after this step; once more to stop at once", flush=True)
+
+    def _stop_if_asked(self, trainer: L.Trainer) -> None:
+        if self._asked:
+            raise Interrupted(f"stopped by a signal at update {trainer.global_step}")

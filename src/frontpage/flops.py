@@ -1,0 +1,32 @@
+"""Floating-point operations of training, and what the device could do."""
+
+import time
+
+import torch
+from torch import nn
+
+
+def training_flops_per_token(net: nn.Module, d_model: int, n_layer: int, block_size: int) -> float:
+    """Operations a trained token, forward and backward (Kaplan et al. 2020, appendix of PaLM for the attention term).
+
+    6 a parameter that multiplies (the position table does not), and the causal scores and their use in attention, of
+    which a token has (block_size + 1) / 2 on average.
+    """
+    table = getattr(net, "position_table", None)
+    multiplying = sum(parameter.numel() for parameter in net.parameters()) - (table.numel() if table is not None else 0)
+    return 6.0 * multiplying + 12.0 * n_layer * d_model * (block_size + 1) / 2
+
+
+def measure_matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 1024, repeats: int = 7) -> float:
+    """Operations a second in the best of `repeats` square matrix products of `size`."""
+    left, right = torch.randn(2, size, size, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(repeats):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        left @ right
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * size**3 / best

@@ -1,0 +1,134 @@
+"""Which directory a run lives in, and which checkpoint it continues from."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import filelock
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from frontpage.checkpoints import check_readable, newest_intact
+from frontpage.errors import UserError, bad_value
+from frontpage.notices import notice
+
+RUN_DIRECTORY, CHECKPOINT = "FRONTPAGE_RUN_DIRECTORY", "FRONTPAGE_CHECKPOINT"  # what other processes of a run inherit
+
+
+@dataclass
+class RunDirectory:
+    """A run's directory, locked while it runs, and the checkpoint that the run continues from."""
+
+    path: Path
+    checkpoint: Path | None = None
+    finished: bool = False  # nothing is left to do
+    lock: filelock.FileLock | None = field(default=None, repr=False)
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the lowest `val/nats_per_char`."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    def release(self) -> None:
+        """Let another process open the directory."""
+        if self.lock is not None:
+            self.lock.release()
+
+
+def open_run(config: DictConfig) -> RunDirectory:
+    """Find and lock the run's directory, write it to `paths.run_dir`, and find the checkpoint to continue from.
+
+    Without `ckpt_path` the directory must be new or empty. `ckpt_path=last` continues the directory that was named,
+    or else the newest unfinished run of the same `name`. Raises UserError.
+    """
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0 and RUN_DIRECTORY in os.environ:  # a helper process of this run
+        checkpoint = os.environ.get(CHECKPOINT)
+        run = RunDirectory(Path(os.environ[RUN_DIRECTORY]), Path(checkpoint) if checkpoint else None)
+    else:
+        run = _find(config)
+        os.environ[RUN_DIRECTORY], os.environ[CHECKPOINT] = str(run.path), str(run.checkpoint or "")
+    OmegaConf.update(config, "paths.run_dir", str(run.path))
+    return run
+
+
+def read_record(path: Path) -> dict | None:
+    """The `run.json` of a run's directory, or None where there is none that can be read."""
+    try:
+        return json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _find(config: DictConfig) -> RunDirectory:
+    hydra = HydraConfig.get()
+    made = Path(hydra.runtime.output_dir)
+    if config.ckpt_path != "last":
+        _refuse_used(made)
+        checkpoint = Path(config.ckpt_path) if config.ckpt_path else None
+        if checkpoint is not None:
+            check_readable(checkpoint, "ckpt_path")
+        return _locked(RunDirectory(made, checkpoint))
+    named = any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
+    path = made if named or str(hydra.mode).endswith("MULTIRUN") else _newest_unfinished(made) or made
+    if path != made:
+        _remove_if_empty(made)
+    record = read_record(path)
+    if record is not None and record.get("status") == "finished":
+        return RunDirectory(path, finished=True)
+    run = _locked(RunDirectory(path))
+    run.checkpoint = newest_intact(path / "checkpoints")
+    if run.checkpoint is None:
+        notice(f"ckpt_path=last: {path} holds no checkpoint; the run starts at step 0")
+    return run
+
+
+def _newest_unfinished(made: Path) -> Path | None:
+    """The newest run beside `made` (of the same name) that is not finished and that no process holds."""
+    for path in sorted((p for p in made.parent.glob("*") if p != made), key=lambda p: p.name, reverse=True):
+        record = read_record(path)
+        if record is not None and record.get("status") != "finished" and not _held(path):
+            return path
+    return None
+
+
+def _held(path: Path) -> bool:
+    lock = filelock.FileLock(path / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _locked(run: RunDirectory) -> RunDirectory:
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        run.lock = filelock.FileLock(run.path / "run.lock")
+        run.lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise bad_value("hydra.run.dir", run.path, "another process is running in this directory") from error
+    except OSError as error:
+        raise bad_value("hydra.run.dir", run.path, f"cannot be written ({error.strerror})") from error
+    return run
+
+
+def _refuse_used(path: Path) -> None:
+    if path.exists() and any(entry.name != "run.lock" for entry in path.iterdir()):
+        raise UserError(
+            f"hydra.run.dir={path}: this directory is in use already; name a new or an empty one,"
+            " or continue its run with ckpt_path=last"
+        )
+
+
+def _remove_if_empty(path: Path) -> None:
+    try:
+        path.rmdir()
+    except OSError:
+        pass

@@ -1,0 +1,73 @@
+"""Reopening runs: `load_run(directory)` needs nothing but the directory."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from omegaconf import DictConfig, OmegaConf
+
+from frontpage.build import build
+from frontpage.checkpoints import load_checkpoint
+from frontpage.errors import UserError, bad_value
+from frontpage.models.language_module import LanguageModule
+from frontpage.tokenizer import TitleTokenizer
+
+SECRET = re.compile(r"(^|_)(api_?key|password|passwd|secret|token)$", re.IGNORECASE)
+
+
+def save_run_config(directory: Path, config: DictConfig, tokenizer: TitleTokenizer) -> None:
+    """Write what `load_run` reads: the resolved config, secrets masked, and the tokenizer."""
+    OmegaConf.save(OmegaConf.create(masked(config)), directory / "config.yaml")
+    tokenizer.save(directory / "tokenizer.json")
+
+
+def masked(config: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain types; the value of every key that names a secret is `***`."""
+
+    def mask(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: "***" if SECRET.search(str(key)) and node[key] else mask(node[key]) for key in node}
+        return [mask(item) for item in node] if isinstance(node, list) else node
+
+    return mask(OmegaConf.to_container(config, resolve=True))
+
+
+def load_run(directory: Path | str, checkpoint: str = "best") -> tuple[DictConfig, LanguageModule]:
+    """(config, module) of a run; `module(tokens)` maps (B, T), each row one document, to logits (B, T, V).
+
+    `checkpoint` is `best`, `last` or a path. The module is in evaluation mode on the CPU and has a `tokenizer`.
+    Raises UserError for a folder that is no run, and for a checkpoint that is missing, unreadable or another model's.
+    """
+    directory = Path(directory)
+    if not (directory / "config.yaml").is_file():
+        raise bad_value("run", directory, "not a run's directory (it has no config.yaml)")
+    config = OmegaConf.load(directory / "config.yaml")
+    named = directory / "checkpoints" / f"{checkpoint}.ckpt"
+    path = named if checkpoint in ("best", "last") else Path(checkpoint)
+    tokenizer = TitleTokenizer.load(directory / "tokenizer.json")
+    module = build(config.model, "model", vocab_size=tokenizer.vocab_size)
+    load_weights(module, path, "checkpoint")
+    module.tokenizer = tokenizer
+    return config, module.eval()
+
+
+def load_weights(module: L.LightningModule, path: Path, key: str) -> None:
+    """Load a checkpoint's weights, nothing else; a UserError lists the weights that do not fit."""
+    weights, own = load_checkpoint(path, key)["state_dict"], module.state_dict()
+    wrong = [name for name in sorted({*weights, *own}) if name not in own or name not in weights]
+    wrong += [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    if wrong:
+        listed = ", ".join(wrong[:6]) + (" ..." if len(wrong) > 6 else "")
+        raise UserError(f"{key}={path}: {len(wrong)} weights do not fit this model: {listed}")
+    module.load_state_dict(weights)
+
+
+def weights_of(run: str, key: str) -> Path:
+    """The best checkpoint of a run's directory, or the path itself where it is a file."""
+    path = Path(run)
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise bad_value(key, run, "neither a run's directory with a best checkpoint nor a checkpoint")
+    return path

@@ -1,0 +1,127 @@
+"""The Lightning Trainer, with validations counted in optimizer updates."""
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+
+from frontpage.errors import UserError, bad_value, require
+
+
+class ValidationSchedule(_TrainingEpochLoop):
+    """Lightning's loop over an epoch, with another answer to one question: is it time to validate?
+
+    After the first update if asked for, after every `interval` updates (null: `evals_per_epoch` times an epoch, as
+    the original exercise counts them), and at the end of the run, however it ends.
+    """
+
+    def __init__(self, trainer: L.Trainer, interval: int | None, evals_per_epoch: int, first_step: bool) -> None:
+        old = trainer.fit_loop.epoch_loop
+        super().__init__(trainer, min_steps=old.min_steps, max_steps=old.max_steps)
+        self.interval, self.evals_per_epoch, self.first_step = interval, evals_per_epoch, first_step
+
+    def _should_check_val_fx(self, data_fetcher: Any) -> bool:
+        trainer = self.trainer
+        if self._should_accumulate():
+            return trainer.should_stop
+        step = trainer.global_step
+        updates_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        interval = self.interval or max(updates_per_epoch // self.evals_per_epoch, 1)
+        first = self.first_step and step == 1
+        return first or step % interval == 0 or trainer.should_stop or step >= trainer.lightning_module.total_steps
+
+
+def make_trainer(
+    *,
+    accelerator: str,
+    devices: int | str | list[int],
+    strategy: str,
+    precision: str,
+    max_epochs: int | None,
+    max_steps: int | None,
+    max_time: str | dict[str, int] | None,
+    accumulate_grad_batches: int,
+    gradient_clip_val: float | None,
+    evals_per_epoch: int,
+    val_interval: int | None,
+    validate_first_step: bool,
+    log_interval: int | None,
+    limit_train_batches: int | float,
+    limit_val_batches: float,
+    partial_validation: bool,
+    overfit_batches: int | float,
+    detect_anomaly: bool,
+    profiler: str | None,
+    deterministic: bool | None,
+    default_root_dir: str,
+    callbacks: list[L.Callback],
+    logger: list[Any],
+) -> L.Trainer:
+    """A Trainer that says which device it took; raises UserError for what this machine or the rules do not allow.
+
+    `val_interval`, `log_interval` count optimizer updates; `limit_val_batches` is a share of the validation set.
+    """
+    if max_epochs is None and max_steps in (None, -1):
+        raise UserError("trainer.max_epochs=null and trainer.max_steps=null: a run needs one of them to end")
+    require(evals_per_epoch >= 1, "trainer.evals_per_epoch", evals_per_epoch, "a whole number of at least 1")
+    require(accumulate_grad_batches >= 1, "trainer.accumulate_grad_batches", accumulate_grad_batches, "at least 1")
+    require(val_interval is None or val_interval >= 1, "val_interval", val_interval, "updates, at least 1, or null")
+    require(log_interval is None or log_interval >= 1, "log_interval", log_interval, "updates, at least 1, or null")
+    if not (limit_val_batches == 1 or (partial_validation and 0 <= limit_val_batches < 1)):
+        allowed = "1, since a run validates on the whole validation set; a share from 0 to 1 under debug= only"
+        raise bad_value("trainer.limit_val_batches", limit_val_batches, allowed)
+    chosen = _accelerator(accelerator)
+    try:
+        trainer = L.Trainer(
+            accelerator=chosen,
+            devices=devices,
+            strategy=strategy,
+            precision=precision,
+            max_epochs=max_epochs,
+            max_steps=-1 if max_steps is None else max_steps,
+            max_time=max_time,
+            accumulate_grad_batches=accumulate_grad_batches,
+            gradient_clip_val=gradient_clip_val,
+            log_every_n_steps=log_interval or 0,
+            limit_train_batches=limit_train_batches,
+            limit_val_batches=float(limit_val_batches),
+            overfit_batches=overfit_batches,
+            detect_anomaly=detect_anomaly,
+            profiler=profiler,
+            deterministic=deterministic,
+            default_root_dir=default_root_dir,
+            callbacks=callbacks,
+            logger=logger or False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=any(isinstance(callback, L.pytorch.callbacks.Checkpoint) for callback in callbacks),
+        )
+    except (ValueError, TypeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
+        raise UserError(f"trainer: {error}") from error
+    trainer.fit_loop.epoch_loop = ValidationSchedule(trainer, val_interval, evals_per_epoch, validate_first_step)
+    return trainer
+
+
+def _accelerator(asked: str) -> str:
+    """The accelerator in Lightning's words; `auto` is resolved and said, a missing device is refused."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if asked == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    wanted = {"gpu": ("cuda", "mps")}.get(asked, (asked,))
+    found = [name for name in wanted if there.get(name)]
+    if not found:
+        names = " ".join(name for name, present in there.items() if present)
+        raise bad_value("trainer.accelerator", asked, f"this machine has: auto {names}")
+    return found[0]
+
+
+def device_name(trainer: L.Trainer) -> str:
+    """The device that a trainer uses, for people: `cuda (NVIDIA H200)`, `cpu (2 threads)`."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type

@@ -1,0 +1,55 @@
+"""Train a model: `python train.py experiment=quickstart`; `--help` lists every group and option."""
+
+from frontpage.cli import CONFIGS, WHITELIST, program, task  # isort: skip  (first: it sends warnings to stdout)
+
+import hydra
+import lightning as L
+from omegaconf import DictConfig
+
+from frontpage.build import build, build_all
+from frontpage.callbacks.event_log import EventLog
+from frontpage.callbacks.record_run import RecordRun
+from frontpage.callbacks.run_clock import RunClock
+from frontpage.notices import forget_notices
+from frontpage.run_directory import open_run
+from frontpage.runs import load_weights, masked, save_run_config, weights_of
+from frontpage.summary import print_start, print_summary
+
+
+@hydra.main(config_path=CONFIGS, config_name="train", execution_whitelist=WHITELIST)
+@task
+def train(config: DictConfig) -> float | None:
+    """Run one experiment; what it returns is the objective of a search."""
+    forget_notices()
+    run = open_run(config)
+    if run.finished:
+        print(f"ckpt_path=last: the run in {run.path} is finished; nothing to do")
+        return None
+    L.seed_everything(config.seed, verbose=False)
+
+    data = build(config.data, "data")
+    data.setup()
+    model = build(config.model, "model", vocab_size=data.vocab_size)
+    if config.init_from:
+        load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
+
+    settings = masked(config)
+    sizes = {"d_model": config.model.d_model, "n_layer": config.model.n_layer, "block_size": config.data.block_size}
+    callbacks = [
+        RunClock(),
+        EventLog(run.path / "events.jsonl", settings),
+        *build_all(config.callbacks, "callbacks"),
+        RecordRun(run.path / "run.json", settings, sizes),
+    ]
+    trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
+    save_run_config(run.path, config, data.tokenizer)
+    print_start(run, trainer, model, data)
+
+    trainer.fit(model, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
+    print_summary(run, trainer, data)
+    run.release()
+    return trainer.lightning_module.metrics[config.objective]
+
+
+if __name__ == "__main__":
+    program(train)
