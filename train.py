@@ -21,34 +21,33 @@ from frontpage.summary import print_start, print_summary
 def train(config: DictConfig) -> float | None:
     """Run one experiment; what it returns is the objective of a search."""
     forget_notices()
-    run = open_run(config)
-    if run.finished:
-        print(f"ckpt_path=last: the run in {run.path} is finished; nothing to do")
-        return None
-    L.seed_everything(config.seed, verbose=False)
+    with open_run(config) as run:
+        if run.finished:
+            print(f"ckpt_path=last: the run in {run.path} is finished; nothing to do")
+            return None
+        L.seed_everything(config.seed, verbose=False)
 
-    data = build(config.data, "data")
-    data.setup()
-    model = build(config.model, "model", vocab_size=data.vocab_size)
-    if config.init_from:
-        load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
+        data = build(config.data, "data")
+        data.setup()
+        model = build(config.model, "model", vocab_size=data.vocab_size)
+        if config.init_from:
+            load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
 
-    settings = masked(config)
-    sizes = {"d_model": config.model.d_model, "n_layer": config.model.n_layer, "block_size": config.data.block_size}
-    callbacks = [
-        RunClock(),
-        EventLog(run.path / "events.jsonl", settings),
-        *build_all(config.callbacks, "callbacks"),
-        RecordRun(run.path / "run.json", settings, sizes),
-    ]
-    trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
-    save_run_config(run.path, config, data.tokenizer)
-    print_start(run, trainer, model, data)
+        settings = masked(config)
+        sizes = {"d_model": config.model.d_model, "n_layer": config.model.n_layer, "block_size": config.data.block_size}
+        callbacks = [
+            RunClock(),
+            EventLog(run.path / "events.jsonl", settings),
+            *build_all(config.callbacks, "callbacks"),
+            RecordRun(run.path / "run.json", settings, sizes),
+        ]
+        trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
+        save_run_config(run.path, config, data, run.checkpoint)
+        print_start(run, trainer, model, data)
 
-    trainer.fit(model, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
-    print_summary(run, trainer, data)
-    run.release()
-    return trainer.lightning_module.metrics[config.objective]
+        trainer.fit(model, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
+        print_summary(run, trainer, data)
+        return trainer.lightning_module.metrics[config.objective]
 
 
 if __name__ == "__main__":

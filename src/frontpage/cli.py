@@ -1,19 +1,34 @@
 """What every command of the project does at its edges: where warnings go, which exit status an error gets."""
 
+import argparse
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from frontpage.errors import UserError
+
 
 # Before torch and Lightning are imported: stderr is for errors only, all else goes to stdout.
-logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+class _Stdout(logging.StreamHandler):
+    """Writes to what sys.stdout is at that moment."""
+
+    stream = property(lambda self: sys.stdout, lambda self, stream: None)
+
+
+logging.basicConfig(handlers=[_Stdout()], format="%(message)s", level=logging.INFO)
 logging.captureWarnings(True)
 # Lightning 2.6 with torch 2.13 calls a deprecated helper of torch's on every batch.
 warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+# A resumed run writes where it wrote before; open_run has refused every other directory in use.
+warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+# Logging steps are counted over the whole run, so an epoch shorter than their interval is fine.
+warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")
@@ -48,27 +63,36 @@ def task(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def program(main: Callable[[], object]) -> None:
-    """Run `main` and leave with status 0; 2 after a user's mistake, said in one or two lines; 130; or 1.
+    """Run `main` and leave with status 0; 2 after a user's mistake, said in at most three lines; 130; or 1.
 
-    `HYDRA_FULL_ERROR=1` shows the traceback of a mistake too.
+    `HYDRA_FULL_ERROR=1` shows the traceback of a mistake instead.
     """
     from frontpage.mistakes import explain
 
     full = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise its errors, so that we can word them
+    argparse.ArgumentParser.error = _refuse
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).handlers.clear()  # they write to stderr
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         main()
+        return
     except (Interrupted, KeyboardInterrupt):
         print("interrupted", flush=True)
         sys.exit(INTERRUPTED)
-    except (Exception, TaskError) as caught:
-        error = caught.__cause__ if isinstance(caught, TaskError) else caught
-        lines = explain(error)
-        sys.stdout.flush()
-        if lines is None or full:
-            raise error from None
-        print(lines, file=sys.stderr)
-        sys.exit(MISTAKE)
+    except TaskError as carrier:
+        error = carrier.__cause__
+    except Exception as raised:
+        error = raised
+    lines = explain(error)
+    sys.stdout.flush()
+    if lines is None:
+        raise error  # not inside `except`, so that its traceback holds its own causes only
+    print("".join(traceback.format_exception(error)) if full else lines, file=sys.stderr)
+    sys.exit(MISTAKE)
+
+
+def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """Instead of a usage text of many lines."""
+    raise UserError(f"{message}; allowed: key=value, group=option, and the flags that --help lists")

@@ -19,7 +19,7 @@ def require(condition: bool, key: str, value: object, allowed: str) -> None:
         raise bad_value(key, value, allowed)
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the choice most like `word`, or nothing where none is near."""
+def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
+    """` (did you mean 'x'?)` for the choice most like `word`, `prefix` before it, or nothing where none is near."""
     found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f" (did you mean '{found[0]}'?)" if found else ""
+    return f" (did you mean '{prefix}{found[0]}'?)" if found else ""

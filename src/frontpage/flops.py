@@ -9,11 +9,14 @@ from torch import nn
 def training_flops_per_token(net: nn.Module, d_model: int, n_layer: int, block_size: int) -> float:
     """Operations a trained token, forward and backward (Kaplan et al. 2020, appendix of PaLM for the attention term).
 
-    6 a parameter that multiplies (the position table does not), and the causal scores and their use in attention, of
-    which a token has (block_size + 1) / 2 on average.
+    6 a parameter that multiplies (the position table and an embedding that is not the head's do not), and the causal
+    scores and their use in attention, of which a token has (block_size + 1) / 2 on average.
     """
-    table = getattr(net, "position_table", None)
-    multiplying = sum(parameter.numel() for parameter in net.parameters()) - (table.numel() if table is not None else 0)
+    linear = {id(module.weight) for module in net.modules() if isinstance(module, nn.Linear)}
+    looked_up = [module.weight for module in net.modules() if isinstance(module, nn.Embedding)]
+    tables = [weight for weight in (getattr(net, "position_table", None), *looked_up) if weight is not None]
+    multiplying = sum(parameter.numel() for parameter in net.parameters())
+    multiplying -= sum(table.numel() for table in tables if id(table) not in linear)
     return 6.0 * multiplying + 12.0 * n_layer * d_model * (block_size + 1) / 2
 
 

@@ -34,10 +34,12 @@ def generate(
     """`num` titles that begin with `prompt`; the same `seed` gives the same titles.
 
     A title ends with `<eos>` or after `max_tokens` tokens (null: as many as the block holds). Raises ValueError for a
-    negative temperature, a `top_k` or `num` below 1, or a prompt that fills the block.
+    negative temperature, a `top_k`, `num` or `max_tokens` below 1, or a prompt that fills the block.
     """
     if temperature < 0 or (top_k is not None and top_k < 1) or num < 1:
         raise ValueError(f"temperature={temperature} top_k={top_k} num={num}: at least 0, 1 and 1")
+    if max_tokens is not None and max_tokens < 1:
+        raise ValueError(f"max_tokens={max_tokens}: at least 1, or null")
     net, device = module.net, module.device
     start = [tokenizer.eos_id, *(tokenizer.encode(prompt) if prompt else [])]
     room = net.block_size - len(start) + 1  # tokens that can still be predicted

@@ -17,18 +17,25 @@ def next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """
     hidden, targets = hidden.flatten(0, 1), targets.flatten()
     if _chunked is None:
-        total = F.cross_entropy((hidden @ weight.T).float(), targets, ignore_index=IGNORED, reduction="sum")
+        total = F.cross_entropy(_wide(hidden @ weight.T), targets, ignore_index=IGNORED, reduction="sum")
     else:
         options = torch.nn.LinearCrossEntropyOptions()
-        total = _chunked(hidden.float(), weight, targets, ignore_index=IGNORED, reduction="sum", options=options)
+        total = _chunked(
+            _wide(hidden), _wide(weight), targets, ignore_index=IGNORED, reduction="sum", options=options
+        )
     return total / (targets != IGNORED).sum().clamp(min=1)
 
 
 @torch.no_grad()
 def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int = 2048) -> Tensor:
-    """Nats of each of N `targets` (N,) from `hidden` (N, C) and the head (V, C), in fp32: (N,)."""
+    """Nats of each of N `targets` (N,) from `hidden` (N, C) and the head (V, C), at least in fp32: (N,)."""
     parts = [
-        F.cross_entropy((rows @ weight.T).float(), wanted, reduction="none")
+        F.cross_entropy(_wide(rows @ weight.T), wanted, reduction="none")
         for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
     ]
     return torch.cat(parts) if parts else hidden.new_zeros(0)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """The tensor in fp32, or in fp64 where it is that already."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

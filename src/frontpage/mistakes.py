@@ -1,25 +1,142 @@
 """Which exceptions are a user's mistake, and the lines that say so."""
 
 import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+import hydra
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from frontpage.errors import UserError
+from frontpage.cli import CONFIGS
+from frontpage.errors import UserError, nearest
 
-MOST_LINES = 3
+MOST_LINES, LONGEST_LIST = 3, 40
+HYDRA = str(Path(hydra.__file__).parent)
 
 
 def explain(error: BaseException) -> str | None:
     """One to three lines for a mistake that the user can mend; None for anything else."""
     for cause in _chain(error):
         if isinstance(cause, UserError):
-            return str(cause)
-    if isinstance(error, OverrideParseException):
-        return _shorten(f"{error.override}: not a valid override; allowed: key=value or group=option")
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return _shorten(_with_cause(error))
+            return _shorten(str(cause))
+    wordings: list[tuple[type[BaseException], Callable[..., str | None]]] = [
+        (OverrideParseException, _unparsable),
+        (MissingConfigException, _no_such_option),
+        (ConfigCompositionException, _not_composable),
+        (InstantiationException, _not_instantiable),
+        (HydraException, str),
+        (OmegaConfBaseException, _at_its_key),
+        (OSError, _no_directory),
+        (ValueError, _not_an_option),
+    ]
+    for kind, wording in wordings:
+        if isinstance(error, kind):
+            text = wording(error)
+            return None if text is None else _shorten(text)
     return None
+
+
+def _unparsable(error: OverrideParseException) -> str:
+    key, equals, value = error.override.partition("=")
+    if not equals:
+        return f"{key}: not a setting; allowed: key=value or group=option"
+    if not key.strip("+~ "):
+        return f"{error.override}: the key is missing; allowed: key=value or group=option"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return (
+        f"{error.override}: the value cannot be read; allowed without quotes: letters, digits and . / - _ : + % @\n"
+        f"""quote any other text twice, once for the shell: '{key}="{escaped}"'"""
+    )
+
+
+def _no_such_option(error: MissingConfigException) -> str:
+    """`experiment=quikstart` and the like; `missing_cfg_file` is `group/option`."""
+    missing = (error.missing_cfg_file or "").replace("//", "/")
+    group = next((name for name in sorted(_groups(), key=len, reverse=True) if missing.startswith(name + "/")), None)
+    if error.options is None or group is None:
+        return str(error)
+    option = missing.removeprefix(group + "/")
+    return f"{group}={option}: no such option{nearest(option, error.options)}; allowed: {_listed(error.options)}"
+
+
+def _not_composable(error: ConfigCompositionException) -> str:
+    text, cause = str(error), error.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
+        return _no_such_key(cause, re.search(r"use \+(.*)", text))
+    several = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", text)
+    if several:
+        key, _, value = several[1].partition("=")
+        return (
+            f"{several[1]}: several values, but this is one run; add --multirun for a run with each of them,\n"
+            f"or write one value: a list is {key}=[{value}], a text with a comma '{key}=\"{value}\"'"
+        )
+    there = re.match(r"Could not append to config. An item is already at '(.*)'", text)
+    if there:
+        given = _argument(f"+{there[1]}")
+        return f"{given}: the key exists already; write it without the +: {given.removeprefix('+')}"
+    if isinstance(cause, OmegaConfBaseException) and str(cause) not in text:
+        text += f"\n{cause}"
+    return text
+
+
+def _no_such_key(error: ConfigKeyError | ConfigAttributeError, override: re.Match | None) -> str:
+    """A key that the config lacks: the nearest one in the same node, or one of that name anywhere else."""
+    parent = error.parent_node
+    prefix = f"{parent._get_full_key(None)}." if parent._get_full_key(None) else ""
+    wrong = f"{prefix}{error.key}"
+    beside = [str(key) for key in parent if prefix or key != "hydra"]
+    everywhere = [*_keys(OmegaConf.to_container(parent._get_root(), resolve=False)), *_groups()]
+    last = re.split(r"[./]", wrong)[-1]
+    elsewhere = [key for key in everywhere if re.split(r"[./]", key)[-1] == last]
+    guess = (
+        (f" (did you mean '{elsewhere[0]}'?)" if elsewhere else "")
+        or nearest(str(error.key), [*beside, *([] if prefix else _groups())], prefix)
+        or nearest(wrong, everywhere)
+    )
+    there = f"{prefix.rstrip('.')} has" if prefix else "there are"
+    return f"{override[1] if override else wrong}: no such key{guess}; {there}: {_listed(beside)}"
+
+
+def _not_instantiable(error: InstantiationException) -> str | None:
+    """A target that the config may not name; an error inside a constructor is no mistake of the user's."""
+    return str(error) if error.__cause__ is None or isinstance(error.__cause__, HydraException) else None
+
+
+def _at_its_key(error: OmegaConfBaseException) -> str:
+    text = str(error).splitlines()[0]
+    return f"{error.full_key}={_argument(error.full_key).partition('=')[2]}: {text}" if error.full_key else text
+
+
+def _no_directory(error: OSError) -> str | None:
+    """What kept Hydra from making the run's directory; None for any other OSError."""
+    if _raised_in(error) != f"{HYDRA}/core/utils.py":
+        return None
+    path = _argument("hydra.run.dir").partition("=")[2] or error.filename
+    return f"hydra.run.dir={path}: the directory cannot be made ({error.strerror}); name one that can be written"
+
+
+def _not_an_option(error: ValueError) -> str | None:
+    """What Hydra finds wrong with a group's value, e.g. `model=null`; None for any other ValueError."""
+    if not _raised_in(error).startswith(HYDRA):
+        return None
+    for argument in sys.argv[1:]:
+        group, _, option = argument.lstrip("+~").partition("=")
+        if group in _groups() and (option == "null" or option.isdigit()):
+            options = [path.stem for path in Path(CONFIGS, group).glob("*.yaml")]
+            return f"{argument}: not an option of {group}; allowed: {_listed(sorted(options))}, or leave it out"
+        if not group:
+            return f"{argument}: the key is missing; allowed: key=value or group=option"
+    return str(error)
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -31,15 +148,40 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     return found
 
 
-def _with_cause(error: BaseException) -> str:
-    text = str(error)
-    cause = error.__cause__
-    return f"{text}\n{cause}" if isinstance(cause, OmegaConfBaseException) and str(cause) not in text else text
+def _raised_in(error: BaseException) -> str:
+    """The file of the innermost frame outside the standard library."""
+    frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return next((name for name in reversed(frames) if name.startswith("/") and Path(name).name != "pathlib.py"), "")
+
+
+def _argument(key: str) -> str:
+    """The argument of the command line that sets `key`, or the key itself."""
+    return next((one for one in reversed(sys.argv[1:]) if one.partition("=")[0] == key), key)
+
+
+def _groups() -> list[str]:
+    """The config groups, e.g. `model/attention`."""
+    root = Path(CONFIGS)
+    return sorted({str(path.parent.relative_to(root)) for path in root.rglob("*.yaml")} - {"."})
+
+
+def _keys(node: dict, prefix: str = "") -> Iterator[str]:
+    """Every key of a config, dotted."""
+    for key, value in node.items():
+        if key != "hydra":
+            yield prefix + str(key)
+            if isinstance(value, dict):
+                yield from _keys(value, f"{prefix}{key}.")
+
+
+def _listed(words: Iterable[object]) -> str:
+    words = [str(word) for word in words if not str(word).startswith("_")]
+    return " ".join(words[:LONGEST_LIST]) + (" ..." if len(words) > LONGEST_LIST else "")
 
 
 def _shorten(text: str) -> str:
     """At most three lines: what Hydra adds about search paths, object types and tracebacks is left out."""
-    lines = [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text.splitlines()]
     noise = ("Config search path", "provider=", "object_type=", "full_key:", "reference_type", "Set the environment")
     kept = [line for line in lines if line and not line.startswith(noise)]
     return "\n".join(kept[:MOST_LINES])

@@ -23,6 +23,7 @@ class RunDirectory:
     path: Path
     checkpoint: Path | None = None
     finished: bool = False  # nothing is left to do
+    temporary: bool = False  # named by Hydra, not by the user: removed where nothing came of the run
     lock: filelock.FileLock | None = field(default=None, repr=False)
 
     @property
@@ -35,10 +36,17 @@ class RunDirectory:
         """The checkpoint with the lowest `val/nats_per_char`."""
         return self.path / "checkpoints" / "best.ckpt"
 
-    def release(self) -> None:
-        """Let another process open the directory."""
-        if self.lock is not None:
-            self.lock.release()
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self.lock is None:
+            return
+        if kind is not None and [entry.name for entry in self.path.iterdir()] == ["run.lock"]:
+            (self.path / "run.lock").unlink()  # while we hold it
+            if self.temporary:
+                self.path.rmdir()
+        self.lock.release()
 
 
 def open_run(config: DictConfig) -> RunDirectory:

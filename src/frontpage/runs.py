@@ -9,17 +9,28 @@ from omegaconf import DictConfig, OmegaConf
 
 from frontpage.build import build
 from frontpage.checkpoints import load_checkpoint
+from frontpage.data.title_data import TitleData
+from frontpage.data.training_titles import load_training_titles, save_training_titles
 from frontpage.errors import UserError, bad_value
 from frontpage.models.language_module import LanguageModule
+from frontpage.notices import notice
 from frontpage.tokenizer import TitleTokenizer
 
 SECRET = re.compile(r"(^|_)(api_?key|password|passwd|secret|token)$", re.IGNORECASE)
 
 
-def save_run_config(directory: Path, config: DictConfig, tokenizer: TitleTokenizer) -> None:
-    """Write what `load_run` reads: the resolved config, secrets masked, and the tokenizer."""
+def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkpoint: Path | None) -> None:
+    """Write what makes a run readable later: its config (resolved, secrets masked), its tokenizer, its training titles.
+
+    The titles are kept as hashes, with those of the run that `checkpoint` or `init_from` was taken from.
+    """
     OmegaConf.save(OmegaConf.create(masked(config)), directory / "config.yaml")
-    tokenizer.save(directory / "tokenizer.json")
+    data.tokenizer.save(directory / "tokenizer.json")
+    origin = checkpoint or (weights_of(config.init_from, "init_from") if config.init_from else None)
+    earlier = load_training_titles(origin.parent.parent) if origin else None
+    if origin and earlier is None:
+        notice(f"the training titles behind {origin} are not known: what this run calls seen leaves them out")
+    save_training_titles(directory, data.selection.train, earlier)
 
 
 def masked(config: DictConfig) -> dict[str, Any]:
@@ -40,8 +51,9 @@ def load_run(directory: Path | str, checkpoint: str = "best") -> tuple[DictConfi
     Raises UserError for a folder that is no run, and for a checkpoint that is missing, unreadable or another model's.
     """
     directory = Path(directory)
-    if not (directory / "config.yaml").is_file():
-        raise bad_value("run", directory, "not a run's directory (it has no config.yaml)")
+    for name in ("config.yaml", "tokenizer.json"):
+        if not (directory / name).is_file():
+            raise bad_value("run", directory, f"not a run's directory (it has no {name})")
     config = OmegaConf.load(directory / "config.yaml")
     named = directory / "checkpoints" / f"{checkpoint}.ckpt"
     path = named if checkpoint in ("best", "last") else Path(checkpoint)

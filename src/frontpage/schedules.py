@@ -34,7 +34,7 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0, floor: flo
 
 
 def warmup_steps(warmup: float, total_steps: int) -> int:
-    """Updates of warm-up: `warmup` itself, or that share of `total_steps`; never more than the run (a notice).
+    """Updates of warm-up: `warmup` itself, or that share of `total_steps`; a notice where it is longer than the run.
 
     Raises ValueError for a negative or fractional number of updates.
     """

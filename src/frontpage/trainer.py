@@ -106,6 +106,20 @@ def make_trainer(
     return trainer
 
 
+def planned_steps(trainer: L.Trainer) -> int:
+    """Optimizer updates of the whole run, as far as epochs and `max_steps` bound it.
+
+    Lightning's `estimated_stepping_batches` says the same, but asking it before a checkpoint is loaded makes Lightning
+    forget where in the epoch the data stood.
+    """
+    batches = len(trainer.datamodule.train_dataloader())
+    share = trainer.overfit_batches or trainer.limit_train_batches
+    batches = min(share, batches) if isinstance(share, int) else int(batches * share)
+    epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else math.inf
+    steps = trainer.max_steps if trainer.max_steps >= 0 else math.inf
+    return int(min(math.ceil(batches / trainer.accumulate_grad_batches) * epochs, steps))
+
+
 def _accelerator(asked: str) -> str:
     """The accelerator in Lightning's words; `auto` is resolved and said, a missing device is refused."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -32,8 +32,8 @@ class KeyValueCache:
 class SelfAttention(nn.Module, ABC):
     """The contract of every attention, `(B, T, C) -> (B, T, C)` and causal; a variant says how heads `attend`.
 
-    `dropout` drops attention weights (not the output). Raises ValueError where `n_head` does not divide `d_model` or
-    `n_kv_head` does not divide `n_head`.
+    `dropout` drops attention weights (not the output). Raises ValueError where `n_head` does not divide `d_model`,
+    `n_kv_head` does not divide `n_head`, or `dropout` is no share.
     """
 
     def __init__(
@@ -53,8 +53,10 @@ class SelfAttention(nn.Module, ABC):
         n_kv_head = n_head if n_kv_head is None else n_kv_head
         if d_model % n_head:
             raise ValueError(f"n_head={n_head}: must divide d_model={d_model}")
-        if n_head % n_kv_head:
+        if n_kv_head < 1 or n_head % n_kv_head:
             raise ValueError(f"n_kv_head={n_kv_head}: must divide n_head={n_head}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"attention_dropout={dropout}: a share from 0, below 1")
         self.n_head, self.n_kv_head, self.head_width, self.dropout = n_head, n_kv_head, d_model // n_head, dropout
         self.qkv = nn.Linear(d_model, (n_head + 2 * n_kv_head) * self.head_width, bias=bias)
         self.out = nn.Linear(d_model, d_model, bias=bias)

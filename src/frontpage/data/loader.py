@@ -12,7 +12,8 @@ class TitleLoader:
     """Re-packs the titles every epoch and yields batches of `batch_size` windows; the loader of training.
 
     With several processes each takes every `world_size`-th window. Its state is the epoch and the number of batches
-    handed out, so a run that is taken up again sees exactly the batches it has not seen.
+    handed out, so a run that is taken up again sees exactly the batches it has not seen. `limit` ends each epoch early,
+    after that many batches (a whole number) or that share of them: Lightning's `limit_train_batches`.
     """
 
     def __init__(
@@ -26,12 +27,13 @@ class TitleLoader:
         eos_id: int,
         repack: bool = True,
         drop_tail: bool = False,
+        limit: int | float = 1.0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.encoded, self.block_size, self.batch_size, self.seed = encoded, block_size, batch_size, seed
         self.pad_id, self.eos_id, self.repack, self.drop_tail = pad_id, eos_id, repack, drop_tail
-        self.rank, self.world_size = rank, world_size
+        self.limit, self.rank, self.world_size = limit, rank, world_size
         self.epoch = self.batches_done = 0
         self._packed: tuple[int, TitleBatch] | None = None
 
@@ -47,11 +49,12 @@ class TitleLoader:
         return self.targets_per_epoch // step if self.drop_tail else -(-self.targets_per_epoch // step)
 
     def __iter__(self) -> Iterator[TitleBatch]:
-        while self.batches_done < len(self):
+        last = min(self.limit, len(self)) if isinstance(self.limit, int) else int(self.limit * len(self))
+        while self.batches_done < last:
             epoch, index = self.epoch, self.batches_done
             # Count before handing out: Lightning does not ask again after the last batch.
             self.batches_done += 1
-            if self.batches_done == len(self):
+            if self.batches_done == last:
                 self.epoch, self.batches_done = epoch + 1, 0
             yield self.batch(epoch, index)
             if self.batches_done == 0:

@@ -94,8 +94,7 @@ class TitleData(L.LightningDataModule):
 
     def train_dataloader(self) -> TitleLoader:
         """Training windows of this process."""
-        trainer = self.trainer
-        return self._loader(trainer.global_rank, trainer.world_size) if trainer else self._loader()
+        return self._loader(self.trainer)
 
     def val_dataloader(self) -> ScoringRows:
         """Every token of every validation title once."""
@@ -132,7 +131,7 @@ class TitleData(L.LightningDataModule):
         known = set(self.selection.train)
         return [title in known for title in titles]
 
-    def _loader(self, rank: int = 0, world_size: int = 1) -> TitleLoader:
+    def _loader(self, trainer: L.Trainer | None = None) -> TitleLoader:
         return TitleLoader(
             self.train,
             block_size=self.block_size,
@@ -140,10 +139,11 @@ class TitleData(L.LightningDataModule):
             seed=self.packing_seed,
             pad_id=self.tokenizer.pad_id,
             eos_id=self.tokenizer.eos_id,
-            repack=self.repack,
+            repack=self.repack and not (trainer and trainer.overfit_batches),
             drop_tail=self.drop_tail,
-            rank=rank,
-            world_size=world_size,
+            limit=trainer.limit_train_batches if trainer else 1.0,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
         )
 
     def _rows(self, encoded: EncodedTitles) -> ScoringRows:

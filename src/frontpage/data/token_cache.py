@@ -34,7 +34,7 @@ def tokenize_cached(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{folder}.lock"):
-            problem = _problem(folder)
+            problem = _problem(folder, splits)
             if problem:
                 notice(f"the token cache {folder} was corrupt ({problem}) and was rebuilt")
                 shutil.rmtree(folder)
@@ -53,8 +53,7 @@ def cache_key(factory: TokenizerFactory, splits: Mapping[str, Sequence[str]]) ->
     header = [FORMAT, tokenizers.__version__, f"{function.__module__}.{function.__qualname__}", settings]
     digest.update(json.dumps(header, default=str).encode())
     for name, titles in splits.items():
-        digest.update(f"\0{name}\0{len(titles)}\0".encode())
-        digest.update("\0".join(titles).encode())
+        digest.update(json.dumps([name, *titles]).encode())
     return digest.hexdigest()
 
 
@@ -73,12 +72,15 @@ def _build(folder: Path, factory: TokenizerFactory, splits: Mapping[str, Sequenc
     os.replace(building, folder)
 
 
-def _problem(folder: Path) -> str | None:
+def _problem(folder: Path, splits: Mapping[str, Sequence[str]]) -> str | None:
     """What is wrong with an existing folder, or None."""
     if not folder.exists():
         return None
     try:
         checksums = json.loads((folder / "checksums.json").read_text())
+        needed = {"tokenizer.json", *(f"{name}_{part}.npy" for name in splits for part in ("tokens", "offsets"))}
+        if not needed <= checksums.keys():
+            return "checksums.json is incomplete"
         for name, expected in checksums.items():
             if _checksum(folder / name) != expected:
                 return f"{name} has changed"

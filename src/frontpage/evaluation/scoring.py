@@ -46,7 +46,8 @@ class ScoringRows:
     """Rows of titles for the honest metrics, sorted by length so that little is padded.
 
     Each row holds one title, or, with `row_length`, as many whole ones as fit, kept apart by `document_ids`. A batch
-    holds about `batch_tokens` tokens. With several processes each takes every `world_size`-th batch.
+    holds at most `batch_tokens` tokens, or one row. With several processes each takes every `world_size`-th row, and
+    has a batch even where there are fewer rows: Lightning refuses a process without one.
     """
 
     def __init__(
@@ -64,7 +65,8 @@ class ScoringRows:
         self.encoded, self.pad_id, self.eos_id, self.packed = encoded, pad_id, eos_id, row_length is not None
         ordered = sorted(segments(encoded.lengths, context), key=lambda segment: segment.end - segment.start)
         rows = _fill_rows(ordered, row_length) if row_length else [[segment] for segment in ordered]
-        self.batches = _group(rows, batch_tokens)[rank::world_size]
+        unscored = [[segment._replace(scored=segment.end) for segment in row] for row in rows[:1]]
+        self.batches = _group(rows[rank::world_size] or unscored, batch_tokens)
 
     def __len__(self) -> int:
         return len(self.batches)

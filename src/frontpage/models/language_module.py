@@ -15,6 +15,7 @@ from frontpage.evaluation.original import original_loss, packed_nats_per_char
 from frontpage.evaluation.scoring import ScoringBatch
 from frontpage.losses import next_token_loss, token_losses
 from frontpage.optim import decay_groups
+from frontpage.trainer import planned_steps
 
 WHEN = ("always", "end", "never")
 
@@ -116,7 +117,7 @@ class LanguageModule(L.LightningModule):
         """The optimizer over decay groups, and the schedule stepped once an update."""
         weight_decay = getattr(self.make_optimizer, "keywords", {}).get("weight_decay", 0.0)
         optimizer = self.make_optimizer(decay_groups(self.net, weight_decay))
-        self.total_steps = int(self.trainer.estimated_stepping_batches)
+        self.total_steps = planned_steps(self.trainer)
         scheduler = self.make_scheduler(optimizer, total_steps=self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -1,0 +1,39 @@
+"""Which titles a run has trained on, kept as hashes: enough to recognise a title, too little to read one."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+FILE = "training_titles.npy"  # in a run's directory: sorted uint64
+
+
+def title_hashes(titles: Iterable[str]) -> np.ndarray:
+    """The first 64 bits of each title's BLAKE2b hash, (titles,) uint64; outer blanks count nothing."""
+    digests = (hashlib.blake2b(title.strip().encode("utf-8", "surrogatepass"), digest_size=8) for title in titles)
+    return np.frombuffer(b"".join(digest.digest() for digest in digests), dtype="<u8")
+
+
+def save_training_titles(directory: Path, titles: Iterable[str], earlier: np.ndarray | None = None) -> None:
+    """Write the hashes of `titles`, and those of titles that the weights had seen `earlier`, in one step."""
+    hashes = title_hashes(titles)
+    partial = directory / f"{FILE}.{os.getpid()}.partial"
+    with partial.open("wb") as file:
+        np.save(file, np.unique(hashes if earlier is None else np.concatenate([hashes, earlier])))
+    os.replace(partial, directory / FILE)
+
+
+def load_training_titles(directory: Path | str) -> np.ndarray | None:
+    """What `save_training_titles` wrote, (titles,) uint64; None where nothing readable is there."""
+    try:
+        hashes = np.load(Path(directory) / FILE)
+    except (OSError, ValueError, EOFError):
+        return None
+    return hashes if hashes.dtype == np.uint64 and hashes.ndim == 1 else None
+
+
+def seen_in_training(titles: Iterable[str], known: np.ndarray) -> np.ndarray:
+    """Whether each title is among the `known` hashes, (titles,) bool."""
+    return np.isin(title_hashes(titles), known)

@@ -1,0 +1,95 @@
+"""Any titles, scored by a reopened run: what a validation computes, without a Trainer."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from frontpage.data.encoded import EncodedTitles, encode_titles
+from frontpage.data.packing import IGNORED
+from frontpage.errors import UserError
+from frontpage.evaluation.metrics import TextSizes, TitleScores, honest_metrics
+from frontpage.evaluation.original import original_loss, packed_nats_per_char
+from frontpage.evaluation.scoring import ScoringRows
+from frontpage.losses import token_losses
+from frontpage.models.language_module import LanguageModule
+
+
+class ScoringSettings(Protocol):
+    """What a run's `config.data` says about scoring, in tokens; the first two matter to the original's metric only."""
+
+    block_size: int
+    batch_size: int
+    evaluation_tokens: int
+    evaluation_row: int | None
+
+
+class ScoredTitles:
+    """Titles, each token of which a model has scored once.
+
+    `module` is what `load_run` returns, `settings` its `config.data`. `nll` holds the nats of each title, `scored` its
+    scored tokens, both (titles,) on the CPU. Raises UserError for a title that the tokenizer cannot keep.
+    """
+
+    def __init__(self, module: LanguageModule, titles: Sequence[str], settings: ScoringSettings) -> None:
+        self.module, self.titles, self.settings = module, list(titles), settings
+        self.encoded = encode_titles(module.tokenizer, self.titles)
+        self.sizes = TextSizes.of(self.titles, self.encoded.lengths)
+        self.nll, self.scored = self._score()
+
+    def metrics(self, chosen: np.ndarray | None = None) -> dict[str, float | None]:
+        """The `val/` metrics of `evaluation.md` over all titles, or over those that `chosen` (titles,) bool picks."""
+        encoded, sizes, nll, scored = self.encoded, self.sizes, self.nll, self.scored
+        if chosen is not None:
+            picked = torch.from_numpy(np.flatnonzero(chosen))
+            encoded, nll, scored = _pick(encoded, picked.numpy()), nll[picked], scored[picked]
+            sizes = TextSizes(sizes.characters[picked], sizes.bytes[picked], sizes.tokens[picked])
+        metrics: dict[str, float | None] = dict(honest_metrics(nll, scored, sizes))
+        block_size, batch_tokens = self.settings.block_size, self.settings.evaluation_tokens
+        metrics["val/packed_nats_per_char"] = packed_nats_per_char(
+            self.module, encoded, sizes, block_size, batch_tokens
+        )
+        loss, coverage = original_loss(self.module, encoded, sizes, block_size, self.settings.batch_size)
+        return metrics | {"val/mainrun_loss": loss, "val/mainrun_coverage": coverage}
+
+    @torch.no_grad()
+    def _score(self) -> tuple[torch.Tensor, torch.Tensor]:
+        net, device, tokenizer = self.module.net, self.module.device, self.module.tokenizer
+        sums = TitleScores(len(self.titles)).to(device)
+        rows = ScoringRows(
+            self.encoded,
+            context=self.settings.block_size,
+            pad_id=tokenizer.pad_id,
+            eos_id=tokenizer.eos_id,
+            batch_tokens=self.settings.evaluation_tokens,
+            row_length=self.settings.evaluation_row,
+        )
+        for batch in rows:
+            inputs, targets, documents, positions, titles = (
+                field if field is None else field.to(device) for field in batch
+            )
+            wanted = targets != IGNORED
+            hidden = net.hidden(inputs, documents, positions)
+            sums.update(token_losses(hidden[wanted], net.head.weight, targets[wanted]), titles[wanted])
+        nll, scored = sums.compute()
+        return nll.reshape(-1), scored.reshape(-1)  # torchmetrics makes a number of a single title
+
+
+def distinct_titles(rows: Iterable[str]) -> list[str]:
+    """The titles of a file as a run takes them: without outer blanks, blank rows and repeats; UserError for none."""
+    titles = list(dict.fromkeys(title for title in (row.strip() for row in rows) if title))
+    if not titles:
+        raise UserError("data.path: all rows of the file are blank")
+    for title in titles:
+        try:
+            title.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UserError(f"data.path: the title {title!r} is invalid UTF-8 (a lone surrogate)") from error
+    return titles
+
+
+def _pick(encoded: EncodedTitles, chosen: np.ndarray) -> EncodedTitles:
+    """The titles with the indices `chosen`, in that order."""
+    parts = [encoded.tokens[encoded.offsets[index] : encoded.offsets[index + 1]] for index in chosen]
+    return EncodedTitles(np.concatenate(parts), np.concatenate(([0], np.cumsum(encoded.lengths[chosen]))))

@@ -1,0 +1,82 @@
+"""What the scripts that reopen a run share: its arguments, its device, and the JSON that they write."""
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from frontpage.callbacks.record_run import write_json
+from frontpage.data.training_titles import load_training_titles
+from frontpage.errors import UserError, bad_value, require
+from frontpage.models.language_module import LanguageModule
+from frontpage.notices import notice
+from frontpage.runs import load_run
+
+
+class RunArguments(argparse.ArgumentParser):
+    """An argument parser whose mistakes are UserErrors; it knows the arguments that concern the run and the output."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description=description, allow_abbrev=False)
+        self.add_argument("run", help="a run's directory, e.g. logs/runs/quickstart/2026-01-31_12-00-00-000000")
+        self.add_argument("--checkpoint", default="best", help="best (the default), last, or the path of a checkpoint")
+        self.add_argument("--device", default="auto", help="auto (the default: CUDA, MPS or the CPU), cpu, cuda, mps")
+        self.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
+
+    def error(self, message: str) -> NoReturn:
+        """Instead of the usage in several lines."""
+        raise UserError(f"{self.prog}: {message}; --help lists what is allowed")
+
+
+def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], Any]:
+    """An argument type: a finite number of `kind` (int or float) between `least` and `most`."""
+    allowed = f"a {'whole ' if kind is int else ''}number of at least {least}"
+    if most < math.inf:
+        allowed += f" and at most {most}"
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}") from error
+        if not (least <= value <= most and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not {allowed}" + (f" and at most {most}" * (most < math.inf))
+            )
+        return value
+
+    return parse
+
+
+def reopen(arguments: argparse.Namespace) -> tuple[DictConfig, LanguageModule, np.ndarray | None]:
+    """(config, module on its device, hashes of its training titles or None); UserError before anything is computed."""
+    if arguments.json is not None:
+        folder = arguments.json.resolve().parent
+        usable = folder.is_dir() and os.access(folder, os.W_OK) and not arguments.json.is_dir()
+        require(usable, "--json", arguments.json, "a file in an existing folder that can be written")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    names = [name for name, present in there.items() if present]
+    if arguments.device not in ("auto", *names):
+        raise bad_value("--device", arguments.device, f"this machine has: auto {' '.join(names)}")
+    device = names[0] if arguments.device == "auto" else arguments.device
+    config, module = load_run(arguments.run, arguments.checkpoint)
+    known = load_training_titles(arguments.run)
+    if known is None:
+        notice(f"{arguments.run} does not say which titles it trained on: what was seen in training is unknown")
+    print(f"run: {arguments.run}, checkpoint {arguments.checkpoint}, on {device}", flush=True)
+    return config, module.to(device), known
+
+
+def save_json(path: Path | None, content: Any) -> None:
+    """Write `content` as strict JSON where a path was given."""
+    try:
+        if path is not None:
+            write_json(path, content)
+    except OSError as error:
+        raise bad_value("--json", path, f"cannot be written ({error.strerror})") from error

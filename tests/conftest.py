@@ -1,0 +1,76 @@
+"""Fixtures: a command line that runs in this process, and real titles where a copy of them lies beside the checkout."""
+
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from tiny import CONFIGS, REAL_TITLES
+
+import frontpage.cli
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # for commands that tests start: tiny models only wait for each other's threads
+torch.set_num_threads(1)
+os.environ["WANDB_MODE"] = "offline"
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def config():
+    """config("experiment=...", ...) composes what the command line would compose."""
+
+    def composed(*overrides: str):
+        with initialize_config_dir(str(CONFIGS)):
+            return compose("train", overrides=["paths.run_dir=unused", *overrides])
+
+    return composed
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    """command("experiment=...", ...) runs train.py in this process, with its logs and caches in tmp_path."""
+    import train
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            ["train.py", f"paths.log_dir={tmp_path}/logs", f"paths.cache_dir={tmp_path}/cache", *arguments],
+        )
+        monkeypatch.delenv("FRONTPAGE_RUN_DIRECTORY", raising=False)
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        capfd.readouterr()
+        status = 0
+        try:
+            frontpage.cli.program(train.train)
+        except SystemExit as ended:
+            status = ended.code
+        captured = capfd.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def run_directories(tmp_path):
+    """run_directories() lists the directories of runs that the command made, oldest first."""
+    return lambda: sorted(path for path in (tmp_path / "logs").glob("runs/*/*") if path.is_dir())
+
+
+@pytest.fixture
+def real_titles() -> Path:
+    """The file of real titles; the test is skipped where there is none."""
+    if not REAL_TITLES.exists():
+        pytest.skip(f"no real titles at {REAL_TITLES}")
+    return REAL_TITLES

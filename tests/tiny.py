@@ -1,0 +1,28 @@
+"""What the tests share: where things are, the names of options, and the smallest run."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs"
+REAL_TITLES = ROOT.parent / "shared" / "data" / "hn_titles.parquet"
+
+# A run that takes a second: what most tests of training start from.
+TINY = (
+    "data=synthetic",
+    "data.num_titles=120",
+    "data.block_size=32",
+    "data.batch_size=8",
+    "tokenizer.vocab_size=300",
+    "model.d_model=32",
+    "model.n_layer=1",
+    "model.n_head=2",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "callbacks.sample_titles.num=1",
+    "callbacks.sample_titles.max_tokens=8",
+)
+
+
+def options(group: str) -> list[str]:
+    """The names of a config group's options, e.g. options("model/attention")."""
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
