@@ -1,6 +1,7 @@
 """Titles from a file: Parquet, CSV, JSON lines or plain text, with an error that names the row at fault."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from frontpage.errors import UserError, bad_value, nearest
+
+SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell it, UTF-8 cannot
 
 
 def read_titles(path: str | Path, column: str = "title", key: str = "data.path") -> list[str]:
@@ -22,20 +25,21 @@ def read_titles(path: str | Path, column: str = "title", key: str = "data.path")
         ".json": _json_lines,
         ".txt": _text,
     }
-    if not path.exists():
-        raise bad_value(key, path, "no such file")
-    if not path.is_file():
-        raise bad_value(key, path, "this is not a file")
-    if path.suffix.lower() not in readers:
-        raise bad_value(key, path, f"a title file ends in one of {' '.join(readers)}")
     try:
+        if not path.exists():
+            raise bad_value(key, path, "no such file")
+        if not path.is_file():
+            raise bad_value(key, path, "this is not a file")
+        if path.suffix.lower() not in readers:
+            raise bad_value(key, path, f"a title file ends in one of {' '.join(readers)}")
         if path.stat().st_size == 0:
             raise bad_value(key, path, "the file is empty")
         titles = readers[path.suffix.lower()](path, column, key)
     except OSError as error:
         raise bad_value(key, path, f"cannot be read ({error.strerror or _first_line(error)})") from error
-    if not titles:
-        raise bad_value(key, path, "the file holds no titles")
+    if not any(title.strip() for title in titles):
+        problem = f"all {len(titles)} titles of the file are blank" if titles else "the file holds no titles"
+        raise bad_value(key, path, problem)
     return titles
 
 
@@ -75,18 +79,20 @@ def _json_lines(path: Path, column: str, key: str) -> list[str]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise bad_value(key, path, f"line {number} is not JSON ({error.msg})") from error
+        except (ValueError, RecursionError) as error:
+            raise bad_value(key, path, f"line {number} is not JSON ({getattr(error, 'msg', 'too deep')})") from error
         if not isinstance(row, dict):
             raise bad_value(key, path, f"line {number} is not a JSON object with a '{column}'")
         _check_column(column, row, path, key, f"line {number}: ")
+        if isinstance(row[column], str) and SURROGATE.search(row[column]):
+            raise bad_value(key, path, f"line {number} is not valid Unicode: it holds half of a surrogate pair")
         values.append(row[column])
     return _texts(values, path, column, key)
 
 
 def _text(path: Path, column: str, key: str) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8", newline="").split("\n")
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise bad_value(key, path, f"invalid UTF-8 in line {line}") from error
@@ -105,7 +111,8 @@ def _check_column(column: str, columns: Iterable[str], path: Path, key: str, whe
 def _texts(values: list[object], path: Path, column: str, key: str) -> list[str]:
     for number, value in enumerate(values, start=1):
         if not isinstance(value, str):
-            raise bad_value(key, path, f"row {number} of column '{column}' holds {value!r}, not text")
+            shown = "nothing (null)" if value is None else repr(value)[:60]
+            raise bad_value(key, path, f"row {number} of column '{column}' holds {shown}, not text")
     return values  # type: ignore[return-value]
 
 

@@ -1,9 +1,14 @@
 """Titles from a data set on the Hugging Face hub, or a clear error within seconds."""
 
+import logging
+import threading
+import time
+from collections.abc import Callable
+
 from frontpage.errors import UserError, bad_value, nearest
 from frontpage.notices import notice
 
-TIMEOUT = 8  # seconds for the one question that tells whether the hub answers
+PATIENCE = 5  # seconds for the one question that tells whether the hub answers
 
 
 def read_hub_titles(repository: str, revision: str, column: str) -> tuple[list[str], str]:
@@ -12,21 +17,20 @@ def read_hub_titles(repository: str, revision: str, column: str) -> tuple[list[s
     The hub is asked once, briefly, which commit `revision` means. Where it does not answer, a copy that an earlier
     run left in the local cache is used, and a notice says so.
     """
-    import datasets  # takes seconds to import, and only this source needs it
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    commit = revision
-    try:
-        commit = HfApi().dataset_info(repository, revision=revision, timeout=TIMEOUT).sha or revision
-        reachable = True
-    except RevisionNotFoundError as error:
-        raise bad_value("data.revision", revision, f"the hub has no such revision of {repository}") from error
-    except RepositoryNotFoundError as error:
-        raise bad_value("data.repository", repository, "the hub has no such data set") from error
-    except Exception as error:  # every way in which a network can fail, httpx's own among them
-        reachable, reason = False, type(error).__name__
+    wait_for_answer = _ask_for_commit(repository, revision)
+    import datasets  # takes seconds, while the hub thinks; and only this source needs it
+
+    answer = wait_for_answer()
+    if isinstance(answer, RevisionNotFoundError):
+        raise bad_value("data.revision", revision, f"the hub has no such revision of {repository}") from answer
+    if isinstance(answer, RepositoryNotFoundError):
+        raise bad_value("data.repository", repository, "the hub has no such data set") from answer
+    reachable, reason = isinstance(answer, str), type(answer).__name__
+    if not reachable:
         datasets.config.HF_HUB_OFFLINE = True  # do not retry for minutes
+    commit = answer if reachable else revision
     try:
         table = datasets.load_dataset(repository, split="train", revision=commit)
     except Exception as error:
@@ -46,3 +50,29 @@ def read_hub_titles(repository: str, revision: str, column: str) -> tuple[list[s
         if not isinstance(title, str):
             raise bad_value("data.column", column, f"row {number} of {repository} holds {title!r}, not text")
     return titles, commit
+
+
+def _ask_for_commit(repository: str, revision: str) -> Callable[[], str | Exception]:
+    """Ask which commit `revision` is; the result waits for it, or for what kept the hub silent for `PATIENCE` seconds.
+
+    The client's own time-out counts for each address and each phase of a connection, and for no look-up of a name.
+    """
+    from huggingface_hub import HfApi
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it reports every request
+    answers: list[str | Exception] = []
+
+    def ask() -> None:
+        try:
+            answers.append(HfApi().dataset_info(repository, revision=revision, timeout=PATIENCE).sha or revision)
+        except Exception as error:  # every way in which a network can fail, httpx's own among them
+            answers.append(error)
+
+    def wait() -> str | Exception:
+        thread.join(max(deadline - time.monotonic(), 0))
+        return answers[0] if answers else TimeoutError(f"no answer in {PATIENCE} seconds")
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + PATIENCE
+    return wait

@@ -1,11 +1,11 @@
 """Which titles are used, and on which side of the split each one lies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from frontpage.errors import UserError, bad_value, require
+from frontpage.errors import bad_value, require
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,18 @@ def select_titles(
             repeated += 1
         else:
             taken[title] = None
-    if not taken:
-        raise UserError(f"data: all {len(rows)} titles of the source are blank; at least two must not be")
     if num_titles is not None and len(taken) < wanted:
         allowed = f"the source has only {len(taken)} distinct titles (null takes all)"
         raise bad_value("data.num_titles", num_titles, allowed)
-    _check_encodable(taken)
     titles = list(taken)
     split = int(len(titles) * (1 - val_frac))
     if split == 0 or split == len(titles):
         side = "training" if split == 0 else "validation"
-        raise bad_value("data.val_frac", val_frac, f"of {len(titles)} titles this leaves the {side} side empty")
+        allowed = f"of {len(titles)} titles this leaves the {side} side empty; each side needs at least one"
+        raise bad_value("data.val_frac", val_frac, allowed)
     return Selection(titles[:split], titles[split:], len(rows), blank, repeated)
 
 
-def _check_encodable(titles: dict[str, None]) -> None:
-    for title in titles:
-        try:
-            title.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise UserError(f"data: the title {title!r} is invalid UTF-8 (a lone surrogate)") from error
+def distinct_titles(rows: Iterable[str]) -> list[str]:
+    """All titles of a file that is not split: without outer blanks, blank rows and repeats."""
+    return list(dict.fromkeys(title for title in (row.strip() for row in rows) if title))

@@ -21,11 +21,11 @@ class SyntheticTitles(TitleData):
         super().__init__(**shared)
 
     def source(self) -> list[str]:
-        """Draws from the grammar, a few more than are taken."""
-        wanted = min(
-            count for count in (self.num_titles or self.max_titles or self.DEFAULT_TITLES, self.max_titles) if count
-        )
-        return title_grammar().sample(wanted + wanted // 50 + 20, seed=self.seed)
+        """Draws from the grammar, a few more than are taken; where no number is set, exactly the default's."""
+        asked = [count for count in (self.num_titles, self.max_titles) if count]
+        wanted = min(asked, default=self.DEFAULT_TITLES)
+        drawn = title_grammar().sample(wanted + wanted // 50 + 20, seed=self.seed)
+        return drawn if asked else list(dict.fromkeys(drawn))[:wanted]
 
     @property
     def source_name(self) -> str:

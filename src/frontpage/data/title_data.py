@@ -1,16 +1,15 @@
 """TitleData: what every corpus of titles shares - selection, split, tokenizer, token cache, loaders."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
-from frontpage.data.encoded import EncodedTitles, encode_titles
+from frontpage.data.encoded import EncodedTitles
 from frontpage.data.files import read_titles
 from frontpage.data.loader import TitleLoader
-from frontpage.data.selection import Selection, select_titles
+from frontpage.data.selection import Selection, distinct_titles, select_titles
 from frontpage.data.token_cache import TokenizerFactory, cache_key, tokenize_cached
 from frontpage.errors import UserError, bad_value, require
 from frontpage.evaluation.metrics import TextSizes
@@ -100,13 +99,11 @@ class TitleData(L.LightningDataModule):
         """Every token of every validation title once."""
         return self._rows(self.validation)
 
-    def test_titles(self) -> tuple[list[str], EncodedTitles]:
-        """The distinct titles of `test_path`, encoded; raises UserError where there is none."""
+    def test_titles(self) -> list[str]:
+        """The distinct titles of `test_path`; raises UserError where there is none."""
         if not self.test_path:
-            raise UserError("data.test_path=null: scoring a test set needs a file of titles")
-        rows = read_titles(self.test_path, self.column, key="data.test_path")
-        titles = list(dict.fromkeys(title for title in (row.strip() for row in rows) if title))
-        return titles, encode_titles(self.tokenizer, titles)
+            raise UserError("data.test_path=null: test=true needs a file of titles")
+        return distinct_titles(read_titles(self.test_path, self.column, key="data.test_path"))
 
     def description(self) -> dict[str, Any]:
         """What the run's record says of the data."""
@@ -125,11 +122,6 @@ class TitleData(L.LightningDataModule):
             "longest_title_tokens": int(max(self.train.lengths.max(), self.validation.lengths.max())),
             "vocab_size": self.vocab_size,
         }
-
-    def seen_in_training(self, titles: Iterable[str]) -> list[bool]:
-        """Whether each title is one of the training titles."""
-        known = set(self.selection.train)
-        return [title in known for title in titles]
 
     def _loader(self, trainer: L.Trainer | None = None) -> TitleLoader:
         return TitleLoader(

@@ -61,6 +61,7 @@ def honest_metrics(
     `nll` and `scored` are the sums of each title, (titles,). Raises CoverageError unless every token of every title
     was scored once; with `partial` the titles that were not scored whole are left out of every sum but coverage.
     """
+    nll, scored = nll.reshape(-1), scored.reshape(-1)  # torchmetrics makes a number of a single title
     whole = scored == sizes.tokens
     coverage = float(scored.sum() / sizes.tokens.sum())
     if not partial and not bool(whole.all()):

@@ -1,6 +1,6 @@
 """Any titles, scored by a reopened run: what a validation computes, without a Trainer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -8,7 +8,6 @@ import torch
 
 from frontpage.data.encoded import EncodedTitles, encode_titles
 from frontpage.data.packing import IGNORED
-from frontpage.errors import UserError
 from frontpage.evaluation.metrics import TextSizes, TitleScores, honest_metrics
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
 from frontpage.evaluation.scoring import ScoringRows
@@ -72,21 +71,7 @@ class ScoredTitles:
             wanted = targets != IGNORED
             hidden = net.hidden(inputs, documents, positions)
             sums.update(token_losses(hidden[wanted], net.head.weight, targets[wanted]), titles[wanted])
-        nll, scored = sums.compute()
-        return nll.reshape(-1), scored.reshape(-1)  # torchmetrics makes a number of a single title
-
-
-def distinct_titles(rows: Iterable[str]) -> list[str]:
-    """The titles of a file as a run takes them: without outer blanks, blank rows and repeats; UserError for none."""
-    titles = list(dict.fromkeys(title for title in (row.strip() for row in rows) if title))
-    if not titles:
-        raise UserError("data.path: all rows of the file are blank")
-    for title in titles:
-        try:
-            title.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise UserError(f"data.path: the title {title!r} is invalid UTF-8 (a lone surrogate)") from error
-    return titles
+        return sums.compute()
 
 
 def _pick(encoded: EncodedTitles, chosen: np.ndarray) -> EncodedTitles:

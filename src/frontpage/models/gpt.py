@@ -44,7 +44,9 @@ class GPT(nn.Module):
         scaled_residual_init: bool = True,
     ) -> None:
         super().__init__()
-        for name, size in {"d_model": d_model, "n_layer": n_layer, "n_head": n_head, "block_size": block_size}.items():
+        d_ff = default_d_ff(d_model, activation) if d_ff is None else d_ff
+        sizes = {"d_model": d_model, "n_layer": n_layer, "n_head": n_head, "block_size": block_size, "d_ff": d_ff}
+        for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"{name}={size}: at least 1")
         if positions not in ("learned", "rotary"):
@@ -66,7 +68,7 @@ class GPT(nn.Module):
                 rotary_base=rotary_base,
                 qk_norm=qk_norm,
             )
-            mlp = MLP(d_model, d_ff or default_d_ff(d_model, activation), activation, bias)
+            mlp = MLP(d_model, d_ff, activation, bias)
             return Block(mixer, mlp, d_model, norm=norm, norm_position=norm_position, bias=bias, dropout=dropout)
 
         self.blocks = nn.ModuleList([layer() for _ in range(n_layer)])

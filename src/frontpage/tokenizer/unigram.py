@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, models, trainers
 
 from frontpage.tokenizer.title_tokenizer import (
     BYTE_ALPHABET,
+    SMALLEST_VOCABULARY,
     SPECIAL_TOKENS,
     UNK,
     TitleTokenizer,
@@ -32,14 +33,17 @@ def unigram(titles: Sequence[str], vocab_size: int, max_piece_length: int = 16) 
         show_progress=False,
     )
     trained.train_from_iterator(in_blocks(titles), trainer)
-    pieces = _in_fixed_order(json.loads(trained.to_str())["model"]["vocab"])
+    pieces = _in_fixed_order(json.loads(trained.to_str())["model"]["vocab"], vocab_size - SMALLEST_VOCABULARY)
     tokenizer = byte_level(Tokenizer(models.Unigram(pieces, unk_id=SPECIAL_TOKENS.index(UNK))))
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     return TitleTokenizer(tokenizer)
 
 
-def _in_fixed_order(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The same pieces with rounded scores, best first and then by name: the trainer itself is not deterministic."""
+def _in_fixed_order(pieces: list[tuple[str, float]], longer: int) -> list[tuple[str, float]]:
+    """The same pieces with rounded scores, best first and then by name: the trainer itself is not deterministic.
+
+    All bytes are kept, and `longer` pieces of several: where there is room for the bytes only, the trainer adds all.
+    """
     special, learned = pieces[: len(SPECIAL_TOKENS)], pieces[len(SPECIAL_TOKENS) :]
     lowest = round(min(score for _, score in learned), SCORE_DIGITS)
     alphabet = set(BYTE_ALPHABET)
@@ -48,4 +52,5 @@ def _in_fixed_order(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
         for piece, score in learned
     }
     ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-    return [(piece, score) for piece, score in special] + ranked
+    kept = alphabet.union([piece for piece, _ in ranked if piece not in alphabet][:longer])
+    return [(piece, score) for piece, score in special] + [item for item in ranked if item[0] in kept]

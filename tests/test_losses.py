@@ -1,0 +1,85 @@
+"""The training loss and the loss of each token are cross-entropy, with and without PyTorch's chunked operator."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import frontpage.losses
+from frontpage.data.packing import IGNORED
+from frontpage.losses import next_token_loss, token_losses
+
+
+@pytest.fixture(params=["chunked", "in full"])
+def operator(request, monkeypatch):
+    """Both ways: the operator that PyTorch has since 2.13, and what takes its place before."""
+    if request.param == "in full":
+        monkeypatch.setattr(frontpage.losses, "_chunked", None)
+    elif frontpage.losses._chunked is None:
+        pytest.skip("this PyTorch has no linear_cross_entropy")
+
+
+def problem(dtype, ignored=0.3, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(3, 7, 8, generator=random, dtype=torch.float64).to(dtype).requires_grad_()
+    weight = torch.randn(11, 8, generator=random, dtype=torch.float64).to(dtype).requires_grad_()
+    targets = torch.randint(0, 11, (3, 7), generator=random)
+    targets[torch.rand(3, 7, generator=random) < ignored] = IGNORED
+    return hidden, weight, targets
+
+
+def reference(hidden, weight, targets):
+    """(loss, gradients) of plain cross-entropy over all logits, in float64."""
+    wide = [tensor.detach().double().requires_grad_() for tensor in (hidden, weight)]
+    loss = F.cross_entropy((wide[0] @ wide[1].T).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    return loss.detach(), torch.autograd.grad(loss, wide)
+
+
+@pytest.mark.parametrize("ignored", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.03)]
+)
+def test_the_loss_and_its_gradients_are_those_of_cross_entropy(operator, dtype, tolerance, ignored):
+    hidden, weight, targets = problem(dtype, ignored)
+    expected, expected_gradients = reference(hidden, weight, targets)
+    loss = next_token_loss(hidden, weight, targets)
+    assert loss.shape == () and loss.dtype == torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(loss.detach().double(), expected, rtol=tolerance, atol=tolerance)
+    for found, wanted in zip(torch.autograd.grad(loss, (hidden, weight)), expected_gradients, strict=True):
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.double(), wanted, rtol=tolerance, atol=tolerance)
+
+
+def test_the_loss_is_zero_with_zero_gradients_where_every_target_is_ignored(operator):
+    hidden, weight, targets = problem(torch.float32)
+    loss = next_token_loss(hidden, weight, torch.full_like(targets, IGNORED))
+    assert float(loss.detach()) == 0
+    assert all(not gradient.any() for gradient in torch.autograd.grad(loss, (hidden, weight)))
+
+
+def test_under_autocast_the_loss_is_still_single_precision(operator):
+    hidden, weight, targets = problem(torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = next_token_loss(hidden.bfloat16(), weight, targets)
+    expected, _ = reference(hidden, weight, targets)
+    assert loss.dtype == torch.float32
+    assert float(loss.detach()) == pytest.approx(float(expected), rel=0.02)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 20, 21, 22, 2048])
+def test_token_losses_are_minus_the_log_probabilities_in_any_chunks(chunk):
+    hidden, weight, targets = problem(torch.float64, ignored=0)
+    rows, wanted = hidden.detach().flatten(0, 1), targets.flatten()
+    logits = rows @ weight.detach().T
+    expected = [float(row.exp().sum().log() - row[target]) for row, target in zip(logits, wanted, strict=True)]
+    found = token_losses(rows, weight, wanted, chunk=chunk)
+    assert found.shape == (21,) and not found.requires_grad
+    assert found.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_token_losses_of_half_precision_are_computed_in_single():
+    hidden, weight, targets = problem(torch.bfloat16, ignored=0)
+    assert token_losses(hidden.flatten(0, 1), weight, targets.flatten()).dtype == torch.float32
+
+
+def test_no_tokens_have_no_losses():
+    assert token_losses(torch.zeros(0, 8), torch.zeros(11, 8), torch.zeros(0, dtype=torch.int64)).shape == (0,)
