@@ -10,6 +10,9 @@ from frontpage.build import build, build_all
 from frontpage.callbacks.event_log import EventLog
 from frontpage.callbacks.record_run import RecordRun
 from frontpage.callbacks.run_clock import RunClock
+from frontpage.checkpoints import check_continues
+from frontpage.checks import check_config
+from frontpage.held_out import score_test_set
 from frontpage.notices import forget_notices
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
@@ -25,14 +28,10 @@ def train(config: DictConfig) -> float | None:
         if run.finished:
             print(f"ckpt_path=last: the run in {run.path} is finished; nothing to do")
             return None
+        check_config(config)
         L.seed_everything(config.seed, verbose=False)
 
         data = build(config.data, "data")
-        data.setup()
-        model = build(config.model, "model", vocab_size=data.vocab_size)
-        if config.init_from:
-            load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
-
         settings = masked(config)
         sizes = {"d_model": config.model.d_model, "n_layer": config.model.n_layer, "block_size": config.data.block_size}
         callbacks = [
@@ -42,11 +41,24 @@ def train(config: DictConfig) -> float | None:
             RecordRun(run.path / "run.json", settings, sizes),
         ]
         trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
-        save_run_config(run.path, config, data, run.checkpoint)
-        print_start(run, trainer, model, data)
+
+        data.setup()
+        test_titles = data.test_titles() if config.test else None
+        model = build(config.model, "model", vocab_size=data.vocab_size)
+        if config.init_from:
+            load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
+        if run.checkpoint:
+            check_continues(model, run.checkpoint)
+
+        if trainer.is_global_zero:
+            save_run_config(run.path, config, data, run.checkpoint)
+            print_start(run, trainer, model, data)
 
         trainer.fit(model, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
-        print_summary(run, trainer, data)
+        if trainer.is_global_zero:
+            print_summary(run, trainer, data)
+        if test_titles and trainer.is_global_zero:
+            score_test_set(run.path, test_titles, config.data.test_path)
         return trainer.lightning_module.metrics[config.objective]
 
 

@@ -260,6 +260,25 @@ def test_init_from_takes_the_weights_only(command, run_directories):
     assert record_of(second)["steps"] == 1
 
 
+def test_the_shortest_run_still_has_every_metric(command, run_directories):
+    assert command(*TINY, "trainer.max_steps=1").status == 0
+    (directory,) = run_directories()
+    final = record_of(directory)["metrics"]["final"]
+    assert set(final) >= METRICS and final["val/coverage"] == 1
+
+
+def test_the_test_set_is_scored_once_and_only_on_request(command, run_directories, tmp_path):
+    file = tmp_path / "test.txt"
+    file.write_text("Show HN: a title\nAsk HN: another?\n\nAsk HN: another?\n")
+    assert command(*TINY, f"data.test_path={file}").status == 0
+    assert command(*TINY, f"data.test_path={file}", "test=true").status == 0
+    without, with_test = (record_of(directory) for directory in run_directories())
+    assert "test" not in without
+    assert with_test["test"]["titles"] == 2
+    assert with_test["test"]["metrics"]["test/coverage"] == 1
+    assert with_test["status"] == "finished"
+
+
 def test_a_diverging_run_stops_at_once_and_says_so(command, run_directories):
     with pytest.raises(Exception, match="diverged"):
         command(*TINY, "optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null")

@@ -1,10 +1,11 @@
 """Config becomes code here: `_target_` nodes are instantiated, and what a constructor refuses names its config key."""
 
+import re
 from typing import Any
 
 import hydra
-from hydra.errors import InstantiationException
-from omegaconf import DictConfig
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
 
 from frontpage.cli import WHITELIST
 from frontpage.errors import UserError
@@ -13,19 +14,38 @@ from frontpage.errors import UserError
 def build(node: DictConfig, key: str, **late: Any) -> Any:
     """Instantiate a `_target_` node; `late` are the arguments known at run time only.
 
-    A ValueError or TypeError of the constructor becomes a UserError that names `key`, the node's place in the config.
+    A ValueError of the constructor, a wrong argument and a missing package become a UserError that names `key`, the
+    node's place in the config.
     """
     try:
         return hydra.utils.instantiate(node, _execution_whitelist_=WHITELIST, **late)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
-        if isinstance(cause, ValueError | TypeError):
-            raise UserError(f"{key}: {cause}") from error
+    except (ValueError, ImportError, MisconfigurationException) as error:
+        raise UserError(at_key(key, node, error)) from error
+    except TypeError as error:
+        if "argument" in str(error):
+            raise UserError(at_key(key, node, error)) from error
         raise
 
 
 def build_all(nodes: DictConfig | None, key: str) -> list[Any]:
     """Instantiate every node of a group such as `callbacks`, in order; null entries are skipped."""
     return [build(node, f"{key}.{name}") for name, node in (nodes or {}).items() if node is not None]
+
+
+def at_key(key: str, node: DictConfig, error: Exception) -> str:
+    """What a constructor said, under the key it speaks of: `n_head=3: ...` becomes `model.n_head=3: ...`.
+
+    A name that the node `key` lacks is looked for in the nodes below it.
+    """
+    text = str(error)
+    named = re.match(r"(\w+)=", text)
+    place = _place(OmegaConf.to_container(node, resolve=False), named[1]) if named else None
+    return f"{key}.{place}{text[named.end() - 1 :]}" if place else f"{key}: {text}"
+
+
+def _place(node: dict, name: str) -> str | None:
+    """The dotted path of the key `name` in nested dictionaries, the outermost one."""
+    if name in node:
+        return name
+    inside = ((key, _place(value, name)) for key, value in node.items() if isinstance(value, dict))
+    return next((f"{key}.{place}" for key, place in inside if place), None)

@@ -20,9 +20,7 @@ def next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         total = F.cross_entropy(_wide(hidden @ weight.T), targets, ignore_index=IGNORED, reduction="sum")
     else:
         options = torch.nn.LinearCrossEntropyOptions()
-        total = _chunked(
-            _wide(hidden), _wide(weight), targets, ignore_index=IGNORED, reduction="sum", options=options
-        )
+        total = _chunked(_wide(hidden), _wide(weight), targets, ignore_index=IGNORED, reduction="sum", options=options)
     return total / (targets != IGNORED).sum().clamp(min=1)
 
 

@@ -42,10 +42,17 @@ def estimate_training_bytes(
     """
     weights = sum(parameter.numel() * 4 for parameter in net.parameters())
     try:
-        saved = _saved_bytes(copy.deepcopy(net).to("meta"), batch_size, block_size, document_mask)
+        saved = _saved_bytes(_without_data(net), batch_size, block_size, document_mask)
     except (NotImplementedError, RuntimeError):
         return None
     return weights * (2 + optimizer_states) + saved
+
+
+def _without_data(net: nn.Module) -> nn.Module:
+    """A copy on the meta device; no weight is copied on the way."""
+    stand_ins: dict[int, Tensor] = {id(p): nn.Parameter(p.detach().to("meta")) for p in net.parameters()}
+    stand_ins |= {id(buffer): buffer.to("meta") for buffer in net.buffers()}
+    return copy.deepcopy(net, stand_ins)
 
 
 def _saved_bytes(net: nn.Module, batch_size: int, block_size: int, document_mask: bool) -> int:

@@ -1,6 +1,7 @@
 """Which exceptions are a user's mistake, and the lines that say so."""
 
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +11,6 @@ import hydra
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
-    InstantiationException,
     MissingConfigException,
     OverrideParseException,
 )
@@ -33,7 +33,6 @@ def explain(error: BaseException) -> str | None:
         (OverrideParseException, _unparsable),
         (MissingConfigException, _no_such_option),
         (ConfigCompositionException, _not_composable),
-        (InstantiationException, _not_instantiable),
         (HydraException, str),
         (OmegaConfBaseException, _at_its_key),
         (OSError, _no_directory),
@@ -52,21 +51,26 @@ def _unparsable(error: OverrideParseException) -> str:
         return f"{key}: not a setting; allowed: key=value or group=option"
     if not key.strip("+~ "):
         return f"{error.override}: the key is missing; allowed: key=value or group=option"
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return (
         f"{error.override}: the value cannot be read; allowed without quotes: letters, digits and . / - _ : + % @\n"
-        f"""quote any other text twice, once for the shell: '{key}="{escaped}"'"""
+        f"quote any other text twice, once for the shell: {_quoted(key, value)}"
     )
+
+
+def _quoted(key: str, value: str) -> str:
+    """A text as the value of a key, quoted for Hydra and then for the shell."""
+    return shlex.quote('{}="{}"'.format(key, value.replace("\\", "\\\\").replace('"', '\\"')))
 
 
 def _no_such_option(error: MissingConfigException) -> str:
     """`experiment=quikstart` and the like; `missing_cfg_file` is `group/option`."""
-    missing = (error.missing_cfg_file or "").replace("//", "/")
+    missing = error.missing_cfg_file or ""
     group = next((name for name in sorted(_groups(), key=len, reverse=True) if missing.startswith(name + "/")), None)
     if error.options is None or group is None:
         return str(error)
     option = missing.removeprefix(group + "/")
-    return f"{group}={option}: no such option{nearest(option, error.options)}; allowed: {_listed(error.options)}"
+    hint = ", and data.path=... for a file of titles" if group == "data" else ""
+    return f"{group}={option}: no such option{nearest(option, error.options)}; allowed: {_listed(error.options)}{hint}"
 
 
 def _not_composable(error: ConfigCompositionException) -> str:
@@ -76,10 +80,10 @@ def _not_composable(error: ConfigCompositionException) -> str:
     several = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", text)
     if several:
         key, _, value = several[1].partition("=")
-        return (
-            f"{several[1]}: several values, but this is one run; add --multirun for a run with each of them,\n"
-            f"or write one value: a list is {key}=[{value}], a text with a comma '{key}=\"{value}\"'"
-        )
+        advice = f"{several[1]}: several values, but this is one run; add --multirun for a run with each of them"
+        if "(" in value:
+            return advice
+        return f"{advice},\nor write one value: {key}=[{value}] is a list, {_quoted(key, value)} a text with a comma"
     there = re.match(r"Could not append to config. An item is already at '(.*)'", text)
     if there:
         given = _argument(f"+{there[1]}")
@@ -95,7 +99,7 @@ def _no_such_key(error: ConfigKeyError | ConfigAttributeError, override: re.Matc
     prefix = f"{parent._get_full_key(None)}." if parent._get_full_key(None) else ""
     wrong = f"{prefix}{error.key}"
     beside = [str(key) for key in parent if prefix or key != "hydra"]
-    everywhere = [*_keys(OmegaConf.to_container(parent._get_root(), resolve=False)), *_groups()]
+    everywhere = [*_groups(), *_keys(OmegaConf.to_container(parent._get_root(), resolve=False))]
     last = re.split(r"[./]", wrong)[-1]
     elsewhere = [key for key in everywhere if re.split(r"[./]", key)[-1] == last]
     guess = (
@@ -105,11 +109,6 @@ def _no_such_key(error: ConfigKeyError | ConfigAttributeError, override: re.Matc
     )
     there = f"{prefix.rstrip('.')} has" if prefix else "there are"
     return f"{override[1] if override else wrong}: no such key{guess}; {there}: {_listed(beside)}"
-
-
-def _not_instantiable(error: InstantiationException) -> str | None:
-    """A target that the config may not name; an error inside a constructor is no mistake of the user's."""
-    return str(error) if error.__cause__ is None or isinstance(error.__cause__, HydraException) else None
 
 
 def _at_its_key(error: OmegaConfBaseException) -> str:

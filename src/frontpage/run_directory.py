@@ -9,7 +9,7 @@ import filelock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.checkpoints import check_readable, newest_intact
+from frontpage.checkpoints import check_resumable, newest_intact
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
 
@@ -75,17 +75,40 @@ def read_record(path: Path) -> dict | None:
 
 def _find(config: DictConfig) -> RunDirectory:
     hydra = HydraConfig.get()
-    made = Path(hydra.runtime.output_dir)
-    if config.ckpt_path != "last":
-        _refuse_used(made)
-        checkpoint = Path(config.ckpt_path) if config.ckpt_path else None
-        if checkpoint is not None:
-            check_readable(checkpoint, "ckpt_path")
-        return _locked(RunDirectory(made, checkpoint))
+    made = Path(hydra.runtime.output_dir)  # Hydra has just made it, if it was not there
     named = any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
-    path = made if named or str(hydra.mode).endswith("MULTIRUN") else _newest_unfinished(made) or made
+    temporary = not named and not str(hydra.mode).endswith("MULTIRUN")
+    try:
+        run = _continued(made, temporary) if config.ckpt_path == "last" else _fresh(made, config.ckpt_path)
+    except UserError:
+        if temporary:
+            _remove_if_empty(made)
+        raise
+    run.temporary = temporary and run.path == made
+    return run
+
+
+def _fresh(path: Path, ckpt_path: str | None) -> RunDirectory:
+    """A run in a directory of its own; `ckpt_path` may be a checkpoint from elsewhere."""
+    if path.exists() and any(entry.name != "run.lock" for entry in path.iterdir()):
+        raise UserError(
+            f"hydra.run.dir={path}: this directory is in use already; name a new or an empty one,"
+            " or continue its run with ckpt_path=last"
+        )
+    checkpoint = Path(ckpt_path) if ckpt_path else None
+    if checkpoint is not None:
+        check_resumable(checkpoint, "ckpt_path")
+    return _locked(RunDirectory(path, checkpoint))
+
+
+def _continued(made: Path, search: bool) -> RunDirectory:
+    """The run in the directory `made`; with `search` rather the newest unfinished one beside it, where there is one."""
+    path = _newest_unfinished(made) or made if search else made
     if path != made:
         _remove_if_empty(made)
+    there = {entry.name for entry in path.iterdir()}
+    if there and there.isdisjoint({"run.lock", "run.json"}):
+        raise bad_value("hydra.run.dir", path, "this directory holds files but no run; name a run's, or an empty one")
     record = read_record(path)
     if record is not None and record.get("status") == "finished":
         return RunDirectory(path, finished=True)
@@ -125,14 +148,6 @@ def _locked(run: RunDirectory) -> RunDirectory:
     except OSError as error:
         raise bad_value("hydra.run.dir", run.path, f"cannot be written ({error.strerror})") from error
     return run
-
-
-def _refuse_used(path: Path) -> None:
-    if path.exists() and any(entry.name != "run.lock" for entry in path.iterdir()):
-        raise UserError(
-            f"hydra.run.dir={path}: this directory is in use already; name a new or an empty one,"
-            " or continue its run with ckpt_path=last"
-        )
 
 
 def _remove_if_empty(path: Path) -> None:

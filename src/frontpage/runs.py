@@ -8,10 +8,10 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.build import build
-from frontpage.checkpoints import load_checkpoint
+from frontpage.checkpoints import weights_for
 from frontpage.data.title_data import TitleData
 from frontpage.data.training_titles import load_training_titles, save_training_titles
-from frontpage.errors import UserError, bad_value
+from frontpage.errors import bad_value
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
 from frontpage.tokenizer import TitleTokenizer
@@ -66,13 +66,7 @@ def load_run(directory: Path | str, checkpoint: str = "best") -> tuple[DictConfi
 
 def load_weights(module: L.LightningModule, path: Path, key: str) -> None:
     """Load a checkpoint's weights, nothing else; a UserError lists the weights that do not fit."""
-    weights, own = load_checkpoint(path, key)["state_dict"], module.state_dict()
-    wrong = [name for name in sorted({*weights, *own}) if name not in own or name not in weights]
-    wrong += [name for name in own if name in weights and own[name].shape != weights[name].shape]
-    if wrong:
-        listed = ", ".join(wrong[:6]) + (" ..." if len(wrong) > 6 else "")
-        raise UserError(f"{key}={path}: {len(wrong)} weights do not fit this model: {listed}")
-    module.load_state_dict(weights)
+    module.load_state_dict(weights_for(module, path, key))
 
 
 def weights_of(run: str, key: str) -> Path:

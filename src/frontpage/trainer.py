@@ -38,7 +38,7 @@ def make_trainer(
     accelerator: str,
     devices: int | str | list[int],
     strategy: str,
-    precision: str,
+    precision: str | int,
     max_epochs: int | None,
     max_steps: int | None,
     max_time: str | dict[str, int] | None,

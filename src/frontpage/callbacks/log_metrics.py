@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from frontpage.callbacks.run_clock import clock_of
 from frontpage.memory import peak_memory
@@ -21,26 +22,27 @@ class LogMetrics(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log beside `train/loss`, under the names of `evaluation.md`."""
-        if not trainer._logger_connector.should_update_logs:
-            return
-        clock, groups = clock_of(trainer), trainer.optimizers[0].param_groups
-        values = {
-            "train/perplexity": math.exp(min(float(outputs["loss"]), 700.0)),
-            "train/learning_rate": groups[0]["lr"],
-            "train/weight_norm": _norm(pl_module.net),
-            "time/elapsed_seconds": clock.elapsed_seconds,
-            "time/tokens_per_second": clock.tokens_per_second,
-            "memory/peak_bytes": float(peak_memory(pl_module.device)),
-        }
-        if len(groups) > 1:
-            values |= {f"train/learning_rate/{group['name']}": group["lr"] for group in groups}
-        if pl_module.grad_norm is not None:
-            values["train/grad_norm"] = float(pl_module.grad_norm)
-        pl_module.log_dict(values)
+        """Log under the names of `evaluation.md`; `train/loss` is logged by the module itself."""
+        if trainer._logger_connector.should_update_logs:
+            values = training_metrics(trainer, pl_module, outputs["loss"])
+            pl_module.log_dict({name: value for name, value in values.items() if name != "train/loss"})
 
 
 @torch.no_grad()
-def _norm(net: torch.nn.Module) -> float:
-    """Euclidean norm of all weights."""
-    return float(torch.nn.utils.get_total_norm(list(net.parameters())))
+def training_metrics(trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> dict[str, float]:
+    """The `train/`, `time/` and `memory/` metrics now, `loss` being that of the newest batch; waits for the device."""
+    clock, groups, nats = clock_of(trainer), trainer.optimizers[0].param_groups, float(loss)
+    values = {
+        "train/loss": nats,
+        "train/perplexity": math.exp(min(nats, 700.0)),
+        "train/learning_rate": groups[0]["lr"],
+        "train/weight_norm": float(torch.nn.utils.get_total_norm(list(pl_module.net.parameters()))),
+        "time/elapsed_seconds": clock.elapsed_seconds,
+        "time/tokens_per_second": clock.tokens_per_second,
+        "memory/peak_bytes": float(peak_memory(pl_module.device)),
+    }
+    if len(groups) > 1:
+        values |= {f"train/learning_rate/{group['name']}": group["lr"] for group in groups}
+    if pl_module.grad_norm is not None:
+        values["train/grad_norm"] = float(pl_module.grad_norm)
+    return values

@@ -15,6 +15,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from frontpage.callbacks.log_metrics import training_metrics
 from frontpage.callbacks.run_clock import clock_of
 from frontpage.cli import Interrupted
 from frontpage.flops import measure_matmul_peak, training_flops_per_token
@@ -36,6 +37,7 @@ class RecordRun(Checkpoint):
         self.path, self.config, self.architecture = Path(path), config, architecture
         self.record: dict[str, Any] = {}
         self._best: dict[str, Any] = {}
+        self._loss: torch.Tensor | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what is known before training."""
@@ -68,15 +70,17 @@ class RecordRun(Checkpoint):
         }
         self._write(trainer, pl_module)
 
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the newest loss, without waiting for it."""
+        self._loss = outputs["loss"].detach()
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the newest metrics, and keep the best."""
         if trainer.state.fn != "fit":
             return
-        logged = trainer.callback_metrics
-        final = {
-            name: value.item() for name, value in logged.items() if name.startswith(("train/", "time/", "memory/"))
-        }
-        final |= pl_module.metrics
+        final = pl_module.metrics | (training_metrics(trainer, pl_module, self._loss) if self._loss is not None else {})
         self.record["metrics"]["final"] = final
         if not self._best or final["val/nats_per_char"] <= self._best["val/nats_per_char"]:
             self._best = {name: value for name, value in final.items() if name.startswith("val/")}

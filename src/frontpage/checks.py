@@ -1,0 +1,240 @@
+"""What is wrong with a config, found before anything is read or built.
+
+The types that a key may have are those of the constructor that takes it, so a new option's keys are checked by
+themselves. LIMITS adds the ranges of numbers and the choices that a constructor would notice too late or not at all.
+"""
+
+import functools
+import inspect
+import math
+import os
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from frontpage.build import at_key, build
+from frontpage.checkpoints import load_checkpoint
+from frontpage.cli import CONFIGS, WHITELIST
+from frontpage.data.files import read_titles
+from frontpage.errors import UserError, bad_value, nearest, require
+from frontpage.optim import decay_groups
+from frontpage.runs import weights_of
+from frontpage.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
+
+# Metrics that are not computed at every validation unless this key of the model says so.
+METRIC_NEEDS = {"val/mainrun_loss": "original_metric", "val/packed_nats_per_char": "packed_metric"}
+
+
+class Limit(NamedTuple):
+    """A condition on a value, and the words for it."""
+
+    allowed: str
+    holds: Callable[[Any], bool]
+    keys: str  # separated by blanks
+
+
+def _one_of(choices: str, also: str = "") -> tuple[str, Callable[[Any], bool]]:
+    """The first two parts of a Limit; `also` is accepted and not advertised."""
+    return f"one of {choices}", lambda value: str(value) in f"{choices} {also}".split()
+
+
+PRECISIONS = _one_of("32-true bf16-mixed bf16-true 16-mixed", also="16-true 64-true 32 64 bf16")
+METRICS = _one_of("val/nats_per_char val/loss val/perplexity val/bits_per_byte " + " ".join(METRIC_NEEDS))
+DURATION = "in the form DD:HH:MM:SS", lambda text: isinstance(text, dict) or bool(re.fullmatch(r"\d+(:\d\d?){3}", text))
+LIMITS = [
+    Limit("not empty", lambda text: text != "", "name ckpt_path init_from data.path data.test_path data.column"),
+    Limit(*METRICS, "objective"),
+    Limit(*PRECISIONS, "trainer.precision"),
+    Limit(*DURATION, "trainer.max_time"),
+    Limit("from 0 to 4294967295", lambda seed: 0 <= seed < 2**32, "seed data.seed data.packing_seed"),
+    Limit(
+        "at least 1",
+        lambda count: count >= 1,
+        "log_interval val_interval save_interval data.num_titles data.max_titles data.block_size data.batch_size"
+        " data.evaluation_tokens data.evaluation_row tokenizer.max_piece_length trainer.max_epochs trainer.max_steps"
+        " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_layer model.n_head"
+        " model.n_kv_head model.d_ff callbacks.sample_titles.num callbacks.sample_titles.top_k"
+        " callbacks.sample_titles.max_tokens",
+    ),
+    Limit(
+        "at least 0",
+        lambda number: 0 <= number < math.inf,
+        "optimizer.lr optimizer.weight_decay optimizer.momentum scheduler.warmup tokenizer.min_frequency"
+        " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches",
+    ),
+    Limit("above 0", lambda number: 0 < number < math.inf, "trainer.gradient_clip_val model.rotary_base"),
+    Limit("between 0 and 1, both excluded", lambda share: 0 < share < 1, "data.val_frac"),
+    Limit("from 0 to below 1", lambda share: 0 <= share < 1, "model.dropout model.attention_dropout"),
+    Limit("each from 0 to below 1", lambda betas: all(0 <= beta < 1 for beta in betas), "optimizer.betas"),
+    Limit("at least 1, or auto", lambda many: not isinstance(many, int) or many >= 1, "trainer.devices"),
+    Limit("from 0 to 1", lambda share: 0 <= share <= 1, "scheduler.floor"),
+    Limit("above 0", lambda share: share > 0, "trainer.limit_train_batches"),
+    Limit(
+        f"at least {SMALLEST_VOCABULARY} (256 bytes and 3 special tokens)",
+        lambda size: size >= SMALLEST_VOCABULARY,
+        "tokenizer.vocab_size",
+    ),
+]
+LIMIT_OF = {key: limit for limit in LIMITS for key in limit.keys.split()}
+ROOT_TYPES = {"name": str, "objective": str, "ckpt_path": str | None, "init_from": str | None, "test": bool}
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
+ANYTHING = "**"
+STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def check_config(config: DictConfig) -> None:
+    """Raise a UserError for a value of a wrong type, one outside its limits, or one that the model's recipe refuses."""
+    for name, kind in ROOT_TYPES.items():
+        _check(name, config[name], kind)
+    for name in config:
+        if isinstance(config[name], DictConfig):
+            _check_node(config[name], str(name))
+    needed = METRIC_NEEDS.get(config.objective)
+    if needed and config.model[needed] != "always":
+        raise bad_value("objective", config.objective, f"needs model.{needed}=always, not {config.model[needed]}")
+    if config.test:
+        require(config.data.test_path is not None, "data.test_path", "null", "with test=true, a file of titles")
+        read_titles(config.data.test_path, config.data.column, key="data.test_path")
+    if config.init_from is not None:
+        load_checkpoint(weights_of(config.init_from, "init_from"), "init_from")
+    _check_recipe(config)
+
+
+def _check_node(node: DictConfig, key: str) -> None:
+    """Check a node's values against what its target takes, and the nodes below it."""
+    kinds = _parameters(node._target_, key) if "_target_" in node else {}
+    written = OmegaConf.to_container(node, resolve=False)
+    for name in (name for name in node if not str(name).startswith("_")):
+        source = re.fullmatch(r"\$\{([\w.]+)\}", str(written[name]))  # the key whose value is taken over
+        place, value = source[1] if source else f"{key}.{name}", node[name]
+        if kinds and name not in kinds and ANYTHING not in kinds:
+            allowed = f"{node._target_} takes no such key{nearest(str(name), kinds)}; it takes: {' '.join(kinds)}"
+            raise bad_value(place, value, allowed)
+        if isinstance(value, DictConfig) and ("_target_" in value or not kinds):
+            if not source:  # else it is checked where it is written
+                _check_node(value, place)
+        else:
+            _check(place, value, kinds.get(name, Any))
+
+
+def _check(key: str, value: Any, kind: Any) -> None:
+    """Raise a UserError unless `value` is of `kind`, a type annotation, and within the limit of `key`."""
+    value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    group = key.replace(".", "/")
+    options = sorted(path.stem for path in Path(CONFIGS, group).glob("*.yaml"))
+    if options and isinstance(value, str):
+        raise bad_value(key, value, f"an option is chosen with a slash, {group}=...; allowed: {' '.join(options)}")
+    limit = LIMIT_OF.get(key)
+    if _fits(value, kind) and (limit is None or value is None or limit.holds(value)):
+        return
+    raise bad_value(key, "null" if value is None else value, f"must be {_allowed(kind, limit)}")
+
+
+def _check_recipe(config: DictConfig) -> None:
+    """Build the model with the smallest vocabulary, its optimizer and its schedule, for what they refuse."""
+    model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
+    groups = decay_groups(model.net, config.optimizer.get("weight_decay", 0.0))
+    try:
+        optimizer = model.make_optimizer(groups)
+    except ValueError as error:
+        raise UserError(at_key("optimizer", config.optimizer, error)) from error
+    try:
+        model.make_scheduler(optimizer, total_steps=10**9)
+    except ValueError as error:
+        raise UserError(at_key("scheduler", config.scheduler, error)) from error
+
+
+def _parameters(target: str, key: str) -> dict[str, Any]:
+    """The keys that a target takes, and their types; ANYTHING is among them where they cannot be known."""
+    if not any(fnmatch(target, pattern) for pattern in WHITELIST):
+        raise bad_value(f"{key}._target_", target, f"must be one of {' '.join(WHITELIST)}")
+    try:
+        function = get_object(target)
+    except Exception as error:  # whatever importing it raises
+        raise bad_value(f"{key}._target_", target, "no such class or function") from error
+    kinds: dict[str, Any] = {}
+    for layer in _constructors(function):
+        parameters = list(inspect.signature(layer).parameters.values())
+        hints = _hints(layer)
+        kinds = {one.name: hints.get(one.name, Any) for one in parameters if one.kind not in STARRED} | kinds
+        if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
+            return kinds
+    return kinds | {ANYTHING: Any}
+
+
+def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """The function itself, or a class's constructor and those that its `**arguments` go to, in turn."""
+    if not isinstance(function, type):
+        yield function
+        return
+    own = [base for base in function.__mro__ if "__init__" in vars(base)]
+    for place, base in enumerate(own):
+        if place == 0 or base.__module__.startswith("frontpage."):
+            yield functools.partial(base.__init__, None)  # without self
+    if hasattr(function, "architecture"):  # see LanguageModule
+        yield from _constructors(function.architecture)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(getattr(function, "func", function))
+    except (NameError, TypeError):  # names that exist for type checkers only
+        return {}
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type itself."""
+    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a plain value may stand where `kind` is annotated; a kind that is no class takes anything."""
+    return any(_fits_one(value, part) for part in _parts(kind))
+
+
+def _fits_one(value: Any, part: Any) -> bool:
+    origin, arguments = typing.get_origin(part) or part, typing.get_args(part)
+    if origin is typing.Literal:
+        return value in arguments
+    if origin is Any or not isinstance(origin, type):
+        return True
+    if isinstance(value, bool) or origin is bool:
+        return isinstance(value, bool) and origin is bool
+    if origin is float:
+        return isinstance(value, int | float)
+    if isinstance(value, str):
+        return origin is str or issubclass(origin, os.PathLike)
+    if isinstance(value, list) and origin is tuple and Ellipsis not in arguments:
+        return len(value) == len(arguments) and all(map(_fits, value, arguments))
+    if isinstance(value, list):
+        return issubclass(list, origin) and all(_fits(one, arguments[0]) for one in value if arguments)
+    return isinstance(value, origin)
+
+
+def _allowed(kind: Any, limit: Limit | None) -> str:
+    """A type and a limit in words: `a whole number, at least 1, or null`."""
+    words = dict.fromkeys(word for part in _parts(kind) if (word := _word(part)))
+    optional = words.pop("null", 0) is None
+    said = [] if limit and limit.allowed.startswith("one of") else [" or ".join(words)]
+    return ", ".join([*said, *([limit.allowed] if limit else [])]) + (", or null" if optional else "")
+
+
+def _word(part: Any) -> str:
+    """How a message calls a type; nothing for one that no config can hold."""
+    origin, arguments = typing.get_origin(part) or part, typing.get_args(part)
+    if origin is typing.Literal:
+        return " or ".join(map(str, arguments))
+    if not isinstance(origin, type):
+        return ""
+    if issubclass(origin, os.PathLike):
+        return WORDS[str]
+    if origin is tuple and Ellipsis not in arguments:
+        return f"a list of {len(arguments)}"
+    return WORDS.get(origin, "a list" if origin in (list, tuple, Sequence) else "")

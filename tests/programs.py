@@ -1,0 +1,62 @@
+"""Scripts that run in this process, and a tiny run for them to reopen."""
+
+import runpy
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tiny import ROOT, TINY
+
+import frontpage.cli
+import train
+
+
+class Ended(NamedTuple):
+    """How a program ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run_script(capfd: pytest.CaptureFixture, name: str, *arguments: object) -> Ended:
+    """`python scripts/<name>.py arguments`, its output captured."""
+    capfd.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"scripts/{name}.py", *map(str, arguments)])
+        patch.setenv("HYDRA_FULL_ERROR", "0")
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / "scripts" / f"{name}.py"), run_name="__main__")
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+    return Ended(status, *capfd.readouterr())
+
+
+def train_tiny(directory: Path, *overrides: str) -> Path:
+    """Train the smallest run into `directory` and return it."""
+    places = [f"hydra.run.dir={directory}", f"paths.cache_dir={directory.parent}/cache"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train.py", *TINY, *places, *overrides])
+        patch.setenv("HYDRA_FULL_ERROR", "0")
+        frontpage.cli.program(train.train)
+    return directory
+
+
+def training_titles(directory: Path) -> tuple[list[str], list[str]]:
+    """The titles that a run trained on and those that it was validated on, from its own config."""
+    from omegaconf import OmegaConf
+
+    from frontpage.build import build
+
+    data = build(OmegaConf.load(directory / "config.yaml").data, "data")
+    data.setup()
+    return data.selection.train, data.selection.validation
+
+
+def write_csv(path: Path, titles: list[str], column: str = "title") -> Path:
+    """A file of titles in the order given."""
+    quoted = ('"' + title.replace('"', '""') + '"' for title in [column, *titles])
+    path.write_text("\n".join(quoted) + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,399 @@
+"""The promise of a user's mistake: one to three lines that name key, value and what is allowed; status 2; no harm."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import torch
+from programs import train_tiny
+from tiny import ROOT, TINY
+
+SECONDS = 20
+
+
+@pytest.fixture
+def mistake(command, tmp_path):
+    """mistake(overrides, *pieces) runs a command that must be refused with a message that holds every piece."""
+
+    def refused(overrides: tuple[str, ...] | list[str] | str, *pieces: str) -> str:
+        before = contents(tmp_path)
+        outcome = command(*TINY, *([overrides] if isinstance(overrides, str) else overrides))
+        assert outcome.status == 2, outcome.stdout[-2000:] + outcome.stderr
+        check_message(outcome.stderr, pieces)
+        after = contents(tmp_path)
+        assert {path: after.get(path) for path in before} == before, "a file was changed or lost"
+        assert not [path for path in after.keys() - before.keys() if "cache" not in path.parts], "something was left"
+        assert not list((tmp_path / "logs").glob("runs/*/*")), "an empty run directory was left"
+        return outcome.stderr
+
+    return refused
+
+
+def check_message(stderr: str, pieces: tuple[str, ...]) -> None:
+    """One to three lines and nothing else, with every piece in them."""
+    assert 1 <= len(stderr.splitlines()) <= 3, stderr
+    for noise in ("Traceback", "Warning", "Error executing", "usage:", "HYDRA_FULL_ERROR", "struct"):
+        assert noise not in stderr
+    for piece in pieces:
+        assert piece in stderr, f"{piece!r} is not in: {stderr}"
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    """The bytes of every file below a directory."""
+    return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("override", "pieces"),
+    [
+        # misspelt keys: the nearest valid one is named, and what the node has
+        ("data.blok_size=64", ["data.blok_size=64", "did you mean 'data.block_size'", "batch_size"]),
+        ("model.n_layr=2", ["model.n_layr=2", "did you mean 'model.n_layer'", "d_model"]),
+        ("sed=3", ["sed=3", "did you mean 'seed'", "log_interval"]),
+        ("modle.n_layer=2", ["modle.n_layer=2", "did you mean 'model'", "tokenizer"]),
+        ("optimizr.lr=0.1", ["optimizr.lr=0.1", "did you mean 'optimizer'"]),
+        ("callbacks.progres.seconds=1", ["callbacks.progres.seconds=1", "did you mean 'callbacks.progress'"]),
+        ("n_layer=2", ["n_layer=2", "did you mean 'model.n_layer'"]),
+        ("trainer.block_size=2", ["trainer.block_size=2", "did you mean 'data.block_size'", "max_epochs"]),
+        ("hydra.run.dri=x", ["hydra.run.dri=x", "did you mean 'hydra.run.dir'"]),
+        ("+model.foo=1", ["model.foo=1", "GPTModule takes no such key", "n_layer"]),
+        ("model._target_=frontpage.models.gpt.GTP", ["model._target_=frontpage.models.gpt.GTP", "no such class"]),
+        ("model._target_=os.system", ["model._target_=os.system", "frontpage.*"]),
+        # misspelt options and groups
+        ("experiment=quikstart", ["experiment=quikstart", "did you mean 'quickstart'", "adamw_gpt"]),
+        ("model/attention=causl", ["model/attention=causl", "did you mean 'causal'", "allowed: "]),
+        ("tokenizer=bpee", ["tokenizer=bpee", "did you mean 'bpe'", "unigram"]),
+        ("trainer=cpuu", ["trainer=cpuu", "did you mean 'cpu'", "auto"]),
+        ("data=/tmp/titles.csv", ["data=/tmp/titles.csv", "no such option", "synthetic"]),
+        ("experimnt=quickstart", ["experimnt=quickstart", "did you mean 'experiment'", "tokenizer"]),
+        ("modle=gpt", ["modle=gpt", "did you mean 'model'"]),
+        ("model/attenton=causal", ["model/attenton=causal", "did you mean 'model/attention'"]),
+        ("attention=causal", ["attention=causal", "did you mean 'model/attention'"]),
+        ("model.attention=causal", ["model.attention=causal", "model/attention=...", "causal"]),
+        ("model=null", ["model=null", "gpt"]),
+        # overrides that cannot be read
+        ("data.path=my titles (1).csv", ["data.path=my titles (1).csv", """'data.path="my titles (1).csv"'"""]),
+        ("data.path='a", ["data.path='a", "quote", """'data.path="'"'"'a"'"""]),
+        ("seed", ["seed", "key=value"]),
+        ("=3", ["=3", "key=value"]),
+        ("+seed=1", ["+seed=1", "exists already", ": seed=1"]),
+        ("optimizer.lr=1e-3,1e-4", ["optimizer.lr=1e-3,1e-4", "--multirun", "[1e-3,1e-4]"]),
+        ("optimizer.lr=range(1,3)", ["optimizer.lr=range(1,3)", "--multirun"]),
+        ("data.path=a,b.csv", ["data.path=a,b.csv", """'data.path="a,b.csv"'"""]),
+        ("data.path=${nope}", ["data.path=${nope}", "'nope'", "not found"]),
+        ("--nope", ["--nope", "key=value", "--help"]),
+        ("--config-name=nope", ["nope"]),
+        # values of a wrong type or outside their range
+        ("seed=-1", ["seed=-1", "a whole number", "from 0 to 4294967295"]),
+        ("name=", ["name=", "text", "not empty"]),
+        ("objective=val/los", ["objective=val/los", "val/nats_per_char"]),
+        ("objective=val/mainrun_loss", ["objective=val/mainrun_loss", "model.original_metric=always"]),
+        ("log_interval=0", ["log_interval=0", "a whole number, at least 1, or null"]),
+        ("val_interval=x", ["val_interval=x", "a whole number, at least 1, or null"]),
+        ("save_interval=-1", ["save_interval=-1", "a whole number, at least 1, or null"]),
+        ("test=perhaps", ["test=perhaps", "true or false"]),
+        ("data.path=", ["data.path=", "text", "not empty"]),
+        ("data.path=[a]", ["data.path=['a']", "text, not empty, or null"]),
+        ("data.num_titles=0", ["data.num_titles=0", "a whole number, at least 1, or null"]),
+        ("data.num_titles=-5", ["data.num_titles=-5", "at least 1"]),
+        ("data.block_size=0", ["data.block_size=0", "a whole number", "at least 1"]),
+        ("data.block_size=-3", ["data.block_size=-3", "at least 1"]),
+        ("data.block_size=x", ["data.block_size=x", "a whole number"]),
+        ("data.block_size=2.5", ["data.block_size=2.5", "a whole number"]),
+        ("data.batch_size=0", ["data.batch_size=0", "at least 1"]),
+        ("data.val_frac=0", ["data.val_frac=0", "between 0 and 1"]),
+        ("data.val_frac=1", ["data.val_frac=1", "between 0 and 1"]),
+        ("data.val_frac=-1", ["data.val_frac=-1", "between 0 and 1"]),
+        ("data.val_frac=abc", ["data.val_frac=abc", "a number, between 0 and 1"]),
+        ("data.val_frac=1e-20", ["data.val_frac=1e-20", "120 titles", "validation side empty"]),
+        (["data.num_titles=1"], ["data.val_frac=0.1", "1 titles", "training side empty"]),
+        ("data.repack=2", ["data.repack=2", "true or false"]),
+        ("tokenizer.vocab_size=258", ["tokenizer.vocab_size=258", "at least 259"]),
+        ("tokenizer.vocab_size=many", ["tokenizer.vocab_size=many", "a whole number"]),
+        ("model.n_head=3", ["model.n_head=3", "must divide d_model=32"]),
+        ("model.n_head=0", ["model.n_head=0", "a whole number", "at least 1"]),
+        ("model.n_kv_head=4", ["model.n_kv_head=4", "must divide n_head=2"]),
+        ("model.d_model=0", ["model.d_model=0", "a whole number", "at least 1"]),
+        ("model.n_layer=many", ["model.n_layer=many", "a whole number"]),
+        ("model.n_layer={a: 1}", ["model.n_layer=", "a whole number"]),
+        ("model.activation=foo", ["model.activation=foo", "gelu relu relu2 swiglu"]),
+        ("model.norm=foo", ["model.norm=foo", "layer or rms"]),
+        ("model.norm_position=foo", ["model.norm_position=foo", "pre or post"]),
+        ("model.positions=foo", ["model.positions=foo", "learned or rotary"]),
+        ("model.init=foo", ["model.init=foo", "normal uniform xavier kaiming"]),
+        ("model.original_metric=foo", ["model.original_metric=foo", "always end never"]),
+        ("model.dropout=1", ["model.dropout=1", "from 0 to below 1"]),
+        ("model.bias=maybe", ["model.bias=maybe", "true or false"]),
+        ("optimizer.lr=-1", ["optimizer.lr=-1", "a number", "at least 0"]),
+        ("optimizer.lr=fast", ["optimizer.lr=fast", "a number", "at least 0"]),
+        ("optimizer.lr=nan", ["optimizer.lr=nan", "at least 0"]),
+        ("optimizer.betas=[0.9]", ["optimizer.betas=[0.9]", "a list of 2"]),
+        ("optimizer.betas=[0.9,2]", ["optimizer.betas=[0.9, 2]", "each from 0 to below 1"]),
+        ("scheduler.warmup=-1", ["scheduler.warmup=-1", "at least 0"]),
+        ("scheduler.warmup=2.5", ["scheduler.warmup=2.5", "a whole number of updates, or a share of the run below 1"]),
+        ("scheduler.floor=2", ["scheduler.floor=2", "from 0 to 1"]),
+        ("trainer.precision=foo", ["trainer.precision=foo", "32-true", "bf16-mixed"]),
+        ("trainer.accelerator=foo", ["trainer.accelerator=foo", "auto cpu"]),
+        ("trainer.devices=0", ["trainer.devices=0", "at least 1, or auto"]),
+        ("trainer.max_epochs=null", ["trainer.max_epochs=null", "trainer.max_steps=null"]),
+        ("trainer.max_epochs=0", ["trainer.max_epochs=0", "a whole number, at least 1, or null"]),
+        ("trainer.max_epochs=-1", ["trainer.max_epochs=-1", "a whole number, at least 1, or null"]),
+        ("trainer.max_steps=0", ["trainer.max_steps=0", "a whole number, at least 1, or null"]),
+        ("trainer.max_time=soon", ["trainer.max_time=soon", "DD:HH:MM:SS"]),
+        ("trainer.limit_val_batches=0.5", ["trainer.limit_val_batches=0.5", "whole validation set", "debug="]),
+        ("trainer.accumulate_grad_batches=0", ["trainer.accumulate_grad_batches=0", "at least 1"]),
+        ("trainer.gradient_clip_val=0", ["trainer.gradient_clip_val=0", "above 0"]),
+        ("callbacks.best_checkpoint.mode=up", ["callbacks.best_checkpoint: ", "min, max but got up"]),
+        ("callbacks.sample_titles.num=0", ["callbacks.sample_titles.num=0", "at least 1"]),
+        ("init_from=nowhere", ["init_from=nowhere", "neither a run's directory"]),
+        ("ckpt_path=nowhere.ckpt", ["ckpt_path=nowhere.ckpt", "no such checkpoint"]),
+        ("ckpt_path=.", ["ckpt_path=.", "directory"]),
+        (["test=true"], ["data.test_path=null", "test"]),
+        (["test=true", "data.test_path=nowhere.txt"], ["data.test_path=nowhere.txt", "no such file"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_a_mistake_on_the_command_line(mistake, override, pieces):
+    mistake(override, *pieces)
+
+
+def bad_file(directory: Path, name: str) -> Path:
+    """A file of titles with the mistake that its name tells."""
+    path = directory / name
+    titles = [f"title {number}" for number in range(10)]
+    column = pa.array(titles)
+    tables = {
+        "number.parquet": {"title": pa.array([2014] * 10)},
+        "null.parquet": {"title": pa.array([*titles, None])},
+        "binary.parquet": {"title": pa.array([b"\xff"] * 10)},
+        "column.parquet": {"titel": column, "score": column},
+        "broken-utf8.parquet": {"title": pa.StringArray.from_buffers(10, *pa.array([b"a\xff"] * 10).buffers()[1:])},
+        "few.parquet": {"title": column},
+    }
+    texts = {
+        "empty.csv": b"",
+        "empty.txt": b"",
+        "empty.parquet": b"",
+        "garbage.parquet": b"PAR1 this is no Parquet file PAR1",
+        "titles.xls": b"title",
+        "titles": b"title",
+        "header.csv": b"title,score\n",
+        "column.csv": b"titel,score\nA,1\n",
+        "ragged.csv": b"title,score\nA,1\nB,2,3\n",
+        "utf8.csv": b"title,score\nA,1\nB\xff,2\n",
+        "utf8.txt": b"good\nb\xe4d\n",
+        "utf8.jsonl": b'{"title": "good"}\n{"title": "b\xe4d"}\n',
+        "blank.txt": b" \n\t\n\n",
+        "blank.jsonl": b'{"title": " "}\n{"title": ""}\n',
+        "broken.jsonl": b'{"title": "good"}\n\n{"title": "bad\n',
+        "list.jsonl": b'["good"]\n',
+        "column.jsonl": b'{"title": "good"}\n{"titel": "bad"}\n',
+        "number.jsonl": b'{"title": "good"}\n{"title": 2014}\n',
+        "null.jsonl": b'{"title": "good"}\n{"title": null}\n',
+        "surrogate.jsonl": b'{"title": "good"}\n{"title": "half \\ud83d of it"}\n',
+    }
+    if name in tables:
+        pa.parquet.write_table(pa.table(tables[name]), path)
+    elif name in texts:
+        path.write_bytes(texts[name])
+    elif name == "directory.csv":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        ("nowhere.csv", ["no such file"]),
+        ("directory.csv", ["not a file"]),
+        ("titles.xls", [".parquet .csv .jsonl .ndjson .json .txt"]),
+        ("titles", [".parquet .csv"]),
+        ("empty.csv", ["empty"]),
+        ("empty.txt", ["empty"]),
+        ("empty.parquet", ["empty"]),
+        ("header.csv", ["no titles"]),
+        ("garbage.parquet", ["not a readable Parquet file"]),
+        ("column.parquet", ["data.column=title", "did you mean 'titel'", "titel, score"]),
+        ("column.csv", ["data.column=title", "did you mean 'titel'", "titel, score"]),
+        ("column.jsonl", ["data.column=title", "line 2", "did you mean 'titel'"]),
+        ("number.parquet", ["row 1", "'title'", "2014", "not text"]),
+        ("binary.parquet", ["row 1", "'title'", "not text"]),
+        ("null.parquet", ["row 11", "'title'", "null", "not text"]),
+        ("number.jsonl", ["row 2", "'title'", "2014", "not text"]),
+        ("null.jsonl", ["row 2", "'title'", "null", "not text"]),
+        ("broken-utf8.parquet", ["invalid UTF-8", "'title'"]),
+        ("utf8.csv", ["invalid UTF-8"]),
+        ("utf8.txt", ["invalid UTF-8", "line 2"]),
+        ("utf8.jsonl", ["invalid UTF-8", "line 2"]),
+        ("surrogate.jsonl", ["line 2", "surrogate"]),
+        ("ragged.csv", ["not a readable CSV file", "Expected 2 columns, got 3"]),
+        ("broken.jsonl", ["line 3", "not JSON"]),
+        ("list.jsonl", ["line 1", "not a JSON object"]),
+        ("blank.txt", ["all 3 titles", "blank"]),
+        ("blank.jsonl", ["all 2 titles", "blank"]),
+    ],
+)
+def test_a_file_that_cannot_be_read(mistake, tmp_path, name, pieces):
+    path = bad_file(tmp_path, name)
+    mistake(f"data.path={path}", f"data.path={path}", *pieces)
+    if name in ("nowhere.csv", "utf8.txt"):
+        mistake(["test=true", f"data.test_path={path}"], f"data.test_path={path}", *pieces)
+
+
+def test_a_file_with_fewer_titles_than_asked_for(mistake, tmp_path):
+    path = bad_file(tmp_path, "few.parquet")
+    mistake(f"data.path={path}", "data.num_titles=120", "10 distinct titles", "null")
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("asked", [["trainer=gpu"], ["trainer.accelerator=cuda"]])
+def test_a_device_that_is_not_there(command, asked):
+    outcome = command(*(one for one in TINY if "accelerator" not in one), *asked)
+    assert outcome.status == 2
+    check_message(outcome.stderr, ["trainer.accelerator=", "auto cpu"])
+
+
+@pytest.mark.parametrize("place", ["below/a/file", "proc"])
+def test_a_run_directory_that_cannot_be_made(command, tmp_path, place):
+    (tmp_path / "below").write_text("a file")
+    path = "/proc/nope" if place == "proc" else str(tmp_path / place)
+    outcome = command(*TINY, f"hydra.run.dir={path}")
+    assert outcome.status == 2
+    check_message(outcome.stderr, [f"hydra.run.dir={path}", "cannot be made", "name one that can be written"])
+    assert (tmp_path / "below").read_text() == "a file"
+
+
+def test_a_cache_that_cannot_be_written(mistake, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    mistake(f"paths.cache_dir={tmp_path}/file/tokens", f"paths.cache_dir={tmp_path}/file/tokens", "cannot be written")
+    assert (tmp_path / "file").read_text() == "a file"
+
+
+def test_a_run_directory_with_other_files_is_left_alone(mistake, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.yaml").write_text("not a run's")
+    for more, allowed in ((), "ckpt_path=last"), (("ckpt_path=last",), "name a run's, or an empty one"):
+        mistake([f"hydra.run.dir={tmp_path}/mine", *more], f"hydra.run.dir={tmp_path}/mine", allowed)
+
+
+def test_a_named_run_directory_is_empty_after_a_mistake_and_can_be_used(mistake, command, tmp_path):
+    (tmp_path / "mine").mkdir()
+    mistake([f"hydra.run.dir={tmp_path}/mine", "model.n_head=3"], "model.n_head=3")
+    assert list((tmp_path / "mine").iterdir()) == []
+    assert command(*TINY, f"hydra.run.dir={tmp_path}/mine").status == 0
+
+
+def test_two_runs_in_one_directory_at_once(mistake, tmp_path):
+    (tmp_path / "mine").mkdir()
+    with filelock.FileLock(tmp_path / "mine" / "run.lock"):
+        for more in ([], ["ckpt_path=last"]):
+            mistake([f"hydra.run.dir={tmp_path}/mine", *more], f"hydra.run.dir={tmp_path}/mine", "another process")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The directory of a tiny run that has ended."""
+    return train_tiny(tmp_path_factory.mktemp("finished") / "run")
+
+
+def test_a_finished_run_is_not_touched(command, finished):
+    before = contents(finished.parent)
+    outcome = command(*TINY, f"hydra.run.dir={finished}")
+    assert outcome.status == 2
+    check_message(outcome.stderr, [f"hydra.run.dir={finished}", "in use already", "a new or an empty one"])
+    assert contents(finished.parent) == before
+    outcome = command(*TINY, f"hydra.run.dir={finished}", "ckpt_path=last")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert f"{finished} is finished" in outcome.stdout
+    assert contents(finished.parent) == before
+
+
+def test_nothing_to_continue_is_said(command, run_directories, tmp_path):
+    outcome = command(*TINY, "ckpt_path=last", f"hydra.run.dir={tmp_path}/logs/runs/a/b")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert "ckpt_path=last" in outcome.stdout and "starts at step 0" in outcome.stdout
+
+
+def test_checkpoints_that_do_not_fit(mistake, finished, tmp_path):
+    good = finished / "checkpoints" / "last.ckpt"
+    corrupt, foreign, weights = (tmp_path / f"{name}.ckpt" for name in ("corrupt", "foreign", "weights"))
+    corrupt.write_bytes(good.read_bytes()[:5000])
+    torch.save({"model": torch.zeros(2)}, foreign)
+    content = torch.load(good, weights_only=True)
+    torch.save({"state_dict": content["state_dict"]}, weights)
+    for key in ("ckpt_path", "init_from"):
+        mistake(f"{key}={corrupt}", f"{key}={corrupt}", "not a readable checkpoint")
+        mistake(f"{key}={foreign}", f"{key}={foreign}", "not a checkpoint of this project")
+        wider = ["model.d_model=64", f"{key}={good}"]
+        mistake(wider, f"{key}={good}", "weights do not fit", "net.token_embedding.weight (300x32, here 300x64)")
+        mistake(["model.n_layer=2", f"{key}={good}"], "net.blocks.1", "not in the checkpoint")
+    mistake(f"ckpt_path={weights}", f"ckpt_path={weights}", "weights only", "init_from=")
+    mistake(["optimizer=sgd", f"ckpt_path={good}"], f"ckpt_path={good}", "another optimizer than SGD")
+    mistake(f"init_from={tmp_path}", f"init_from={tmp_path}", "neither a run's directory")
+
+
+def python(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """(status, stdout, stderr) of a real process in the repository root, which must end in time."""
+    variables = {
+        name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "HYDRA_FULL_ERROR")
+    }
+    start = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=variables | environment, capture_output=True, text=True
+    )
+    assert time.monotonic() - start < SECONDS
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "pieces"),
+    [
+        ("data.blok_size=64", ["data.blok_size=64", "did you mean 'data.block_size'"]),
+        ("data.path=nowhere.csv", ["data.path=nowhere.csv", "no such file"]),
+        ("model.n_head=3", ["model.n_head=3", "must divide d_model=512"]),
+    ],
+)
+def test_a_mistake_in_a_process_of_its_own(tmp_path, override, pieces):
+    status, _, stderr = python("train.py", override, f"paths.log_dir={tmp_path}", f"paths.cache_dir={tmp_path}")
+    assert status == 2
+    check_message(stderr, pieces)
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("hub", ["offline", "refused", "silent"])
+def test_the_hub_cannot_be_reached(tmp_path, hub):
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()  # and never answers
+        environment = {
+            "offline": {"HF_HUB_OFFLINE": "1"},
+            "refused": {"HF_ENDPOINT": "http://127.0.0.1:9"},
+            "silent": {"HF_ENDPOINT": f"http://127.0.0.1:{deaf.getsockname()[1]}"},
+        }[hub]
+        places = f"paths.log_dir={tmp_path}", f"paths.cache_dir={tmp_path}"
+        status, _, stderr = python("train.py", *places, HF_HOME=str(tmp_path / "hub"), **environment)
+    assert status == 2
+    check_message(stderr, ["data=hn_titles", "julien040/hacker-news-posts", "data.path=...", "data=synthetic"])
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_the_whole_traceback_on_request(tmp_path):
+    status, _, stderr = python("train.py", "sed=1", f"paths.log_dir={tmp_path}", HYDRA_FULL_ERROR="1")
+    assert status == 2
+    assert stderr.startswith("Traceback") and "Key 'sed' is not in struct" in stderr
+
+
+def test_any_other_error_is_1_and_shows_its_traceback(tmp_path):
+    broken = "import sys, train; train.seed_everything = train.L.seed_everything = lambda *_, **__: 1 / 0\n"
+    broken += f"sys.argv = ['train.py', *{(*TINY, f'paths.log_dir={tmp_path}')!r}]; train.program(train.train)"
+    status, _, stderr = python("-c", broken)
+    assert status == 1
+    assert stderr.startswith("Traceback") and stderr.rstrip().endswith("ZeroDivisionError: division by zero")
+    assert "TaskError" not in stderr
