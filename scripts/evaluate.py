@@ -1,0 +1,71 @@
+"""Score a file of titles with a run: `python scripts/evaluate.py <run dir> data.path=titles.parquet`."""
+
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+
+from frontpage.data.files import read_titles
+from frontpage.data.selection import distinct_titles
+from frontpage.data.training_titles import seen_in_training
+from frontpage.errors import UserError, nearest
+from frontpage.evaluation.score import ScoredTitles
+from frontpage.notices import notices
+from frontpage.run_command import RunArguments, reopen, save_json
+
+KEYS = ("data.path", "data.column")
+
+
+def main() -> None:
+    """Every title of the file, without a split, and the same without the titles that the run has trained on."""
+    parser = RunArguments("Score every title of a file with the weights of a run, in fp32.")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="data.path=FILE, and data.column=NAME where it is not `title`"
+    )
+    arguments = parser.parse_intermixed_args()
+    overrides = _parse(arguments.overrides)
+    if "data.path" not in overrides:
+        raise UserError("data.path: give the file of titles to score, data.path=titles.parquet")
+    config, module, known = reopen(arguments)
+    path, column = overrides["data.path"], overrides.get("data.column", config.data.column)
+    rows = read_titles(path, column)
+    titles = distinct_titles(rows)
+    seen = None if known is None else seen_in_training(titles, known)
+
+    scored = ScoredTitles(module, titles, config.data)
+    metrics = scored.metrics()
+    unseen = None if seen is None or seen.all() else scored.metrics(~seen) if seen.any() else metrics
+    result = {
+        "run": arguments.run,
+        "checkpoint": arguments.checkpoint,
+        "data": {"path": path, "column": column, "rows": len(rows)},
+        "titles": len(titles),
+        "seen_titles": None if seen is None else int(seen.sum()),
+        "seen_share": None if seen is None else float(seen.mean()),
+        "metrics": metrics,
+        "metrics_unseen": unseen,
+        "notices": notices(),
+    }
+    _print(result)
+    save_json(arguments.json, result)
+
+
+def _parse(overrides: list[str]) -> dict[str, str]:
+    found = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if key not in KEYS or not equals:
+            raise UserError(f"{override}: allowed are data.path=FILE and data.column=NAME{nearest(key, KEYS)}")
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""  # as train.py takes it
+        found[key] = value[1:-1] if quoted else value
+    return found
+
+
+def _print(result: dict) -> None:
+    seen = "unknown" if result["seen_share"] is None else f"{result['seen_titles']:,} ({result['seen_share']:.2%})"
+    print(f"titles: {result['titles']:,} of {result['data']['rows']:,} rows; seen in training: {seen}")
+    print(f"{'':<26} {'all titles':>12} {'unseen ones':>12}")
+    for name, value in result["metrics"].items():
+        values = [value, (result["metrics_unseen"] or {}).get(name)]
+        print(f"{name:<26} " + " ".join("-".rjust(12) if v is None else f"{v:12.6f}" for v in values))
+
+
+if __name__ == "__main__":
+    program(main)

@@ -1,0 +1,176 @@
+"""Promises of README.md and docs/: what they tell a reader to type works, what they name exists, nothing is missing."""
+
+import json
+import re
+import shlex
+import subprocess
+
+import pytest
+from omegaconf import OmegaConf
+from programs import run_script, train_tiny, write_csv
+from tiny import CONFIGS, ROOT, options
+
+from frontpage.data.title_rules import title_grammar
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+LINES = [line.split("  #")[0].strip() for kind, block in BLOCKS if kind == "" for line in block.splitlines()]
+COMMANDS = [shlex.split(line) for line in LINES if line]
+# Not the log: it tells of what there was.
+MARKDOWN = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "log.md")]
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """A folder with a file of titles, as a reader may have it, to type the commands in."""
+    write_csv(tmp_path / "my_titles.csv", title_grammar().sample(400, seed=1))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_command_is_one_that_the_tests_know():
+    known = (["python", "train.py"], ["python", "scripts/evaluate.py"], ["python", "scripts/generate.py"])
+    assert all(words[0] == "make" or words[:2] in known for words in COMMANDS), COMMANDS
+    assert sum(words[0] == "make" for words in COMMANDS) >= 4
+    assert all([words for words in COMMANDS if words[:2] == start] for start in known)
+
+
+def test_the_commands_work_in_the_order_in_which_they_stand(reader, command, capfd):
+    """One after the other, since later ones reopen what earlier ones have made; training is cut to two steps."""
+    for words in COMMANDS:
+        if words[1] == "train.py":
+            shortened = [] if {"debug=fast", "--help"} & {*words} else ["debug=fast"]
+            steps = [] if not shortened else ["trainer.max_steps=2", "callbacks.sample_titles.num=1"]
+            ended = command(*words[2:], *shortened, *steps)
+        elif words[0] == "python":
+            name = words[1].removeprefix("scripts/").removesuffix(".py")
+            ended = run_script(capfd, name, *words[2:])
+        else:
+            continue
+        assert ended.status == 0, (words, ended.stderr)
+        assert ended.stderr == "", words
+
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] == "make"], ids=" ".join)
+def test_make_has_the_target(words):
+    asked = subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr
+    makefile = (ROOT / "Makefile").read_text()
+    for variable in (word.split("=")[0] for word in words if "=" in word):
+        assert re.search(rf"\b{variable}\b", makefile)
+
+
+def test_the_python_examples_run(reader, capsys):
+    train_tiny(reader / "logs" / "first")
+    examples = [block for kind, block in BLOCKS if kind == "python"]
+    assert examples
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), {})
+    assert "Show HN:" in capsys.readouterr().out
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 250
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.name)
+def test_every_file_that_is_mentioned_exists(path):
+    text = path.read_text(encoding="utf-8")
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    inside = r"(?:configs|src|tests|scripts|docs|\.ci|\.github)/[\w./-]*[\w/]"
+    mentioned = [name for name in re.findall(rf"(?<![\w/.])({inside})", text) if not re.search(r"/x\.\w+$", name)]
+    for name in {link for link in links if link}:
+        assert (path.parent / name).exists(), name
+    for name in mentioned:
+        assert (ROOT / name).exists(), name
+
+
+def test_the_tree_is_the_repository():
+    tree = next(block for kind, block in BLOCKS if block.startswith("train.py "))
+    named = {line.split()[0].rstrip("/") for line in tree.splitlines()}
+    package = {path.name for path in (ROOT / "src" / "frontpage").iterdir() if (path / "__init__.py").exists()}
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
+    top = {name.split("/")[0] for name in tracked if "/" in name} or {"configs", "src", "tests", "scripts"}
+    assert package <= named
+    assert top - {"src", ".github"} <= named
+    for line in tree.splitlines():
+        name = line.split()[0]
+        assert (ROOT / ("src/frontpage" if line.startswith("  ") else "") / name).exists(), name
+
+
+def test_the_diagram_is_the_config():
+    diagram = next(block for kind, block in BLOCKS if block.startswith("configs/experiment"))
+    rows = re.findall(r"(configs/\S+\.yaml) +(\w+) +(\S+)$", diagram, re.MULTILINE)
+    assert len(rows) >= 6
+    for config, name, file in rows:
+        target = OmegaConf.load(ROOT / config)._target_
+        assert target.endswith(f".{name}")
+        if file != "(torch)":
+            assert file == "src/" + target.removesuffix(f".{name}").replace(".", "/") + ".py"
+
+
+def test_every_experiment_is_in_the_table():
+    assert set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)) >= {*options("experiment")}
+
+
+def test_a_run_leaves_what_the_readme_says(tmp_path):
+    run = train_tiny(tmp_path / "run")
+    tree = next(block for kind, block in BLOCKS if block.startswith("logs/runs/"))
+    assert {line.split()[0].rstrip("/") for line in tree.splitlines()[1:]} == {path.name for path in run.rglob("*")}
+    section = README.split("`run.json` is strict JSON")[1].split("```")[0]
+    named, record = {*re.findall(r"`(\w+)`", section)}, json.loads((run / "run.json").read_text())
+    assert {*record} <= named
+    assert named - {*record} == {"running", "finished", "interrupted", "pruned", "failed", "final", "best", "test"}
+
+
+# docs/configuration.md
+
+ROW = re.compile(r"^\| `([\w./]+)` \| (.+?) \| (.+) \|$", re.MULTILINE)
+DOCUMENTED = {
+    key: (default, meaning) for key, default, meaning in ROW.findall((ROOT / "docs/configuration.md").read_text())
+}
+
+
+def keys_of(node, prefix):
+    """(path, value) of every key below `node`, unresolved; what Hydra needs to build an object is left out."""
+    for name, value in node.items():
+        if name in ("defaults", "_target_", "_partial_", "_convert_"):
+            continue
+        path = f"{prefix}.{name}" if prefix else name
+        if isinstance(value, dict) and value:
+            yield from keys_of(value, path)
+        else:
+            yield path, value
+
+
+def configured():
+    """(key, option, default) of every option of every axis; attention variants explain themselves."""
+    for path in sorted(CONFIGS.rglob("*.yaml")):
+        group = ".".join(path.relative_to(CONFIGS).parts[:-1])
+        if group == "model.attention" or path.read_text().startswith("# @package"):
+            continue
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        for key, value in keys_of(content, group):
+            yield key, path.stem, value
+
+
+CONFIGURED = list(configured())
+
+
+def test_the_configuration_page_has_every_key_and_no_other():
+    keys = {key for key, _, _ in CONFIGURED}
+    assert sorted(keys - {*DOCUMENTED}) == []
+    assert sorted({*DOCUMENTED} - keys) == []
+
+
+def test_the_configuration_page_has_the_defaults():
+    stale = []
+    for key, option, value in CONFIGURED:
+        said = re.findall(r"(\w+ )?`([^`]+)`", DOCUMENTED[key][0])
+        said = {
+            name.strip(): OmegaConf.to_container(OmegaConf.create(f"x: {text}"), resolve=False)["x"]
+            for name, text in said
+        }
+        if said.get(option, said.get("", "nothing")) != value:
+            stale.append((key, option, value, said))
+    assert stale == []
