@@ -10,8 +10,7 @@ from frontpage.build import build, build_all
 from frontpage.callbacks.event_log import EventLog
 from frontpage.callbacks.record_run import RecordRun
 from frontpage.callbacks.run_clock import RunClock
-from frontpage.checkpoints import check_continues
-from frontpage.checks import check_config
+from frontpage.checks import check_config, check_run
 from frontpage.held_out import score_test_set
 from frontpage.notices import forget_notices
 from frontpage.run_directory import open_run
@@ -47,8 +46,7 @@ def train(config: DictConfig) -> float | None:
         model = build(config.model, "model", vocab_size=data.vocab_size)
         if config.init_from:
             load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
-        if run.checkpoint:
-            check_continues(model, run.checkpoint)
+        check_run(trainer, data, model, run.checkpoint)
 
         if trainer.is_global_zero:
             save_run_config(run.path, config, data, run.checkpoint)

@@ -77,7 +77,11 @@ def contents(directory: Path) -> dict[Path, bytes]:
         ("model/attenton=causal", ["model/attenton=causal", "did you mean 'model/attention'"]),
         ("attention=causal", ["attention=causal", "did you mean 'model/attention'"]),
         ("model.attention=causal", ["model.attention=causal", "model/attention=...", "causal"]),
+        ("model.attention=null", ["model.attention=null", "model/attention=...", "causal"]),
+        ("data.tokenizer=bpe", ["data.tokenizer=bpe", "_target_"]),
         ("model=null", ["model=null", "gpt"]),
+        ("hydra/launcher=foo", ["hydra/launcher=foo", "no such option", "basic"]),
+        ("hydra.mode=foo", ["hydra.mode", "'foo'", "MULTIRUN"]),
         # overrides that cannot be read
         ("data.path=my titles (1).csv", ["data.path=my titles (1).csv", """'data.path="my titles (1).csv"'"""]),
         ("data.path='a", ["data.path='a", "quote", """'data.path="'"'"'a"'"""]),
@@ -147,6 +151,10 @@ def contents(directory: Path) -> dict[Path, bytes]:
         ("trainer.max_epochs=-1", ["trainer.max_epochs=-1", "a whole number, at least 1, or null"]),
         ("trainer.max_steps=0", ["trainer.max_steps=0", "a whole number, at least 1, or null"]),
         ("trainer.max_time=soon", ["trainer.max_time=soon", "DD:HH:MM:SS"]),
+        ("trainer.max_time=00:00:00:00", ["trainer.max_time=00:00:00:00", "not all 0"]),
+        ("trainer.limit_train_batches=0.001", ["trainer.limit_train_batches=0.001", "none of the 1", "at least 0."]),
+        ("trainer.profiler=foo", ["trainer", "profiler", "simple"]),
+        ("trainer.strategy=foo", ["trainer", "strategy='foo'", "auto, ddp"]),
         ("trainer.limit_val_batches=0.5", ["trainer.limit_val_batches=0.5", "whole validation set", "debug="]),
         ("trainer.accumulate_grad_batches=0", ["trainer.accumulate_grad_batches=0", "at least 1"]),
         ("trainer.gradient_clip_val=0", ["trainer.gradient_clip_val=0", "above 0"]),
@@ -288,6 +296,12 @@ def test_a_named_run_directory_is_empty_after_a_mistake_and_can_be_used(mistake,
     mistake([f"hydra.run.dir={tmp_path}/mine", "model.n_head=3"], "model.n_head=3")
     assert list((tmp_path / "mine").iterdir()) == []
     assert command(*TINY, f"hydra.run.dir={tmp_path}/mine").status == 0
+
+
+def test_a_mistake_in_a_sweep(command, tmp_path):
+    outcome = command(*TINY, "--multirun", "model.n_head=3", f"hydra.sweep.dir={tmp_path}/sweep")
+    assert outcome.status == 2
+    check_message(outcome.stderr, ["model.n_head=3", "must divide d_model=32"])
 
 
 def test_two_runs_in_one_directory_at_once(mistake, tmp_path):

@@ -16,14 +16,17 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning as L
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.build import at_key, build
-from frontpage.checkpoints import load_checkpoint
+from frontpage.checkpoints import check_continues, load_checkpoint
 from frontpage.cli import CONFIGS, WHITELIST
 from frontpage.data.files import read_titles
+from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value, nearest, require
+from frontpage.models.language_module import LanguageModule
 from frontpage.optim import decay_groups
 from frontpage.runs import weights_of
 from frontpage.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
@@ -47,7 +50,10 @@ def _one_of(choices: str, also: str = "") -> tuple[str, Callable[[Any], bool]]:
 
 PRECISIONS = _one_of("32-true bf16-mixed bf16-true 16-mixed", also="16-true 64-true 32 64 bf16")
 METRICS = _one_of("val/nats_per_char val/loss val/perplexity val/bits_per_byte " + " ".join(METRIC_NEEDS))
-DURATION = "in the form DD:HH:MM:SS", lambda text: isinstance(text, dict) or bool(re.fullmatch(r"\d+(:\d\d?){3}", text))
+DURATION = (
+    "DD:HH:MM:SS, not all 0",
+    lambda text: isinstance(text, dict) or bool(re.fullmatch(r"(?=.*[1-9])\d+(:\d\d?){3}", text)),
+)
 LIMITS = [
     Limit("not empty", lambda text: text != "", "name ckpt_path init_from data.path data.test_path data.column"),
     Limit(*METRICS, "objective"),
@@ -100,11 +106,21 @@ def check_config(config: DictConfig) -> None:
     if needed and config.model[needed] != "always":
         raise bad_value("objective", config.objective, f"needs model.{needed}=always, not {config.model[needed]}")
     if config.test:
-        require(config.data.test_path is not None, "data.test_path", "null", "with test=true, a file of titles")
+        require(config.data.test_path is not None, "data.test_path", None, "with test=true, a file of titles")
         read_titles(config.data.test_path, config.data.column, key="data.test_path")
     if config.init_from is not None:
         load_checkpoint(weights_of(config.init_from, "init_from"), "init_from")
     _check_recipe(config)
+
+
+def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkpoint: Path | None) -> None:
+    """Raise a UserError for what only shows when all is built, the last moment before the run's first file."""
+    share, batches = trainer.limit_train_batches, len(data.train_dataloader())
+    if isinstance(share, float) and int(share * batches) == 0:
+        key = "trainer.overfit_batches" if trainer.overfit_batches else "trainer.limit_train_batches"
+        raise bad_value(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
+    if checkpoint is not None:
+        check_continues(model, checkpoint)
 
 
 def _check_node(node: DictConfig, key: str) -> None:
@@ -129,12 +145,12 @@ def _check(key: str, value: Any, kind: Any) -> None:
     value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     group = key.replace(".", "/")
     options = sorted(path.stem for path in Path(CONFIGS, group).glob("*.yaml"))
-    if options and isinstance(value, str):
+    if options and not isinstance(value, dict):
         raise bad_value(key, value, f"an option is chosen with a slash, {group}=...; allowed: {' '.join(options)}")
     limit = LIMIT_OF.get(key)
     if _fits(value, kind) and (limit is None or value is None or limit.holds(value)):
         return
-    raise bad_value(key, "null" if value is None else value, f"must be {_allowed(kind, limit)}")
+    raise bad_value(key, value, f"must be {_allowed(kind, limit)}")
 
 
 def _check_recipe(config: DictConfig) -> None:
@@ -222,6 +238,7 @@ def _allowed(kind: Any, limit: Limit | None) -> str:
     """A type and a limit in words: `a whole number, at least 1, or null`."""
     words = dict.fromkeys(word for part in _parts(kind) if (word := _word(part)))
     optional = words.pop("null", 0) is None
+    words = words or ["a node with a _target_"]
     said = [] if limit and limit.allowed.startswith("one of") else [" or ".join(words)]
     return ", ".join([*said, *([limit.allowed] if limit else [])]) + (", or null" if optional else "")
 

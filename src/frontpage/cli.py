@@ -1,6 +1,7 @@
 """What every command of the project does at its edges: where warnings go, which exit status an error gets."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from frontpage.errors import UserError
 
@@ -35,6 +36,21 @@ CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")
 WHITELIST = ("frontpage.*", "torch.*", "lightning.*", "optuna.*")  # what a config may name as `_target_`
 
 MISTAKE, INTERRUPTED, FAILURE = 2, 130, 1
+
+
+class _Stderr:
+    """stderr, but what Hydra says there of every job of a sweep that was pruned or failed goes to stdout."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write one piece of text where it belongs."""
+        stream = sys.stdout if text.startswith("Error executing job with overrides") else self._stream
+        return stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Interrupted(BaseException):
@@ -76,7 +92,8 @@ def program(main: Callable[[], object]) -> None:
         logging.getLogger(name).handlers.clear()  # they write to stderr
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        main()
+        with contextlib.redirect_stderr(_Stderr(sys.stderr)):
+            main()
         return
     except (Interrupted, KeyboardInterrupt):
         print("interrupted", flush=True)

@@ -1,6 +1,7 @@
 """The one exception for mistakes that a user can mend: it ends the program with status 2 and one or two lines."""
 
 import difflib
+import json
 from collections.abc import Iterable
 
 
@@ -9,8 +10,9 @@ class UserError(Exception):
 
 
 def bad_value(key: str, value: object, allowed: str) -> UserError:
-    """A UserError in the house's form: `key=value: what is allowed`."""
-    return UserError(f"{key}={value}: {allowed}")
+    """A UserError in the house's form: `key=value: what is allowed`, the value as the command line spells it."""
+    spelled = json.dumps(value) if value is None or isinstance(value, bool) else value
+    return UserError(f"{key}={spelled}: {allowed}")
 
 
 def require(condition: bool, key: str, value: object, allowed: str) -> None:

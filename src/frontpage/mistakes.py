@@ -65,10 +65,10 @@ def _quoted(key: str, value: str) -> str:
 def _no_such_option(error: MissingConfigException) -> str:
     """`experiment=quikstart` and the like; `missing_cfg_file` is `group/option`."""
     missing = error.missing_cfg_file or ""
-    group = next((name for name in sorted(_groups(), key=len, reverse=True) if missing.startswith(name + "/")), None)
-    if error.options is None or group is None:
+    if error.options is None or "/" not in missing:
         return str(error)
-    option = missing.removeprefix(group + "/")
+    given = next((one for one in sys.argv[1:] if one.lstrip("+").replace("=", "/", 1) == missing), None)
+    group, _, option = given.partition("=") if given else missing.rpartition("/")
     hint = ", and data.path=... for a file of titles" if group == "data" else ""
     return f"{group}={option}: no such option{nearest(option, error.options)}; allowed: {_listed(error.options)}{hint}"
 

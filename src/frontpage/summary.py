@@ -57,5 +57,6 @@ def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataMo
     lines.append(f"  speed                {clock.tokens_per_second:,.0f} tokens/s")
     titles = next((callback.titles for callback in trainer.callbacks if isinstance(callback, SampleTitles)), [])
     lines += ["  invented titles:"] + [f"    {title}" for title in titles] if titles else []
+    lines += [f"  profile              {path}" for path in sorted(run.path.glob("*profile*"))]
     lines.append(f"  run directory        {run.path}")
     print("\n".join(lines), flush=True)

@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
 from frontpage.errors import UserError, bad_value, require
 
@@ -89,7 +90,7 @@ def make_trainer(
             limit_val_batches=float(limit_val_batches),
             overfit_batches=overfit_batches,
             detect_anomaly=detect_anomaly,
-            profiler=profiler,
+            profiler=_profiler(profiler, default_root_dir),
             deterministic=deterministic,
             default_root_dir=default_root_dir,
             callbacks=callbacks,
@@ -104,6 +105,15 @@ def make_trainer(
         raise UserError(f"trainer: {error}") from error
     trainer.fit_loop.epoch_loop = ValidationSchedule(trainer, val_interval, evals_per_epoch, validate_first_step)
     return trainer
+
+
+def _profiler(name: str | None, directory: str) -> Profiler | None:
+    """A profiler that writes `fit-profile.txt` to the run's directory; null for none, UserError for an unknown one."""
+    kinds = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+    if name is None:
+        return None
+    require(name in kinds, "trainer.profiler", name, f"one of {' '.join(kinds)}, or null")
+    return kinds[name](dirpath=directory, filename="profile")
 
 
 def planned_steps(trainer: L.Trainer) -> int:

@@ -44,4 +44,4 @@ def _summed_nats(module: "LanguageModule", batch: TitleBatch) -> float:
     batch = TitleBatch(*(field.to(module.device) for field in batch))
     scored = batch.targets != IGNORED
     nll = token_losses(module.hidden(batch)[scored], module.net.head.weight, batch.targets[scored])
-    return float(nll.double().sum())
+    return float(nll.cpu().double().sum())

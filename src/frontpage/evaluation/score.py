@@ -7,11 +7,9 @@ import numpy as np
 import torch
 
 from frontpage.data.encoded import EncodedTitles, encode_titles
-from frontpage.data.packing import IGNORED
 from frontpage.evaluation.metrics import TextSizes, TitleScores, honest_metrics
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
-from frontpage.evaluation.scoring import ScoringRows
-from frontpage.losses import token_losses
+from frontpage.evaluation.scoring import ScoringBatch, ScoringRows
 from frontpage.models.language_module import LanguageModule
 
 
@@ -54,7 +52,7 @@ class ScoredTitles:
 
     @torch.no_grad()
     def _score(self) -> tuple[torch.Tensor, torch.Tensor]:
-        net, device, tokenizer = self.module.net, self.module.device, self.module.tokenizer
+        device, tokenizer = self.module.device, self.module.tokenizer
         sums = TitleScores(len(self.titles)).to(device)
         rows = ScoringRows(
             self.encoded,
@@ -65,12 +63,8 @@ class ScoredTitles:
             row_length=self.settings.evaluation_row,
         )
         for batch in rows:
-            inputs, targets, documents, positions, titles = (
-                field if field is None else field.to(device) for field in batch
-            )
-            wanted = targets != IGNORED
-            hidden = net.hidden(inputs, documents, positions)
-            sums.update(token_losses(hidden[wanted], net.head.weight, targets[wanted]), titles[wanted])
+            moved = ScoringBatch(*(field if field is None else field.to(device) for field in batch))
+            sums.update(*self.module.score(moved))
         return sums.compute()
 
 

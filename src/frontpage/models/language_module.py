@@ -85,16 +85,19 @@ class LanguageModule(L.LightningModule):
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
         self.grad_norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit)
 
+    def score(self, batch: ScoringBatch) -> tuple[Tensor, Tensor]:
+        """(nats, index of the title) of each of the batch's N scored tokens, both (N,)."""
+        hidden = self.net.hidden(batch.inputs, batch.document_ids, batch.positions)
+        scored = batch.targets != IGNORED
+        return token_losses(hidden[scored], self.net.head.weight, batch.targets[scored]), batch.titles[scored]
+
     def on_validation_epoch_start(self) -> None:
         """Start new sums, one for each title."""
         self._scores = TitleScores(len(self.trainer.datamodule.validation)).to(self.device)
 
     def validation_step(self, batch: ScoringBatch, batch_idx: int) -> None:
         """Add the nats of the batch's scored tokens to their titles."""
-        hidden = self.net.hidden(batch.inputs, batch.document_ids, batch.positions)
-        scored = batch.targets != IGNORED
-        nll = token_losses(hidden[scored], self.net.head.weight, batch.targets[scored])
-        self._scores.update(nll, batch.titles[scored])
+        self._scores.update(*self.score(batch))
 
     def on_validation_epoch_end(self) -> None:
         """The metrics of `evaluation.md`, logged and kept in `self.metrics`."""

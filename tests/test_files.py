@@ -1,0 +1,253 @@
+"""The promises of reading: every format gives the same titles back; which are taken, and on which side they lie."""
+
+import csv
+import json
+import random
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from frontpage.data import hub
+from frontpage.data.files import read_titles
+from frontpage.data.selection import distinct_titles, select_titles
+from frontpage.errors import UserError
+from frontpage.notices import forget_notices, notices
+
+TITLES = [
+    "Show HN: A plain title",
+    "NA",
+    "null",
+    "None",
+    "nan",
+    "2014",
+    "1e5",
+    "true",
+    "2014-05-01",
+    'She said "hello", twice',
+    '"quoted"',
+    "It's a 'test'",
+    "one, two,, three",
+    "two  inner   blanks",
+    "tab\tinside",
+    "back\\slash \\n is not a newline",
+    "naïve café – “quotes” …",
+    "日本語のタイトル",
+    "emoji 🚀 and a family 👨‍👩‍👧",
+    "line separator \u2028 and paragraph \u2029 inside",
+    "next line \x85, form feed \x0c and vertical tab \x0b",
+    "e\u0301 is not é",
+    "no\u00a0break and zero\u200bwidth",
+    "{'a': [1]} <eos> #comment; %20",
+    " outer blanks ",
+    "Show HN: A plain title",
+]
+SUFFIXES = [".parquet", ".csv", ".jsonl", ".ndjson", ".json", ".txt", ".CSV"]
+
+
+def write(path: Path, titles: list[str], column: str = "title", ending: str = "\n") -> Path:
+    """A file of titles in the format that its name tells, with another column before and after where there can be."""
+    others = range(len(titles))
+    kind = path.suffix.lower()
+    if kind == ".parquet":
+        pa.parquet.write_table(pa.table({"id": list(others), column: titles, "score": list(others)}), path)
+    elif kind == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file, lineterminator=ending)
+            rows.writerow(["id", column, "score"])
+            rows.writerows((number, title, number) for number, title in zip(others, titles, strict=True))
+    elif kind == ".txt":
+        path.write_text("".join(title + ending for title in titles), encoding="utf-8", newline="")
+    else:
+        lines = (json.dumps({"id": 1, column: title}, ensure_ascii=number % 2) for number, title in enumerate(titles))
+        path.write_text("".join(line + ending for line in lines), encoding="utf-8", newline="")
+    return path
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_gives_the_same_titles_back(tmp_path, suffix):
+    assert read_titles(write(tmp_path / f"titles{suffix}", TITLES)) == TITLES
+    assert read_titles(str(write(tmp_path / f"alone{suffix}", TITLES[:1]))) == TITLES[:1]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_any_column_can_be_read(tmp_path, suffix):
+    path = write(tmp_path / f"titles{suffix}", TITLES, "über, schrift")
+    assert read_titles(path, "über, schrift") == TITLES
+
+
+@pytest.mark.parametrize("kind", ["large_string", "string_view", "dictionary"])
+def test_parquet_text_of_any_kind(tmp_path, kind):
+    column = pa.array(TITLES)
+    column = column.dictionary_encode() if kind == "dictionary" else column.cast(getattr(pa, kind)())
+    pa.parquet.write_table(pa.table({"title": column}), tmp_path / "titles.parquet", row_group_size=5)
+    assert read_titles(tmp_path / "titles.parquet") == TITLES
+
+
+def test_newlines_inside_titles(tmp_path):
+    titles = ["first\nsecond line", "carriage\r\nreturn", "\n", "plain"] * 200
+    for suffix in (".parquet", ".csv", ".jsonl"):
+        assert read_titles(write(tmp_path / f"titles{suffix}", titles)) == titles
+
+
+def test_a_big_csv_file_is_read_in_several_blocks(tmp_path):
+    titles = [f"title {number}, with\na newline and “quotes”" for number in range(40_000)]
+    path = write(tmp_path / "titles.csv", titles)
+    assert path.stat().st_size > 2 * 2**20
+    assert read_titles(path) == titles
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".txt"])
+def test_the_last_line_may_lack_its_newline(tmp_path, suffix):
+    path = write(tmp_path / f"titles{suffix}", TITLES)
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    assert read_titles(path) == TITLES
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".txt"])
+def test_files_from_windows(tmp_path, suffix):
+    path = write(tmp_path / f"titles{suffix}", TITLES, ending="\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # the mark that Windows editors put first
+    assert [title.strip() for title in read_titles(path)] == [title.strip() for title in TITLES]
+
+
+def test_blank_lines(tmp_path):
+    path = tmp_path / "titles.jsonl"
+    path.write_text('\n{"title": "first"}\n\n  \n{"title": "second"}\n\n', encoding="utf-8")
+    assert read_titles(path) == ["first", "second"]
+    path = tmp_path / "titles.txt"
+    path.write_text("first\n\n  second \n", encoding="utf-8")
+    assert read_titles(path) == ["first", "", "  second "]
+
+
+def test_escaped_pairs_are_one_character(tmp_path):
+    path = tmp_path / "titles.jsonl"
+    path.write_text('{"title": "\\ud83d\\ude80 \\u00e9"}\n', encoding="utf-8")
+    assert read_titles(path) == ["🚀 é"]
+
+
+def test_an_unquoted_csv_cell_stays_text(tmp_path):
+    path = tmp_path / "titles.csv"
+    path.write_text("title,score\nNA,1\nnull,2\n2014,3\n,4\n1.50,5\n", encoding="utf-8")
+    assert read_titles(path) == ["NA", "null", "2014", "", "1.50"]
+
+
+def random_rows(generator: random.Random) -> list[str]:
+    """Rows with repeats, blanks of every kind around and inside, and blank rows."""
+    words = ["a", "b", "a b", "a  b", "A", "é", "e\u0301", "日本", "", "x\u2028y"]
+    around = ["", " ", "\t", "\n", "\u00a0", "\u2003 "]
+    count = generator.randint(1, 200)
+    numbered = generator.randint(1, 100)
+    return [
+        generator.choice(around)
+        + generator.choice([generator.choice(words), f"title {generator.randrange(numbered)}"])
+        + generator.choice(around)
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("trial", range(100))
+def test_selection_is_what_its_description_says(trial):
+    generator = random.Random(trial)
+    rows = random_rows(generator)
+    there = {row.strip() for row in rows} - {""}
+    num_titles = generator.choice([None, generator.randint(1, max(len(there), 1))])
+    max_titles = generator.choice([None, None, generator.randint(1, 300)])
+    val_frac = generator.choice([0.1, 0.5, generator.uniform(0.01, 0.99)])
+    seed = generator.randrange(2**32)
+
+    expected: list[str] = []
+    blank = repeated = 0
+    wanted = min(num_titles or len(rows), max_titles or len(rows))
+    for index in np.random.default_rng(seed).permutation(len(rows)):
+        if len(expected) < wanted:
+            title = rows[index].strip()
+            blank += title == ""
+            repeated += title in expected
+            expected += [title] if title and title not in expected else []
+    split = int(len(expected) * (1 - val_frac))
+
+    arguments = {"num_titles": num_titles, "max_titles": max_titles, "val_frac": val_frac, "seed": seed}
+    if split in (0, len(expected)):
+        with pytest.raises(UserError, match="data.val_frac"):
+            select_titles(rows, **arguments)
+        return
+    chosen = select_titles(rows, **arguments)
+    assert (chosen.train, chosen.validation) == (expected[:split], expected[split:])
+    assert not set(chosen.train) & set(chosen.validation)
+    assert (chosen.rows, chosen.blank, chosen.repeated) == (len(rows), blank, repeated)
+    assert distinct_titles(rows) == list(dict.fromkeys(row.strip() for row in rows if row.strip()))
+
+
+def test_too_few_titles_are_an_error_with_num_titles_and_none_with_max_titles():
+    rows = [f"title {number}" for number in range(10)] * 2
+    with pytest.raises(UserError, match="data.num_titles=11: the source has only 10 distinct titles"):
+        select_titles(rows, num_titles=11)
+    assert len(select_titles(rows, num_titles=None, max_titles=11).train) == 9
+
+
+@pytest.fixture
+def fake_hub(monkeypatch):
+    """fake_hub(answer, table) stands in for the hub: it answers with a commit or an error, and loads or fails."""
+
+    def install(answer: str | Exception, table: dict | Exception) -> list[dict]:
+        asked = []
+
+        def load(repository, **arguments):
+            asked.append({"repository": repository, **arguments})
+            if isinstance(table, Exception):
+                raise table
+            return Table(table)
+
+        config = types.SimpleNamespace(HF_HUB_OFFLINE=False)
+        monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load, config=config))
+        monkeypatch.setattr(hub, "_ask_for_commit", lambda *_: lambda: answer)
+        return asked
+
+    class Table(dict):
+        column_names = property(lambda self: list(self))
+
+    forget_notices()
+    return install
+
+
+def test_the_hub_is_read_at_the_commit_that_it_named(fake_hub):
+    asked = fake_hub("c0ffee", {"id": [1, 2], "title": TITLES})
+    assert hub.read_hub_titles("some/titles", "main", "title") == (TITLES, "c0ffee")
+    assert asked == [{"repository": "some/titles", "split": "train", "revision": "c0ffee"}]
+    assert notices() == []
+
+
+def test_without_the_hub_the_cached_copy_is_read_and_that_is_said(fake_hub):
+    fake_hub(TimeoutError(), {"title": TITLES})
+    assert hub.read_hub_titles("some/titles", "main", "title") == (TITLES, "main")
+    assert "cannot be reached (TimeoutError)" in notices()[0] and "cached copy of some/titles" in notices()[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "table", "pieces"),
+    [
+        ("c0ffee", {"titel": ["a"], "id": ["b"]}, ["data.column=title", "did you mean 'titel'", "titel, id"]),
+        ("c0ffee", {"title": ["a", None]}, ["data.column=title", "row 2 of some/titles", "not text"]),
+        ("c0ffee", OSError("disk\nfull"), ["data.repository=some/titles", "cannot be loaded (disk full)"]),
+        ("revision", {}, ["data.revision=main", "no such revision of some/titles"]),
+        ("repository", {}, ["data.repository=some/titles", "no such data set"]),
+        (TimeoutError(), OSError("offline"), ["data=hn_titles", "some/titles", "data.path=...", "data=synthetic"]),
+    ],
+)
+def test_what_is_wrong_with_the_hub_is_said(fake_hub, answer, table, pieces):
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    kinds = {"revision": RevisionNotFoundError, "repository": RepositoryNotFoundError}
+    if answer in kinds:
+        answer = kinds[answer].__new__(kinds[answer])  # its constructor wants a response of httpx
+    fake_hub(answer, table)
+    with pytest.raises(UserError) as raised:
+        hub.read_hub_titles("some/titles", "main", "title")
+    for piece in pieces:
+        assert piece in str(raised.value)
+    assert "\n" not in str(raised.value)
