@@ -136,6 +136,90 @@ def test_an_unquoted_csv_cell_stays_text(tmp_path):
     assert read_titles(path) == ["NA", "null", "2014", "", "1.50"]
 
 
+def bad_file(directory: Path, name: str) -> Path:
+    """A file of titles with the mistake that its name tells."""
+    path = directory / name
+    titles = [f"title {number}" for number in range(10)]
+    column = pa.array(titles)
+    tables = {
+        "number.parquet": {"title": pa.array([2014] * 10)},
+        "null.parquet": {"title": pa.array([*titles, None])},
+        "binary.parquet": {"title": pa.array([b"\xff"] * 10)},
+        "column.parquet": {"titel": column, "score": column},
+        "broken-utf8.parquet": {"title": pa.StringArray.from_buffers(10, *pa.array([b"a\xff"] * 10).buffers()[1:])},
+    }
+    texts = {
+        "empty.csv": b"",
+        "empty.txt": b"",
+        "empty.parquet": b"",
+        "garbage.parquet": b"PAR1 this is no Parquet file PAR1",
+        "titles.xls": b"title",
+        "titles": b"title",
+        "header.csv": b"title,score\n",
+        "column.csv": b"titel,score\nA,1\n",
+        "ragged.csv": b"title,score\nA,1\nB,2,3\n",
+        "utf8.csv": b"title,score\nA,1\nB\xff,2\n",
+        "utf8.txt": b"good\nb\xe4d\n",
+        "utf8.jsonl": b'{"title": "good"}\n{"title": "b\xe4d"}\n',
+        "blank.txt": b" \n\t\n\n",
+        "blank.jsonl": b'{"title": " "}\n{"title": ""}\n',
+        "broken.jsonl": b'{"title": "good"}\n\n{"title": "bad\n',
+        "list.jsonl": b'["good"]\n',
+        "column.jsonl": b'{"title": "good"}\n{"titel": "bad"}\n',
+        "number.jsonl": b'{"title": "good"}\n{"title": 2014}\n',
+        "null.jsonl": b'{"title": "good"}\n{"title": null}\n',
+        "surrogate.jsonl": b'{"title": "good"}\n{"title": "half \\ud83d of it"}\n',
+    }
+    if name in tables:
+        pa.parquet.write_table(pa.table(tables[name]), path)
+    elif name in texts:
+        path.write_bytes(texts[name])
+    elif name == "directory.csv":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        ("nowhere.csv", ["no such file"]),
+        ("directory.csv", ["not a file"]),
+        ("titles.xls", [".parquet .csv .jsonl .ndjson .json .txt"]),
+        ("titles", [".parquet .csv"]),
+        ("empty.csv", ["empty"]),
+        ("empty.txt", ["empty"]),
+        ("empty.parquet", ["empty"]),
+        ("header.csv", ["no titles"]),
+        ("garbage.parquet", ["not a readable Parquet file"]),
+        ("column.parquet", ["data.column=title", "did you mean 'titel'", "titel, score"]),
+        ("column.csv", ["data.column=title", "did you mean 'titel'", "titel, score"]),
+        ("column.jsonl", ["data.column=title", "line 2", "did you mean 'titel'"]),
+        ("number.parquet", ["row 1", "'title'", "2014", "not text"]),
+        ("binary.parquet", ["row 1", "'title'", "not text"]),
+        ("null.parquet", ["row 11", "'title'", "null", "not text"]),
+        ("number.jsonl", ["row 2", "'title'", "2014", "not text"]),
+        ("null.jsonl", ["row 2", "'title'", "null", "not text"]),
+        ("broken-utf8.parquet", ["invalid UTF-8", "'title'"]),
+        ("utf8.csv", ["invalid UTF-8"]),
+        ("utf8.txt", ["invalid UTF-8", "line 2"]),
+        ("utf8.jsonl", ["invalid UTF-8", "line 2"]),
+        ("surrogate.jsonl", ["line 2", "surrogate"]),
+        ("ragged.csv", ["not a readable CSV file", "Expected 2 columns, got 3"]),
+        ("broken.jsonl", ["line 3", "not JSON"]),
+        ("list.jsonl", ["line 1", "not a JSON object"]),
+        ("blank.txt", ["all 3 titles", "blank"]),
+        ("blank.jsonl", ["all 2 titles", "blank"]),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path, name, pieces):
+    path = bad_file(tmp_path, name)
+    with pytest.raises(UserError) as raised:
+        read_titles(path)
+    for piece in (f"data.path={path}", *pieces):
+        assert piece in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
 def random_rows(generator: random.Random) -> list[str]:
     """Rows with repeats, blanks of every kind around and inside, and blank rows."""
     words = ["a", "b", "a b", "a  b", "A", "é", "e\u0301", "日本", "", "x\u2028y"]

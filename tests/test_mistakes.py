@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import filelock
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 import torch
 from programs import train_tiny
-from tiny import ROOT, TINY
+from tiny import ROOT, TINY, options
+
+import frontpage
+from frontpage.checks import check_config
 
 SECONDS = 20
 
@@ -92,6 +93,9 @@ def contents(directory: Path) -> dict[Path, bytes]:
         ("optimizer.lr=range(1,3)", ["optimizer.lr=range(1,3)", "--multirun"]),
         ("data.path=a,b.csv", ["data.path=a,b.csv", """'data.path="a,b.csv"'"""]),
         ("data.path=${nope}", ["data.path=${nope}", "'nope'", "not found"]),
+        ("hydra.run.dir=${nope}", ["hydra.run.dir=${nope}", "'nope'", "not found"]),
+        ("data.path=???", ["data.path=???", "Missing mandatory value"]),
+        ("data.path=${nope:x}", ["data.path=${nope:x}", "nope"]),
         ("--nope", ["--nope", "key=value", "--help"]),
         ("--config-name=nope", ["nope"]),
         # values of a wrong type or outside their range
@@ -172,92 +176,54 @@ def test_a_mistake_on_the_command_line(mistake, override, pieces):
     mistake(override, *pieces)
 
 
-def bad_file(directory: Path, name: str) -> Path:
-    """A file of titles with the mistake that its name tells."""
-    path = directory / name
-    titles = [f"title {number}" for number in range(10)]
-    column = pa.array(titles)
-    tables = {
-        "number.parquet": {"title": pa.array([2014] * 10)},
-        "null.parquet": {"title": pa.array([*titles, None])},
-        "binary.parquet": {"title": pa.array([b"\xff"] * 10)},
-        "column.parquet": {"titel": column, "score": column},
-        "broken-utf8.parquet": {"title": pa.StringArray.from_buffers(10, *pa.array([b"a\xff"] * 10).buffers()[1:])},
-        "few.parquet": {"title": column},
-    }
-    texts = {
-        "empty.csv": b"",
-        "empty.txt": b"",
-        "empty.parquet": b"",
-        "garbage.parquet": b"PAR1 this is no Parquet file PAR1",
-        "titles.xls": b"title",
-        "titles": b"title",
-        "header.csv": b"title,score\n",
-        "column.csv": b"titel,score\nA,1\n",
-        "ragged.csv": b"title,score\nA,1\nB,2,3\n",
-        "utf8.csv": b"title,score\nA,1\nB\xff,2\n",
-        "utf8.txt": b"good\nb\xe4d\n",
-        "utf8.jsonl": b'{"title": "good"}\n{"title": "b\xe4d"}\n',
-        "blank.txt": b" \n\t\n\n",
-        "blank.jsonl": b'{"title": " "}\n{"title": ""}\n',
-        "broken.jsonl": b'{"title": "good"}\n\n{"title": "bad\n',
-        "list.jsonl": b'["good"]\n',
-        "column.jsonl": b'{"title": "good"}\n{"titel": "bad"}\n',
-        "number.jsonl": b'{"title": "good"}\n{"title": 2014}\n',
-        "null.jsonl": b'{"title": "good"}\n{"title": null}\n',
-        "surrogate.jsonl": b'{"title": "good"}\n{"title": "half \\ud83d of it"}\n',
-    }
-    if name in tables:
-        pa.parquet.write_table(pa.table(tables[name]), path)
-    elif name in texts:
-        path.write_bytes(texts[name])
-    elif name == "directory.csv":
-        path.mkdir()
-    return path
+GROUPS = ["callbacks", "debug", "logger", "model/attention", "optimizer", "scheduler", "tokenizer", "trainer"]
 
 
 @pytest.mark.parametrize(
-    ("name", "pieces"),
+    "overrides",
     [
-        ("nowhere.csv", ["no such file"]),
-        ("directory.csv", ["not a file"]),
-        ("titles.xls", [".parquet .csv .jsonl .ndjson .json .txt"]),
-        ("titles", [".parquet .csv"]),
-        ("empty.csv", ["empty"]),
-        ("empty.txt", ["empty"]),
-        ("empty.parquet", ["empty"]),
-        ("header.csv", ["no titles"]),
-        ("garbage.parquet", ["not a readable Parquet file"]),
-        ("column.parquet", ["data.column=title", "did you mean 'titel'", "titel, score"]),
-        ("column.csv", ["data.column=title", "did you mean 'titel'", "titel, score"]),
-        ("column.jsonl", ["data.column=title", "line 2", "did you mean 'titel'"]),
-        ("number.parquet", ["row 1", "'title'", "2014", "not text"]),
-        ("binary.parquet", ["row 1", "'title'", "not text"]),
-        ("null.parquet", ["row 11", "'title'", "null", "not text"]),
-        ("number.jsonl", ["row 2", "'title'", "2014", "not text"]),
-        ("null.jsonl", ["row 2", "'title'", "null", "not text"]),
-        ("broken-utf8.parquet", ["invalid UTF-8", "'title'"]),
-        ("utf8.csv", ["invalid UTF-8"]),
-        ("utf8.txt", ["invalid UTF-8", "line 2"]),
-        ("utf8.jsonl", ["invalid UTF-8", "line 2"]),
-        ("surrogate.jsonl", ["line 2", "surrogate"]),
-        ("ragged.csv", ["not a readable CSV file", "Expected 2 columns, got 3"]),
-        ("broken.jsonl", ["line 3", "not JSON"]),
-        ("list.jsonl", ["line 1", "not a JSON object"]),
-        ("blank.txt", ["all 3 titles", "blank"]),
-        ("blank.jsonl", ["all 2 titles", "blank"]),
+        *([f"{group}={option}"] for group in GROUPS for option in options(group)),
+        *([f"experiment={option}", "model.n_layer=1"] for option in options("experiment")),
+        ["trainer.precision=32", "optimizer.lr=1", "scheduler.warmup=0.1", "trainer.max_time=00:01:00:00"],
+        ["data.path=2014.txt", "trainer.devices=[0]", "callbacks.progress=null", "model.n_kv_head=1"],
+        ["objective=val/mainrun_loss", "model.original_metric=always", "data.num_titles=null", "log_interval=null"],
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_what_is_no_mistake(config, overrides):
+    small = [one for one in TINY if "callbacks." not in one]
+    check_config(config(*(small if "experiment" not in overrides[0] else ()), *overrides))
+
+
+def test_an_error_inside_a_new_file_is_not_called_a_mistake(command, tmp_path, monkeypatch):
+    (tmp_path / "faulty.py").write_text("undefined")
+    (tmp_path / "faulty_too.py").write_text("class Model:\n    def __init__(self, **keys):\n        keys.undefined\n")
+    monkeypatch.setattr(frontpage, "__path__", [*frontpage.__path__, str(tmp_path)])
+    with pytest.raises(NameError, match="undefined"):
+        command(*TINY, "model._target_=frontpage.faulty.Model")
+    with pytest.raises(AttributeError, match="undefined"):
+        command(*TINY, "model._target_=frontpage.faulty_too.Model")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("nowhere.csv", None, "no such file"),
+        ("garbage.parquet", b"PAR1 this is no Parquet file PAR1", "not a readable Parquet file"),
+        ("broken.jsonl", b'{"title": "good"}\n{"title": "bad\n', "line 2 is not JSON"),
     ],
 )
-def test_a_file_that_cannot_be_read(mistake, tmp_path, name, pieces):
-    path = bad_file(tmp_path, name)
-    mistake(f"data.path={path}", f"data.path={path}", *pieces)
-    if name in ("nowhere.csv", "utf8.txt"):
-        mistake(["test=true", f"data.test_path={path}"], f"data.test_path={path}", *pieces)
+def test_a_file_that_cannot_be_read(mistake, tmp_path, name, content, problem):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    mistake(f"data.path={path}", f"data.path={path}", problem)
+    mistake(["test=true", f"data.test_path={path}"], f"data.test_path={path}", problem)
 
 
 def test_a_file_with_fewer_titles_than_asked_for(mistake, tmp_path):
-    path = bad_file(tmp_path, "few.parquet")
-    mistake(f"data.path={path}", "data.num_titles=120", "10 distinct titles", "null")
+    (tmp_path / "few.txt").write_text("first\nsecond\nfirst\n")
+    mistake(f"data.path={tmp_path}/few.txt", "data.num_titles=120", "2 distinct titles", "null")
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")

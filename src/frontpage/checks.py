@@ -173,7 +173,10 @@ def _parameters(target: str, key: str) -> dict[str, Any]:
         raise bad_value(f"{key}._target_", target, f"must be one of {' '.join(WHITELIST)}")
     try:
         function = get_object(target)
-    except Exception as error:  # whatever importing it raises
+    except (ImportError, ValueError) as error:
+        cause = error.__cause__
+        if cause is not None and not (isinstance(cause, ModuleNotFoundError) and target.startswith(str(cause.name))):
+            raise cause from None  # the module is there and has a fault of its own
         raise bad_value(f"{key}._target_", target, "no such class or function") from error
     kinds: dict[str, Any] = {}
     for layer in _constructors(function):

@@ -15,7 +15,13 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from frontpage.cli import CONFIGS
 from frontpage.errors import UserError, nearest
@@ -34,7 +40,8 @@ def explain(error: BaseException) -> str | None:
         (MissingConfigException, _no_such_option),
         (ConfigCompositionException, _not_composable),
         (HydraException, str),
-        (OmegaConfBaseException, _at_its_key),
+        (InterpolationResolutionError, _at_its_key),
+        (MissingMandatoryValue, _at_its_key),
         (OSError, _no_directory),
         (ValueError, _not_an_option),
     ]
