@@ -184,7 +184,8 @@ def test_the_vocabulary_is_never_larger_than_asked(factory, vocab_size):
 
 @pytest.mark.parametrize("vocab_size", [258, 0, -5, 300.5, "many", None])
 def test_a_vocabulary_that_cannot_hold_the_bytes_is_refused(factory, vocab_size):
-    with pytest.raises(UserError, match=rf"tokenizer.vocab_size={vocab_size}: at least 259"):
+    shown = "null" if vocab_size is None else vocab_size
+    with pytest.raises(UserError, match=rf"tokenizer.vocab_size={shown}: at least 259"):
         factory(TITLES[:5], vocab_size=vocab_size)
 
 
