@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Generated(NamedTuple):
-    """An invented title, and the natural log of its probability, prompt and end included."""
+    """An invented title, and the natural log of its probability: prompt, what follows, and the end if it came."""
 
     title: str
     log_prob: float
