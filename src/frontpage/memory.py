@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from frontpage.losses import next_token_loss
+from frontpage.notices import notice
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _start: int | None = None
@@ -38,12 +39,13 @@ def estimate_training_bytes(
 ) -> int | None:
     """Weights, gradients, `optimizer_states` fp32 numbers a weight, and what one fp32 step saves for its backward pass.
 
-    Counted on PyTorch's meta device, without computing. None where an operator has no meta form.
+    Counted on PyTorch's meta device, without computing. None, and a notice, where an operator has no meta form.
     """
     weights = sum(parameter.numel() * 4 for parameter in net.parameters())
     try:
         saved = _saved_bytes(_without_data(net), batch_size, block_size, document_mask)
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError) as error:
+        notice(f"no memory estimate: {type(error).__name__} on the meta device: {str(error).splitlines()[0]}")
         return None
     return weights * (2 + optimizer_states) + saved
 
