@@ -33,7 +33,7 @@ def turned(vector, position, base):
 
 
 def normalised(vector):
-    return vector / (vector.square().mean() + torch.finfo(torch.float64).eps).sqrt()
+    return vector / (vector.square().mean() + 1e-6).sqrt()
 
 
 def naive(attention, x, documents, positions, *, base, rotary, qk_norm):
@@ -76,11 +76,6 @@ def test_causal_attention_is_what_plain_loops_give(n_kv_head, rotary, qk_norm, m
         torch.testing.assert_close(found[row], expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("length", [1, 2, 5, 16])
-def test_the_pattern_is_that_of_a_double_loop(length):
-    assert CausalAttention.pattern(length).tolist() == [[j <= i for j in range(length)] for i in range(length)]
-
-
 def test_the_document_mask_is_the_picture_of_the_specification():
     """Tokens a b E c d E e, ids 0 0 1 1 1 2 2: `<eos>` opens the next document."""
     torch.manual_seed(0)
@@ -89,13 +84,6 @@ def test_the_document_mask_is_the_picture_of_the_specification():
     rows = [torch.autograd.grad(output.square().sum(), x, retain_graph=True)[0][0] for output in y[0]]
     picture = ["".join("1" if seen else "." for seen in (row.abs().sum(-1) > 0).tolist()) for row in rows]
     assert picture == ["1......", "11.....", "..1....", "..11...", "..111..", ".....1.", ".....11"]
-
-
-def test_document_ids_only_tell_documents_apart():
-    torch.manual_seed(0)
-    attention, x = CausalAttention(WIDTH, HEADS, 16), torch.randn(2, TIME, WIDTH)
-    renamed = 100 - 7 * DOCUMENTS
-    assert torch.equal(attention(x, document_ids=DOCUMENTS), attention(x, document_ids=renamed))
 
 
 @pytest.mark.parametrize("width", [2, 6, 16])

@@ -1,8 +1,12 @@
-"""A mask drawn in text."""
+"""A pattern drawn in text."""
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
 
-def picture(mask: Tensor) -> str:
-    """Rows are queries, columns keys; `#` where mask (T, T) is True."""
-    return "\n".join("".join("#" if seen else "." for seen in row) for row in mask.tolist())
+def picture(pattern: Callable[[Tensor, Tensor], Tensor], length: int) -> str:
+    """Rows are queries, columns keys, `#` where the query sees the key; `pattern(query, key)` takes their places."""
+    seen = pattern(torch.arange(length)[:, None], torch.arange(length))
+    return "\n".join("".join("#" if one else "." for one in row) for row in seen.tolist())

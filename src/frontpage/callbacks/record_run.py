@@ -15,11 +15,13 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from frontpage.attention.base import SelfAttention
 from frontpage.callbacks.log_metrics import training_metrics
 from frontpage.callbacks.run_clock import clock_of
 from frontpage.cli import Interrupted
 from frontpage.flops import measure_matmul_peak, training_flops_per_token
 from frontpage.memory import estimate_training_bytes, peak_memory, start_counting
+from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notices
 from frontpage.trainer import device_name
 
@@ -59,7 +61,7 @@ class RecordRun(Checkpoint):
             "device": device_name(trainer),
             "precision": str(trainer.precision),
             "data": data.description(),
-            "attention": _attention(net, data.block_size),
+            "attention": _attention(pl_module, data.block_size),
             "parameters": parameters,
             "non_embedding_parameters": outside,
             "matmul_peak_flops": measure_matmul_peak(pl_module.device, dtype),
@@ -147,16 +149,16 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _attention(net: torch.nn.Module, block_size: int) -> dict[str, Any]:
-    """Class, backend, and the share of all causal pairs of a full block that the pattern shows."""
-    from frontpage.attention.base import SelfAttention
-
-    layer = next((module for module in net.modules() if isinstance(module, SelfAttention)), None)
+def _attention(module: LanguageModule, block_size: int) -> dict[str, Any]:
+    """Of the first layer: class, backend of a training step, the share of all causal pairs of a block that it shows."""
+    layer = next((layer for layer in module.net.modules() if isinstance(layer, SelfAttention)), None)
     if layer is None:
         return {"class": None, "backend": None, "visible_pairs": None}
-    pairs = block_size * (block_size + 1) / 2
-    visible = int(layer.pattern(block_size).sum()) / pairs
-    return {"class": type(layer).__name__, "backend": layer.backend, "visible_pairs": visible}
+    return {
+        "class": type(layer).__name__,
+        "backend": layer.route(block_size, module.device, documents=module.document_mask),
+        "visible_pairs": layer.visible_pairs(block_size) / (block_size * (block_size + 1) / 2),
+    }
 
 
 def _git() -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """MLP and Block: what surrounds an attention in a Transformer layer."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frontpage.attention.base import KeyValueCache, SelfAttention
+from frontpage.attention.base import SelfAttention
 from frontpage.models.norms import make_norm
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -67,7 +68,7 @@ class Block(nn.Module):
         x: Tensor,
         document_ids: Tensor | None = None,
         positions: Tensor | None = None,
-        cache: KeyValueCache | None = None,
+        cache: Any = None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
         context = {"document_ids": document_ids, "positions": positions, "cache": cache}

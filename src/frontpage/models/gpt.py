@@ -1,11 +1,12 @@
 """GPT: a stack of equal blocks (Radford et al. 2019)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from frontpage.attention.base import KeyValueCache, SelfAttention
+from frontpage.attention.base import SelfAttention
 from frontpage.models.block import MLP, Block, default_d_ff
 from frontpage.models.initialisation import initialise
 from frontpage.models.language_module import LanguageModule
@@ -56,11 +57,12 @@ class GPT(nn.Module):
         self.position_table = nn.Parameter(torch.zeros(block_size, d_model)) if positions == "learned" else None
         self.dropout = nn.Dropout(dropout)
 
-        def layer() -> Block:
+        def layer(index: int) -> Block:
             mixer = attention(
                 d_model=d_model,
                 n_head=n_head,
                 block_size=block_size,
+                layer=index,
                 n_kv_head=n_kv_head,
                 bias=bias,
                 dropout=attention_dropout,
@@ -71,7 +73,7 @@ class GPT(nn.Module):
             mlp = MLP(d_model, d_ff, activation, bias)
             return Block(mixer, mlp, d_model, norm=norm, norm_position=norm_position, bias=bias, dropout=dropout)
 
-        self.blocks = nn.ModuleList([layer() for _ in range(n_layer)])
+        self.blocks = nn.ModuleList([layer(index) for index in range(n_layer)])
         self.final_norm = make_norm(norm, d_model, bias) if norm_position == "pre" else nn.Identity()
         self.head = nn.Linear(d_model, vocab_size, bias=False)
         if tie_embeddings:
@@ -79,16 +81,16 @@ class GPT(nn.Module):
         residual_writers = [linear for block in self.blocks for linear in (block.attention.out, block.mlp.down)]
         initialise(self, init, init_std, residual_writers if scaled_residual_init else [], n_layer)
 
-    def new_cache(self) -> list[KeyValueCache]:
+    def new_cache(self) -> list[Any]:
         """An empty cache for each layer, for generation."""
-        return [KeyValueCache() for _ in self.blocks]
+        return [block.attention.new_cache() for block in self.blocks]
 
     def hidden(
         self,
         tokens: Tensor,
         document_ids: Tensor | None = None,
         positions: Tensor | None = None,
-        cache: list[KeyValueCache] | None = None,
+        cache: list[Any] | None = None,
     ) -> Tensor:
         """Tokens (B, T) -> what the head reads (B, T, C)."""
         if positions is None:
@@ -107,7 +109,7 @@ class GPT(nn.Module):
         tokens: Tensor,
         document_ids: Tensor | None = None,
         positions: Tensor | None = None,
-        cache: list[KeyValueCache] | None = None,
+        cache: list[Any] | None = None,
     ) -> Tensor:
         """Tokens (B, T) -> logits (B, T, V); without `document_ids` each row is one document."""
         return self.head(self.hidden(tokens, document_ids, positions, cache))

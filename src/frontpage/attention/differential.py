@@ -1,0 +1,67 @@
+"""Differential attention (Ye et al. 2024, arXiv 2410.05258)."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frontpage.attention import executors
+from frontpage.attention.head_norm import HeadNorm
+from frontpage.attention.pattern import Causal, PatternAttention
+
+
+class DifferentialAttention(PatternAttention):
+    """Two causal attention maps a head, the second subtracted `lambda` times from the first.
+
+    `O = (softmax(Q1 K1' / sqrt(D)) - lambda softmax(Q2 K2' / sqrt(D))) V`, RMS-normalised per head and scaled by
+    1 - `lambda_init` (null: the paper's, which grows with the layer); lambda is learned. The first half of the heads
+    are the first maps, the second half the second ones, and the values of a pair of heads are joined: half as many
+    heads, whose values are twice as wide, at the parameters of ordinary attention. Raises ValueError where the heads of
+    queries or of keys are odd in number. Sees what causal attention sees:
+
+    >>> from frontpage.attention.picture import picture
+    >>> print(picture(Causal(), 4))
+    #...
+    ##..
+    ###.
+    ####
+    """
+
+    backends = ("sdpa", "math")
+
+    def __init__(
+        self,
+        d_model: int,
+        n_head: int,
+        block_size: int,
+        *,
+        lambda_init: float | None = None,
+        layer: int = 0,
+        **shared: Any,
+    ) -> None:
+        super().__init__(d_model, n_head, block_size, patterns=[Causal()], layer=layer, **shared)
+        if n_head % 2 or self.n_kv_head % 2:
+            raise ValueError(f"n_head={n_head}: must be even, and n_kv_head={self.n_kv_head} too: two maps a head")
+        if lambda_init is not None and not 0 <= lambda_init < 1:
+            raise ValueError(f"lambda_init={lambda_init}: from 0 to below 1, or null")
+        self.lambda_init = 0.8 - 0.6 * math.exp(-0.3 * layer) if lambda_init is None else lambda_init
+        self.lambdas = nn.Parameter(0.1 * torch.randn(4, self.head_width))  # of q1, k1, q2, k2
+        self.norm = HeadNorm(2 * self.head_width, eps=1e-5)
+
+    def mix_heads(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        views: Sequence[dict[str, Any]],
+        run: Callable[..., Tensor] = executors.sdpa,
+    ) -> Tensor:
+        """Both maps of all heads in one call, then their difference: as in the base, -> (B, H, T, D)."""
+        wide = torch.cat(v.chunk(2, dim=1), dim=-1)  # (B, Hkv / 2, S, 2 D)
+        first, second = super().mix_heads(q, k, torch.cat((wide, wide), dim=1), views, run).chunk(2, dim=1)
+        q1, k1, q2, k2 = self.lambdas
+        weight = (q1 @ k1).exp() - (q2 @ k2).exp() + self.lambda_init
+        y = self.norm(first - weight * second) * (1 - self.lambda_init)  # (B, H / 2, T, 2 D)
+        return torch.cat(y.chunk(2, dim=-1), dim=1)

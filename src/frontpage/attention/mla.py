@@ -1,0 +1,145 @@
+"""Multi-head latent attention (DeepSeek-AI 2024, "DeepSeek-V2", arXiv 2405.04434)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frontpage.attention import executors
+from frontpage.attention.base import SelfAttention, places, refuse_documents_in_a_cache
+from frontpage.attention.documents import once, same_document
+from frontpage.attention.head_norm import HeadNorm
+from frontpage.attention.pattern import Causal
+from frontpage.attention.rotary import Rotary
+
+
+class LatentCache:
+    """Latents (B, S, `d_latent`) and rotary keys (B, S, `d_rope`) of all earlier tokens."""
+
+    def __init__(self) -> None:
+        self.kept: Tensor | None = None
+
+    def __len__(self) -> int:
+        return 0 if self.kept is None else self.kept.shape[1]
+
+    def append(self, new: Tensor) -> Tensor:
+        """Add (B, T, d) and return all."""
+        self.kept = new if self.kept is None else torch.cat((self.kept, new), dim=1)
+        return self.kept
+
+
+class MLAAttention(SelfAttention):
+    """Causal attention with keys and values made from one latent of `d_latent` numbers a token, all that is cached.
+
+    `c = RMSNorm(W_dkv x)`; each head has its own `k = W_uk c` and `v = W_uv c` of width d_model / n_head. A rotary key
+    of `d_rope` numbers, shared by all heads, carries the position beside them (equation 14 ff.); without rotary
+    positions there is none. With a cache the maps W_uk and W_uv are absorbed into queries and outputs: no key is
+    rebuilt. `n_kv_head` heads have maps of their own, shared in groups. `qk_norm` normalises queries; keys come from a
+    normalised latent. Sees what causal attention sees:
+
+    >>> from frontpage.attention.picture import picture
+    >>> print(picture(Causal(), 4))
+    #...
+    ##..
+    ###.
+    ####
+    """
+
+    backends = ("sdpa", "math")
+
+    def __init__(
+        self,
+        d_model: int,
+        n_head: int,
+        block_size: int,
+        *,
+        d_latent: int,
+        d_rope: int,
+        bias: bool = True,
+        rotary: bool = False,
+        rotary_base: float = 10_000.0,
+        qk_norm: bool = False,
+        **contract: Any,
+    ) -> None:
+        super().__init__(d_model, n_head, block_size, **contract)
+        if d_latent < 1:
+            raise ValueError(f"d_latent={d_latent}: at least 1")
+        if rotary and (d_rope < 2 or d_rope % 2):
+            raise ValueError(f"d_rope={d_rope}: even and at least 2 with rotary positions")
+        self.head_width, self.d_latent, self.d_rope = d_model // n_head, d_latent, d_rope if rotary else 0
+        self.query = nn.Linear(d_model, n_head * (self.head_width + self.d_rope), bias=bias)
+        self.down = nn.Linear(d_model, d_latent + self.d_rope, bias=bias)
+        self.latent_norm = HeadNorm(d_latent)
+        self.up = nn.Linear(d_latent, 2 * self.n_kv_head * self.head_width, bias=False)  # keys, then values
+        self.out = nn.Linear(d_model, d_model, bias=bias)
+        self.rotary = Rotary(self.d_rope, block_size, rotary_base) if rotary else None
+        self.query_norm = HeadNorm(self.head_width) if qk_norm else None
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        document_ids: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: LatentCache | None = None,
+    ) -> Tensor:
+        """(B, T, C) -> (B, T, C), see SelfAttention."""
+        refuse_documents_in_a_cache(document_ids, cache)
+        time = x.shape[1]
+        q = self.query(x).unflatten(-1, (self.n_head, -1)).transpose(1, 2)  # (B, H, T, D + d_rope)
+        latent = self.down(x)
+        latent, turned = self.latent_norm(latent[..., : self.d_latent]), latent[..., self.d_latent :]
+        plain = q[..., : self.head_width]
+        if self.query_norm is not None:
+            plain = self.query_norm(plain)
+        if self.rotary is not None:
+            positions = places(time, cache, x.device) if positions is None else positions
+            q = torch.cat((plain, self.rotary(q[..., self.head_width :], positions)), dim=-1)
+            turned = self.rotary(turned[:, None], positions)[:, 0]
+        else:
+            q = plain
+        if cache is None:
+            y = self._expanded(q, latent, turned, document_ids)
+        else:
+            y = self._absorbed(q, cache.append(torch.cat((latent, turned), dim=-1)))
+        return self.out(y.transpose(1, 2).flatten(2))
+
+    def _expanded(self, q: Tensor, latent: Tensor, turned: Tensor, document_ids: Tensor | None) -> Tensor:
+        """With keys and values of every head: latent (B, T, d_latent), turned (B, T, d_rope) -> (B, H, T, D)."""
+        k, v = self.up(latent).unflatten(-1, (2, self.n_kv_head, -1)).permute(2, 0, 3, 1, 4)
+        if self.rotary is not None:
+            k = torch.cat((k, turned[:, None].expand(-1, self.n_kv_head, -1, -1)), dim=-1)
+        mask = None
+        if document_ids is not None:
+            mask = once(document_ids, ("mask", Causal()), lambda: same_document(document_ids).tril())
+        run = executors.math if self.backend == "math" else executors.sdpa
+        dropout = self.dropout if self.training else 0.0
+        return run(q, k, v, mask=mask, causal=mask is None, dropout=dropout)
+
+    def _absorbed(self, q: Tensor, kept: Tensor) -> Tensor:
+        """Against cached latents: (B, H, T, D + d_rope), (B, S, d_latent + d_rope) -> (B, H, T, D)."""
+        up_key, up_value = self.up.weight.unflatten(0, (2, self.n_kv_head, -1))  # each (Hkv, D, d_latent)
+        group = self.n_head // self.n_kv_head
+        up_key, up_value = (weight.repeat_interleave(group, dim=0) for weight in (up_key, up_value))
+        lifted = torch.einsum("bhtd,hdr->bhtr", q[..., : self.head_width], up_key)
+        q = torch.cat((lifted, q[..., self.head_width :]), dim=-1)
+        time, seen = q.shape[2], kept.shape[1]
+        mask = torch.ones(time, seen, dtype=torch.bool, device=q.device).tril(seen - time)
+        scale = (self.head_width + self.d_rope) ** -0.5
+        dropout = self.dropout if self.training else 0.0
+        mixed = executors.math(
+            q, kept[:, None], kept[:, None, :, : self.d_latent], mask=mask, scale=scale, dropout=dropout
+        )
+        return torch.einsum("bhtr,hdr->bhtd", mixed, up_value)
+
+    def new_cache(self) -> LatentCache:
+        """An empty cache of latents."""
+        return LatentCache()
+
+    def cache_numbers(self, length: int) -> int:
+        """`d_latent` + `d_rope` a token."""
+        return length * (self.d_latent + self.d_rope)
+
+    def visible(self, length: int) -> Tensor:
+        """(1, length, length): all keys up to the query."""
+        return torch.ones(1, length, length, dtype=torch.bool).tril()

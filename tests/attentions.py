@@ -1,0 +1,52 @@
+"""What the tests of attentions share: each variant as its config builds it, and what a layer really sees."""
+
+import torch
+from hydra import compose, initialize_config_dir
+from tiny import CONFIGS
+
+from frontpage.build import build
+
+WIDTH, HEADS, BLOCK = 64, 4, 64
+# The settings of the shared projections under which every promise holds.
+SETTINGS = {
+    "plain": {},
+    "rotary": {"rotary": True},
+    "grouped": {"n_kv_head": 2},
+    "grouped-norm-rotary": {"n_kv_head": 2, "qk_norm": True, "rotary": True, "bias": False},
+}
+
+
+def attention_factory(name):
+    """What `model/attention=name` gives an architecture."""
+    with initialize_config_dir(str(CONFIGS)):
+        config = compose("train", overrides=["paths.run_dir=unused", f"model/attention={name}"])
+    return build(config.model.attention, "model.attention")
+
+
+def inputs(rows, time, seed=1):
+    """Inputs as a normalisation would give them."""
+    return torch.randn(rows, time, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+def heads_of(attention, x):
+    """(H, T, D): what the heads give before they are joined, for one row of inputs (1, T, C)."""
+    kept = []
+    hook = attention.out.register_forward_pre_hook(lambda layer, given: kept.append(given[0]))
+    attention(x)
+    hook.remove()
+    return kept[0][0].unflatten(-1, (attention.n_head, -1)).transpose(0, 1)
+
+
+def last_row_sees(attention, time):
+    """(H, time): which inputs the last query's output depends on, head by head, by gradients."""
+    x = inputs(1, time).requires_grad_()
+    rows = [torch.autograd.grad(head[-1].square().sum(), x, retain_graph=True)[0] for head in heads_of(attention, x)]
+    return torch.stack([row[0].abs().sum(-1) > 0 for row in rows])
+
+
+def sees(attention, time):
+    """(H, time, time): whether a head's output in the row depends on the input in the column, by gradients."""
+    x = inputs(1, time).requires_grad_()
+    heads = heads_of(attention, x).square().sum(-1).flatten()
+    rows = [torch.autograd.grad(output, x, retain_graph=True)[0] for output in heads]
+    return torch.stack([row[0].abs().sum(-1) > 0 for row in rows]).unflatten(0, (attention.n_head, time))
