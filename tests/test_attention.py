@@ -14,9 +14,11 @@ REACH = {
     "differential": 64,
     "fixed": 32 + 8,
     "gated": 64,
+    "gated_delta": 64,
     "local": 32,
     "mla": 64,
     "sliding_window": 32 + 4,
+    "sparsek": 8 + 8 + 2,  # window, k, and two whose gate is open in part only: they take part in the gradient
     "strided": (16 + 64 / 16) / 2,
 }
 CHUNKS = [[1] * 20, [7, 13], [5, 1, 1, 6, 7], [20]]

@@ -51,7 +51,7 @@ def by_loop(rule, length):
     return torch.tensor([[j <= i and rule(i, j) for j in range(length)] for i in range(length)])
 
 
-@pytest.mark.parametrize(("pattern", "rule"), RULES, ids=str)
+@pytest.mark.parametrize(("pattern", "rule"), RULES, ids=[str(pattern) for pattern, _ in RULES])
 @pytest.mark.parametrize("length", [1, 2, 13, 33])
 def test_a_pattern_is_what_a_double_loop_gives_and_what_flex_attention_gives(pattern, rule, length):
     expected = by_loop(rule, length)
@@ -59,7 +59,7 @@ def test_a_pattern_is_what_a_double_loop_gives_and_what_flex_attention_gives(pat
     assert torch.equal(create_mask(FlexMask([pattern], 1), 1, 1, length, length, device="cpu")[0, 0], expected)
 
 
-@pytest.mark.parametrize(("pattern", "rule"), RULES, ids=str)
+@pytest.mark.parametrize(("pattern", "rule"), RULES, ids=[str(pattern) for pattern, _ in RULES])
 def test_inside_documents_a_pattern_is_counted_from_their_beginning(pattern, rule):
     heads = FlexMask([Causal(), pattern], 2, (DOCUMENTS, places_in_documents(DOCUMENTS)))
     found = create_mask(heads, 2, 2, 33, 33, device="cpu")
@@ -76,7 +76,7 @@ def test_the_pictures_of_the_specification(pattern, golden):
     assert picture(pattern, 8).replace("#", "1").split() == golden.split()
 
 
-@pytest.mark.parametrize(("pattern", "rule"), RULES, ids=str)
+@pytest.mark.parametrize(("pattern", "rule"), RULES, ids=[str(pattern) for pattern, _ in RULES])
 def test_every_query_sees_itself_and_nothing_later(pattern, rule):
     seen = mask(pattern, 33)
     assert seen.diagonal().all() and not seen.triu(1).any()
