@@ -39,10 +39,10 @@ format: .venv/.installed  ## format, and mend what ruff can mend
 	$(VENV_PYTHON) -m ruff check --fix .
 
 test: .venv/.installed  ## the fast tests, without a network (ARGS="-k local")
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -n auto -m "not slow" $(ARGS)
 
 test-slow: .venv/.installed  ## the slow tests: sweeps, kills, resumes
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -n auto -m slow $(ARGS)
 
 train: .venv/.installed  ## train the quickstart (TITLES=file.parquet for your own titles, ARGS="trainer.max_steps=100")
 	$(VENV_PYTHON) train.py $(QUICKSTART) $(ARGS)

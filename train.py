@@ -32,12 +32,11 @@ def train(config: DictConfig) -> float | None:
 
         data = build(config.data, "data")
         settings = masked(config)
-        sizes = {"d_model": config.model.d_model, "n_layer": config.model.n_layer, "block_size": config.data.block_size}
         callbacks = [
             RunClock(),
             EventLog(run.path / "events.jsonl", settings),
             *build_all(config.callbacks, "callbacks"),
-            RecordRun(run.path / "run.json", settings, sizes),
+            RecordRun(run.path / "run.json", settings),
         ]
         trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
 

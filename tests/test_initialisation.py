@@ -1,6 +1,7 @@
 """The parts of a layer against their formulas, the initial weights, and which of them decay."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,11 +9,15 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from frontpage.attention.bottleneck import BottleneckAttention
 from frontpage.attention.causal import CausalAttention
+from frontpage.attention.local import LocalAttention
 from frontpage.flops import training_flops_per_token
 from frontpage.models.block import MLP, Block, default_d_ff
 from frontpage.models.gpt import GPT
+from frontpage.models.modern import Modern
 from frontpage.models.norms import make_norm
+from frontpage.models.unet_gpt import UNetGPT
 from frontpage.optim import decay_groups
 
 WIDTH, LAYERS, VOCABULARY = 64, 8, 90
@@ -21,6 +26,16 @@ WIDTH, LAYERS, VOCABULARY = 64, 8, 90
 def gpt(**changes):
     torch.manual_seed(0)
     return GPT(VOCABULARY, 16, WIDTH, changes.pop("n_layer", LAYERS), 4, CausalAttention, **changes)
+
+
+def unet(**changes):
+    torch.manual_seed(0)
+    return UNetGPT(VOCABULARY, 16, 1, 1, 4, CausalAttention, widths=[128, 64, 128, 64], **changes)
+
+
+def modern(**changes):
+    torch.manual_seed(0)
+    return Modern(VOCABULARY, 16, WIDTH, 3, 4, CausalAttention, **changes)
 
 
 def writers(net):
@@ -166,12 +181,52 @@ def test_training_operations_are_three_times_the_counted_forward_products(change
     products = sum(count for operation, count in counts.items() if "mm" in operation)
     vectors = sum(weight.numel() for weight in net.parameters() if weight.dim() == 1)
     scores = 12 * 2 * WIDTH * (16 + 1) / 2  # q . k and weights . v: 2 x 2 x C a visible key, three times
-    found = training_flops_per_token(net, WIDTH, 2, 16) - 6 * vectors - scores
+    found = training_flops_per_token(net, 16) - 6 * vectors - scores
     assert found == pytest.approx(3 * products / 16, rel=1e-12)
+
+
+def test_operations_of_attention_are_those_of_each_layers_own_width_and_pairs():
+    def of_attention(net):
+        return training_flops_per_token(net, 16) - 6 * sum(weight.numel() for weight in net.parameters())
+
+    rotary = {"positions": "rotary", "attention": CausalAttention}
+    wide = UNetGPT(VOCABULARY, 16, 1, 1, 4, widths=[64, 32, 48], **rotary)
+    assert of_attention(wide) == 12 * (64 + 32 + 48) * 17 / 2
+    assert of_attention(Modern(VOCABULARY, 16, 64, 3, 4, CausalAttention)) == 12 * 3 * 64 * 17 / 2
+    narrow = GPT(VOCABULARY, 16, 64, 3, 4, partial(BottleneckAttention, d_inner=16), positions="rotary")
+    assert of_attention(narrow) == 12 * 3 * 16 * 17 / 2
+    near = GPT(VOCABULARY, 16, 64, 3, 4, partial(LocalAttention, window=4), positions="rotary")
+    assert of_attention(near) == pytest.approx(12 * 3 * 64 * (1 + 2 + 3 + 13 * 4) / 16)
 
 
 def test_linear_layers_and_embeddings_are_all_there_is():
     """Initialisation and decay look for these two kinds; another kind of matrix would escape both."""
-    for part in gpt(n_layer=1, positions="rotary").modules():
-        own = list(part.parameters(recurse=False))
-        assert not own or isinstance(part, nn.Linear | nn.Embedding | nn.LayerNorm), type(part)
+    for net in (gpt(n_layer=1, positions="rotary"), unet(positions="rotary"), modern()):
+        for part in net.modules():
+            own = [weight for weight in part.parameters(recurse=False) if weight.dim() > 1]
+            assert not own or isinstance(part, nn.Linear | nn.Embedding), type(part)
+
+
+@torch.no_grad()
+def test_what_joins_the_widths_of_a_unet_is_initialised_as_the_layers_are():
+    for init, std in (("normal", 0.05), ("xavier", math.sqrt(2 / (64 + 128)))):
+        net = unet(init=init, init_std=0.05)
+        for matrix in (net.projections[1].weight, net.skip_projections[0].weight):
+            assert {*matrix.shape} == {64, 128} and float(matrix.std()) == pytest.approx(std, rel=0.05)
+        assert torch.equal(net.skip_gates, torch.ones(1))
+
+
+@torch.no_grad()
+def test_every_architecture_scales_what_writes_to_the_residual_stream_and_decays_matrices_only():
+    for net, layers in ((unet(), 4), (modern(), 3)):
+        for name in writers(net):
+            assert float(net.get_parameter(name).std()) == pytest.approx(0.02 / math.sqrt(2 * layers), rel=0.05), name
+        assert len(writers(net)) == 2 * layers
+        decayed, others = decay_groups(net, 0.3)
+        assert all(weight.dim() == 2 for weight in decayed["params"])
+        assert {id(weight) for weight in others["params"] if weight.dim() > 1} <= {
+            id(weight) for weight in (net.token_embedding.weight, net.position_table)
+        }
+        assert sum(weight.numel() for group in (decayed, others) for weight in group["params"]) == sum(
+            weight.numel() for weight in net.parameters()
+        )

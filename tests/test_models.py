@@ -12,10 +12,17 @@ from frontpage.attention.causal import CausalAttention
 from frontpage.build import build
 from frontpage.data.packing import TitleBatch
 from frontpage.models.gpt import GPT
+from frontpage.models.modern import Modern
+from frontpage.models.unet_gpt import UNetGPT
 
 VOCABULARY, TIME = 50, 18
-SMALL = ("data=synthetic", "data.block_size=64", "model.d_model=64", "model.n_layer=2", "model.n_head=4")
-COMBINATIONS = list(itertools.product(options("model"), options("model/attention"), ("learned", "rotary")))
+SMALL = ("data=synthetic", "data.block_size=64", "model.d_model=64", "model.n_layer=3", "model.n_head=4")
+# Every attention in every architecture, with learned positions in the first and with rotary ones in the others.
+COMBINATIONS = [
+    (model, attention, "learned" if model == "gpt" else "rotary")
+    for model, attention in itertools.product(options("model"), options("model/attention"))
+]
+COMBINATIONS += [("gpt", "causal", "rotary"), ("unet_gpt", "causal", "learned")]
 CHANGES = [
     {"activation": "relu"},
     {"activation": "relu2"},
@@ -32,6 +39,16 @@ CHANGES = [
     {"init": "kaiming", "scaled_residual_init": False},
     {"d_ff": 40},
 ]
+UNETS = [
+    {},
+    {"skips": False},
+    {"n_layer": 5},
+    {"n_layer": 1},
+    {"widths": [32, 16, 24, 8]},  # no two layers at the same height are equally wide, nor the first and the last
+    {"widths": [32, 16, 24, 8], "skips": False},
+    {"widths": [16, 32, 16], "positions": "rotary", "norm_position": "post", "bias": False},
+    {"widths": [16, 8], "d_ff": 40, "tie_embeddings": False},
+]
 
 
 def composed(*overrides):
@@ -43,18 +60,20 @@ def composed(*overrides):
 def module(request):
     """A tiny float64 module of one architecture with one attention, in evaluation mode."""
     model, attention, positions = request.param
-    config = composed(*SMALL, f"model={model}", f"model/attention={attention}", f"model.positions={positions}")
+    config = composed(*SMALL, f"model={model}", f"model/attention={attention}")
+    if "positions" in config.model:  # else the architecture has settled them
+        config.model.positions = positions
     torch.manual_seed(0)
     module = build(config.model, "model", vocab_size=VOCABULARY).double().eval()
     fill_zeros(module.net)
     return module
 
 
-def small(**changes):
-    """A tiny GPT in float64."""
+def small(architecture=GPT, **changes):
+    """A tiny net in float64."""
     torch.manual_seed(0)
     sizes = {"vocab_size": VOCABULARY, "block_size": 24, "d_model": 32, "n_layer": 2, "n_head": 4}
-    net = GPT(**{**sizes, "attention": CausalAttention, "init_std": 0.2, **changes}).double()
+    net = architecture(**{**sizes, "attention": CausalAttention, "init_std": 0.2, **changes}).double()
     fill_zeros(net)
     return net
 
@@ -153,9 +172,17 @@ def test_every_weight_gets_a_finite_gradient(module):
     module.eval()
 
 
-@pytest.mark.parametrize("changes", CHANGES, ids=str)
-def test_every_option_builds_learns_and_is_causal(changes):
-    net = small(**changes)
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        *((GPT, changes) for changes in CHANGES),
+        *((UNetGPT, {"n_layer": 4, **changes}) for changes in UNETS),
+        *((Modern, changes) for changes in ({}, {"n_kv_head": None}, {"qk_norm": False})),
+    ],
+    ids=lambda part: getattr(part, "__name__", str(part)),
+)
+def test_every_option_builds_learns_and_is_causal(architecture, changes):
+    net = small(architecture, **changes)
     # A bias of the keys shifts all scores of a query alike: its gradient is zero, but part of a larger bias.
     assert_every_weight_learns(net, TIME)
     assert_causal(net)
@@ -169,14 +196,10 @@ def test_every_option_changes_the_net(changes):
         assert not torch.equal(same(tokens(1, TIME)), other(tokens(1, TIME)))
 
 
+@pytest.mark.parametrize("architecture", [GPT, UNetGPT, Modern])
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"activation": "gellu"}, "activation=gellu: one of gelu relu relu2 swiglu"),
-        ({"norm": "batch"}, "norm=batch: layer or rms"),
-        ({"norm_position": "middle"}, "norm_position=middle: pre or post"),
-        ({"positions": "sinus"}, "positions=sinus: learned or rotary"),
-        ({"init": "zeros"}, "init=zeros: one of normal uniform xavier kaiming"),
         ({"n_head": 5}, "n_head=5"),
         ({"n_kv_head": 3}, "n_kv_head=3"),
         ({"d_model": 0}, "d_model=0"),
@@ -186,9 +209,26 @@ def test_every_option_changes_the_net(changes):
         ({"d_ff": 0}, "d_ff=0"),
         ({"dropout": 1.5}, "dropout"),
         ({"attention_dropout": -0.1}, "attention_dropout=-0.1"),
+        ({"activation_checkpointing": "half"}, "activation_checkpointing=half: none, full or every_k such as every_2"),
+        ({"activation_checkpointing": "every_0"}, "activation_checkpointing=every_0: none, full or every_k"),
     ],
 )
-def test_what_does_not_exist_or_fit_is_refused_by_name(changes, message):
+def test_sizes_that_do_not_fit_are_refused_by_name(architecture, changes, message):
+    with pytest.raises(ValueError, match=message):
+        small(architecture, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activation": "gellu"}, "activation=gellu: one of gelu relu relu2 swiglu"),
+        ({"norm": "batch"}, "norm=batch: layer or rms"),
+        ({"norm_position": "middle"}, "norm_position=middle: pre or post"),
+        ({"positions": "sinus"}, "positions=sinus: learned or rotary"),
+        ({"init": "zeros"}, "init=zeros: one of normal uniform xavier kaiming"),
+    ],
+)
+def test_names_that_do_not_exist_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         small(**changes)
 
@@ -247,3 +287,13 @@ def test_the_config_reaches_the_net():
     assert not block.pre and block.attention.rotary is not None and block.attention.query_norm is not None
     assert block.attention.n_kv_head == 2 and block.attention.qkv.bias is None
     assert net.position_table is None and net.head.weight is not net.token_embedding.weight
+
+
+@pytest.mark.parametrize("debug", options("debug"))
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_builds_under_every_debug_option(experiment, debug):
+    config = composed(f"experiment={experiment}", f"debug={debug}")
+    assert config.name == experiment and config.data.block_size == config.model.block_size == 64
+    with torch.device("meta"):
+        module = build(config.model, "model", vocab_size=config.tokenizer.vocab_size)
+    assert len(module.net.blocks) == config.model.n_layer == 2 and module.net.widths == [64, 64]

@@ -27,6 +27,7 @@ from frontpage.data.files import read_titles
 from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value, nearest, require
 from frontpage.models.language_module import LanguageModule
+from frontpage.old_names import refuse_old_name
 from frontpage.optim import decay_groups
 from frontpage.runs import weights_of
 from frontpage.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
@@ -81,6 +82,9 @@ LIMITS = [
     Limit("each from 0 to below 1", lambda betas: all(0 <= beta < 1 for beta in betas), "optimizer.betas"),
     Limit("at least 1, or auto", lambda many: not isinstance(many, int) or many >= 1, "trainer.devices"),
     Limit("from 0 to 1", lambda share: 0 <= share <= 1, "scheduler.floor"),
+    # For the message about a wrong type; of the right one, the constructor refuses what it cannot take.
+    Limit("a width for each layer, such as [512,256,512]", lambda widths: True, "model.widths"),
+    Limit("none, full or every_k such as every_2", lambda text: True, "model.activation_checkpointing"),
     Limit("above 0", lambda share: share > 0, "trainer.limit_train_batches"),
     Limit(
         f"at least {SMALLEST_VOCABULARY} (256 bytes and 3 special tokens)",
@@ -102,6 +106,7 @@ def check_config(config: DictConfig) -> None:
     for name in config:
         if isinstance(config[name], DictConfig):
             _check_node(config[name], str(name))
+        refuse_old_name(str(name), config[name])
     needed = METRIC_NEEDS.get(config.objective)
     if needed and config.model[needed] != "always":
         raise bad_value("objective", config.objective, f"needs model.{needed}=always, not {config.model[needed]}")
@@ -119,6 +124,13 @@ def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkp
     if isinstance(share, float) and int(share * batches) == 0:
         key = "trainer.overfit_batches" if trainer.overfit_batches else "trainer.limit_train_batches"
         raise bad_value(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
+    device = trainer.strategy.root_device
+    for block in model.net.blocks:
+        try:
+            block.attention.route(data.block_size, device, documents=model.document_mask)
+            block.attention.route(data.block_size, device, documents=True, training=False)  # validation
+        except ValueError as error:
+            raise UserError(f"model.attention.{error}") from error
     if checkpoint is not None:
         check_continues(model, checkpoint)
 
@@ -130,6 +142,8 @@ def _check_node(node: DictConfig, key: str) -> None:
     for name in (name for name in node if not str(name).startswith("_")):
         source = re.fullmatch(r"\$\{([\w.]+)\}", str(written[name]))  # the key whose value is taken over
         place, value = source[1] if source else f"{key}.{name}", node[name]
+        if name not in kinds and not isinstance(value, DictConfig):  # a node is a callback or the like, named freely
+            refuse_old_name(f"{key}.{name}", value)
         if kinds and name not in kinds and ANYTHING not in kinds:
             allowed = f"{node._target_} takes no such key{nearest(str(name), kinds)}; it takes: {' '.join(kinds)}"
             raise bad_value(place, value, allowed)

@@ -25,6 +25,7 @@ from omegaconf.errors import (
 
 from frontpage.cli import CONFIGS
 from frontpage.errors import UserError, nearest
+from frontpage.old_names import in_our_words
 
 MOST_LINES, LONGEST_LIST = 3, 40
 HYDRA = str(Path(hydra.__file__).parent)
@@ -101,10 +102,14 @@ def _not_composable(error: ConfigCompositionException) -> str:
 
 
 def _no_such_key(error: ConfigKeyError | ConfigAttributeError, override: re.Match | None) -> str:
-    """A key that the config lacks: the nearest one in the same node, or one of that name anywhere else."""
+    """A key that the config lacks: what an original name is here, the nearest one, or one of that name elsewhere."""
     parent = error.parent_node
     prefix = f"{parent._get_full_key(None)}." if parent._get_full_key(None) else ""
     wrong = f"{prefix}{error.key}"
+    given = override[1] if override else wrong
+    old = in_our_words(given.partition("=")[0])
+    if old:
+        return f"{given}: {old}"
     beside = [str(key) for key in parent if prefix or key != "hydra"]
     everywhere = [*_groups(), *_keys(OmegaConf.to_container(parent._get_root(), resolve=False))]
     last = re.split(r"[./]", wrong)[-1]
@@ -115,7 +120,7 @@ def _no_such_key(error: ConfigKeyError | ConfigAttributeError, override: re.Matc
         or nearest(wrong, everywhere)
     )
     there = f"{prefix.rstrip('.')} has" if prefix else "there are"
-    return f"{override[1] if override else wrong}: no such key{guess}; {there}: {_listed(beside)}"
+    return f"{given}: no such key{guess}; {there}: {_listed(beside)}"
 
 
 def _at_its_key(error: OmegaConfBaseException) -> str:

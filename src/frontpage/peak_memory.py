@@ -1,15 +1,10 @@
-"""Memory of this process or its GPU: what was used, and an estimate of what a run will use."""
+"""Memory that this process or its GPU really used."""
 
-import copy
 import resource
 import sys
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-
-from frontpage.losses import next_token_loss
-from frontpage.notices import notice
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _start: int | None = None
@@ -32,46 +27,6 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return max((_status_bytes("VmHWM") or _peak_resident()) - (_start or 0), 0)
-
-
-def estimate_training_bytes(
-    net: nn.Module, optimizer_states: int, batch_size: int, block_size: int, document_mask: bool
-) -> int | None:
-    """Weights, gradients, `optimizer_states` fp32 numbers a weight, and what one fp32 step saves for its backward pass.
-
-    Counted on PyTorch's meta device, without computing. None, and a notice, where an operator has no meta form.
-    """
-    weights = sum(parameter.numel() * 4 for parameter in net.parameters())
-    try:
-        saved = _saved_bytes(_without_data(net), batch_size, block_size, document_mask)
-    except (NotImplementedError, RuntimeError) as error:
-        notice(f"no memory estimate: {type(error).__name__} on the meta device: {str(error).splitlines()[0]}")
-        return None
-    return weights * (2 + optimizer_states) + saved
-
-
-def _without_data(net: nn.Module) -> nn.Module:
-    """A copy on the meta device; no weight is copied on the way."""
-    stand_ins: dict[int, Tensor] = {id(p): nn.Parameter(p.detach().to("meta")) for p in net.parameters()}
-    stand_ins |= {id(buffer): buffer.to("meta") for buffer in net.buffers()}
-    return copy.deepcopy(net, stand_ins)
-
-
-def _saved_bytes(net: nn.Module, batch_size: int, block_size: int, document_mask: bool) -> int:
-    weights = {parameter.untyped_storage()._cdata for parameter in net.parameters()}
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if tensor.untyped_storage()._cdata not in weights:
-            kept[tensor.untyped_storage()._cdata] = tensor
-        return tensor
-
-    tokens = torch.zeros(batch_size, block_size, dtype=torch.int64, device="meta")
-    context = (tokens, tokens) if document_mask else (None, None)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = next_token_loss(net.hidden(tokens, *context), net.head.weight, tokens)
-    del loss
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def _status_bytes(name: str) -> int:

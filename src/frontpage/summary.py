@@ -2,9 +2,11 @@
 
 import lightning as L
 
+from frontpage.attention.describe import describe_attention
 from frontpage.callbacks.record_run import RecordRun
 from frontpage.callbacks.run_clock import clock_of
 from frontpage.callbacks.sample_titles import SampleTitles
+from frontpage.memory import GIB
 from frontpage.models.language_module import LanguageModule
 from frontpage.run_directory import RunDirectory
 from frontpage.trainer import device_name
@@ -13,12 +15,16 @@ from frontpage.trainer import device_name
 def print_start(run: RunDirectory, trainer: L.Trainer, module: LanguageModule, data: L.LightningDataModule) -> None:
     """One line each on the device, the data and the model."""
     about, parameters = data.description(), sum(parameter.numel() for parameter in module.net.parameters())
-    attention = type(module.net.blocks[0].attention).__name__
+    device = trainer.strategy.root_device
+    attention = describe_attention(module.net, data.block_size, device, module.document_mask)
+    chosen = "" if module.net.blocks[0].attention.backend != "auto" else ", chosen by backend=auto"
     print(
         f"device: {device_name(trainer)}, precision {trainer.precision}\n"
         f"data: {about['source']}: {about['train_titles']:,} titles train, {about['validation_titles']:,} validate;"
         f" {about['train_tokens']:,} and {about['validation_tokens']:,} tokens of {about['vocab_size']:,} kinds\n"
-        f"model: {type(module.net).__name__} with {attention}, {parameters:,} parameters\n"
+        f"model: {type(module.net).__name__}, {parameters:,} parameters\n"
+        f"attention: {attention['class']}, computed by {attention['backend']}{chosen};"
+        f" {attention['visible_pairs']:.3g} of all causal pairs visible\n"
         f"run: {run.path}",
         flush=True,
     )
@@ -55,6 +61,9 @@ def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataMo
             f" {final['val/nats_per_char'] / least:.3f} of it"
         )
     lines.append(f"  speed                {clock.tokens_per_second:,.0f} tokens/s")
+    estimated, measured = record["estimated_memory_bytes"], record["peak_memory_bytes"]
+    shown = "no estimate" if estimated is None else f"estimated {estimated / GIB:.2f} GiB"
+    lines.append(f"  memory               {shown}, measured peak {measured / GIB:.2f} GiB")
     titles = next((callback.titles for callback in trainer.callbacks if isinstance(callback, SampleTitles)), [])
     lines += ["  invented titles:"] + [f"    {title}" for title in titles] if titles else []
     lines += [f"  profile              {path}" for path in sorted(run.path.glob("*profile*"))]

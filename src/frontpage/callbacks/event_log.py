@@ -40,7 +40,7 @@ class EventLog(L.Callback):
     ) -> None:
         """Write a training_step at each logging step."""
         if trainer._logger_connector.should_update_logs:
-            self._step(trainer, pl_module, "training_step", loss=float(outputs["loss"]))
+            self._step(trainer, pl_module, "training_step", loss=float(pl_module.loss))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write a validation_step with every metric, and a line on the console."""

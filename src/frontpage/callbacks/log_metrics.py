@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from frontpage.callbacks.run_clock import clock_of
-from frontpage.memory import peak_memory
+from frontpage.peak_memory import peak_memory
 
 
 class LogMetrics(L.Callback):
@@ -24,7 +24,7 @@ class LogMetrics(L.Callback):
     ) -> None:
         """Log under the names of `evaluation.md`; `train/loss` is logged by the module itself."""
         if trainer._logger_connector.should_update_logs:
-            values = training_metrics(trainer, pl_module, outputs["loss"])
+            values = training_metrics(trainer, pl_module, pl_module.loss)
             pl_module.log_dict({name: value for name, value in values.items() if name != "train/loss"})
 
 

@@ -42,11 +42,11 @@ class Progress(L.Callback):
         if self._bar is not None:
             self._bar.n = trainer.global_step
             if trainer._logger_connector.should_update_logs:
-                self._bar.set_postfix_str(self._status(trainer, pl_module, float(outputs["loss"])), refresh=False)
+                self._bar.set_postfix_str(self._status(trainer, pl_module, float(pl_module.loss)), refresh=False)
             self._bar.refresh()
         elif trainer.is_global_zero and now - self._line_at > self.seconds:
             self._line_at = now
-            status = self._status(trainer, pl_module, float(outputs["loss"]))
+            status = self._status(trainer, pl_module, float(pl_module.loss))
             print(f"[{trainer.global_step:>5}/{pl_module.total_steps}] training: {status}", flush=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -15,18 +15,18 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from frontpage.attention.base import SelfAttention
+from frontpage.attention.describe import describe_attention
 from frontpage.callbacks.log_metrics import training_metrics
 from frontpage.callbacks.run_clock import clock_of
 from frontpage.cli import Interrupted
 from frontpage.flops import measure_matmul_peak, training_flops_per_token
-from frontpage.memory import estimate_training_bytes, peak_memory, start_counting
+from frontpage.memory import estimate_training
 from frontpage.models.language_module import LanguageModule
-from frontpage.notices import notices
+from frontpage.notices import notice, notices
+from frontpage.peak_memory import peak_memory, start_counting
 from frontpage.trainer import device_name
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
-OPTIMIZER_STATES = {"SGD": 0, "Adagrad": 1, "RMSprop": 1, "Adam": 2, "AdamW": 2}  # fp32 numbers a weight
 
 
 class RecordRun(Checkpoint):
@@ -35,22 +35,23 @@ class RecordRun(Checkpoint):
     It is a Checkpoint only so that it runs after the other callbacks. `config` is resolved and masked.
     """
 
-    def __init__(self, path: Path | str, config: dict[str, Any], architecture: Mapping[str, int]) -> None:
-        self.path, self.config, self.architecture = Path(path), config, architecture
+    def __init__(self, path: Path | str, config: dict[str, Any]) -> None:
+        self.path, self.config = Path(path), config
         self.record: dict[str, Any] = {}
         self._best: dict[str, Any] = {}
         self._loss: torch.Tensor | None = None
+        self._flops_per_token = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what is known before training."""
         start_counting(pl_module.device)
         data = trainer.datamodule
+        self._flops_per_token = training_flops_per_token(pl_module.net, data.block_size)
         net, parameters = pl_module.net, sum(parameter.numel() for parameter in pl_module.net.parameters())
         embeddings = {module.weight for module in net.modules() if isinstance(module, torch.nn.Embedding)}
         table = getattr(net, "position_table", None)
         outside = parameters - sum(w.numel() for w in embeddings) - (table.numel() if table is not None else 0)
         dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
-        states = OPTIMIZER_STATES.get(type(trainer.optimizers[0]).__name__)
         self.record = {
             "status": "running",
             "reason": None,
@@ -61,13 +62,11 @@ class RecordRun(Checkpoint):
             "device": device_name(trainer),
             "precision": str(trainer.precision),
             "data": data.description(),
-            "attention": _attention(pl_module, data.block_size),
+            "attention": describe_attention(pl_module.net, data.block_size, pl_module.device, pl_module.document_mask),
             "parameters": parameters,
             "non_embedding_parameters": outside,
             "matmul_peak_flops": measure_matmul_peak(pl_module.device, dtype),
-            "estimated_memory_bytes": None
-            if states is None
-            else estimate_training_bytes(net, states, data.batch_size, data.block_size, pl_module.document_mask),
+            "estimated_memory_bytes": _estimated_memory(trainer, pl_module),
             "metrics": {"final": {}, "best": {}},
         }
         self._write(trainer, pl_module)
@@ -76,7 +75,7 @@ class RecordRun(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keep the newest loss, without waiting for it."""
-        self._loss = outputs["loss"].detach()
+        self._loss = pl_module.loss
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the newest metrics, and keep the best."""
@@ -116,7 +115,7 @@ class RecordRun(Checkpoint):
         if not trainer.is_global_zero:
             return
         clock, record = clock_of(trainer), self.record
-        flops = clock.tokens_seen * training_flops_per_token(pl_module.net, **self.architecture)
+        flops = clock.tokens_seen * self._flops_per_token
         record |= {
             "steps": trainer.global_step,
             "tokens_seen": clock.tokens_seen,
@@ -149,16 +148,15 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _attention(module: LanguageModule, block_size: int) -> dict[str, Any]:
-    """Of the first layer: class, backend of a training step, the share of all causal pairs of a block that it shows."""
-    layer = next((layer for layer in module.net.modules() if isinstance(layer, SelfAttention)), None)
-    if layer is None:
-        return {"class": None, "backend": None, "visible_pairs": None}
-    return {
-        "class": type(layer).__name__,
-        "backend": layer.route(block_size, module.device, documents=module.document_mask),
-        "visible_pairs": layer.visible_pairs(block_size) / (block_size * (block_size + 1) / 2),
-    }
+def _estimated_memory(trainer: L.Trainer, module: LanguageModule) -> int | None:
+    """Bytes of a training step at their peak; None, and a notice, where a layer cannot be run without numbers."""
+    data = trainer.datamodule
+    sizes = {"precision": str(trainer.precision), "document_mask": module.document_mask}
+    try:
+        return estimate_training(module.net, module.make_optimizer, data.batch_size, data.block_size, **sizes).total
+    except (NotImplementedError, RuntimeError) as error:
+        notice(f"no memory estimate: {type(error).__name__}: {str(error).splitlines()[0]}")
+        return None
 
 
 def _git() -> dict[str, Any]:

@@ -21,7 +21,7 @@ class StopOnDivergence(L.Callback):
     ) -> None:
         """Look at the training loss."""
         if pl_module.device.type == "cpu" or trainer._logger_connector.should_update_logs:
-            self._check(float(outputs["loss"]), "train/loss", trainer)
+            self._check(float(pl_module.loss), "train/loss", trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the validation loss."""

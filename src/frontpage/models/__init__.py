@@ -1,1 +1,1 @@
-"""Architectures, one a file; what they share: `block`, `norms`, `initialisation`, `language_module`."""
+"""Architectures, one a file; what they share: `decoder`, `block`, `norms`, `initialisation`, `language_module`."""

@@ -54,6 +54,7 @@ class LanguageModule(L.LightningModule):
         self.partial_validation = partial_validation
         self.total_steps = 0  # optimizer updates of the whole run, known when training starts
         self.metrics: dict[str, float | None] = {}  # of the newest validation, unrounded
+        self.loss: Tensor | None = None  # of the newest micro-batch; Lightning's own is divided by their number
         self.grad_norm: Tensor | None = None  # before clipping, of the newest update
         self._scores: TitleScores | None = None
 
@@ -75,6 +76,7 @@ class LanguageModule(L.LightningModule):
     def training_step(self, batch: TitleBatch, batch_idx: int) -> Tensor:
         """Mean nats a target token."""
         loss = next_token_loss(self.hidden(batch), self.net.head.weight, batch.targets)
+        self.loss = loss.detach()
         self.log("train/loss", loss)
         return loss
 

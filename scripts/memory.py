@@ -1,0 +1,180 @@
+"""How much memory an experiment needs, and which batch fits: `python scripts/memory.py experiment=quickstart`."""
+
+from frontpage.cli import CONFIGS, program  # isort: skip  (first: it sends warnings to stdout)
+
+import argparse
+import functools
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from frontpage.build import build
+from frontpage.checks import check_config
+from frontpage.errors import UserError
+from frontpage.memory import GIB, estimate_training, explain_step, generation_bytes, largest_batch
+from frontpage.models.language_module import LanguageModule
+from frontpage.run_command import number, save_json
+
+MIB = 2**20
+STATES = {"none": "no activation checkpointing", "full": "activation checkpointing of every block"}
+
+
+class Arguments(argparse.ArgumentParser):
+    """An argument parser whose mistakes are UserErrors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Instead of the usage in several lines."""
+        raise UserError(f"{self.prog}: {message}; --help lists what is allowed")
+
+
+def main() -> None:
+    """Print the memory of training by layer and in total, of generation, and the largest batches."""
+    parser = Arguments(
+        description="Estimate the memory of training and generation, without computing anything.", allow_abbrev=False
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for train.py, e.g. experiment=quickstart")
+    sizes = "the largest micro-batch on cards of these GiB, e.g. 8,16,24,40,80"
+    parser.add_argument("--fits", type=numbers(float, 0.1), default=[], metavar="GIB,...", help=sizes)
+    parser.add_argument("--titles", type=numbers(int, 1), default=[1, 100], help="generated at a time: 1,100")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
+    arguments = parser.parse_intermixed_args()
+    config = composed(arguments.overrides)
+    check_config(config)
+    module = on_meta(config)
+    result = training(config, module) | {
+        "generation": generation(arguments.overrides, config.data.block_size, arguments.titles),
+        "fits": {f"{card:g}": fits(config, card) for card in arguments.fits},
+    }
+    report(config, result)
+    save_json(arguments.json, result)
+
+
+def numbers(kind: type, least: float) -> Any:
+    """An argument type: several numbers of at least `least`, with commas between them."""
+    one = number(kind, least)
+    return lambda text: [one(part) for part in text.split(",")]
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """What the command line of train.py would compose."""
+    with initialize_config_dir(CONFIGS):
+        return compose("train", overrides=["paths.run_dir=none", *overrides])
+
+
+def on_meta(config: DictConfig) -> LanguageModule:
+    """The model without numbers, with as many tokens as the tokenizer may have."""
+    with torch.device("meta"):
+        return build(config.model, "model", vocab_size=config.tokenizer.vocab_size)
+
+
+def estimate(config: DictConfig, module: LanguageModule, batch_size: int | None = None) -> Any:
+    """The memory of training a micro-batch (null: the config's)."""
+    return estimate_training(
+        module.net,
+        module.make_optimizer,
+        batch_size or config.data.batch_size,
+        config.data.block_size,
+        precision=str(config.trainer.precision),
+        document_mask=config.model.document_mask,
+    )
+
+
+def training(config: DictConfig, module: LanguageModule) -> dict[str, Any]:
+    """The parts of a training step, and the totals with and without activation checkpointing."""
+    step = explain_step(
+        module.net,
+        config.data.batch_size,
+        config.data.block_size,
+        precision=str(config.trainer.precision),
+        document_mask=config.model.document_mask,
+    )
+    totals = {}
+    for state in STATES:
+        changed = config.copy()
+        changed.model.activation_checkpointing = state
+        totals[state] = estimate(changed, on_meta(changed))._asdict()
+    return {
+        "parameters": sum(weight.numel() for weight in module.net.parameters()),
+        "training": estimate(config, module)._asdict(),
+        "activation_checkpointing": totals,
+        "layers": [layer._asdict() for layer in step.layers],
+        "casts": step.casts,
+        "chunked_loss": step.chunked_loss,
+        "plain_loss": step.plain_loss,
+    }
+
+
+def generation(overrides: list[str], length: int, titles: list[int]) -> list[dict[str, Any]]:
+    """Weights and caches of every attention variant, in the model of the config; null where its sizes do not fit."""
+    rows = []
+    for path in sorted(Path(CONFIGS, "model", "attention").glob("*.yaml")):
+        row: dict[str, Any] = {"attention": path.stem, "length": length}
+        others = [one for one in overrides if not one.startswith(("model.attention.", "model/attention="))]
+        try:
+            net = on_meta(composed([*others, f"model/attention={path.stem}"])).net
+        except UserError as error:
+            row["refused"] = str(error)
+        else:
+            row["weights"] = generation_bytes(net, 1, length)[0]
+            row["caches"] = {str(many): generation_bytes(net, many, length)[1] for many in titles}
+        rows.append(row)
+    return rows
+
+
+def fits(config: DictConfig, card: float) -> dict[str, int]:
+    """The largest micro-batch on a card of so many GiB, with and without activation checkpointing."""
+    found = {}
+    for state in STATES:
+        changed = config.copy()
+        changed.model.activation_checkpointing = state
+        module = on_meta(changed)
+        needed = functools.cache(lambda batch, c=changed, m=module: estimate(c, m, batch).on_card())
+        found[state] = largest_batch(needed, int(card * GIB))
+    return found
+
+
+def report(config: DictConfig, result: dict[str, Any]) -> None:
+    """Print everything."""
+    data, parts = config.data, result["training"]
+    print(
+        f"{config.name}: {result['parameters']:,} parameters, micro-batch {data.batch_size} x {data.block_size} tokens,"
+        f" precision {config.trainer.precision}, activation_checkpointing {config.model.activation_checkpointing}\n\n"
+        f"{'layer':<10} {'width':>6} {'parameters':>12} {'saved MiB':>10} {'checkpointed':>13}"
+    )
+    for layer in result["layers"]:
+        print(
+            f"{layer['name']:<10} {layer['width']:>6} {layer['parameters']:>12,} {layer['saved'] / MIB:>10.1f}"
+            f" {layer['checkpointed'] / MIB:>13.1f}"
+        )
+    rows = [
+        ("weights", parts["weights"]),
+        ("gradients", parts["gradients"]),
+        ("optimizer state", parts["optimizer"]),
+        ("buffers", parts["buffers"]),
+        ("weights cast to half precision", result["casts"]),
+        ("loss, logits in chunks", result["chunked_loss"]),
+        ("loss, all logits at once (not used)", result["plain_loss"]),
+        ("peak of forward and backward pass", parts["step"]),
+        ("temporaries of the update", parts["update"]),
+        ("total", parts["total"]),
+        *((f"total, {STATES[state]}", all_["total"]) for state, all_ in result["activation_checkpointing"].items()),
+    ]
+    print("\n" + "\n".join(f"{name:<50} {size / MIB:>10.1f} MiB" for name, size in rows))
+    print(f"\ngeneration of up to {data.block_size} tokens, fp32: weights, and caches of titles at a time")
+    for row in result["generation"]:
+        if "refused" in row:
+            print(f"{row['attention']:<16} {row['refused']}")
+            continue
+        caches = "   ".join(f"{many}: {size / MIB:.3f} MiB" for many, size in row["caches"].items())
+        print(f"{row['attention']:<16} {row['weights'] / MIB:>9.1f} MiB   {caches}")
+    if result["fits"]:
+        print("\nlargest micro-batch: card, without and with activation checkpointing")
+        for card, found in result["fits"].items():
+            print(f"{card:>6} GiB {found['none']:>10,} {found['full']:>10,}")
+
+
+if __name__ == "__main__":
+    program(main)

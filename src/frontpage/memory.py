@@ -1,0 +1,202 @@
+"""What a model needs in memory: a training step by its parts, the largest batch that fits, and generation.
+
+The step is run on tensors without numbers (`fake_step`), so a new attention or architecture is counted like any other.
+Checked against the closed formula for plain Transformers (bytes saved a token and layer) in tests/test_memory.py.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from frontpage.data.packing import IGNORED
+from frontpage.fake_step import HALVES, FakeStep, fake_step
+from frontpage.losses import next_token_loss
+from frontpage.optim import decay_groups
+
+GIB = 2**30
+CUDA_CONTEXT = int(0.6 * GIB)  # context and library workspaces
+CUDA_SLACK = 0.07  # of the allocator's blocks: lost between tensors
+
+
+class LayerMemory(NamedTuple):
+    """A block of the net, or its ends (embeddings, positions, final norm, head)."""
+
+    name: str
+    width: int
+    parameters: int
+    saved: int  # bytes kept for the backward pass, without activation checkpointing
+    checkpointed: int  # bytes kept with it: the block's input
+
+
+class TrainingMemory(NamedTuple):
+    """Bytes that training takes; `total` is the estimate of the peak."""
+
+    weights: int
+    gradients: int
+    optimizer: int  # its state
+    buffers: int
+    step: int  # the peak of forward and backward pass, new gradients among them
+    update: int  # temporaries of the optimizer
+    total: int
+
+    def on_card(self) -> int:
+        """The total as a CUDA device sees it: with its context, and what falls between the allocator's blocks."""
+        return int(self.total * (1 + CUDA_SLACK)) + CUDA_CONTEXT
+
+
+class StepMemory(NamedTuple):
+    """Where the bytes of forward and backward pass go."""
+
+    layers: list[LayerMemory]
+    casts: int  # half-precision copies of weights, under mixed precision; among the layers' bytes
+    chunked_loss: int  # what the loss holds at its peak, with the logits of a chunk at a time
+    plain_loss: int  # with all logits at once
+
+
+def estimate_training(
+    net: nn.Module,
+    make_optimizer: Callable[..., Optimizer],
+    batch_size: int,
+    block_size: int,
+    *,
+    precision: str = "32-true",
+    document_mask: bool = True,
+) -> TrainingMemory:
+    """Memory of training `net` on micro-batches of `batch_size` x `block_size` tokens in Lightning's `precision`.
+
+    `make_optimizer(parameter_groups)` is called on stand-ins of a few weights. No weight of `net` is touched; it may be
+    on the meta device. Raises RuntimeError or NotImplementedError where a layer needs numbers to run.
+    """
+    step = fake_step(net, next_token_loss, batch_size, block_size, precision=precision, document_mask=document_mask)
+    weights = sum(weight.numel() for weight in net.parameters()) * _weight_bytes(precision)
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in net.buffers())
+    state = optimizer_bytes(net, make_optimizer, precision)
+    update = _update_bytes(net, make_optimizer, _weight_bytes(precision))
+    # The last update's gradients live until the backward pass begins.
+    peak = max(weights + step.forward_peak, step.peak, weights + update)
+    return TrainingMemory(weights, weights, state, buffers, step.peak, update, weights + buffers + state + peak)
+
+
+def explain_step(
+    net: nn.Module, batch_size: int, block_size: int, *, precision: str = "32-true", document_mask: bool = True
+) -> StepMemory:
+    """What each layer keeps for the backward pass, with and without activation checkpointing, and both losses' logits.
+
+    Raises as `estimate_training`.
+    """
+    every, net.checkpoint_every = net.checkpoint_every, 0
+    try:
+        step = fake_step(net, next_token_loss, batch_size, block_size, precision=precision, document_mask=document_mask)
+    finally:
+        net.checkpoint_every = every
+    hidden, head = (batch_size, block_size, net.head.in_features), net.head.weight.shape
+    losses = [_loss_bytes(loss, hidden, head, precision) for loss in (next_token_loss, plain_loss)]
+    return StepMemory(_layers(net, step, batch_size * block_size, precision), step.casts, *losses)
+
+
+def largest_batch(estimate: Callable[[int], int], limit: int, most: int = 2**20) -> int:
+    """The largest batch up to `most` for which `estimate(batch)` is at most `limit`; 0 where not even 1 is.
+
+    The estimate must grow with the batch. It is asked where the line through its two values nearest to the limit meets
+    it, in turn with twice the largest batch that fits, or the middle between that and the smallest that does not.
+    """
+    fits, fails = 0, most + 1
+    known: dict[int, int] = {}
+    guess, by_line = 1, True
+    while fails - fits > 1:
+        known[guess] = estimate(guess)
+        fits, fails = (guess, fails) if known[guess] <= limit else (fits, guess)
+        first, *others = sorted(known, key=lambda batch: abs(known[batch] - limit))
+        slope = (known[first] - known[others[0]]) / (first - others[0]) if others else known[first]
+        if by_line and slope > 0:
+            guess = first + int((limit - known[first]) / slope)
+        else:
+            guess = (fits + fails) // 2 if fails in known else 2 * fits
+        guess, by_line = max(fits + 1, min(guess, fails - 1)), not by_line
+    return fits
+
+
+def generation_bytes(net: nn.Module, batch_size: int, length: int, number_bytes: int = 4) -> tuple[int, int]:
+    """(weights, caches) in bytes, of generating `batch_size` titles of up to `length` tokens."""
+    weights = sum(weight.numel() for weight in net.parameters()) * number_bytes
+    return weights, sum(b.attention.cache_numbers(length) for b in net.blocks) * batch_size * number_bytes
+
+
+def optimizer_bytes(net: nn.Module, make_optimizer: Callable[..., Optimizer], precision: str = "32-true") -> int:
+    """Bytes of the optimizer's state, by one update of stand-ins of `net`'s weights."""
+    bytes_a_weight, groups = _state_of_stand_ins(net, make_optimizer, precision)
+    return int(sum(sum(w.numel() for w in group["params"]) * bytes_a_weight[group["name"]] for group in groups))
+
+
+def plain_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The training loss with all logits at once, for comparison: the mean nats a target."""
+    logits = F.linear(hidden, weight).flatten(0, 1).float()
+    return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED)
+
+
+def _weight_bytes(precision: str) -> int:
+    """Of a weight, and of its gradient."""
+    return {"64": 8, "16": 2, "bf16": 2}.get(precision.removesuffix("-true"), 4)
+
+
+def _layers(net: nn.Module, step: FakeStep, tokens: int, precision: str) -> list[LayerMemory]:
+    number = 2 if precision.removesuffix("-true") in HALVES else 4
+    layers, inside = [], 0
+    for index, (block, width) in enumerate(zip(net.blocks, net.widths, strict=True)):
+        parameters = sum(weight.numel() for weight in block.parameters())
+        saved = step.saved.get(f"block {index}", 0)
+        layers.append(LayerMemory(f"block {index}", width, parameters, saved, tokens * width * number))
+        inside += parameters
+    outside = sum(weight.numel() for weight in net.parameters()) - inside
+    ends = step.saved.get("ends", 0)
+    return [*layers, LayerMemory("ends", net.widths[0], outside, ends, ends)]
+
+
+class _LossOnly(nn.Module):
+    """What a net looks like to `fake_step` when only its loss is of interest."""
+
+    def __init__(self, hidden: Sequence[int], head: Sequence[int]) -> None:
+        super().__init__()
+        self.states, self.blocks = nn.Parameter(torch.empty(hidden, device="meta")), nn.ModuleList()
+        self.head = nn.Linear(head[1], head[0], bias=False, device="meta")
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """The states, whatever the tokens."""
+        return self.states
+
+
+def _loss_bytes(loss: Callable[..., Tensor], hidden: Sequence[int], head: Sequence[int], precision: str) -> int:
+    """The peak of a loss and its backward pass, the gradients of the states and the head among it."""
+    return fake_step(_LossOnly(hidden, head), loss, *hidden[:2], precision=precision, document_mask=False).peak
+
+
+def _state_of_stand_ins(
+    net: nn.Module, make_optimizer: Callable[..., Optimizer], precision: str
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """(bytes of state a weight, by group; the groups)."""
+    groups = decay_groups(net, getattr(make_optimizer, "keywords", {}).get("weight_decay", 0.0))
+    dtype = {2: torch.bfloat16, 4: torch.float32, 8: torch.float64}[_weight_bytes(precision)]
+    stand_ins = {group["name"]: nn.Parameter(torch.zeros(64, 128, dtype=dtype)) for group in groups}
+    optimizer = make_optimizer([{**group, "params": [stand_ins[group["name"]]]} for group in groups])
+    for weight in stand_ins.values():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+
+    def bytes_of(weight: nn.Parameter) -> int:
+        tensors = [value for value in optimizer.state[weight].values() if torch.is_tensor(value) and value.numel() > 1]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    return {name: bytes_of(weight) / weight.numel() for name, weight in stand_ins.items()}, groups
+
+
+def _update_bytes(net: nn.Module, make_optimizer: Callable[..., Optimizer], size: int) -> int:
+    """Temporaries of an update: none when fused, of all weights at once on CUDA, else of the largest weight."""
+    sizes = [weight.numel() for weight in net.parameters()]
+    if getattr(make_optimizer, "keywords", {}).get("fused"):
+        return 0
+    on_cuda = next(net.parameters()).device.type == "cuda"
+    return size * (sum(sizes) if on_cuda else 2 * max(sizes))

@@ -1,0 +1,149 @@
+"""Decoder: what the architectures share - embedding, blocks, cache, activation checkpointing, head."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from frontpage.attention.base import SelfAttention
+from frontpage.models.block import MLP, Block, default_d_ff
+from frontpage.models.initialisation import initialise
+from frontpage.models.norms import make_norm
+
+
+class Decoder(nn.Module):
+    """Decoder-only Transformer with a block for each of `widths`, tokens (B, T) -> logits (B, T, V).
+
+    `attention` is a factory, called once a layer with that layer's width. The embedding, the final norm and the head
+    are as wide as the first layer; a subclass with other widths joins them in `through_blocks`. Raises ValueError for
+    an unknown name or sizes that do not fit.
+    """
+
+    def __init__(
+        self,
+        *widths: int,
+        vocab_size: int,
+        block_size: int,
+        n_head: int,
+        attention: Callable[..., SelfAttention],
+        n_kv_head: int | None = None,
+        d_ff: int | None = None,
+        activation: str = "gelu",
+        norm: str = "layer",
+        norm_position: str = "pre",
+        positions: str = "learned",
+        rotary_base: float = 10_000.0,
+        qk_norm: bool = False,
+        bias: bool = True,
+        tie_embeddings: bool = True,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        init: str = "normal",
+        init_std: float = 0.02,
+        scaled_residual_init: bool = True,
+        activation_checkpointing: str = "none",
+    ) -> None:
+        super().__init__()
+        at_least_1(n_head=n_head, block_size=block_size, d_ff=d_ff)
+        if positions not in ("learned", "rotary"):
+            raise ValueError(f"positions={positions}: learned or rotary")
+        self.vocab_size, self.block_size, self.widths = vocab_size, block_size, list(widths)
+        self.checkpoint_every = checkpoint_interval(activation_checkpointing)
+        self.token_embedding = nn.Embedding(vocab_size, widths[0])
+        self.position_table = nn.Parameter(torch.zeros(block_size, widths[0])) if positions == "learned" else None
+        self.dropout = nn.Dropout(dropout)
+
+        def block(layer: int, width: int) -> Block:
+            mixer = attention(
+                d_model=width,
+                n_head=n_head,
+                block_size=block_size,
+                layer=layer,
+                n_kv_head=n_kv_head,
+                bias=bias,
+                dropout=attention_dropout,
+                rotary=positions == "rotary",
+                rotary_base=rotary_base,
+                qk_norm=qk_norm,
+            )
+            mlp = MLP(width, default_d_ff(width, activation) if d_ff is None else d_ff, activation, bias)
+            return Block(mixer, mlp, width, norm=norm, norm_position=norm_position, bias=bias, dropout=dropout)
+
+        self.blocks = nn.ModuleList([block(layer, width) for layer, width in enumerate(widths)])
+        self.final_norm = make_norm(norm, widths[0], bias) if norm_position == "pre" else nn.Identity()
+        self.head = nn.Linear(widths[0], vocab_size, bias=False)
+        if tie_embeddings:
+            self.head.weight = self.token_embedding.weight
+        self.init, self.init_std = init, init_std
+        residual_writers = [linear for block in self.blocks for linear in (block.attention.out, block.mlp.down)]
+        initialise(self, init, init_std, residual_writers if scaled_residual_init else [], len(widths))
+
+    def new_cache(self) -> list[Any]:
+        """An empty cache for each layer, for generation."""
+        return [block.attention.new_cache() for block in self.blocks]
+
+    def checkpointed(self, index: int) -> bool:
+        """Whether training keeps of block `index` its input only, and computes the rest again in the backward pass."""
+        return bool(self.checkpoint_every) and index % self.checkpoint_every == 0
+
+    def hidden(
+        self,
+        tokens: Tensor,
+        document_ids: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: list[Any] | None = None,
+    ) -> Tensor:
+        """Tokens (B, T) -> what the head reads (B, T, C)."""
+        if positions is None:
+            seen = len(cache[0]) if cache is not None else 0
+            positions = torch.arange(seen, seen + tokens.shape[1], device=tokens.device)
+        x = self.token_embedding(tokens)
+        if self.position_table is not None:
+            x = x + self.position_table[positions]
+        return self.final_norm(self.through_blocks(self.dropout(x), document_ids, positions, cache))
+
+    def through_blocks(self, x: Tensor, *context: Any) -> Tensor:
+        """Embedded tokens (B, T, C) -> (B, T, C), block after block."""
+        for index in range(len(self.blocks)):
+            x = self.through_block(index, x, *context)
+        return x
+
+    def through_block(
+        self, index: int, x: Tensor, document_ids: Tensor | None, positions: Tensor, cache: list[Any] | None
+    ) -> Tensor:
+        """(B, T, C) -> (B, T, C), where C is the width of block `index`."""
+        block = self.blocks[index]
+        if cache is not None:
+            return block(x, document_ids, positions, cache[index])
+        if self.training and torch.is_grad_enabled() and self.checkpointed(index):
+            return checkpoint(block, x, document_ids, positions, use_reentrant=False)
+        return block(x, document_ids, positions)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        document_ids: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: list[Any] | None = None,
+    ) -> Tensor:
+        """Tokens (B, T) -> logits (B, T, V); without `document_ids` each row is one document."""
+        return self.head(self.hidden(tokens, document_ids, positions, cache))
+
+
+def at_least_1(**sizes: int | None) -> None:
+    """Raise ValueError for a size below 1; None is no size."""
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name}={size}: at least 1")
+
+
+def checkpoint_interval(activation_checkpointing: str) -> int:
+    """Of how many blocks one is checkpointed: `none` 0, `full` 1, `every_k` k; else ValueError."""
+    found = re.fullmatch(r"none|full|every_([1-9][0-9]*)", activation_checkpointing)
+    if not found:
+        allowed = "none, full or every_k such as every_2"
+        raise ValueError(f"activation_checkpointing={activation_checkpointing}: {allowed}")
+    return int(found[1] or (activation_checkpointing == "full"))
