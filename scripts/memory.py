@@ -9,17 +9,32 @@ from typing import Any, NoReturn
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from frontpage.attention.describe import check_backends
 from frontpage.build import build
 from frontpage.checks import check_config
 from frontpage.errors import UserError
-from frontpage.memory import GIB, estimate_training, explain_step, generation_bytes, largest_batch
+from frontpage.memory import (
+    CUDA_CONTEXT,
+    CUDA_SLACK,
+    GIB,
+    estimate_training,
+    explain_step,
+    generation_bytes,
+    largest_batch,
+)
 from frontpage.models.language_module import LanguageModule
 from frontpage.run_command import number, save_json
 
 MIB = 2**20
 STATES = {"none": "no activation checkpointing", "full": "activation checkpointing of every block"}
+CPU = torch.device("cpu")  # whose kernels are traced
+ASSUMED = (
+    "assumed: what the CPU's fused kernels keep, and the optimizer's temporaries of CUDA; attention_dropout above 0 is"
+    " counted with the weights as a tensor, as on the CPU, so on CUDA more may fit;"
+    f" {CUDA_CONTEXT / GIB:.1f} GiB of context and {CUDA_SLACK:.0%} of allocator slack are added"
+)
 
 
 class Arguments(argparse.ArgumentParser):
@@ -44,8 +59,9 @@ def main() -> None:
     config = composed(arguments.overrides)
     check_config(config)
     module = on_meta(config)
+    check_backends(module.net, config.data.block_size, CPU, documents=config.model.document_mask)
     result = training(config, module) | {
-        "generation": generation(arguments.overrides, config.data.block_size, arguments.titles),
+        "generation": generation(config, arguments.titles),
         "fits": {f"{card:g}": fits(config, card) for card in arguments.fits},
     }
     report(config, result)
@@ -70,8 +86,8 @@ def on_meta(config: DictConfig) -> LanguageModule:
         return build(config.model, "model", vocab_size=config.tokenizer.vocab_size)
 
 
-def estimate(config: DictConfig, module: LanguageModule, batch_size: int | None = None) -> Any:
-    """The memory of training a micro-batch (null: the config's)."""
+def estimate(config: DictConfig, module: LanguageModule, batch_size: int | None = None, card: bool = False) -> Any:
+    """The memory of training a micro-batch (null: the config's); on a CUDA `card`, or here."""
     return estimate_training(
         module.net,
         module.make_optimizer,
@@ -79,6 +95,7 @@ def estimate(config: DictConfig, module: LanguageModule, batch_size: int | None 
         config.data.block_size,
         precision=str(config.trainer.precision),
         document_mask=config.model.document_mask,
+        card=card,
     )
 
 
@@ -107,14 +124,19 @@ def training(config: DictConfig, module: LanguageModule) -> dict[str, Any]:
     }
 
 
-def generation(overrides: list[str], length: int, titles: list[int]) -> list[dict[str, Any]]:
-    """Weights and caches of every attention variant, in the model of the config; null where its sizes do not fit."""
-    rows = []
+def generation(config: DictConfig, titles: list[int]) -> list[dict[str, Any]]:
+    """Weights and caches of every attention variant in the model of the config; why not, where its sizes do not fit.
+
+    The config's own variant has the config's knobs, the others have their defaults.
+    """
+    rows, length = [], config.data.block_size
     for path in sorted(Path(CONFIGS, "model", "attention").glob("*.yaml")):
         row: dict[str, Any] = {"attention": path.stem, "length": length}
-        others = [one for one in overrides if not one.startswith(("model.attention.", "model/attention="))]
+        changed, variant = config.copy(), OmegaConf.load(path)
+        if variant._target_ != config.model.attention._target_:
+            changed.model.attention = variant
         try:
-            net = on_meta(composed([*others, f"model/attention={path.stem}"])).net
+            net = on_meta(changed).net
         except UserError as error:
             row["refused"] = str(error)
         else:
@@ -131,7 +153,7 @@ def fits(config: DictConfig, card: float) -> dict[str, int]:
         changed = config.copy()
         changed.model.activation_checkpointing = state
         module = on_meta(changed)
-        needed = functools.cache(lambda batch, c=changed, m=module: estimate(c, m, batch).on_card())
+        needed = functools.cache(lambda batch, c=changed, m=module: estimate(c, m, batch, card=True).on_card())
         found[state] = largest_batch(needed, int(card * GIB))
     return found
 
@@ -174,6 +196,7 @@ def report(config: DictConfig, result: dict[str, Any]) -> None:
         print("\nlargest micro-batch: card, without and with activation checkpointing")
         for card, found in result["fits"].items():
             print(f"{card:>6} GiB {found['none']:>10,} {found['full']:>10,}")
+        print(ASSUMED)
 
 
 if __name__ == "__main__":

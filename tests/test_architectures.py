@@ -6,11 +6,16 @@ import re
 
 import pytest
 import torch
+from tiny import options
 
 from frontpage.attention.causal import CausalAttention
+from frontpage.attention.differential import DifferentialAttention
 from frontpage.build import build
+from frontpage.checks import check_config
+from frontpage.models.gpt import GPT
 from frontpage.models.modern import Modern
 from frontpage.models.unet_gpt import UNetGPT, u_shape
+from frontpage.notices import forget_notices, notices
 
 VOCABULARY, TIME = 50, 18
 SMALL = ("model.d_model=64", "model.n_layer=3", "model.n_head=4")
@@ -44,6 +49,40 @@ def tokens(rows, time):
 def test_a_list_of_widths_that_cannot_be_is_refused_by_name(widths, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         small(UNetGPT, widths=widths)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "message"),
+    [
+        (UNetGPT, {"d_model": 30}, "d_model=30: must be a multiple of n_head=4"),
+        (GPT, {"n_head": 32, "positions": "rotary"}, "positions=rotary: needs heads of an even width, not 1"),
+        (Modern, {"positions": "learned"}, "positions=learned: modern has rotary positions"),
+        (Modern, {"attention": DifferentialAttention, "n_kv_head": 1}, "n_kv_head=1: must be even"),
+        (GPT, {"attention": DifferentialAttention, "n_head": 1}, "n_head=1: must be even"),
+        (Modern, {"init": "zeros"}, "init=zeros: one of"),
+    ],
+)
+def test_a_refusal_names_the_key_that_is_wrong(architecture, changes, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        small(architecture, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"n_layer": 3, "widths": [32, 16]}, "widths=[32, 16] replaces n_layer=3: 2 layers, the first 32 wide"),
+        ({"n_layer": 3, "widths": [64, 8]}, "widths=[64, 8] replaces d_model=32 and n_layer=3: 2 layers, the first 64"),
+        ({"n_layer": 2, "widths": [16, 32]}, "widths=[16, 32] replaces d_model=32: 2 layers, the first 16 wide"),
+        ({"n_layer": 3, "widths": [32, 16, 32]}, None),
+        ({"n_layer": 3}, None),
+    ],
+    ids=str,
+)
+def test_a_notice_says_what_widths_replace(changes, said):
+    forget_notices()
+    small(UNetGPT, **changes)
+    small(UNetGPT, **changes)
+    assert len(notices()) == (said is not None) and all(one.startswith(said) for one in notices())
 
 
 def test_parameters_of_a_unet_are_those_of_its_layers_and_of_what_joins_them():
@@ -151,3 +190,54 @@ def test_a_modern_net_computes_what_qwen3_computes():
     expected = norm(y, net.final_norm.weight) @ net.token_embedding.weight.T
     torch.testing.assert_close(net(x), expected, rtol=0, atol=1e-6)  # the rotary table is in single precision
     assert not [name for name, _ in net.named_parameters() if name.endswith("bias")]
+
+
+@torch.no_grad()
+def test_a_modern_net_takes_the_initialisation_that_it_is_given():
+    plain, scaled = small(Modern, scaled_residual_init=False), small(Modern)
+    torch.testing.assert_close(plain.blocks[1].mlp.down.weight, scaled.blocks[1].mlp.down.weight * 2)  # sqrt(2 x 2)
+    assert small(Modern, init="uniform").blocks[0].mlp.up.weight.abs().max() < 0.2 * math.sqrt(3) + 1e-6
+
+
+def check_combinations(config, experiment, attentions):
+    for model, attention in itertools.product(options("model"), attentions):
+        check_config(config(f"experiment={experiment}", f"model={model}", f"model/attention={attention}", "debug=fast"))
+
+
+@pytest.mark.parametrize("place", range(len(options("experiment"))), ids=options("experiment"))
+def test_every_experiment_goes_with_every_architecture_and_an_attention(config, place):
+    attentions = options("model/attention")
+    check_combinations(config, options("experiment")[place], [attentions[place % len(attentions)]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_goes_with_every_architecture_and_attention(config, experiment):
+    check_combinations(config, experiment, options("model/attention"))
+
+
+ATTENTIONS = {
+    "sparse_gpt": {"block": 32, "summary": 8, "groups": 4},
+    "local_gpt": {"window": 32},
+    "strided_gpt": {"stride": 16, "alternate": "head"},
+    "bottleneck_gpt": {"d_inner": 64},
+    "sparsek_gpt": {"k": 32, "window": 16, "epsilon": 1e-6, "gate": "straight_through"},
+}
+
+
+@pytest.mark.parametrize("experiment", ATTENTIONS)
+def test_an_experiment_has_its_own_knobs_and_another_attention_those_of_its_file(config, experiment):
+    own = config(f"experiment={experiment}").model.attention
+    assert {key: value for key, value in own.items() if not key.startswith("_")} == {
+        **ATTENTIONS[experiment],
+        "backend": "auto",
+    }
+    for other in ("causal", "sliding_window"):
+        chosen = f"model/attention={other}"
+        assert config(f"experiment={experiment}", chosen).model.attention == config(chosen).model.attention
+        check_config(config(f"experiment={experiment}", chosen, "debug=fast"))
+
+
+def test_the_unet_experiment_has_no_skips_and_another_architecture_none_to_leave_out(config):
+    assert config("experiment=unet_gpt").model.skips is False and config("model=unet_gpt").model.skips is True
+    assert "skips" not in config("experiment=unet_gpt", "model=gpt").model

@@ -113,7 +113,7 @@ def test_differential_layers_start_with_the_papers_lambdas():
 
 @pytest.mark.parametrize("changes", [{"n_head": 1}, {"n_kv_head": 1}, {"lambda_init": 1.0}, {"lambda_init": -0.1}])
 def test_differential_attention_needs_pairs_of_heads_and_a_share(changes):
-    with pytest.raises(ValueError, match="n_head=|lambda_init="):
+    with pytest.raises(ValueError, match="n_head=|n_kv_head=|lambda_init="):
         DifferentialAttention(**{**SIZES, **changes})
 
 

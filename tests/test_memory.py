@@ -1,19 +1,25 @@
 """Promises of the memory estimates: as much as autograd really keeps, for every architecture with every attention."""
 
+import copy
 import functools
 import itertools
 import json
+import runpy
+import warnings
 
+import lightning as L
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from programs import run_script
-from tiny import CONFIGS, TINY, options
+from tiny import CONFIGS, ROOT, TINY, options
 
+from frontpage.attention.causal import CausalAttention
 from frontpage.build import build
-from frontpage.fake_step import fake_step
+from frontpage.fake_step import dtypes_of, fake_step
 from frontpage.losses import next_token_loss
 from frontpage.memory import (
+    TrainingMemory,
     estimate_training,
     explain_step,
     generation_bytes,
@@ -27,6 +33,7 @@ from frontpage.peak_memory import peak_memory, start_counting
 ROWS, TIME, VOCABULARY = 4, 64, 300
 SMALL = ("data=synthetic", "data.block_size=64", "model.d_model=64", "model.n_layer=2", "model.n_head=4")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+ACCEPTED = "32 32-true 64 64-true 16 16-true 16-mixed bf16 bf16-true bf16-mixed".split()
 COMBINATIONS = list(itertools.product(options("model"), options("model/attention")))
 
 
@@ -45,15 +52,19 @@ def batch():
     return torch.randint(3, VOCABULARY, (ROWS, TIME)), ids, positions
 
 
-def counted(net, precision):
-    """Bytes that autograd keeps in a real step, weights and buffers left out."""
-    half = {"bf16-mixed": torch.bfloat16}.get(precision)
-    if precision == "bf16-true":
-        net = net.to(torch.bfloat16)
-    inside = {tensor.untyped_storage()._cdata for tensor in (*net.parameters(), *net.buffers())}
+@functools.cache
+def lightnings(precision):
+    """What Lightning makes of a precision on the CPU."""
+    with warnings.catch_warnings(action="ignore"):  # bare 16 and bf16; fp16 as bf16
+        return L.Trainer(precision=precision, accelerator="cpu", logger=False, barebones=True).precision_plugin
+
+
+def counted(net, precision, inputs=None):
+    """Bytes that autograd keeps in a real step of a copy, weights and buffers left out."""
+    net = lightnings(precision).convert_module(copy.deepcopy(net).train())
+    tokens, *context = batch() if inputs is None else inputs
+    inside = {tensor.untyped_storage()._cdata for tensor in (*net.parameters(), *net.buffers(), tokens)}
     kept = {}
-    tokens, ids, positions = batch()
-    inside.add(tokens.untyped_storage()._cdata)
 
     def keep(tensor):
         if tensor.untyped_storage()._cdata not in inside:
@@ -61,8 +72,8 @@ def counted(net, precision):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        with torch.autocast("cpu", torch.bfloat16, enabled=half is not None):
-            loss = next_token_loss(net.hidden(tokens, ids, positions), net.head.weight, tokens)
+        with lightnings(precision).forward_context():
+            loss = next_token_loss(net.hidden(tokens, *context), net.head.weight, tokens)
     assert loss.isfinite()
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
@@ -72,7 +83,52 @@ def test_the_estimate_is_within_a_tenth_of_what_autograd_keeps(model, attention)
     module = module_of(f"model={model}", f"model/attention={attention}", "model.dropout=0.1")
     for precision in PRECISIONS:
         step = fake_step(module.net, next_token_loss, ROWS, TIME, precision=precision, document_mask=True)
-        real = counted(module.net.train(), precision)
+        assert sum(step.saved.values()) == pytest.approx(counted(module.net, precision), rel=0.1), precision
+
+
+@pytest.mark.parametrize("precision", ACCEPTED)
+def test_each_precision_that_lightning_takes_is_counted(precision):
+    net = module_of("model=modern", "model/attention=local", "model.dropout=0.1").net
+    step = fake_step(net, next_token_loss, ROWS, TIME, precision=precision, document_mask=True)
+    assert sum(step.saved.values()) == pytest.approx(counted(net, precision), rel=0.05)
+    memory = estimate_training(net, functools.partial(torch.optim.AdamW, lr=1.0), ROWS, TIME, precision=precision)
+    converted = lightnings(precision).convert_module(copy.deepcopy(net))
+    weights, buffers = (
+        sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        for tensors in (converted.parameters(), converted.buffers())
+    )
+    assert (memory.weights, memory.gradients, memory.optimizer) == (weights, weights, 2 * weights)
+    assert memory.buffers == buffers
+    state = converted.token_embedding.weight.element_size() * ROWS * TIME * 64
+    assert explain_step(net, ROWS, TIME, precision=precision).layers[0].checkpointed == state
+
+
+def test_a_precision_that_lightning_does_not_take_is_refused():
+    for precision in ("8", "32-mixed", "64-mixed", "bf16-", "bf17", "transformer-engine"):
+        with pytest.raises(ValueError, match=f"precision={precision}: one of"):
+            dtypes_of(precision)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model=gpt", "model/attention=causal"),
+        ("model=gpt", "model/attention=local", "model.attention.backend=reshape"),
+        ("model=modern", "model/attention=fixed", "model.attention.backend=reshape"),
+        ("model=unet_gpt", "model/attention=strided", "model.attention.backend=reshape"),
+        ("model=gpt", "model/attention=causal", "model.attention_dropout=0.1"),
+        ("model=modern", "model/attention=sparsek", "model.attention_dropout=0.1"),
+        ("model=unet_gpt", "model/attention=gated_delta", "model.attention_dropout=0.1"),
+        ("model=gpt", "model/attention=local", "model.attention.backend=reshape", "model.attention_dropout=0.1"),
+    ],
+    ids=lambda overrides: "-".join(override.split("=")[1] for override in overrides),
+)
+def test_long_rows_of_one_document_are_estimated_too(overrides):
+    net = module_of("data.block_size=256", *overrides).net
+    tokens = torch.randint(3, VOCABULARY, (ROWS, 256))
+    for precision in ("32-true", "bf16-mixed"):
+        step = fake_step(net, next_token_loss, ROWS, 256, precision=precision, document_mask=False)
+        real = counted(net, precision, (tokens,))
         assert sum(step.saved.values()) == pytest.approx(real, rel=0.1), precision
 
 
@@ -93,8 +149,6 @@ def plain_gpt(**changes):
     """A GPT without dropout whose sizes have no factor in common with a constant of the formula."""
     sizes = {"vocab_size": 50, "block_size": 64, "d_model": 96, "n_layer": 3, "n_head": 4}
     torch.manual_seed(0)
-    from frontpage.attention.causal import CausalAttention
-
     return GPT(**sizes, attention=CausalAttention, **changes)
 
 
@@ -132,20 +186,18 @@ def linears(block):
     return [part for part in block.modules() if isinstance(part, torch.nn.Linear)]
 
 
-def optimizer_factory(name, **options):
-    factory = functools.partial(getattr(torch.optim, name), **options)
-    return factory
+ADAMW, SGD = functools.partial(torch.optim.AdamW, lr=1.0), functools.partial(torch.optim.SGD, lr=1.0)
 
 
 @pytest.mark.parametrize(
     ("factory", "bytes_a_weight"),
     [
-        (optimizer_factory("AdamW", lr=1.0), 8),
-        (optimizer_factory("AdamW", lr=1.0, amsgrad=True), 12),
-        (optimizer_factory("SGD", lr=1.0), 0),
-        (optimizer_factory("SGD", lr=1.0, momentum=0.9), 4),
-        (optimizer_factory("Adagrad", lr=1.0), 4),
-        (optimizer_factory("RMSprop", lr=1.0), 4),
+        (ADAMW, 8),
+        (functools.partial(ADAMW, amsgrad=True), 12),
+        (SGD, 0),
+        (functools.partial(SGD, momentum=0.9), 4),
+        (functools.partial(torch.optim.Adagrad, lr=1.0), 4),
+        (functools.partial(torch.optim.RMSprop, lr=1.0), 4),
     ],
     ids=str,
 )
@@ -156,8 +208,17 @@ def test_an_optimizers_state_is_counted_by_what_it_is(factory, bytes_a_weight):
     assert optimizer_bytes(net, factory, "bf16-true") == bytes_a_weight * weights // 2
 
 
+def test_an_unfused_update_holds_all_weights_at_once_on_a_card_and_two_of_one_here():
+    net = plain_gpt()
+    sizes = [weight.numel() * 4 for weight in net.parameters()]
+    here, card = (estimate_training(net, ADAMW, 1, 64, card=card) for card in (False, True))
+    assert (here.update, card.update) == (2 * max(sizes), sum(sizes))
+    assert card.total >= here.total and card._replace(update=0, total=0) == here._replace(update=0, total=0)
+    assert estimate_training(net, functools.partial(ADAMW, fused=True), 1, 64, card=True).update == 0
+
+
 def test_the_total_is_the_sum_of_its_parts_and_no_weight_is_touched():
-    net, factory = plain_gpt(), optimizer_factory("AdamW", lr=1.0)
+    net, factory = plain_gpt(), ADAMW
     before = {name: value.clone() for name, value in net.state_dict().items()}
     weights = sum(weight.numel() * 4 for weight in net.parameters())
     memory = estimate_training(net, factory, ROWS, 64)
@@ -172,19 +233,29 @@ def test_the_total_is_the_sum_of_its_parts_and_no_weight_is_touched():
 def test_a_model_on_the_meta_device_is_estimated_like_a_real_one():
     with torch.device("meta"):
         abstract = plain_gpt()
-    factory = optimizer_factory("AdamW", lr=1.0)
-    assert estimate_training(abstract, factory, 4, 64) == estimate_training(plain_gpt(), factory, 4, 64)
+    assert estimate_training(abstract, ADAMW, 4, 64) == estimate_training(plain_gpt(), ADAMW, 4, 64)
 
 
 def test_activation_checkpointing_lowers_the_peak_and_keeps_the_inputs_of_blocks():
-    factory = optimizer_factory("SGD", lr=1.0)
-    peaks = [
-        estimate_training(plain_gpt(activation_checkpointing=state), factory, 32, 64).step
-        for state in ("none", "every_2", "full")
-    ]
-    assert peaks[0] > peaks[1] > peaks[2]
+    states = ("none", "every_2", "full")
+    unet = [module_of("model=unet_gpt", "model.n_layer=4", f"model.activation_checkpointing={s}").net for s in states]
+    for nets in (unet, [plain_gpt(activation_checkpointing=state) for state in states]):
+        peaks = [estimate_training(net, SGD, 32, 64).step for net in nets]
+        assert peaks[0] > peaks[1] > peaks[2]
     for layer in explain_step(plain_gpt(), 32, 64).layers[:-1]:
         assert layer.checkpointed == 32 * 64 * 96 * 4 < layer.saved / 10
+
+
+def test_explaining_a_step_leaves_the_nets_checkpointing_as_it_is(monkeypatch):
+    net, seen = plain_gpt(activation_checkpointing="full"), []
+
+    def watched(*arguments):
+        seen.append(net.checkpoint_every)
+        return next_token_loss(*arguments)
+
+    monkeypatch.setattr("frontpage.memory.next_token_loss", watched)
+    assert explain_step(net, 2, 64).layers == explain_step(plain_gpt(), 2, 64).layers
+    assert set(seen) == {1}
 
 
 def test_the_chunked_loss_holds_a_fraction_of_the_plain_ones_logits():
@@ -244,16 +315,52 @@ def test_a_run_says_its_estimate_beside_its_measured_peak(command, run_directori
 
 
 def test_the_script_prints_layers_totals_generation_and_what_fits(capfd, tmp_path):
-    ended = run_script(capfd, "memory", "experiment=quickstart", "--fits", "8", "--json", tmp_path / "memory.json")
+    small = ("model.n_layer=1", "model.d_model=32", "data.block_size=32")
+    path = tmp_path / "memory.json"
+    ended = run_script(capfd, "memory", "experiment=quickstart", *small, "--fits", "0.65", "--json", path)
     assert ended.status == 0, ended.stderr
-    result = json.loads((tmp_path / "memory.json").read_text())
-    assert [layer["name"] for layer in result["layers"]] == [*(f"block {i}" for i in range(4)), "ends"]
+    result = json.loads(path.read_text())
+    assert [layer["name"] for layer in result["layers"]] == ["block 0", "ends"]
     assert [row["attention"] for row in result["generation"]] == options("model/attention")
+    assert not any("refused" in row for row in result["generation"])
     totals = result["activation_checkpointing"]
     assert totals["none"]["total"] == result["training"]["total"] > totals["full"]["total"]
-    assert result["fits"]["8"]["full"] > result["fits"]["8"]["none"] > 32
-    for words in ("block 0", "total", "generation", "largest micro-batch"):
+    assert result["fits"]["0.65"]["full"] > result["fits"]["0.65"]["none"] > 32
+    for words in ("block 0", "total", "generation", "largest micro-batch", "attention_dropout", "0.6 GiB", "7%"):
         assert words in ended.stdout
+
+
+SCRIPT = str(ROOT / "scripts" / "memory.py")
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_generation_is_counted_for_every_attention_in_every_experiments_model(experiment):
+    script = runpy.run_path(SCRIPT)
+    config = script["composed"]([f"experiment={experiment}", "model.n_layer=2"])
+    rows = script["generation"](config, [1])
+    assert [row["attention"] for row in rows] == options("model/attention")
+    assert {row["attention"]: row["refused"] for row in rows if "refused" in row} == {}
+
+
+def test_generation_says_whose_sizes_do_not_fit_and_has_the_configs_own_knobs():
+    script = runpy.run_path(SCRIPT)
+    sizes = ("model.n_layer=1", "model.n_head=6", "model.d_model=96", "model/attention=local")
+    config = script["composed"]([*sizes, "model.attention.window=5"])
+    rows = {row["attention"]: row for row in script["generation"](config, [1])}
+    assert "groups=4" in rows["fixed"]["refused"] and "refused" not in rows["causal"]
+    assert rows["local"]["caches"] == {"1": generation_bytes(script["on_meta"](config).net, 1, 128)[1]}
+
+
+def test_cards_are_sized_with_the_optimizers_temporaries_of_cuda():
+    script = runpy.run_path(SCRIPT)
+
+    def estimated(net, make_optimizer, batch_size, block_size, *, card, **options):
+        assert card
+        return TrainingMemory(0, 0, 0, 0, 0, 0, total=batch_size * (2 - net.checkpointed(0)) * 2**20)
+
+    script["fits"].__globals__["estimate_training"] = estimated
+    found = script["fits"](script["composed"](["experiment=quickstart", "model.n_layer=1"]), 1.671)
+    assert found == {"none": 512, "full": 1024}
 
 
 @pytest.mark.parametrize(
@@ -263,6 +370,12 @@ def test_the_script_prints_layers_totals_generation_and_what_fits(capfd, tmp_pat
         (("model.n_head=3",), ("n_head=3",)),
         (("--fits", "0"), ("--fits", "at least 0.1")),
         (("--fit", "8"), ("--fit",)),
+        (("experiment=quickstart", "model.attention.backend=flex"), ("model.attention.backend=flex",)),
+        (("model/attention=fixed", "model.attention.backend=reshape"), ("model.attention.backend=reshape",)),
+        (
+            ("model/attention=sparsek", "model.attention.backend=sdpa", "model.attention_dropout=0.1"),
+            ("model.attention.backend=sdpa", "attention_dropout=0.1"),
+        ),
     ],
 )
 def test_the_scripts_mistakes_are_said_in_one_line(capfd, arguments, words):

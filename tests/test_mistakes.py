@@ -66,6 +66,12 @@ def contents(directory: Path) -> dict[Path, bytes]:
         ("+model.foo=1", ["model.foo=1", "GPTModule takes no such key", "n_layer"]),
         ("model._target_=frontpage.models.gpt.GTP", ["model._target_=frontpage.models.gpt.GTP", "no such class"]),
         ("model._target_=os.system", ["model._target_=os.system", "frontpage.*"]),
+        # what an architecture passes to its attentions, and what the shared parts of attentions pass to each other
+        ("+model.attention.n_head=2", ["model.attention.n_head=2", "set by model.n_head"]),
+        ("+model.attention.dropout=0.5", ["model.attention.dropout=0.5", "set by model.attention_dropout"]),
+        (["model=modern", "+model.attention.bias=true"], ["model.attention.bias=true", "set by the architecture"]),
+        ("+model.attention.d_inner=32", ["model.attention.d_inner=32", "CausalAttention takes no such key", "backend"]),
+        ("+model.attention.patterns=[]", ["model.attention.patterns=[]", "takes no such key"]),
         # misspelt options and groups
         ("experiment=quikstart", ["experiment=quikstart", "did you mean 'quickstart'", "adamw_gpt"]),
         ("model/attention=causl", ["model/attention=causl", "did you mean 'causal'", "allowed: "]),
@@ -202,6 +208,15 @@ def test_an_error_inside_a_new_file_is_not_called_a_mistake(command, tmp_path, m
         command(*TINY, "model._target_=frontpage.faulty.Model")
     with pytest.raises(AttributeError, match="undefined"):
         command(*TINY, "model._target_=frontpage.faulty_too.Model")
+
+
+def test_a_knob_of_a_users_experiment_that_the_chosen_attention_lacks(command, mistake, tmp_path):
+    path = tmp_path / "experiment" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text("# @package _global_\nmodel: {attention: {window: 9}}\n")
+    chosen = [f"--config-dir={tmp_path}", "experiment=mine", "model/attention=causal"]
+    mistake(chosen, "model.attention.window=9", f"{path} sets it", "~model.attention.window")
+    assert command(*TINY, *chosen, "~model.attention.window").status == 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import math
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import OmegaConf
 from tiny import CONFIGS, options
 
 from frontpage.attention.causal import CausalAttention
@@ -61,10 +63,11 @@ def module(request):
     """A tiny float64 module of one architecture with one attention, in evaluation mode."""
     model, attention, positions = request.param
     config = composed(*SMALL, f"model={model}", f"model/attention={attention}")
-    if "positions" in config.model:  # else the architecture has settled them
-        config.model.positions = positions
+    config.model.positions = positions
     torch.manual_seed(0)
     module = build(config.model, "model", vocab_size=VOCABULARY).double().eval()
+    chosen = get_object(OmegaConf.load(CONFIGS / "model" / "attention" / f"{attention}.yaml")._target_)
+    assert [type(block.attention) for block in module.net.blocks] == [chosen] * 3  # and not the original's dense one
     fill_zeros(module.net)
     return module
 
@@ -235,6 +238,8 @@ def test_names_that_do_not_exist_are_refused(changes, message):
 
 def test_the_originals_settings_have_the_originals_parameters():
     config = composed("experiment=mainrun_baseline")
+    block = config.model.activation, config.model.norm, config.model.norm_position, config.model.positions
+    assert block == ("gelu", "layer", "pre", "learned") and config.model.bias and config.model.tie_embeddings
     with torch.device("meta"):
         module = build(config.model, "model", vocab_size=16_000)
     assert sum(weight.numel() for weight in module.parameters()) == 27_172_864
@@ -296,4 +301,5 @@ def test_every_experiment_builds_under_every_debug_option(experiment, debug):
     assert config.name == experiment and config.data.block_size == config.model.block_size == 64
     with torch.device("meta"):
         module = build(config.model, "model", vocab_size=config.tokenizer.vocab_size)
-    assert len(module.net.blocks) == config.model.n_layer == 2 and module.net.widths == [64, 64]
+    middle = 32 if experiment == "unet_gpt" else 64
+    assert len(module.net.blocks) == config.model.n_layer == 3 and module.net.widths == [64, middle, 64]

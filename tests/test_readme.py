@@ -16,6 +16,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 LINES = [line.split("  #")[0].strip() for kind, block in BLOCKS if kind == "" for line in block.splitlines()]
 COMMANDS = [shlex.split(line) for line in LINES if line]
+SMALLER = {  # what is added to a command, so that it takes seconds
+    "memory": ["model.n_layer=1", "model.d_model=64"],
+    "benchmark_attention": ["--batch", "1", "--lengths", "16", "--rounds", "1"],
+}
 # Not the log: it tells of what there was.
 MARKDOWN = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "log.md")]
 
@@ -29,7 +33,8 @@ def reader(tmp_path, monkeypatch):
 
 
 def test_every_command_is_one_that_the_tests_know():
-    known = (["python", "train.py"], ["python", "scripts/evaluate.py"], ["python", "scripts/generate.py"])
+    scripts = (["python", f"scripts/{name}.py"] for name in ("evaluate", "generate", "memory", "benchmark_attention"))
+    known = (["python", "train.py"], *scripts)
     assert all(words[0] == "make" or words[:2] in known for words in COMMANDS), COMMANDS
     assert sum(words[0] == "make" for words in COMMANDS) >= 4
     assert all([words for words in COMMANDS if words[:2] == start] for start in known)
@@ -44,7 +49,7 @@ def test_the_commands_work_in_the_order_in_which_they_stand(reader, command, cap
             ended = command(*words[2:], *shortened, *steps)
         elif words[0] == "python":
             name = words[1].removeprefix("scripts/").removesuffix(".py")
-            ended = run_script(capfd, name, *words[2:])
+            ended = run_script(capfd, name, *words[2:], *SMALLER.get(name, []))
         else:
             continue
         assert ended.status == 0, (words, ended.stderr)

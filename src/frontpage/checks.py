@@ -17,9 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from frontpage.attention.base import ProjectedAttention, SelfAttention
+from frontpage.attention.describe import check_backends
+from frontpage.attention.pattern import PatternAttention
 from frontpage.build import at_key, build
 from frontpage.checkpoints import check_continues, load_checkpoint
 from frontpage.cli import CONFIGS, WHITELIST
@@ -34,6 +38,12 @@ from frontpage.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
 
 # Metrics that are not computed at every validation unless this key of the model says so.
 METRIC_NEEDS = {"val/mainrun_loss": "original_metric", "val/packed_nats_per_char": "packed_metric"}
+ATTENTION = "model.attention"
+SHARED_ATTENTIONS = (SelfAttention, ProjectedAttention, PatternAttention)
+# What an architecture passes to the attention of each layer, and the key that it takes it from.
+PASSED = {name: f"model.{name}" for name in "d_model n_head n_kv_head bias rotary_base qk_norm".split()}
+PASSED |= {"block_size": "data.block_size", "dropout": "model.attention_dropout", "rotary": "model.positions"}
+PASSED |= {"layer": "the place in the net"}
 
 
 class Limit(NamedTuple):
@@ -124,13 +134,8 @@ def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkp
     if isinstance(share, float) and int(share * batches) == 0:
         key = "trainer.overfit_batches" if trainer.overfit_batches else "trainer.limit_train_batches"
         raise bad_value(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
-    device = trainer.strategy.root_device
-    for block in model.net.blocks:
-        try:
-            block.attention.route(data.block_size, device, documents=model.document_mask)
-            block.attention.route(data.block_size, device, documents=True, training=False)  # validation
-        except ValueError as error:
-            raise UserError(f"model.attention.{error}") from error
+    packed = {"documents": model.document_mask, "scored": data.evaluation_row is not None}
+    check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
     if checkpoint is not None:
         check_continues(model, checkpoint)
 
@@ -138,6 +143,7 @@ def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkp
 def _check_node(node: DictConfig, key: str) -> None:
     """Check a node's values against what its target takes, and the nodes below it."""
     kinds = _parameters(node._target_, key) if "_target_" in node else {}
+    kinds = _knobs(node, kinds) if key == ATTENTION else kinds
     written = OmegaConf.to_container(node, resolve=False)
     for name in (name for name in node if not str(name).startswith("_")):
         source = re.fullmatch(r"\$\{([\w.]+)\}", str(written[name]))  # the key whose value is taken over
@@ -146,7 +152,7 @@ def _check_node(node: DictConfig, key: str) -> None:
             refuse_old_name(f"{key}.{name}", value)
         if kinds and name not in kinds and ANYTHING not in kinds:
             allowed = f"{node._target_} takes no such key{nearest(str(name), kinds)}; it takes: {' '.join(kinds)}"
-            raise bad_value(place, value, allowed)
+            raise bad_value(place, value, allowed + _written_by_experiment(place))
         if isinstance(value, DictConfig) and ("_target_" in value or not kinds):
             if not source:  # else it is checked where it is written
                 _check_node(value, place)
@@ -200,6 +206,35 @@ def _parameters(target: str, key: str) -> dict[str, Any]:
         if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
             return kinds
     return kinds | {ANYTHING: Any}
+
+
+def _knobs(node: DictConfig, kinds: dict[str, Any]) -> dict[str, Any]:
+    """Those of an attention's parameters that are set in its own node; a UserError for one that is set elsewhere."""
+    for name in PASSED.keys() & node.keys():
+        group, _, there = PASSED[name].partition(".")
+        settled = group == "model" and there not in node._get_parent()
+        allowed = f"the same in every attention, it is set by {'the architecture' if settled else PASSED[name]}"
+        raise bad_value(f"{ATTENTION}.{name}", node[name], allowed)
+    function = get_object(node._target_)
+    if not isinstance(function, type):
+        return kinds
+    own = {"backend", ANYTHING}
+    for base in function.__mro__:
+        if base not in SHARED_ATTENTIONS and "__init__" in vars(base):
+            own.update(inspect.signature(base.__init__).parameters)
+    return {name: kind for name, kind in kinds.items() if name in own and name not in PASSED}
+
+
+def _written_by_experiment(key: str) -> str:
+    """Which file of the chosen experiment wrote a key that the chosen options lack, and how to leave it out."""
+    if not HydraConfig.initialized():
+        return ""
+    runtime = HydraConfig.get().runtime
+    for source in runtime.config_sources:
+        path = Path(source.path, "experiment", f"{runtime.choices.get('experiment')}.yaml")
+        if source.schema == "file" and path.is_file() and OmegaConf.select(OmegaConf.load(path), key) is not None:
+            return f"\n{path} sets it; leave it out with ~{key}"
+    return ""
 
 
 def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:

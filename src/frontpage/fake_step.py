@@ -13,7 +13,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # hidden (B, T, C), head (V, C), targets (B, T) -> a scalar
-HALVES = {"16": torch.bfloat16, "bf16": torch.bfloat16}  # fp16 takes the bytes of bf16, and every CPU has the latter
+# Of the number before the hyphen; fp16 takes the bytes of bf16, and every CPU has the latter.
+_DTYPES = {"64": torch.float64, "32": torch.float32, "16": torch.bfloat16, "bf16": torch.bfloat16}
+
+
+class Dtypes(NamedTuple):
+    """What a precision means."""
+
+    weights: torch.dtype  # and their gradients
+    autocast: torch.dtype | None
+
+
+def dtypes_of(precision: str) -> Dtypes:
+    """Of Lightning's `precision`, whose bare `16` and `bf16` are mixed, `32` and `64` true; fp16 is counted as bf16.
+
+    Raises ValueError for another.
+    """
+    number, hyphen, kind = precision.partition("-")
+    half = number in ("16", "bf16")
+    kind = kind if hyphen else ("mixed" if half else "true")
+    if number not in _DTYPES or kind not in (("mixed", "true") if half else ("true",)):
+        raise ValueError(f"precision={precision}: one of 32-true 64-true 16-true bf16-true 16-mixed bf16-mixed")
+    return Dtypes(torch.float32, _DTYPES[number]) if kind == "mixed" else Dtypes(_DTYPES[number], None)
 
 
 class FakeStep(NamedTuple):
@@ -26,16 +47,26 @@ class FakeStep(NamedTuple):
 
 
 def fake_step(
-    net: nn.Module, loss: Loss, batch_size: int, block_size: int, *, precision: str, document_mask: bool
+    net: nn.Module,
+    loss: Loss,
+    batch_size: int,
+    block_size: int,
+    *,
+    precision: str,
+    document_mask: bool,
+    checkpointing: bool = True,
 ) -> FakeStep:
     """What a step of `net` on `batch_size` x `block_size` tokens holds; nothing is computed, no weight is touched.
 
-    `precision` is Lightning's. Raises RuntimeError (or NotImplementedError) where a layer looks at numbers.
+    `precision` is Lightning's; without `checkpointing` the net's activation checkpointing is left out. Raises
+    RuntimeError (or NotImplementedError) where a layer looks at numbers.
     """
     device = _device(next(net.parameters()))
     mode, ledger = FakeTensorMode(), _Ledger()
-    fake = without_numbers(net, mode, true_half=HALVES.get(precision.removesuffix("-true"))).train()
-    half = HALVES.get(precision.removesuffix("-mixed"))
+    weights, half = dtypes_of(precision)
+    fake = without_numbers(net, mode, weights).train()
+    if not checkpointing:
+        fake.checkpoint_every = 0
     ledger.ignore([*fake.parameters(), *fake.buffers()])
     with mode:
         tokens, ids = torch.zeros(2, batch_size, block_size, dtype=torch.int64, device=device)
@@ -53,17 +84,21 @@ def fake_step(
     return FakeStep(ledger.saved_bytes(), ledger.cast_bytes(), forward_peak, ledger.peak)
 
 
-def without_numbers(net: nn.Module, mode: FakeTensorMode, true_half: torch.dtype | None = None) -> nn.Module:
-    """A copy of `net` whose weights and buffers have sizes only, its floating-point ones of `true_half` if given."""
+def without_numbers(net: nn.Module, mode: FakeTensorMode, weights: torch.dtype = torch.float32) -> nn.Module:
+    """A copy of `net` whose weights and buffers have sizes only; all but float32 `weights` change its dtypes."""
 
     def stand_in(tensor: Tensor) -> Tensor:
-        dtype = true_half if true_half is not None and tensor.is_floating_point() else tensor.dtype
         with mode:
-            return torch.empty(tensor.shape, dtype=dtype, device=_device(tensor))
+            return torch.empty(tensor.shape, dtype=converted(tensor, weights), device=_device(tensor))
 
     known: dict[int, Tensor] = {id(weight): nn.Parameter(stand_in(weight.detach())) for weight in net.parameters()}
     known |= {id(buffer): stand_in(buffer) for buffer in net.buffers()}
     return copy.deepcopy(net, known)
+
+
+def converted(tensor: Tensor, weights: torch.dtype) -> torch.dtype:
+    """The dtype of a weight or buffer once Lightning has converted the net; float32 converts nothing."""
+    return weights if weights != torch.float32 and tensor.is_floating_point() else tensor.dtype
 
 
 def _device(tensor: Tensor) -> torch.device:

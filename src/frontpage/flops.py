@@ -9,21 +9,15 @@ from torch import nn
 def training_flops_per_token(net: nn.Module, block_size: int) -> float:
     """Operations a trained token, forward and backward (Kaplan et al. 2020, appendix of PaLM for the attention term).
 
-    6 a parameter that multiplies (the position table and an embedding that is not the head's do not), and in each layer
-    the scores of the pairs that its attention shows, and their use: 12 x its heads' width x the pairs a token has in
-    `block_size` tokens of one document, on average. What a kernel computes and masks away is not counted.
+    6 a parameter that multiplies (the position table and an embedding that is not the head's do not), and three times
+    what each layer's attention does in the forward pass between its projections, in a document of `block_size` tokens.
     """
     linear = {id(module.weight) for module in net.modules() if isinstance(module, nn.Linear)}
     looked_up = [module.weight for module in net.modules() if isinstance(module, nn.Embedding)]
     tables = [weight for weight in (net.position_table, *looked_up) if weight is not None]
     multiplying = sum(parameter.numel() for parameter in net.parameters())
     multiplying -= sum(table.numel() for table in tables if id(table) not in linear)
-    pairs = 0.0
-    for block, width in zip(net.blocks, net.widths, strict=True):
-        layer = block.attention
-        heads = layer.n_head * layer.head_width if hasattr(layer, "head_width") else width
-        pairs += heads * layer.visible_pairs(block_size) / block_size
-    return 6.0 * multiplying + 12.0 * pairs
+    return 6.0 * multiplying + 3.0 * sum(block.attention.mixing_flops(block_size) for block in net.blocks)
 
 
 def measure_matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 1024, repeats: int = 7) -> float:

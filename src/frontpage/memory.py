@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from frontpage.data.packing import IGNORED
-from frontpage.fake_step import HALVES, FakeStep, fake_step
+from frontpage.fake_step import FakeStep, converted, dtypes_of, fake_step
 from frontpage.losses import next_token_loss
 from frontpage.optim import decay_groups
 
@@ -65,17 +65,20 @@ def estimate_training(
     *,
     precision: str = "32-true",
     document_mask: bool = True,
+    card: bool = False,
 ) -> TrainingMemory:
     """Memory of training `net` on micro-batches of `batch_size` x `block_size` tokens in Lightning's `precision`.
 
     `make_optimizer(parameter_groups)` is called on stand-ins of a few weights. No weight of `net` is touched; it may be
-    on the meta device. Raises RuntimeError or NotImplementedError where a layer needs numbers to run.
+    on the meta device, which is traced as the CPU. `card`: with the optimizer's temporaries of a CUDA device, wherever
+    the net is. Raises RuntimeError or NotImplementedError where a layer needs numbers to run.
     """
+    dtype, on_cuda = dtypes_of(precision).weights, card or next(net.parameters()).device.type == "cuda"
     step = fake_step(net, next_token_loss, batch_size, block_size, precision=precision, document_mask=document_mask)
-    weights = sum(weight.numel() for weight in net.parameters()) * _weight_bytes(precision)
-    buffers = sum(buffer.numel() * buffer.element_size() for buffer in net.buffers())
+    weights = sum(weight.numel() for weight in net.parameters()) * dtype.itemsize
+    buffers = sum(buffer.numel() * converted(buffer, dtype).itemsize for buffer in net.buffers())
     state = optimizer_bytes(net, make_optimizer, precision)
-    update = _update_bytes(net, make_optimizer, _weight_bytes(precision))
+    update = _update_bytes(net, make_optimizer, dtype.itemsize, on_cuda)
     # The last update's gradients live until the backward pass begins.
     peak = max(weights + step.forward_peak, step.peak, weights + update)
     return TrainingMemory(weights, weights, state, buffers, step.peak, update, weights + buffers + state + peak)
@@ -88,11 +91,8 @@ def explain_step(
 
     Raises as `estimate_training`.
     """
-    every, net.checkpoint_every = net.checkpoint_every, 0
-    try:
-        step = fake_step(net, next_token_loss, batch_size, block_size, precision=precision, document_mask=document_mask)
-    finally:
-        net.checkpoint_every = every
+    sizes = {"precision": precision, "document_mask": document_mask}
+    step = fake_step(net, next_token_loss, batch_size, block_size, **sizes, checkpointing=False)
     hidden, head = (batch_size, block_size, net.head.in_features), net.head.weight.shape
     losses = [_loss_bytes(loss, hidden, head, precision) for loss in (next_token_loss, plain_loss)]
     return StepMemory(_layers(net, step, batch_size * block_size, precision), step.casts, *losses)
@@ -102,12 +102,14 @@ def largest_batch(estimate: Callable[[int], int], limit: int, most: int = 2**20)
     """The largest batch up to `most` for which `estimate(batch)` is at most `limit`; 0 where not even 1 is.
 
     The estimate must grow with the batch. It is asked where the line through its two values nearest to the limit meets
-    it, in turn with twice the largest batch that fits, or the middle between that and the smallest that does not.
+    it. After a question next to a known answer, it is twice the largest batch that fits, or the middle between that and
+    the smallest that does not.
     """
     fits, fails = 0, most + 1
     known: dict[int, int] = {}
     guess, by_line = 1, True
     while fails - fits > 1:
+        by_line = min(guess - fits, fails - guess) > 1 or not by_line
         known[guess] = estimate(guess)
         fits, fails = (guess, fails) if known[guess] <= limit else (fits, guess)
         first, *others = sorted(known, key=lambda batch: abs(known[batch] - limit))
@@ -116,7 +118,7 @@ def largest_batch(estimate: Callable[[int], int], limit: int, most: int = 2**20)
             guess = first + int((limit - known[first]) / slope)
         else:
             guess = (fits + fails) // 2 if fails in known else 2 * fits
-        guess, by_line = max(fits + 1, min(guess, fails - 1)), not by_line
+        guess = max(fits + 1, min(guess, fails - 1))
     return fits
 
 
@@ -138,13 +140,8 @@ def plain_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED)
 
 
-def _weight_bytes(precision: str) -> int:
-    """Of a weight, and of its gradient."""
-    return {"64": 8, "16": 2, "bf16": 2}.get(precision.removesuffix("-true"), 4)
-
-
 def _layers(net: nn.Module, step: FakeStep, tokens: int, precision: str) -> list[LayerMemory]:
-    number = 2 if precision.removesuffix("-true") in HALVES else 4
+    number = dtypes_of(precision).weights.itemsize  # autocast leaves the residual stream in the dtype of weights
     layers, inside = [], 0
     for index, (block, width) in enumerate(zip(net.blocks, net.widths, strict=True)):
         parameters = sum(weight.numel() for weight in block.parameters())
@@ -179,7 +176,7 @@ def _state_of_stand_ins(
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """(bytes of state a weight, by group; the groups)."""
     groups = decay_groups(net, getattr(make_optimizer, "keywords", {}).get("weight_decay", 0.0))
-    dtype = {2: torch.bfloat16, 4: torch.float32, 8: torch.float64}[_weight_bytes(precision)]
+    dtype = dtypes_of(precision).weights
     stand_ins = {group["name"]: nn.Parameter(torch.zeros(64, 128, dtype=dtype)) for group in groups}
     optimizer = make_optimizer([{**group, "params": [stand_ins[group["name"]]]} for group in groups])
     for weight in stand_ins.values():
@@ -193,10 +190,9 @@ def _state_of_stand_ins(
     return {name: bytes_of(weight) / weight.numel() for name, weight in stand_ins.items()}, groups
 
 
-def _update_bytes(net: nn.Module, make_optimizer: Callable[..., Optimizer], size: int) -> int:
+def _update_bytes(net: nn.Module, make_optimizer: Callable[..., Optimizer], size: int, on_cuda: bool) -> int:
     """Temporaries of an update: none when fused, of all weights at once on CUDA, else of the largest weight."""
     sizes = [weight.numel() for weight in net.parameters()]
     if getattr(make_optimizer, "keywords", {}).get("fused"):
         return 0
-    on_cuda = next(net.parameters()).device.type == "cuda"
     return size * (sum(sizes) if on_cuda else 2 * max(sizes))

@@ -24,7 +24,7 @@ def print_start(run: RunDirectory, trainer: L.Trainer, module: LanguageModule, d
         f" {about['train_tokens']:,} and {about['validation_tokens']:,} tokens of {about['vocab_size']:,} kinds\n"
         f"model: {type(module.net).__name__}, {parameters:,} parameters\n"
         f"attention: {attention['class']}, computed by {attention['backend']}{chosen};"
-        f" {attention['visible_pairs']:.3g} of all causal pairs visible\n"
+        f" {attention['visible_pairs']:.3g} of a document's causal pairs visible\n"
         f"run: {run.path}",
         flush=True,
     )

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
+from frontpage.allocator import keep_freed_memory
 from frontpage.errors import UserError, bad_value, require
 
 
@@ -74,6 +75,8 @@ def make_trainer(
         allowed = "1, since a run validates on the whole validation set; a share from 0 to 1 under debug= only"
         raise bad_value("trainer.limit_val_batches", limit_val_batches, allowed)
     chosen = _accelerator(accelerator)
+    if chosen == "cpu":
+        keep_freed_memory()
     try:
         trainer = L.Trainer(
             accelerator=chosen,

@@ -18,13 +18,14 @@ class SelfAttention(nn.Module, ABC):
 
     `layer` counts the net's layers from 0. `n_kv_head` keys and values are shared by groups of heads (null: `n_head`).
     `dropout` drops attention weights (not the output). `backend` names the computation, `auto` or one of `backends`;
-    all give the same result. A subclass adds `self.out`, the linear layer that writes to the residual stream. Raises
-    ValueError where `n_head` does not divide the width, `n_kv_head` does not divide `n_head`, `dropout` is no share or
-    `backend` is not offered.
+    all give the same result. A subclass adds `out`, the linear layer that writes to the residual stream, and
+    `head_width`. Raises ValueError where `n_head` does not divide the width, `n_kv_head` does not divide `n_head`,
+    `dropout` is no share or `backend` is not offered.
     """
 
     backends: ClassVar[tuple[str, ...]] = ("sdpa",)
     out: nn.Linear
+    head_width: int
 
     def __init__(
         self,
@@ -91,7 +92,30 @@ class SelfAttention(nn.Module, ABC):
 
         `documents`: with several documents a row. `training`: with a gradient.
         """
-        return self.backends[0] if self.backend == "auto" else self.backend
+        context = {"device": device, "documents": documents, "training": training}
+        if self.backend == "auto":
+            return self.fastest(length, **context)
+        why_not = self.refusal(self.backend, **context)
+        if why_not:
+            others = [name for name in self.backends if not self.refusal(name, **context)]
+            raise ValueError(f"backend={self.backend}: {why_not}; allowed here: auto {' '.join(others)}")
+        return self.backend
+
+    def fastest(self, length: int, device: torch.device, documents: bool, training: bool) -> str:
+        """What `auto` takes, one of those that are not refused."""
+        return next(name for name in self.backends if not self.refusal(name, device, documents, training))
+
+    def refusal(self, backend: str, device: torch.device, documents: bool, training: bool) -> str | None:
+        """What keeps a backend from computing this, or None."""
+        return None
+
+    def mixing_flops(self, length: int) -> float:
+        """Operations a token of the forward pass between projections, the mean over `length` tokens of one document.
+
+        Here those of scores and their use for the pairs that are visible; masked ones that a kernel computes are not
+        counted.
+        """
+        return 4 * self.n_head * self.head_width * self.visible_pairs(length) / length
 
 
 class ProjectedAttention(SelfAttention):

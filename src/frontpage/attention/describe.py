@@ -1,4 +1,4 @@
-"""What a net's attentions are, for the console and the run's record."""
+"""What a net's attentions are, for the console and the run's record, and whether they can run."""
 
 from typing import Any
 
@@ -6,12 +6,14 @@ import torch
 from torch import nn
 
 from frontpage.attention.base import SelfAttention
+from frontpage.errors import UserError
 
 
 def describe_attention(net: nn.Module, block_size: int, device: torch.device, documents: bool) -> dict[str, Any]:
-    """`class`, `backend` of a training step, `visible_pairs`: the mean share of a block's causal pairs that are shown.
+    """`class`, `backend` of a training step, and `visible_pairs`: the share of causal pairs that are shown.
 
-    `documents`: with several documents a row. Layers that differ are all named; None where the net has no attention.
+    Pairs of a document as long as the block, the mean over heads and layers. `documents`: with several documents a row.
+    Layers that differ are all named; None where the net has no attention.
     """
     layers = [layer for layer in net.modules() if isinstance(layer, SelfAttention)]
     if not layers:
@@ -23,3 +25,18 @@ def describe_attention(net: nn.Module, block_size: int, device: torch.device, do
         "backend": " ".join(paths),
         "visible_pairs": pairs / (block_size * (block_size + 1) / 2),
     }
+
+
+def check_backends(
+    net: nn.Module, block_size: int, device: torch.device, *, documents: bool, scored: bool = False
+) -> None:
+    """Raise a UserError where the backend that was asked for can neither train there nor validate.
+
+    `documents`: training has several documents a row; `scored`: validation has.
+    """
+    for layer in (layer for layer in net.modules() if isinstance(layer, SelfAttention)):
+        try:
+            layer.route(block_size, device, documents=documents)
+            layer.route(block_size, device, documents=scored, training=False)
+        except ValueError as error:
+            raise UserError(f"model.attention.{error}") from error

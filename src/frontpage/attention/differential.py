@@ -42,13 +42,18 @@ class DifferentialAttention(PatternAttention):
         **shared: Any,
     ) -> None:
         super().__init__(d_model, n_head, block_size, patterns=[Causal()], layer=layer, **shared)
-        if n_head % 2 or self.n_kv_head % 2:
-            raise ValueError(f"n_head={n_head}: must be even, and n_kv_head={self.n_kv_head} too: two maps a head")
+        for name, heads in (("n_head", n_head), ("n_kv_head", self.n_kv_head)):
+            if heads % 2:
+                raise ValueError(f"{name}={heads}: must be even, as half of the heads are the second maps")
         if lambda_init is not None and not 0 <= lambda_init < 1:
             raise ValueError(f"lambda_init={lambda_init}: from 0 to below 1, or null")
         self.lambda_init = 0.8 - 0.6 * math.exp(-0.3 * layer) if lambda_init is None else lambda_init
         self.lambdas = nn.Parameter(0.1 * torch.randn(4, self.head_width))  # of q1, k1, q2, k2
         self.norm = HeadNorm(2 * self.head_width, eps=1e-5)
+
+    def mixing_flops(self, length: int) -> float:
+        """Scores as elsewhere; values are twice as wide."""
+        return super().mixing_flops(length) * 3 / 2
 
     def mix_heads(
         self,

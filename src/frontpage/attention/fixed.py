@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from frontpage.attention.executors import sdpa
+from frontpage.attention.executors import repeat_heads
+from frontpage.attention.local import attend_in_blocks, in_blocks
 from frontpage.attention.pattern import Pattern, PatternAttention
 
 
@@ -46,37 +46,10 @@ class Fixed(Pattern):
         blocks = -(-length // self.block)
         return not documents and 2 * (self.block + (blocks - 1) * self.summary) <= length
 
-    def reshaped(self, q: Tensor, k: Tensor, v: Tensor, document_ids: Tensor | None, dropout: float) -> Tensor:
-        """(B, H, T, D), (B, Hkv, T, D) twice -> (B, H, T, D), in O(T (block + T summary / block))."""
-        if document_ids is not None:
-            raise ValueError("backend=reshape: FixedAttention has no such form for several documents a row")
-        batch, _, time, _ = q.shape
-        blocks = -(-time // self.block)
-        q, k, v = (self._blocks(part, blocks) for part in (q, k, v))  # (B, blocks, H, block, D)
-        k, v = (self._with_summaries(part).flatten(0, 1) for part in (k, v))
-        mask = self._mask(blocks, q.device).repeat(batch, 1, 1)[:, None]
-        y = sdpa(q.flatten(0, 1), k, v, mask=mask, dropout=dropout)
-        y = y.unflatten(0, (batch, blocks)).transpose(1, 2)  # (B, H, blocks, block, D)
-        return y.flatten(2, 3)[:, :, :time]
-
-    def _blocks(self, x: Tensor, blocks: int) -> Tensor:
-        """(B, H, T, D) -> (B, blocks, H, block, D), filled up with zeros at the end."""
-        x = F.pad(x, (0, 0, 0, blocks * self.block - x.shape[2]))
-        return x.unflatten(2, (blocks, self.block)).transpose(1, 2)
-
-    def _with_summaries(self, x: Tensor) -> Tensor:
-        """(B, blocks, H, block, D) -> (B, blocks, H, summaries + block, D): with those of all blocks but the last."""
+    def summaries(self, x: Tensor) -> Tensor:
+        """The columns of all blocks but the last: (B, H, blocks, block, D) -> (B, H, columns, D)."""
         end = self.block - self.offset
-        summaries = x[:, :-1, :, end - self.summary : end].transpose(1, 2).flatten(2, 3)  # (B, H, summaries, D)
-        return torch.cat((summaries[:, None].expand(-1, x.shape[1], -1, -1, -1), x), dim=3)
-
-    def _mask(self, blocks: int, device: torch.device) -> Tensor:
-        """(blocks, block, summaries + block): summaries of earlier blocks, and the own block up to the query."""
-        block = torch.arange(blocks, device=device)
-        of = block[:-1].repeat_interleave(self.summary)  # the block that a summary column is of
-        earlier = (of < block[:, None])[:, None].expand(-1, self.block, -1)
-        own = torch.ones(self.block, self.block, dtype=torch.bool, device=device).tril().expand(blocks, -1, -1)
-        return torch.cat((earlier, own), dim=2)
+        return x[:, :, :-1, end - self.summary : end].flatten(2, 3)
 
 
 class FixedAttention(PatternAttention):
@@ -105,3 +78,31 @@ class FixedAttention(PatternAttention):
             )
         patterns = [Fixed(block, summary, group * summary) for group in range(groups)]
         super().__init__(d_model, n_head, block_size, patterns=patterns, **shared)
+
+    def reshape_heads(self, q: Tensor, k: Tensor, v: Tensor, document_ids: Tensor | None, dropout: float) -> Tensor:
+        """(B, H, T, D), (B, Hkv, T, D) twice -> (B, H, T, D), in O(T (block + T summary / block)); all groups at once.
+
+        They see the same places among the summaries and the own block, only of other columns.
+        """
+        first, groups = self.patterns[0], len(self.patterns)
+        if k.shape[1] % groups:
+            k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
+        time = q.shape[2]
+        q, k, v = (in_blocks(part, first.block) for part in (q, k, v))  # (B, H, blocks, block, D)
+        sight = _sight(q.shape[2], first.block, first.summary, q.device)
+        return attend_in_blocks(q, self._with_summaries(k), self._with_summaries(v), sight, dropout)[:, :, :time]
+
+    def _with_summaries(self, x: Tensor) -> Tensor:
+        """(B, H, blocks, block, D) -> (B, H, blocks, columns + block, D), each group with its own columns."""
+        shares = zip(self.patterns, x.chunk(len(self.patterns), dim=1), strict=True)
+        columns = torch.cat([pattern.summaries(part) for pattern, part in shares], dim=1)
+        return torch.cat((columns[:, :, None].expand(-1, -1, x.shape[2], -1, -1), x), dim=3)
+
+
+def _sight(blocks: int, block: int, summary: int, device: torch.device) -> Tensor:
+    """(blocks, block, columns + block): the columns of earlier blocks, and the own block up to the query."""
+    places = torch.arange(blocks, device=device)
+    of = places[:-1].repeat_interleave(summary)  # the block that a column is of
+    earlier = (of < places[:, None])[:, None].expand(-1, block, -1)
+    own = torch.ones(block, block, dtype=torch.bool, device=device).tril().expand(blocks, -1, -1)
+    return torch.cat((earlier, own), dim=2)

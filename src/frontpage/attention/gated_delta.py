@@ -94,11 +94,14 @@ class GatedDeltaAttention(ProjectedAttention):
         """(1, length, length), True up to the query."""
         return torch.ones(1, length, length, dtype=torch.bool).tril()
 
-    def route(self, length: int, device: torch.device, *, documents: bool = False, training: bool = True) -> str:
+    def fastest(self, length: int, device: torch.device, documents: bool, training: bool) -> str:
         """Chunks, except for a single token."""
-        if self.backend != "auto":
-            return self.backend
         return "chunk" if length > 1 else "recurrent"
+
+    def mixing_flops(self, length: int) -> float:
+        """Of a state read by key and query, decayed, and written: whatever the length."""
+        read, query = self.n_kv_head * 5 * self.head_width**2, self.n_head * 2 * self.head_width**2
+        return read + query
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ from torch.nn import functional as F
 
 from frontpage.attention.cache import KeyValueCache
 from frontpage.attention.documents import once
-from frontpage.attention.executors import sdpa
+from frontpage.attention.executors import repeat_heads, sdpa
 from frontpage.attention.pattern import Pattern, PatternAttention
+
+LEAST_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -37,51 +39,67 @@ class Local(Pattern):
         return (key <= query) & (query - key < self.window)
 
     def reshapes(self, documents: bool) -> bool:
-        """Always: blocks of `window` queries over their own block of keys and the one before."""
+        """Always: blocks of queries over their own block of keys and a window before it."""
         return True
 
     def reshapes_faster(self, length: int, documents: bool) -> bool:
-        """From twice as many tokens as a query's block sees keys."""
-        return length >= 4 * self.window
+        """Where a block's queries meet less than half of the keys."""
+        return length >= 2 * (self._block() + self.window)
 
     def reshaped(self, q: Tensor, k: Tensor, v: Tensor, document_ids: Tensor | None, dropout: float) -> Tensor:
         """(B, H, T, D), (B, Hkv, T, D) twice -> (B, H, T, D), in O(T window) instead of O(T^2)."""
         batch, _, time, _ = q.shape
-        wide, blocks = self.window, -(-time // self.window)
-        q, k, v = (_blocks(part, wide, blocks) for part in (q, k, v))  # (B, blocks, H, window, D)
-        mask = self._mask(batch, blocks, document_ids, q.device)
-        k, v = (_with_the_block_before(part).flatten(0, 1) for part in (k, v))
-        y = sdpa(q.flatten(0, 1), k, v, mask=mask, dropout=dropout)
-        y = y.unflatten(0, (batch, blocks)).transpose(1, 2)  # (B, H, blocks, window, D)
-        return y.flatten(2, 3)[:, :, :time]
+        q, k, v = (in_blocks(part, self._block()) for part in (q, k, v))  # (B, H, blocks, block, D)
+        k, v = (self._with_the_window_before(part) for part in (k, v))
+        if document_ids is None:
+            return attend_in_blocks(q, k, v, self._sight(q.shape[2], q.device), dropout)[:, :, :time]
+        mask = once(document_ids, ("blocks", self), lambda: self._sight_in_documents(document_ids, q.shape[2]))
+        q, k, v = (part.transpose(1, 2).flatten(0, 1) for part in (q, k, v))  # blocks as rows: each has its own mask
+        y = sdpa(q, k, v, mask=mask.flatten(0, 1)[:, None], dropout=dropout)
+        return y.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3)[:, :, :time]
 
-    def _mask(self, batch: int, blocks: int, document_ids: Tensor | None, device: torch.device) -> Tensor:
-        """(B * blocks, 1, window, 2 * window): the first block has none before it."""
+    def _block(self) -> int:
+        """Queries that are computed together; few would leave the kernel idle."""
+        return max(self.window, LEAST_BLOCK)
 
-        def build() -> Tensor:
-            query = torch.arange(self.window, 2 * self.window, device=device)[:, None]
-            seen = self(query, torch.arange(2 * self.window, device=device)).repeat(blocks, 1, 1)
-            seen[0, :, : self.window] = False
-            if document_ids is None:
-                return seen.repeat(batch, 1, 1)[:, None]
-            ids = F.pad(document_ids, (0, blocks * self.window - document_ids.shape[1]), mode="constant", value=-1)
-            ids = ids.view(batch, blocks, self.window)
-            keys = torch.cat((F.pad(ids, (0, 0, 1, 0))[:, :-1], ids), dim=2)
-            return ((ids[..., None] == keys[:, :, None]) & seen).flatten(0, 1)[:, None]
+    def _with_the_window_before(self, x: Tensor) -> Tensor:
+        """(B, H, blocks, block, D) -> (B, H, blocks, window + block, D); zeros before the first."""
+        before = F.pad(x[:, :, :-1, x.shape[3] - self.window :], (0, 0, 0, 0, 1, 0))
+        return torch.cat((before, x), dim=3)
 
-        return build() if document_ids is None else once(document_ids, ("blocks", self), build)
+    def _sight(self, blocks: int, device: torch.device) -> Tensor:
+        """(blocks, block, window + block): the first block has none before it."""
+        key = torch.arange(self.window + self._block(), device=device)
+        seen = self(key[self.window :, None], key).repeat(blocks, 1, 1)
+        seen[0, :, : self.window] = False
+        return seen
+
+    def _sight_in_documents(self, document_ids: Tensor, blocks: int) -> Tensor:
+        """(B, blocks, block, window + block)."""
+        block = self._block()
+        ids = F.pad(document_ids, (0, blocks * block - document_ids.shape[1]), value=-1)
+        keys = F.pad(ids, (self.window, 0)).unfold(1, self.window + block, block)  # (B, blocks, window + block)
+        same = ids.view(len(ids), blocks, block, 1) == keys[:, :, None]
+        return same & self._sight(blocks, document_ids.device)
 
 
-def _blocks(x: Tensor, wide: int, blocks: int) -> Tensor:
-    """(B, H, T, D) -> (B, blocks, H, wide, D), filled up with zeros."""
-    if x.shape[2] < blocks * wide:
-        x = F.pad(x, (0, 0, 0, blocks * wide - x.shape[2]))
-    return x.unflatten(2, (blocks, wide)).transpose(1, 2)
+def in_blocks(x: Tensor, block: int) -> Tensor:
+    """(B, H, T, D) -> (B, H, blocks, block, D), filled up with zeros at the end."""
+    rest = -x.shape[2] % block
+    x = F.pad(x, (0, 0, 0, rest)) if rest else x  # to pad by nothing would copy
+    return x.unflatten(2, (-1, block))
 
 
-def _with_the_block_before(x: Tensor) -> Tensor:
-    """(B, blocks, H, wide, D) -> (B, blocks, H, 2 wide, D); zeros before the first."""
-    return torch.cat((F.pad(x, (0, 0, 0, 0, 0, 0, 1, 0))[:, :-1], x), dim=3)
+def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, sight: Tensor, dropout: float) -> Tensor:
+    """Blocks as heads of one call: (B, H, blocks, block, D), (B, Hkv, blocks, S, D) twice -> (B, H, T, D).
+
+    `sight` (blocks, block, S) is what their queries see.
+    """
+    heads = q.shape[1]
+    k, v = repeat_heads(k, heads), repeat_heads(v, heads)
+    mask = sight.repeat(heads, 1, 1)[None]
+    y = sdpa(*(part.flatten(1, 2) for part in (q, k, v)), mask=mask, dropout=dropout)
+    return y.unflatten(1, (heads, -1)).flatten(2, 3)
 
 
 class LocalAttention(PatternAttention):

@@ -140,6 +140,10 @@ class MLAAttention(SelfAttention):
         """`d_latent` + `d_rope` a token."""
         return length * (self.d_latent + self.d_rope)
 
+    def mixing_flops(self, length: int) -> float:
+        """Scores have the rotary part beside the head's width."""
+        return 2 * self.n_head * (2 * self.head_width + self.d_rope) * self.visible_pairs(length) / length
+
     def visible(self, length: int) -> Tensor:
         """(1, length, length): all keys up to the query."""
         return torch.ones(1, length, length, dtype=torch.bool).tril()

@@ -1,7 +1,7 @@
 """Attention over the pairs that a pattern shows: `causal`, `local`, `strided`, `fixed`, `sliding_window`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from frontpage.attention.cache import KeyValueCache
 from frontpage.attention.documents import once, places_in_documents, same_document
 
 LEAST_FLEX_WIDTH = 16  # of a head, for FlexAttention's CUDA kernel
-FLEX_LENGTH = 1024  # tokens from which whole blocks of 128 x 128 fall out of a pattern
+FLEX_LENGTH = 1024  # tokens from which whole blocks of 128 x 128 fall out of a pattern; not measured yet
 
 
 @dataclass(frozen=True)
@@ -70,22 +70,25 @@ class PatternAttention(ProjectedAttention):
             square = pattern(*_square(block_size, torch.device("cpu")))
             self.register_buffer(f"mask_{index}", square, persistent=False)  # (block_size, block_size)
 
-    def route(self, length: int, device: torch.device, *, documents: bool = False, training: bool = True) -> str:
+    def fastest(self, length: int, device: torch.device, documents: bool, training: bool) -> str:
         """Reshape where it is faster, else SDPA with a mask; on CUDA FlexAttention for long patterns with gaps."""
-        why_not = self._why_no_flex(device, training)
-        if self.backend == "flex" and why_not:
-            raise ValueError(f"backend=flex: {why_not}; allowed here: auto sdpa math")
-        if self.backend == "reshape" and not all(pattern.reshapes(documents) for pattern in self.patterns):
-            raise ValueError(
-                "backend=reshape: no such form for several documents a row; allowed here: auto sdpa math flex"
-            )
-        if self.backend != "auto":
-            return self.backend
         if all(pattern.reshapes_faster(length, documents) for pattern in self.patterns):
             return "reshape"
         dense = self.patterns == (Causal(),) and not documents
-        gaps = device.type == "cuda" and length >= FLEX_LENGTH and not dense
-        return "flex" if gaps and "flex" in self.backends and not why_not else "sdpa"
+        gaps = device.type == "cuda" and length >= FLEX_LENGTH and not dense and "flex" in self.backends
+        return "flex" if gaps and not self.refusal("flex", device, documents, training) else "sdpa"
+
+    def refusal(self, backend: str, device: torch.device, documents: bool, training: bool) -> str | None:
+        """FlexAttention trains on accelerators only and has no dropout; not every pattern can be reshaped."""
+        if backend == "reshape" and not all(pattern.reshapes(documents) for pattern in self.patterns):
+            return "not for several documents a row"
+        if backend == "flex" and device.type == "cpu" and training:
+            return "no backward pass on CPU"
+        if backend == "flex" and self.dropout and training:
+            return f"no dropout, and attention_dropout={self.dropout}"
+        if backend == "flex" and device.type == "cuda" and self.head_width < LEAST_FLEX_WIDTH:
+            return f"a head is {self.head_width} wide, at least {LEAST_FLEX_WIDTH} is needed"
+        return None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, *, x: Tensor, document_ids: Tensor | None, cache: Any) -> Tensor:
         """(B, H, T, D), (B, Hkv, T, D) twice -> (B, H, T, D)."""
@@ -98,8 +101,7 @@ class PatternAttention(ProjectedAttention):
         if path == "flex":
             return executors.flex(q, k, v, self._flex(document_ids))
         if path == "reshape":
-            views = [{"pattern": pattern, "document_ids": document_ids} for pattern in self.patterns]
-            return self.mix_heads(q, k, v, views, _reshaped)
+            return self.reshape_heads(q, k, v, document_ids, self.dropout if self.training else 0.0)
         views = [self._view(index, q.shape[2], document_ids, q.device) for index in range(len(self.patterns))]
         return self.mix_heads(q, k, v, views, executors.math if path == "math" else executors.sdpa)
 
@@ -113,12 +115,24 @@ class PatternAttention(ProjectedAttention):
     ) -> Tensor:
         """Each share of the heads by itself: a mask for all heads at once would be as many times larger."""
         dropout = self.dropout if self.training else 0.0
+        masks = [view["mask"] for view in views if "mask" in view]
+        if len(masks) == len(views) > 1 and all(mask.dim() == 2 for mask in masks):  # small: one call is faster
+            views = [{"mask": torch.stack(masks).repeat_interleave(self.n_head // len(views), dim=0)[None]}]
         if len(views) == 1:
             return run(q, k, v, dropout=dropout, **views[0])
-        if self.n_kv_head % len(views):
+        return torch.cat([run(*part, dropout=dropout, **view) for part, view in self._shares(q, k, v, views)], dim=1)
+
+    def reshape_heads(self, q: Tensor, k: Tensor, v: Tensor, document_ids: Tensor | None, dropout: float) -> Tensor:
+        """Each pattern's own form for its share of the heads: as `mix_heads`."""
+        shares = self._shares(q, k, v, self.patterns)
+        mixed = [pattern.reshaped(*part, document_ids, dropout) for part, pattern in shares]
+        return mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)
+
+    def _shares(self, q: Tensor, k: Tensor, v: Tensor, of: Sequence[Any]) -> Iterator[tuple[tuple[Tensor, ...], Any]]:
+        """An equal run of the heads, and the keys and values that they share, for each element."""
+        if self.n_kv_head % len(of):
             k, v = executors.repeat_heads(k, self.n_head), executors.repeat_heads(v, self.n_head)
-        shares = zip(*(part.chunk(len(views), dim=1) for part in (q, k, v)), views, strict=True)
-        return torch.cat([run(*heads, dropout=dropout, **view) for *heads, view in shares], dim=1)
+        return zip(zip(*(part.chunk(len(of), dim=1) for part in (q, k, v)), strict=True), of, strict=True)
 
     def new_cache(self) -> KeyValueCache:
         """An empty cache; here of all keys and values."""
@@ -154,16 +168,6 @@ class PatternAttention(ProjectedAttention):
         documents = document_ids.clone(), places_in_documents(document_ids)
         return executors.FlexMask(self.patterns, self.n_head, documents)
 
-    def _why_no_flex(self, device: torch.device, training: bool) -> str | None:
-        """What keeps FlexAttention from computing this, or None."""
-        if device.type == "cpu" and training:
-            return "no backward pass on CPU"
-        if self.dropout and training:
-            return f"no dropout, and attention_dropout={self.dropout}"
-        if device.type == "cuda" and self.head_width < LEAST_FLEX_WIDTH:
-            return f"a head is {self.head_width} wide, at least {LEAST_FLEX_WIDTH} is needed"
-        return None
-
 
 def _square(length: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Places of queries (length, 1) and keys (length,)."""
@@ -177,9 +181,3 @@ def _inside_documents(pattern: Pattern, square: Tensor, document_ids: Tensor) ->
     places_inside = places_in_documents(document_ids)
     inside = pattern(places_inside[:, None, :, None], places_inside[:, None, None, :])
     return same_document(document_ids) & inside
-
-
-def _reshaped(
-    q: Tensor, k: Tensor, v: Tensor, *, pattern: Pattern, document_ids: Tensor | None, dropout: float
-) -> Tensor:
-    return pattern.reshaped(q, k, v, document_ids, dropout)

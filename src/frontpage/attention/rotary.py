@@ -10,7 +10,7 @@ class Rotary(nn.Module):
     def __init__(self, head_width: int, length: int, base: float = 10_000.0) -> None:
         super().__init__()
         if head_width % 2:
-            raise ValueError(f"rotary positions need an even head width, not {head_width}")
+            raise ValueError(f"positions=rotary: needs heads of an even width, not {head_width}")
         frequencies = base ** (-torch.arange(0, head_width, 2) / head_width)
         angles = torch.outer(torch.arange(length), frequencies)  # (length, D / 2)
         self.register_buffer("cosine", angles.cos(), persistent=False)

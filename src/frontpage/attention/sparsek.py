@@ -69,17 +69,13 @@ class SparseKAttention(ProjectedAttention):
         # No bias either: the operator does not change when all scores are shifted.
         self.scorer = nn.Parameter(torch.randn(d_model) * 2 * d_model**-0.5, requires_grad=gate != "hard")
 
-    def route(self, length: int, device: torch.device, *, documents: bool = False, training: bool = True) -> str:
-        """SDPA where values have no gates; math for soft gates, and for straight-through ones trained with dropout."""
-        if self.gate == "soft":
-            return "math"
-        if self.gate == "straight_through" and self.dropout and training:
-            if self.backend == "sdpa":
-                raise ValueError(
-                    f"backend=sdpa: gives the scores no gradient through attention_dropout={self.dropout}; auto math"
-                )
-            return "math"
-        return super().route(length, device, documents=documents, training=training)
+    def refusal(self, backend: str, device: torch.device, documents: bool, training: bool) -> str | None:
+        """Soft gates need the weights as a tensor, straight-through ones in training with dropout."""
+        if backend == "sdpa" and self.gate == "soft":
+            return "values have no gates there, and gate=soft"
+        if backend == "sdpa" and self.gate == "straight_through" and self.dropout and training:
+            return f"gives the scores no gradient through attention_dropout={self.dropout}"
+        return None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, *, x: Tensor, document_ids: Tensor | None, cache: Any) -> Tensor:
         """(B, H, T, D), (B, Hkv, T, D) twice -> (B, H, T, D); where a cache is continued the scores get no gradient."""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from frontpage.attention.documents import once
 from frontpage.attention.executors import sdpa
-from frontpage.attention.local import Local
+from frontpage.attention.local import Local, in_blocks
 from frontpage.attention.pattern import Pattern, PatternAttention
 
 
@@ -56,8 +56,7 @@ class Strided(Pattern):
 
     def _residues(self, x: Tensor) -> Tensor:
         """(B, H, T, D) -> (B, stride, H, T / stride, D), filled up with zeros at the end."""
-        x = F.pad(x, (0, 0, 0, -x.shape[2] % self.stride))
-        return x.unflatten(2, (-1, self.stride)).permute(0, 3, 1, 2, 4)
+        return in_blocks(x, self.stride).permute(0, 3, 1, 2, 4)
 
     def _same_document(self, document_ids: Tensor) -> Tensor:
         """(B * stride, 1, T / stride, T / stride)."""

@@ -48,6 +48,7 @@ class LanguageModule(L.LightningModule):
             if value not in WHEN:
                 raise ValueError(f"{key}={value}: one of {' '.join(WHEN)}")
         self.net = self.architecture(**architecture)
+        self._training_hidden = self.net.hidden
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.document_mask, self.compile_net = document_mask, compile
         self.original_metric, self.packed_metric = original_metric, packed_metric
@@ -63,15 +64,16 @@ class LanguageModule(L.LightningModule):
         return self.net(tokens)
 
     def configure_model(self) -> None:
-        """Compile the net in place, which leaves the names of its weights alone."""
+        """Compile what a training step runs; validation and generation, whose shapes vary, stay as they are."""
         if self.compile_net:
-            self.net.compile()
+            self._training_hidden = torch.compile(self.net.hidden)
 
     def hidden(self, batch: TitleBatch) -> Tensor:
         """What the head reads, (B, T, C), under the run's own document mask."""
+        run = self._training_hidden if self.training else self.net.hidden
         if self.document_mask:
-            return self.net.hidden(batch.inputs, batch.document_ids, batch.positions)
-        return self.net.hidden(batch.inputs)
+            return run(batch.inputs, batch.document_ids, batch.positions)
+        return run(batch.inputs)
 
     def training_step(self, batch: TitleBatch, batch_idx: int) -> Tensor:
         """Mean nats a target token."""

@@ -12,7 +12,7 @@ class Modern(GPT):
 
     With causal attention it computes what Qwen3 does (without `qk_norm`: Llama) from the same matrices: `qkv` holds
     queries, keys and values one after the other, `up` gate and up. Queries and keys are normalised a head at a time,
-    before they are turned. Raises ValueError for sizes that do not fit.
+    before they are turned. Raises ValueError for other `positions`, an unknown name or sizes that do not fit.
     """
 
     def __init__(
@@ -26,13 +26,18 @@ class Modern(GPT):
         *,
         n_kv_head: int | None = 2,
         d_ff: int | None = None,
+        positions: str = "rotary",
         rotary_base: float = 10_000.0,
         qk_norm: bool = True,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        init: str = "normal",
         init_std: float = 0.02,
+        scaled_residual_init: bool = True,
         activation_checkpointing: str = "none",
     ) -> None:
+        if positions != "rotary":
+            raise ValueError(f"positions={positions}: modern has rotary positions")
         super().__init__(
             vocab_size,
             block_size,
@@ -45,14 +50,16 @@ class Modern(GPT):
             activation="swiglu",
             norm="rms",
             norm_position="pre",
-            positions="rotary",
+            positions=positions,
             rotary_base=rotary_base,
             qk_norm=qk_norm,
             bias=False,
             tie_embeddings=True,
             dropout=dropout,
             attention_dropout=attention_dropout,
+            init=init,
             init_std=init_std,
+            scaled_residual_init=scaled_residual_init,
             activation_checkpointing=activation_checkpointing,
         )
 

@@ -11,16 +11,18 @@ from frontpage.attention.base import SelfAttention
 from frontpage.models.decoder import Decoder, at_least_1
 from frontpage.models.initialisation import initialise
 from frontpage.models.language_module import LanguageModule
+from frontpage.notices import notice
 
 
 class UNetGPT(Decoder):
     """A GPT whose layers have widths of their own, tokens (B, T) -> logits (B, T, V); `options` are those of Decoder.
 
-    `widths` has one for each layer, in place of `d_model` and `n_layer`; None is a U from `d_model` to its half and
-    back. A linear layer carries the residual stream from one width to the next, and at the end to the embedding's.
-    With `skips` the output of layer i, times a learned number that starts at 1, is added to the input of layer n-1-i,
-    unless that comes next anyway, through a linear layer where the two widths differ. Time is never pooled, which would
-    let a token see later ones. Raises ValueError for an unknown name or sizes that do not fit.
+    `widths` has one for each layer, in place of `d_model` and `n_layer`, and a notice says so where it contradicts
+    them; None is a U from `d_model` to its half and back. A linear layer carries the residual stream from one width to
+    the next, and at the end to the embedding's. With `skips` the output of layer i, times a learned number that starts
+    at 1, is added to the input of layer n-1-i, unless that comes next anyway, through a linear layer where the two
+    widths differ. Time is never pooled, which would let a token see later ones. Raises ValueError for an unknown name
+    or sizes that do not fit.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class UNetGPT(Decoder):
         **options: Any,
     ) -> None:
         at_least_1(d_model=d_model, n_layer=n_layer, n_head=n_head)
-        widths = u_shape(d_model, n_layer, n_head) if widths is None else list(widths)
+        if widths is None and d_model % n_head:
+            raise ValueError(f"d_model={d_model}: must be a multiple of n_head={n_head}")
+        widths = u_shape(d_model, n_layer, n_head) if widths is None else say_what_is_replaced(widths, d_model, n_layer)
         if not widths:
             raise ValueError("widths=[]: one for each layer, so at least one")
         if any(width < 1 or width % n_head for width in widths):
@@ -79,6 +83,16 @@ def u_shape(d_model: int, n_layer: int, n_head: int) -> list[int]:
 
     depths = [min(index, n_layer - 1 - index) for index in range(n_layer)]
     return [width(depth) if depth else d_model for depth in depths]
+
+
+def say_what_is_replaced(widths: Sequence[int], d_model: int, n_layer: int) -> list[int]:
+    """The widths as a list; a notice where `d_model` and `n_layer` say something else."""
+    widths = list(widths)
+    replaced = [f"d_model={d_model}"] if widths and widths[0] != d_model else []
+    replaced += [f"n_layer={n_layer}"] if len(widths) != n_layer else []
+    if widths and replaced:
+        notice(f"widths={widths} replaces {' and '.join(replaced)}: {len(widths)} layers, the first {widths[0]} wide")
+    return widths
 
 
 def fit(before: int, after: int) -> nn.Module:

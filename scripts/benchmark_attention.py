@@ -1,0 +1,219 @@
+"""How long each attention takes beside dense causal attention: `python scripts/benchmark_attention.py`.
+
+Times what lies between the projections, forward and backward, of every variant and backend that runs here, in turn and
+in one process, since machines are noisy. Ratios of medians are what counts. On CUDA: --lengths 256,1024,4096 in bf16.
+"""
+
+from frontpage.cli import CONFIGS, program  # isort: skip  (first: it sends warnings to stdout)
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from hydra import compose, initialize_config_dir
+from torch.nn import functional as F
+
+from frontpage.allocator import keep_freed_memory
+from frontpage.attention.base import ProjectedAttention, SelfAttention
+from frontpage.attention.delta_rule import chunked, recurrent
+from frontpage.attention.gated_delta import GatedDeltaAttention
+from frontpage.build import build
+from frontpage.errors import UserError
+from frontpage.run_command import number, save_json
+
+WARM_UP = 3  # rounds that are not counted: kernels are compiled, memory is taken
+EXTRA = {  # settings beside a variant's own defaults
+    "strided alone": ("strided", {"alternate": "none"}),
+    "gated_delta rule": ("gated_delta", {}),  # without the norms of keys, queries and outputs, and without its gates
+    "sparsek hard": ("sparsek", {"gate": "hard"}),
+    "sparsek soft": ("sparsek", {"gate": "soft"}),
+    "sparsek k=32 window=16": ("sparsek", {"k": 32, "window": 16}),
+}
+
+
+class Arguments(argparse.ArgumentParser):
+    """An argument parser whose mistakes are UserErrors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Instead of the usage in several lines."""
+        raise UserError(f"{self.prog}: {message}; --help lists what is allowed")
+
+
+def main() -> None:
+    """Time all of them and print a table for each length."""
+    parser = Arguments(description="Time every attention beside dense causal attention.", allow_abbrev=False)
+    parser.add_argument("--only", nargs="+", choices=[*variants()], metavar="VARIANT", help="beside causal; all")
+    parser.add_argument("--batch", type=number(int, 1), default=32)
+    parser.add_argument("--heads", type=number(int, 1), default=8)
+    parser.add_argument("--head-width", type=number(int, 1), default=16)
+    parser.add_argument("--lengths", type=lengths, default=[256], metavar="T,...", help="tokens: 256")
+    parser.add_argument("--rounds", type=number(int, 1), default=5, help="of which the median is taken")
+    parser.add_argument("--documents", action="store_true", help="rows of titles of 12 tokens, kept apart")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    kept = device.type == "cpu" and keep_freed_memory()  # as train.py does
+    tables = {length: measure(arguments, length, device, dtype) for length in arguments.lengths}
+    result = {
+        "processor": processor(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "batch": arguments.batch,
+        "heads": arguments.heads,
+        "head_width": arguments.head_width,
+        "dtype": str(dtype).removeprefix("torch."),
+        "documents": arguments.documents,
+        "freed_memory_kept": kept,
+        "rounds": arguments.rounds,
+        "lengths": tables,
+    }
+    report(result)
+    save_json(arguments.json, result)
+
+
+def lengths(text: str) -> list[int]:
+    """An argument type: several lengths with commas between them."""
+    return [number(int, 2)(part) for part in text.split(",")]
+
+
+def measure(
+    arguments: argparse.Namespace, length: int, device: torch.device, dtype: torch.dtype
+) -> dict[str, dict[str, Any]]:
+    """For each variant: its route, milliseconds of each backend, and the ratio of the chosen one to dense attention."""
+    sizes = {"d_model": arguments.heads * arguments.head_width, "n_head": arguments.heads, "block_size": length}
+    ids = None
+    if arguments.documents:
+        ids = (torch.arange(length, device=device) // 12).expand(arguments.batch, -1).contiguous()
+    runs: dict[tuple[str, str], Callable[[], None]] = {}
+    chosen: dict[str, str] = {}
+    for name, (option, settings) in variants().items():
+        if arguments.only and name not in ("causal", *arguments.only):
+            continue
+        layer = variant(option, {**settings, "backend": "auto"}, sizes, device, dtype)
+        chosen[name] = layer.route(length, device, documents=ids is not None)
+        for backend in layer.backends:
+            if layer.refusal(backend, device, ids is not None, True) is None:
+                own = variant(option, {**settings, "backend": backend}, sizes, device, dtype)
+                runs[name, backend] = step(own, arguments.batch, length, ids, device, dtype, name == "gated_delta rule")
+    seconds = timed(runs, arguments.rounds, device)
+    dense = seconds["causal", chosen["causal"]]
+    table = {}
+    for name, route in chosen.items():
+        own = {backend: seconds[which, backend] * 1e3 for which, backend in seconds if which == name}
+        ratio = seconds[name, route] / dense
+        table[name] = {"auto": route, "milliseconds": own, "ratio_to_dense": ratio}
+    return table
+
+
+def variants() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Every option of model/attention with its defaults, dense attention first, and EXTRA."""
+    names = sorted(path.stem for path in Path(CONFIGS, "model", "attention").glob("*.yaml"))
+    names.sort(key=lambda name: name != "causal")
+    return {name: (name, {}) for name in names} | EXTRA
+
+
+def variant(
+    option: str, settings: dict[str, Any], sizes: dict[str, int], device: torch.device, dtype: torch.dtype
+) -> SelfAttention:
+    """The layer of an option with some of its settings changed."""
+    with initialize_config_dir(CONFIGS):
+        node = compose("train", overrides=["paths.run_dir=none", f"model/attention={option}"]).model.attention
+    node.update(settings)
+    return build(node, "model.attention")(**sizes).to(device, dtype)
+
+
+def step(
+    layer: SelfAttention,
+    batch: int,
+    length: int,
+    ids: torch.Tensor | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    rule_alone: bool,
+) -> Callable[[], None]:
+    """One forward and backward pass between the projections; `mla` has its own projections and is timed with them."""
+    x = torch.randn(batch, length, layer.out.out_features, device=device, dtype=dtype, requires_grad=True)
+    shape = batch, layer.n_head, length, layer.head_width
+    given = [torch.randn(shape, device=device, dtype=dtype, requires_grad=True) for _ in "qkv"]
+    if isinstance(layer, GatedDeltaAttention) and rule_alone:
+        decay = -torch.rand(shape[:3], device=device) / 10
+        write = F.logsigmoid(torch.randn(shape[:3], device=device))
+        given = [F.normalize(part.detach().float(), dim=-1).requires_grad_() for part in given]
+        given += [decay.requires_grad_(), write.requires_grad_()]
+
+        def run() -> torch.Tensor:
+            if layer.backend == "recurrent":
+                return recurrent(*given, document_ids=ids)[0]
+            return chunked(*given, chunk=layer.chunk, document_ids=ids)[0]
+    elif isinstance(layer, ProjectedAttention):
+
+        def run() -> torch.Tensor:
+            return layer.attend(*given, x=x, document_ids=ids, cache=None)
+    else:
+        given = [x]
+
+        def run() -> torch.Tensor:
+            return layer(x, document_ids=ids)
+
+    up = torch.randn_like(run())
+    learned = [weight for weight in layer.parameters() if weight.requires_grad]
+
+    def once() -> None:
+        torch.autograd.grad(run(), [*given, *learned], up, allow_unused=True)
+
+    return once
+
+
+def timed(
+    runs: dict[tuple[str, str], Callable[[], None]], rounds: int, device: torch.device
+) -> dict[tuple[str, str], float]:
+    """The median seconds of each, one after the other in every round."""
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+    for turn in range(WARM_UP + rounds):
+        for key, run in runs.items():
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            start = time.perf_counter()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if turn >= WARM_UP:
+                seconds[key].append(time.perf_counter() - start)
+    return {key: statistics.median(values) for key, values in seconds.items()}
+
+
+def processor(device: torch.device) -> str:
+    """What the numbers were measured on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
+
+
+def report(result: dict[str, Any]) -> None:
+    """Print a table for each length."""
+    print(
+        f"{result['processor']}, {result['threads']} threads, torch {result['torch']}, {result['dtype']}: batch"
+        f" {result['batch']}, {result['heads']} heads of {result['head_width']}, medians of {result['rounds']}"
+        f"{', titles of 12 tokens' if result['documents'] else ''}"
+    )
+    for length, table in result["lengths"].items():
+        width = max(map(len, table))
+        print(f"\n{length} tokens\n{'variant':<{width}}  {'auto':<9} {'to dense':>8}  milliseconds by backend")
+        for name, row in table.items():
+            all_ = "  ".join(f"{backend} {value:.1f}" for backend, value in row["milliseconds"].items())
+            print(f"{name:<{width}}  {row['auto']:<9} {row['ratio_to_dense']:>8.2f}  {all_}")
+
+
+if __name__ == "__main__":
+    program(main)
