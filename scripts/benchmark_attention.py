@@ -1,7 +1,7 @@
 """How long each attention takes beside dense causal attention: `python scripts/benchmark_attention.py`.
 
-Times what lies between the projections, forward and backward, of every variant and backend that runs here, in turn and
-in one process, since machines are noisy. Ratios of medians are what counts. On CUDA: --lengths 256,1024,4096 in bf16.
+Times what lies between the projections, forward and backward, of every variant and backend that runs here, each in turn
+with dense attention, since machines are noisy: ratios of medians count. On CUDA: --lengths 256,1024,4096, in bf16.
 """
 
 from frontpage.cli import CONFIGS, program  # isort: skip  (first: it sends warnings to stdout)
@@ -26,7 +26,7 @@ from frontpage.build import build
 from frontpage.errors import UserError
 from frontpage.run_command import number, save_json
 
-WARM_UP = 3  # rounds that are not counted: kernels are compiled, memory is taken
+WARM_UP = 8  # rounds that are not counted: kernels are compiled, memory is taken
 EXTRA = {  # settings beside a variant's own defaults
     "strided alone": ("strided", {"alternate": "none"}),
     "gated_delta rule": ("gated_delta", {}),  # without the norms of keys, queries and outputs, and without its gates
@@ -102,13 +102,16 @@ def measure(
             if layer.refusal(backend, device, ids is not None, True) is None:
                 own = variant(option, {**settings, "backend": backend}, sizes, device, dtype)
                 runs[name, backend] = step(own, arguments.batch, length, ids, device, dtype, name == "gated_delta rule")
-    seconds = timed(runs, arguments.rounds, device)
-    dense = seconds["causal", chosen["causal"]]
-    table = {}
-    for name, route in chosen.items():
-        own = {backend: seconds[which, backend] * 1e3 for which, backend in seconds if which == name}
-        ratio = seconds[name, route] / dense
-        table[name] = {"auto": route, "milliseconds": own, "ratio_to_dense": ratio}
+    dense = runs["causal", chosen["causal"]]
+    table: dict[str, dict[str, Any]] = {
+        name: {"auto": route, "milliseconds": {}, "ratios": {}} for name, route in chosen.items()
+    }
+    for (name, backend), run in runs.items():
+        ours, theirs = timed(run, dense, arguments.rounds, device)
+        table[name]["milliseconds"][backend] = ours * 1e3
+        table[name]["ratios"][backend] = ours / theirs
+        if backend == chosen[name]:
+            table[name]["ratio_to_dense"] = ours / theirs
     return table
 
 
@@ -171,22 +174,20 @@ def step(
     return once
 
 
-def timed(
-    runs: dict[tuple[str, str], Callable[[], None]], rounds: int, device: torch.device
-) -> dict[tuple[str, str], float]:
-    """The median seconds of each, one after the other in every round."""
-    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+def timed(run: Callable[[], None], dense: Callable[[], None], rounds: int, device: torch.device) -> tuple[float, float]:
+    """Median seconds of both, which take turns."""
+    seconds: dict[Callable[[], None], list[float]] = {run: [], dense: []}
     for turn in range(WARM_UP + rounds):
-        for key, run in runs.items():
+        for one in (dense, run):
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             start = time.perf_counter()
-            run()
+            one()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             if turn >= WARM_UP:
-                seconds[key].append(time.perf_counter() - start)
-    return {key: statistics.median(values) for key, values in seconds.items()}
+                seconds[one].append(time.perf_counter() - start)
+    return statistics.median(seconds[run]), statistics.median(seconds[dense])
 
 
 def processor(device: torch.device) -> str:
@@ -209,9 +210,12 @@ def report(result: dict[str, Any]) -> None:
     )
     for length, table in result["lengths"].items():
         width = max(map(len, table))
-        print(f"\n{length} tokens\n{'variant':<{width}}  {'auto':<9} {'to dense':>8}  milliseconds by backend")
+        print(f"\n{length} tokens\n{'variant':<{width}}  {'auto':<9} {'to dense':>8}  every backend")
         for name, row in table.items():
-            all_ = "  ".join(f"{backend} {value:.1f}" for backend, value in row["milliseconds"].items())
+            all_ = "  ".join(
+                f"{backend} {row['ratios'][backend]:.2f} ({value:.1f} ms)"
+                for backend, value in row["milliseconds"].items()
+            )
             print(f"{name:<{width}}  {row['auto']:<9} {row['ratio_to_dense']:>8.2f}  {all_}")
 
 

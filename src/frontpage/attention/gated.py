@@ -11,8 +11,8 @@ from frontpage.attention.causal import CausalAttention
 class GatedAttention(CausalAttention):
     """Causal attention whose mixed values are multiplied by sigmoid(W x) before the output projection.
 
-    `gate` is `element` (a gate for each number of each head) or `head` (one a head). It starts near
-    1/2 (the weights are small and there is no bias). Sees what causal attention sees:
+    `gate` is `element` (a gate for each number of each head) or `head` (one a head). Under
+    small initial weights it starts near 1/2; there is no bias. Sees what causal attention sees:
 
     >>> from frontpage.attention.pattern import Causal
     >>> from frontpage.attention.picture import picture

@@ -40,7 +40,7 @@ class Strided(Pattern):
         return True
 
     def reshapes_faster(self, length: int, documents: bool) -> bool:
-        """At every length."""
+        """At every length beyond the stride."""
         return length > self.stride
 
     def reshaped(self, q: Tensor, k: Tensor, v: Tensor, document_ids: Tensor | None, dropout: float) -> Tensor:
