@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -23,8 +23,7 @@ from frontpage.attention.base import ProjectedAttention, SelfAttention
 from frontpage.attention.delta_rule import chunked, recurrent
 from frontpage.attention.gated_delta import GatedDeltaAttention
 from frontpage.build import build
-from frontpage.errors import UserError
-from frontpage.run_command import number, save_json
+from frontpage.run_command import Arguments, number, save_json
 
 WARM_UP = 8  # rounds that are not counted: kernels are compiled, memory is taken
 EXTRA = {  # settings beside a variant's own defaults
@@ -36,17 +35,9 @@ EXTRA = {  # settings beside a variant's own defaults
 }
 
 
-class Arguments(argparse.ArgumentParser):
-    """An argument parser whose mistakes are UserErrors."""
-
-    def error(self, message: str) -> NoReturn:
-        """Instead of the usage in several lines."""
-        raise UserError(f"{self.prog}: {message}; --help lists what is allowed")
-
-
 def main() -> None:
     """Time all of them and print a table for each length."""
-    parser = Arguments(description="Time every attention beside dense causal attention.", allow_abbrev=False)
+    parser = Arguments("Time every attention beside dense causal attention.")
     parser.add_argument("--only", nargs="+", choices=[*variants()], metavar="VARIANT", help="beside causal; all")
     parser.add_argument("--batch", type=number(int, 1), default=32)
     parser.add_argument("--heads", type=number(int, 1), default=8)
@@ -55,7 +46,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=number(int, 1), default=5, help="of which the median is taken")
     parser.add_argument("--documents", action="store_true", help="rows of titles of 12 tokens, kept apart")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32

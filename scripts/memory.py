@@ -2,10 +2,9 @@
 
 from frontpage.cli import CONFIGS, program  # isort: skip  (first: it sends warnings to stdout)
 
-import argparse
 import functools
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -25,7 +24,7 @@ from frontpage.memory import (
     largest_batch,
 )
 from frontpage.models.language_module import LanguageModule
-from frontpage.run_command import number, save_json
+from frontpage.run_command import Arguments, number, save_json
 
 MIB = 2**20
 STATES = {"none": "no activation checkpointing", "full": "activation checkpointing of every block"}
@@ -37,24 +36,13 @@ ASSUMED = (
 )
 
 
-class Arguments(argparse.ArgumentParser):
-    """An argument parser whose mistakes are UserErrors."""
-
-    def error(self, message: str) -> NoReturn:
-        """Instead of the usage in several lines."""
-        raise UserError(f"{self.prog}: {message}; --help lists what is allowed")
-
-
 def main() -> None:
     """Print the memory of training by layer and in total, of generation, and the largest batches."""
-    parser = Arguments(
-        description="Estimate the memory of training and generation, without computing anything.", allow_abbrev=False
-    )
+    parser = Arguments("Estimate the memory of training and generation, without computing anything.")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for train.py, e.g. experiment=quickstart")
     sizes = "the largest micro-batch on cards of these GiB, e.g. 8,16,24,40,80"
     parser.add_argument("--fits", type=numbers(float, 0.1), default=[], metavar="GIB,...", help=sizes)
     parser.add_argument("--titles", type=numbers(int, 1), default=[1, 100], help="generated at a time: 1,100")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
     arguments = parser.parse_intermixed_args()
     config = composed(arguments.overrides)
     check_config(config)

@@ -55,7 +55,7 @@ def gradients(outputs, wanted):
     return torch.autograd.grad(total, wanted)
 
 
-def near(found, expected, within=1e-10):
+def assert_near(found, expected, within=1e-10):
     torch.testing.assert_close(found, expected, rtol=0, atol=within)
 
 
@@ -73,7 +73,7 @@ def make():
 @pytest.mark.parametrize("ids", [None, IDS], ids=["one document", "documents"])
 def test_the_recurrence_is_the_formula(ids):
     given = parts(value_width=5)
-    near(recurrent(*given, document_ids=ids)[0], by_the_formula(*given, ids))
+    assert_near(recurrent(*given, document_ids=ids)[0], by_the_formula(*given, ids))
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
@@ -82,8 +82,8 @@ def test_the_recurrence_is_the_formula(ids):
 def test_chunks_give_what_the_recurrence_gives_gradients_too(chunk, ids, kv_heads):
     given = parts(kv_heads=kv_heads, value_width=5)
     found, expected = chunked(*given, chunk=chunk, document_ids=ids), recurrent(*given, document_ids=ids)
-    near(found, expected)
-    near(gradients(found, given), gradients(expected, given))
+    assert_near(found, expected)
+    assert_near(gradients(found, given), gradients(expected, given))
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
@@ -91,13 +91,13 @@ def test_a_state_is_continued_and_has_a_gradient(chunk):
     given = parts()
     state = torch.randn(2, 2, 8, 8, dtype=torch.float64, requires_grad=True)
     found, expected = chunked(*given, chunk=chunk, state=state), recurrent(*given, state=state)
-    near(found, expected)
-    near(gradients(found, [*given, state]), gradients(expected, [*given, state]))
+    assert_near(found, expected)
+    assert_near(gradients(found, [*given, state]), gradients(expected, [*given, state]))
     cut = [[part[:, :, :9] for part in given], [part[:, :, 9:] for part in given]]
     first, halfway = chunked(*cut[0], chunk=chunk)
     second, end = chunked(*cut[1], chunk=chunk, state=halfway)
-    near(torch.cat((first, second), dim=2), chunked(*given, chunk=chunk)[0])
-    near(end, chunked(*given, chunk=chunk)[1])
+    assert_near(torch.cat((first, second), dim=2), chunked(*given, chunk=chunk)[0])
+    assert_near(end, chunked(*given, chunk=chunk)[1])
 
 
 @pytest.mark.parametrize("ids", [None, torch.tensor([[0, 0, 1, 1, 1, 2, 2]])], ids=["one document", "documents"])
@@ -119,7 +119,7 @@ def test_a_document_has_neither_values_nor_gradients_from_another(chunk):
         for document in IDS[row].unique():
             own = IDS[row] == document
             alone, _ = chunked(*(part[row : row + 1, :, own] for part in given), chunk=chunk)
-            near(y[row, :, own], alone[0], within=1e-12)
+            assert_near(y[row, :, own], alone[0], within=1e-12)
             for gradient in torch.autograd.grad(y[row, :, own].square().sum(), given, retain_graph=True):
                 assert not gradient[row, :, ~own].any()
                 assert gradient.isfinite().all()
@@ -128,8 +128,8 @@ def test_a_document_has_neither_values_nor_gradients_from_another(chunk):
 def test_a_document_is_a_run_of_equal_ids():
     given = parts(rows=1, time=9)
     again = torch.tensor([[1, 1, 1, 2, 2, 2, 1, 1, 1]])
-    near(chunked(*given, chunk=4, document_ids=again)[0], by_the_formula(*given, again))
-    near(recurrent(*given, document_ids=again)[0], by_the_formula(*given, again))
+    assert_near(chunked(*given, chunk=4, document_ids=again)[0], by_the_formula(*given, again))
+    assert_near(recurrent(*given, document_ids=again)[0], by_the_formula(*given, again))
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
@@ -140,8 +140,8 @@ def test_a_value_written_under_a_key_replaces_the_earlier_one(chunk):
     keys, values = torch.stack((a, b, a, b)), torch.stack((first, other, second, unread))
     queries, ones = torch.stack((a, b, a, a)), torch.zeros(1, 1, 4, dtype=torch.float64)
     y, state = chunked(queries[None, None], keys[None, None], values[None, None], ones, ones, chunk=chunk)
-    near(y[0, 0], torch.stack((first, other, second, second)))
-    near(state[0, 0, :2], torch.stack((second, unread)))
+    assert_near(y[0, 0], torch.stack((first, other, second, second)))
+    assert_near(state[0, 0, :2], torch.stack((second, unread)))
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
@@ -150,7 +150,7 @@ def test_without_overlap_of_keys_the_decay_is_that_of_linear_attention(chunk):
     keys = torch.eye(8, dtype=torch.float64)[None, None]
     kept = log_decay.cumsum(-1)[..., :, None] - log_decay.cumsum(-1)[..., None, :]
     expected = (q @ keys.mT * kept.exp() * log_write.exp()[..., None, :]).tril() @ v
-    near(chunked(q, keys, v, log_decay, log_write, chunk=chunk)[0], expected)
+    assert_near(chunked(q, keys, v, log_decay, log_write, chunk=chunk)[0], expected)
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
@@ -161,7 +161,7 @@ def test_a_decay_to_almost_nothing_stays_finite_in_fp32(chunk, rate):
     given = [q, k, v, log_decay.requires_grad_(), log_write]
     for found in (chunked(*given, chunk=chunk), chunked(*given, chunk=chunk, document_ids=IDS)):
         assert all(part.isfinite().all() for part in (*found, *gradients(found, given)))
-    near(chunked(*given, chunk=chunk), recurrent(*given), within=1e-4)
+    assert_near(chunked(*given, chunk=chunk), recurrent(*given), within=1e-4)
 
 
 @pytest.mark.parametrize("chunk", [16, 64])
@@ -170,7 +170,7 @@ def test_keys_that_are_almost_alike_stay_precise_in_fp32(chunk):
     given[3], given[4] = (torch.full_like(given[3], -1e-4).requires_grad_() for _ in range(2))
     single = [part.detach().float().requires_grad_() for part in given]
     expected, found = chunked(*given, chunk=chunk), chunked(*single, chunk=chunk)
-    near([part.double() for part in found], list(expected), within=1e-4)
+    assert_near([part.double() for part in found], list(expected), within=1e-4)
     for gradient, exact in zip(gradients(found, single), gradients(expected, given), strict=True):
         assert (gradient.double() - exact).abs().max() < 1e-3 * max(1.0, float(exact.abs().max()))
 
@@ -180,8 +180,8 @@ def test_keys_that_are_almost_alike_stay_precise_in_fp32(chunk):
 def test_the_layer_gives_the_same_whatever_the_chunk(make, chunk, settings):
     x, expected = inputs(2, 40).double(), make(backend="recurrent", **settings).double()
     found = make(chunk=chunk, **settings).double()
-    near(found(x), expected(x))
-    near(found(x[:, :1]), expected(x[:, :1]))
+    assert_near(found(x), expected(x))
+    assert_near(found(x[:, :1]), expected(x[:, :1]))
 
 
 @pytest.mark.parametrize("pieces", [[1] * 20, [7, 13], [5, 1, 1, 6, 7], [20]], ids=str)
@@ -192,7 +192,7 @@ def test_decoding_gives_the_whole_and_keeps_a_state_of_one_size(make, pieces, ba
     for piece in x.split(pieces, dim=1):
         found.append(attention(piece, cache=cache))
         assert cache.state[0].numel() == attention.cache_numbers(len(cache)) == 2 * (WIDTH // HEADS) ** 2
-    near(torch.cat(found, dim=1), attention(x))
+    assert_near(torch.cat(found, dim=1), attention(x))
     assert len(cache) == 20
 
 
@@ -208,7 +208,7 @@ def test_mixed_precision_computes_the_rule_in_fp32(make):
     expected = gradients(chunked(*given, chunk=16), given)
     with torch.autocast("cpu", torch.bfloat16):
         found = gradients(chunked(*given, chunk=16), given)
-    near(found, expected, within=0)
+    assert_near(found, expected, within=0)
     whole = make().bfloat16()(x.bfloat16())
     assert whole.dtype == torch.bfloat16 and whole.isfinite().all()
 

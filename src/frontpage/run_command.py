@@ -19,19 +19,26 @@ from frontpage.notices import notice
 from frontpage.runs import load_run
 
 
-class RunArguments(argparse.ArgumentParser):
-    """An argument parser whose mistakes are UserErrors; it knows the arguments that concern the run and the output."""
+class Arguments(argparse.ArgumentParser):
+    """An argument parser whose mistakes are UserErrors, and which takes `--json FILE`."""
 
     def __init__(self, description: str) -> None:
         super().__init__(description=description, allow_abbrev=False)
-        self.add_argument("run", help="a run's directory, e.g. logs/runs/quickstart/2026-01-31_12-00-00-000000")
-        self.add_argument("--checkpoint", default="best", help="best (the default), last, or the path of a checkpoint")
-        self.add_argument("--device", default="auto", help="auto (the default: CUDA, MPS or the CPU), cpu, cuda, mps")
         self.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
 
     def error(self, message: str) -> NoReturn:
         """Instead of the usage in several lines."""
         raise UserError(f"{self.prog}: {message}; --help lists what is allowed")
+
+
+class RunArguments(Arguments):
+    """Arguments that concern a run."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description)
+        self.add_argument("run", help="a run's directory, e.g. logs/runs/quickstart/2026-01-31_12-00-00-000000")
+        self.add_argument("--checkpoint", default="best", help="best (the default), last, or the path of a checkpoint")
+        self.add_argument("--device", default="auto", help="auto (the default: CUDA, MPS or the CPU), cpu, cuda, mps")
 
 
 def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], Any]:
