@@ -236,10 +236,12 @@ def test_it_runs_where_there_is_no_data(make):
     x, ids = torch.empty(2, 40, WIDTH, device="meta"), torch.zeros(2, 40, dtype=torch.int64, device="meta")
     for documents in (None, ids):
         attention(x, document_ids=documents).sum().backward()
+        assert all(weight.grad.shape == weight.shape for weight in attention.parameters())
     with FakeTensorMode():
         attention, x = make(), torch.randn(2, 40, WIDTH)
         for documents in (None, torch.zeros(2, 40, dtype=torch.int64)):
             attention(x, document_ids=documents).sum().backward()
+            assert all(weight.grad.shape == weight.shape for weight in attention.parameters())
 
 
 def test_a_chunk_of_no_tokens_is_refused(make):
