@@ -5,6 +5,7 @@ Shapes: q (B, H, T, D); k (B, Hkv, T, D) and v (B, Hkv, T, E), each shared by H 
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -69,36 +70,36 @@ def chunked(
     if rest:  # zero keys write nothing, and a decay of exp(0) forgets nothing
         q, k, v = (F.pad(part, (0, 0, 0, rest)) for part in (q, k, v))
         log_decay, log_write = F.pad(log_decay, (0, rest)), F.pad(log_write, (0, rest))
-    q = q.unflatten(2, (-1, chunk)).unflatten(1, (heads, -1)).transpose(2, 3)  # (B, Hkv, chunks, groups, C, D)
-    q = q.flatten(0, 1).flatten(2, 3)  # (M, chunks, groups * C, D), where M is B * Hkv
+    # Chunks first, so that each is contiguous: q (chunks, M, groups * C, D), M = B * Hkv, the rest (chunks, M, C, .).
+    q = q.unflatten(2, (-1, chunk)).unflatten(1, (heads, -1)).permute(3, 0, 1, 2, 4, 5).flatten(1, 2).flatten(2, 3)
     k, v, log_decay, log_write = (
-        part.unflatten(2, (-1, chunk)).flatten(0, 1).contiguous() for part in (k, v, log_decay, log_write)
+        part.unflatten(2, (-1, chunk)).flatten(0, 1).transpose(0, 1) for part in (k, v, log_decay, log_write)
     )
     state = k.new_zeros(batch * heads, k.shape[-1], v.shape[-1]) if state is None else state.flatten(0, 1)
     log_decay = log_decay.clamp(min=LEAST_LOG_DECAY)
-    o, state = _Chunks.apply(q.contiguous(), k, v, log_decay, log_write, state, *_sight(k, batch, document_ids))
-    o = o.unflatten(2, (-1, chunk)).unflatten(0, (batch, heads)).transpose(2, 3)
+    o, state = _Chunks.apply(q, k, v, log_decay, log_write, state, *_sight(k, batch, document_ids))
+    o = o.unflatten(2, (-1, chunk)).unflatten(1, (batch, heads)).permute(1, 2, 3, 0, 4, 5)
     return o.flatten(3, 4).flatten(1, 2)[:, :, :time], state.unflatten(0, (batch, heads))
 
 
 class _Sight(NamedTuple):
     """What tokens see inside chunks, 1 or 0; without documents the same for all rows and chunks, (1, 1, ...)."""
 
-    pairs: Tensor  # (M, chunks, C, C): the row's token sees the column's
-    carried: Tensor  # (M, chunks, C): it sees the state before its chunk
-    forgotten: Tensor  # (M, chunks, C, C): the decay of the column's token acts on what the row's token sees
+    pairs: Tensor  # (chunks, M, C, C): the row's token sees the column's
+    carried: Tensor  # (chunks, M, C): it sees the state before its chunk
+    forgotten: Tensor  # (chunks, M, C, C): the decay of the column's token acts on what the row's token sees
 
 
 def _sight(k: Tensor, batch: int, document_ids: Tensor | None) -> _Sight:
-    """For keys (M, chunks, C, D)."""
-    rows, chunks, chunk, _ = k.shape
+    """For keys (chunks, M, C, D)."""
+    chunks, rows, chunk, _ = k.shape
     causal = k.new_ones(1, 1, chunk, chunk).tril()
     if document_ids is None:
         return _Sight(causal, k.new_ones(1, 1, chunk), causal)
 
     def build() -> _Sight:
         opens = F.pad(_opens(document_ids), (0, chunks * chunk - document_ids.shape[1]))
-        opens = opens.unflatten(1, (chunks, chunk)).repeat_interleave(rows // batch, dim=0)
+        opens = opens.unflatten(1, (chunks, chunk)).transpose(0, 1).repeat_interleave(rows // batch, dim=1)
         begun = opens.cumsum(-1)  # documents since the chunk's beginning
         pairs = causal * (begun[..., :, None] == begun[..., None, :])
         return _Sight(pairs, (begun == 0).to(k.dtype), pairs * ~opens[..., None, :])
@@ -116,7 +117,8 @@ class _Chunks(torch.autograd.Function):
 
     In a chunk, with G the decay from its beginning, L[t, s] = beta_s G_t / G_s for s <= t, and S the state before it:
     R = (I + strictly lower (L * K K'))^-1, Z = R (V - G K S), where beta_t Z_t is what token t changes under its key;
-    O = G Q S + (L * Q K') Z, and the next state is G_last S + E' Z with E = L_last K.
+    O = G Q S + (L * Q K') Z, and the next state is G_last S + E' Z with E = L_last K. Keys read as queries do, so they
+    are one more group of the same rows, X = [Q; K].
     """
 
     @staticmethod
@@ -132,58 +134,64 @@ class _Chunks(torch.autograd.Function):
         carried: Tensor,
         forgotten: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """q (M, chunks, groups * C, D), k and v (M, chunks, C, D or E), state (M, D, E) -> (as q with E), (M, D, E)."""
+        """q (chunks, M, groups * C, D), k and v (chunks, M, C, D or E), state (M, D, E) -> (as q with E), (M, D, E)."""
         with _full_precision(q.device):
-            decay = log_decay.cumsum(-1)
+            decay, rows = log_decay.cumsum(-1), q.shape[2]
             start = decay.clamp(min=LEAST_LOG).exp_().mul_(carried)[..., None]  # G where the state before is seen
             # Where the row's token is the earlier one, exp of the difference could be infinite, and 0 times it NaN.
             mixing = (decay[..., :, None] - (decay - log_write)[..., None, :]).clamp_(LEAST_LOG, 0).exp_().mul_(pairs)
-            scores, inverse = _times(q @ k.mT, mixing), _inverse(_times(k @ k.mT, mixing))
-            started, read, keys = _started(q, start), start * k, mixing[:, :, -1, :, None] * k  # G Q, G K and E
-            states, new = k.new_empty(*k.shape[:2], *state.shape[1:]), torch.empty_like(v)
-            for place in range(k.shape[1]):
-                states[:, place] = state
-                change = inverse[:, place] @ torch.baddbmm(v[:, place], read[:, place], state, alpha=-1)
-                state = (state * start[:, place, -1:]).baddbmm_(keys[:, place].mT, change)
-                new[:, place] = change
-            o = _add(started @ states, scores, new)
-        ctx.save_for_backward(q, k, start, mixing, scores, started, inverse, read, keys, new, states, state, forgotten)
-        return o, state.clone()
+            x = torch.cat((q, k), dim=2)
+            k = x[:, :, rows:]
+            scores = _times(x @ k.mT, mixing)
+            started = (x.unflatten(2, (-1, k.shape[2])) * start[:, :, None]).flatten(2, 3)  # G Q and, last, G K
+            inverse = _inverse(scores[:, :, rows:])
+            keys, read = mixing[:, :, -1, :, None] * k, started[:, :, rows:]  # E and G K
+            states, new = state.new_empty(len(k) + 1, *state.shape), v.new_empty(v.shape)
+            states[0] = state
+            for place, (before, after) in enumerate(pairwise(states)):
+                torch.bmm(inverse[place], torch.baddbmm(v[place], read[place], before, alpha=-1), out=new[place])
+                torch.mul(before, start[place, :, -1:], out=after).baddbmm_(keys[place].mT, new[place])
+            o = _add(started[:, :, :rows] @ states[:-1], scores[:, :, :rows], new)
+        ctx.save_for_backward(x, start, mixing, scores, started, inverse, keys, new, states, forgotten)
+        return o, states[-1].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_o: Tensor, d_state: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of what `forward` took, of its outputs' gradients."""
-        q, k, start, mixing, scores, started, inverse, read, keys, new, states, state, forgotten = ctx.saved_tensors
-        with _full_precision(q.device):
-            d_new, d_before, d_after = scores.mT @ d_o, started.mT @ d_o, torch.empty_like(states)
-            d_v, from_last = torch.empty_like(new), start.new_empty(start.shape[:2])
-            for place in reversed(range(k.shape[1])):
-                d_after[:, place] = d_state
-                torch.sum(state * d_state, (-2, -1), out=from_last[:, place])
-                change = inverse[:, place].mT @ torch.baddbmm(d_new[:, place], keys[:, place], d_state)
-                d_state = torch.addcmul(d_before[:, place], d_state, start[:, place, -1:])
-                d_state.baddbmm_(read[:, place].mT, change, alpha=-1)
-                d_v[:, place], state = change, states[:, place]
-            d_lower = _times(d_v @ new.mT, mixing)  # but for its sign, as the gradient of G K
-            d_lower.diagonal(dim1=-2, dim2=-1).zero_()
-            d_scores = _times(d_o @ new.mT, mixing)
+        x, start, mixing, scores, started, inverse, keys, new, states, forgotten = ctx.saved_tensors
+        rows = d_o.shape[2]
+        k, read = x[:, :, rows:], started[:, :, rows:]
+        with _full_precision(x.device):
+            d_x = x.new_empty(*x.shape[:3], d_o.shape[-1])  # of what X read: O and, negative, V
+            d_x[:, :, :rows] = d_o
+            d_o = d_x[:, :, :rows]
+            d_new, d_v, d_states = scores[:, :, :rows].mT @ d_o, torch.empty_like(new), torch.empty_like(states)
+            d_before = started[:, :, :rows].mT @ d_o
+            d_states[-1] = d_state
+            for place in reversed(range(len(k))):
+                before, after = d_states[place], d_states[place + 1]
+                torch.bmm(inverse[place].mT, d_new[place].baddbmm_(keys[place], after), out=d_v[place])
+                torch.addcmul(d_before[place], after, start[place, :, -1:], out=before)
+                before.baddbmm_(read[place].mT, d_v[place], alpha=-1)
+            torch.neg(d_v, out=d_x[:, :, rows:])
+            d_scores = _times(d_x @ new.mT, mixing)
+            d_scores[:, :, rows:].diagonal(dim1=-2, dim2=-1).zero_()
             # G_t is a factor of all that t reads, 1 / G_t and beta_t are factors of the key that it writes under.
-            d_q = _add(_times(d_o @ states.mT, start), d_scores, k)
-            d_reader = _add(_times(d_v @ states.mT, start), d_lower, k)  # but for its sign
-            d_writer = (new @ d_after.mT).mul_(mixing[:, :, -1, :, None])
-            _add(_add(d_writer, d_lower.mT, k, -1), d_scores.mT, q)
+            d_x = _add(_times(d_x @ states[:-1].mT, start), d_scores, k)
+            d_writer = _add((new @ d_states[1:].mT).mul_(mixing[:, :, -1, :, None]), d_scores.mT, x)
             write = _dot(k, d_writer)
-            gain = _dot(q, d_q).unflatten(2, (-1, k.shape[2])).sum(2) - _dot(k, d_reader) - write
-            gain[..., -1] += from_last
+            gain = _dot(x, d_x).unflatten(2, (-1, k.shape[2])).sum(2) - write
+            gain[..., -1] += _dot(states[1:].flatten(2), d_states[1:].flatten(2))
             # A sum over the tokens that the decay acts on, not a difference of longer sums: zero where there are none.
-            d_decay = (gain[..., None, :] @ forgotten).squeeze(-2)
-        return d_q, d_writer.sub_(d_reader), d_v, d_decay, write, d_state, None, None, None
+            shared = forgotten.shape[:2].numel() == 1
+            d_decay = gain @ forgotten[0, 0] if shared else (gain[..., None, :] @ forgotten).squeeze(-2)
+        return d_x[:, :, :rows], d_writer.add_(d_x[:, :, rows:]), d_v, d_decay, write, d_states[0], None, None, None
 
 
-def _add(x: Tensor, left: Tensor, right: Tensor, factor: float = 1) -> Tensor:
-    """x += factor * left @ right, of (M, chunks, ., .) all three."""
-    x.flatten(0, 1).baddbmm_(left.flatten(0, 1), right.flatten(0, 1), alpha=factor)
+def _add(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """x += left @ right, of (chunks, M, ., .) all three."""
+    x.flatten(0, 1).baddbmm_(left.flatten(0, 1), right.flatten(0, 1))
     return x
 
 
@@ -192,24 +200,21 @@ def _dot(x: Tensor, y: Tensor) -> Tensor:
     return (x * y) @ x.new_ones(x.shape[-1])
 
 
-def _started(q: Tensor, start: Tensor) -> Tensor:
-    """G Q, (M, chunks, groups * C, D)."""
-    return (q.unflatten(2, (-1, start.shape[2])) * start[:, :, None]).flatten(2, 3)
-
-
 def _times(x: Tensor, factor: Tensor) -> Tensor:
-    """Multiply in place: (M, chunks, groups * C, ...) by (M, chunks, C, ...), the same for each group."""
+    """Multiply in place: (chunks, M, groups * C, ...) by (chunks, M, C, ...), the same for each group."""
     x.unflatten(2, (-1, factor.shape[2])).mul_(factor[:, :, None])
     return x
 
 
 def _inverse(lower: Tensor) -> Tensor:
-    """(M, C, C) -> of I + its strictly lower triangle, by substitution, which stays precise for keys that are alike.
+    """(..., C, C) -> of I + its strictly lower triangle, by substitution, which stays precise for keys that are alike.
 
     The powers of a Neumann series would cancel in fp32 there.
     """
-    identity = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device)
-    return torch.linalg.solve_triangular(lower, identity, upper=False, unitriangular=True)
+    identity = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device).expand(lower.shape)
+    # Into rows: left to itself, the solver answers in columns, and turns all it is given into columns first.
+    found = lower.new_empty(lower.shape)
+    return torch.linalg.solve_triangular(lower.contiguous(), identity, upper=False, unitriangular=True, out=found)
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager[Any]:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+SMALL_SCORES = 4096  # of one head: up to here `math` was measured to be faster on CPU than `sdpa` (docs/log.md)
+
 
 def sdpa(
     q: Tensor,
@@ -44,12 +46,18 @@ def math(
 ) -> Tensor:
     """The reference: what `sdpa` computes, with the (B, H, T, S) weights as a tensor."""
     k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
-    scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.mT
     if causal:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+    if mask is not None:  # added, because the gradient of a sum costs nothing
+        scores += scores.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
     return F.dropout(scores.softmax(-1), dropout) @ v
+
+
+def in_tiles(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, causal: bool = False, dropout: float) -> Tensor:
+    """What both give, for many small (T, S): on CPU by plain products, which the fused kernel does not reach there."""
+    small = q.device.type == "cpu" and q.shape[2] * k.shape[2] <= SMALL_SCORES
+    return (math if small else sdpa)(q, k, v, mask=mask, causal=causal, dropout=dropout)
 
 
 def repeat_heads(x: Tensor, heads: int) -> Tensor:

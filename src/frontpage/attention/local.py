@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from frontpage.attention.cache import KeyValueCache
 from frontpage.attention.documents import once
-from frontpage.attention.executors import repeat_heads, sdpa
+from frontpage.attention.executors import in_tiles, repeat_heads
 from frontpage.attention.pattern import Pattern, PatternAttention
 
 LEAST_BLOCK = 32
@@ -55,7 +55,7 @@ class Local(Pattern):
             return attend_in_blocks(q, k, v, self._sight(q.shape[2], q.device), dropout)[:, :, :time]
         mask = once(document_ids, ("blocks", self), lambda: self._sight_in_documents(document_ids, q.shape[2]))
         q, k, v = (part.transpose(1, 2).flatten(0, 1) for part in (q, k, v))  # blocks as rows: each has its own mask
-        y = sdpa(q, k, v, mask=mask.flatten(0, 1)[:, None], dropout=dropout)
+        y = in_tiles(q, k, v, mask=mask.flatten(0, 1)[:, None], dropout=dropout)
         return y.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3)[:, :, :time]
 
     def _block(self) -> int:
@@ -98,7 +98,7 @@ def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, sight: Tensor, dropout: fl
     heads = q.shape[1]
     k, v = repeat_heads(k, heads), repeat_heads(v, heads)
     mask = sight.repeat(heads, 1, 1)[None]
-    y = sdpa(*(part.flatten(1, 2) for part in (q, k, v)), mask=mask, dropout=dropout)
+    y = in_tiles(*(part.flatten(1, 2) for part in (q, k, v)), mask=mask, dropout=dropout)
     return y.unflatten(1, (heads, -1)).flatten(2, 3)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from frontpage.attention.documents import once
-from frontpage.attention.executors import sdpa
+from frontpage.attention.executors import in_tiles
 from frontpage.attention.local import Local, in_blocks
 from frontpage.attention.pattern import Pattern, PatternAttention
 
@@ -50,7 +50,7 @@ class Strided(Pattern):
         mask = None
         if document_ids is not None:
             mask = once(document_ids, ("residues", self), lambda: self._same_document(document_ids))
-        y = sdpa(q, k, v, mask=mask, causal=mask is None, dropout=dropout)
+        y = in_tiles(q, k, v, mask=mask, causal=mask is None, dropout=dropout)
         y = y.unflatten(0, (batch, self.stride)).permute(0, 2, 3, 1, 4)  # (B, H, T / stride, stride, D)
         return y.flatten(2, 3)[:, :, :time]
 
