@@ -42,9 +42,9 @@ class Fixed(Pattern):
         return not documents
 
     def reshapes_faster(self, length: int, documents: bool) -> bool:
-        """Where a block's queries meet at most a third of all keys."""
+        """Where a block's queries meet at most two fifths of all keys."""
         blocks = -(-length // self.block)
-        return not documents and 3 * (self.block + (blocks - 1) * self.summary) <= length
+        return not documents and 5 * (self.block + (blocks - 1) * self.summary) <= 2 * length
 
     def summaries(self, x: Tensor) -> Tensor:
         """The columns of all blocks but the last: (B, H, blocks, block, D) -> (B, H, columns, D)."""
