@@ -7,7 +7,6 @@ with dense attention, since machines are noisy: ratios of medians count. On CUDA
 from frontpage.cli import CONFIGS, program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from frontpage.attention.base import ProjectedAttention, SelfAttention
 from frontpage.attention.delta_rule import chunked, recurrent
 from frontpage.attention.gated_delta import GatedDeltaAttention
 from frontpage.build import build
+from frontpage.processor import processor_name
 from frontpage.run_command import Arguments, number, save_json
 
 WARM_UP = 8  # rounds that are not counted: kernels are compiled, memory is taken
@@ -52,7 +52,7 @@ def main() -> None:
     kept = device.type == "cpu" and keep_freed_memory()  # as train.py does
     tables = {length: measure(arguments, length, device, dtype) for length in arguments.lengths}
     result = {
-        "processor": processor(device),
+        "processor": processor_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "batch": arguments.batch,
@@ -178,17 +178,6 @@ def timed(run: Callable[[], None], dense: Callable[[], None], rounds: int, devic
             if turn >= WARM_UP:
                 seconds[one].append(time.perf_counter() - start)
     return statistics.median(seconds[run]), statistics.median(seconds[dense])
-
-
-def processor(device: torch.device) -> str:
-    """What the numbers were measured on."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
 
 
 def report(result: dict[str, Any]) -> None:

@@ -24,7 +24,9 @@ from frontpage.memory import (
     largest_batch,
 )
 from frontpage.models.language_module import LanguageModule
+from frontpage.precision import settle_precision
 from frontpage.run_command import Arguments, number, save_json
+from frontpage.trainer import find_accelerator
 
 MIB = 2**20
 STATES = {"none": "no activation checkpointing", "full": "activation checkpointing of every block"}
@@ -65,7 +67,10 @@ def numbers(kind: type, least: float) -> Any:
 def composed(overrides: list[str]) -> DictConfig:
     """What the command line of train.py would compose."""
     with initialize_config_dir(CONFIGS):
-        return compose("train", overrides=["paths.run_dir=none", *overrides])
+        config = compose("train", overrides=["paths.run_dir=none", *overrides])
+    if config.trainer.precision == "auto":
+        config.trainer.precision = settle_precision("auto", find_accelerator("auto"))
+    return config
 
 
 def on_meta(config: DictConfig) -> LanguageModule:
@@ -81,7 +86,7 @@ def estimate(config: DictConfig, module: LanguageModule, batch_size: int | None 
         module.make_optimizer,
         batch_size or config.data.batch_size,
         config.data.block_size,
-        precision=str(config.trainer.precision),
+        precision=config.trainer.precision,
         document_mask=config.model.document_mask,
         card=card,
     )
@@ -93,7 +98,7 @@ def training(config: DictConfig, module: LanguageModule) -> dict[str, Any]:
         module.net,
         config.data.batch_size,
         config.data.block_size,
-        precision=str(config.trainer.precision),
+        precision=config.trainer.precision,
         document_mask=config.model.document_mask,
     )
     totals = {}

@@ -1,4 +1,4 @@
-"""The training loss and the loss of each token are cross-entropy, with and without PyTorch's chunked operator."""
+"""The training loss and the loss of each token are cross-entropy, by PyTorch's chunked operator and by our own."""
 
 import pytest
 import torch
@@ -6,16 +6,19 @@ from torch.nn import functional as F
 
 import frontpage.losses
 from frontpage.data.packing import IGNORED
-from frontpage.losses import next_token_loss, token_losses
+from frontpage.losses import ChunkedCrossEntropy, next_token_loss, token_losses
 
 
-@pytest.fixture(params=["chunked", "in full"])
+@pytest.fixture(params=["library", "own chunks of 1", "own chunks of 4", "own chunk of all"])
 def operator(request, monkeypatch):
-    """Both ways: the operator that PyTorch has since 2.13, and what takes its place before."""
-    if request.param == "in full":
-        monkeypatch.setattr(frontpage.losses, "_chunked", None)
-    elif frontpage.losses._chunked is None:
-        pytest.skip("this PyTorch has no linear_cross_entropy")
+    """Both ways: the operator that PyTorch has since 2.13, and our own, here in 21, 6 and 1 chunks of 21 tokens."""
+    if request.param == "library":
+        if frontpage.losses._of_the_library is None:
+            pytest.skip("this PyTorch has no linear_cross_entropy")
+        return
+    numbers = {"own chunks of 1": 1, "own chunks of 4": 44, "own chunk of all": 2**24}[request.param]
+    monkeypatch.setattr(frontpage.losses, "_of_the_library", None)
+    monkeypatch.setitem(frontpage.losses.CHUNK_NUMBERS, "cpu", numbers)
 
 
 def problem(dtype, ignored=0.3, seed=0):
@@ -63,6 +66,26 @@ def test_under_autocast_the_loss_is_still_single_precision(operator):
     expected, _ = reference(hidden, weight, targets)
     assert loss.dtype == torch.float32
     assert float(loss.detach()) == pytest.approx(float(expected), rel=0.02)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 21, 64])
+def test_the_gradient_of_own_chunks_is_that_of_the_sum(rows):
+    hidden, weight, targets = problem(torch.float64)
+
+    def nats(hidden, weight):
+        return ChunkedCrossEntropy.apply(hidden.flatten(0, 1), weight, targets.flatten(), torch.float64, rows)
+
+    assert torch.autograd.gradcheck(nats, (hidden, weight))
+
+
+@pytest.mark.parametrize("rows", [1, 4, 21])
+def test_own_chunks_in_half_precision_are_cross_entropy_of_the_rounded_logits(rows):
+    hidden, weight, targets = problem(torch.float32)
+    hidden, weight = (part.detach() * 4 for part in (hidden, weight))
+    found = ChunkedCrossEntropy.apply(hidden.flatten(0, 1), weight, targets.flatten(), torch.bfloat16, rows)
+    logits = (hidden.flatten(0, 1).bfloat16() @ weight.bfloat16().T).double()
+    expected = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 20, 21, 22, 2048])

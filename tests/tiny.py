@@ -18,6 +18,7 @@ TINY = (
     "model.n_head=2",
     "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
     "callbacks.sample_titles.num=1",
     "callbacks.sample_titles.max_tokens=8",
 )

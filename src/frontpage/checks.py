@@ -59,7 +59,7 @@ def _one_of(choices: str, also: str = "") -> tuple[str, Callable[[Any], bool]]:
     return f"one of {choices}", lambda value: str(value) in f"{choices} {also}".split()
 
 
-PRECISIONS = _one_of("32-true bf16-mixed bf16-true 16-mixed", also="16-true 64-true 32 64 bf16")
+PRECISIONS = _one_of("auto 32-true bf16-mixed bf16-true 16-mixed", also="16-true 64-true 32 64 bf16")
 METRICS = _one_of("val/nats_per_char val/loss val/perplexity val/bits_per_byte " + " ".join(METRIC_NEEDS))
 DURATION = (
     "DD:HH:MM:SS, not all 0",

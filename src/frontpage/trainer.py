@@ -10,6 +10,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 
 from frontpage.allocator import keep_freed_memory
 from frontpage.errors import UserError, bad_value, require
+from frontpage.precision import settle_precision
 
 
 class ValidationSchedule(_TrainingEpochLoop):
@@ -74,7 +75,8 @@ def make_trainer(
     if not (limit_val_batches == 1 or (partial_validation and 0 <= limit_val_batches < 1)):
         allowed = "1, since a run validates on the whole validation set; a share from 0 to 1 under debug= only"
         raise bad_value("trainer.limit_val_batches", limit_val_batches, allowed)
-    chosen = _accelerator(accelerator)
+    chosen = find_accelerator(accelerator)
+    precision = settle_precision(precision, chosen, default_root_dir)
     if chosen == "cpu":
         keep_freed_memory()
     try:
@@ -133,7 +135,7 @@ def planned_steps(trainer: L.Trainer) -> int:
     return int(min(math.ceil(batches / trainer.accumulate_grad_batches) * epochs, steps))
 
 
-def _accelerator(asked: str) -> str:
+def find_accelerator(asked: str) -> str:
     """The accelerator in Lightning's words; `auto` is resolved and said, a missing device is refused."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if asked == "auto":

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+HALF = (torch.bfloat16, torch.float16)
 SMALL_SCORES = 4096  # of one head: up to here `math` was measured to be faster on CPU than `sdpa` (docs/log.md)
 
 
@@ -23,8 +24,12 @@ def sdpa(
     """PyTorch's fused attention: q (B, H, T, D), k and v (B, Hkv, S, D), mask 2- or 4-dimensional -> (B, H, T, D).
 
     Values may be of another width than queries and keys: the narrower are filled up with zeros, because unequal widths
-    would leave the fused CPU kernel.
+    would leave the fused CPU kernel. Half precision is computed in single on CPU, where its backward pass is slow.
     """
+    if q.device.type == "cpu" and (v.dtype in HALF or torch.is_autocast_enabled("cpu")):
+        with torch.autocast("cpu", enabled=False):
+            y = sdpa(q.float(), k.float(), v.float(), mask=mask, causal=causal, dropout=dropout, scale=scale)
+        return y.to(v.dtype)
     width, value_width = q.shape[-1], v.shape[-1]
     if width != value_width:
         scale, wide = width**-0.5 if scale is None else scale, max(width, value_width)
