@@ -167,6 +167,10 @@ def contents(directory: Path) -> dict[Path, bytes]:
         (["optimizer=rmsprop", "optimizer.alpha=1"], ["optimizer.alpha=1", "from 0 to below 1"]),
         (["optimizer=sgd", "optimizer.momentum=1"], ["optimizer.momentum=1", "from 0 to below 1"]),
         (["optimizer=sgd", "optimizer.nesterov=true"], ["optimizer: Nesterov momentum requires a momentum"]),
+        (
+            ["optimizer=sgd", "optimizer.fused=true", "trainer.precision=bf16-true"],
+            ["optimizer.fused=true", "trainer.precision=bf16-true", "updates nothing"],
+        ),
         ("optimizer=adamax", ["optimizer=adamax", "did you mean 'adam", "muon"]),
         ("model.lr_scaling=cubic", ["model.lr_scaling=cubic", "none sqrt linear"]),
         ("model.lr_scaling_rows=0", ["model.lr_scaling_rows=0", "at least 1"]),
@@ -214,6 +218,8 @@ GROUPS = ["callbacks", "debug", "logger", "model/attention", "optimizer", "sched
     ids=lambda overrides: overrides[0],
 )
 def test_what_is_no_mistake(config, overrides):
+    if overrides == ["optimizer=adamw_8bit"]:
+        pytest.importorskip("bitsandbytes")
     small = [one for one in TINY if "callbacks." not in one] + ["model.n_head=4"]  # as every attention's defaults need
     check_config(config(*(small if "experiment" not in overrides[0] else ()), *overrides))
 

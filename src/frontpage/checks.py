@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -145,8 +146,13 @@ def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkp
         raise bad_value(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
     packed = {"documents": model.document_mask, "scored": data.evaluation_row is not None}
     check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
+    optimizer = optimizer_of(model.net, model.make_optimizer)
+    if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["fused"]:
+        half_on_cpu = trainer.strategy.root_device.type == "cpu" and str(trainer.precision) in ("bf16-true", "16-true")
+        allowed = f"under trainer.precision={trainer.precision} PyTorch's fused SGD on the CPU updates nothing; false"
+        require(not half_on_cpu, "optimizer.fused", True, allowed)
     try:
-        model.make_scheduler(optimizer_of(model.net, model.make_optimizer), total_steps=planned_steps(trainer, data))
+        model.make_scheduler(optimizer, total_steps=planned_steps(trainer, data))
     except ValueError as error:  # a part of the schedule that this run is too short for
         raise UserError(f"scheduler.{error}") from error
     if checkpoint is not None:
