@@ -85,17 +85,19 @@ def test_a_tied_head_is_initialised_as_an_embedding():
 @pytest.mark.parametrize("tied", [True, False])
 def test_only_the_matrices_of_linear_layers_decay(tied):
     net = gpt(n_layer=2, tie_embeddings=tied)
-    decayed, others = decay_groups(net, 0.3)
+    decayed, *head, others = decay_groups(net, 0.3)
     names = {id(weight): name for name, weight in net.named_parameters()}
     expected = {
         f"blocks.{layer}.{part}.weight"
         for layer in range(2)
         for part in ("attention.qkv", "attention.out", "mlp.up", "mlp.down")
-    } | (set() if tied else {"head.weight"})
+    }
+    assert [(group["name"], group["weight_decay"]) for group in head] == ([] if tied else [("head", 0.3)])
+    assert [names[id(weight)] for group in head for weight in group["params"]] == ([] if tied else ["head.weight"])
     assert {names[id(weight)] for weight in decayed["params"]} == expected
     assert (decayed["name"], decayed["weight_decay"]) == ("matrices", 0.3)
     assert (others["name"], others["weight_decay"]) == ("others", 0.0)
-    everything = [id(weight) for group in (decayed, others) for weight in group["params"]]
+    everything = [id(weight) for group in (decayed, *head, others) for weight in group["params"]]
     assert len(everything) == len(set(everything)) and set(everything) == set(names)
 
 

@@ -152,6 +152,28 @@ def contents(directory: Path) -> dict[Path, bytes]:
         ("scheduler.warmup=-1", ["scheduler.warmup=-1", "at least 0"]),
         ("scheduler.warmup=2.5", ["scheduler.warmup=2.5", "a whole number of updates, or a share of the run below 1"]),
         ("scheduler.floor=2", ["scheduler.floor=2", "from 0 to 1"]),
+        (["scheduler=wsd", "scheduler.shape=cubic"], ["scheduler.shape=cubic", "must be 1-sqrt or linear"]),
+        (["scheduler=wsd", "scheduler.decay=0"], ["scheduler.decay=0", "above 0"]),
+        (["scheduler=wsd", "scheduler.warmup=0.5", "scheduler.decay=0.7"], ["scheduler.decay=0.7", "at most the 0.5"]),
+        (["scheduler=wsd", "scheduler.decay=900"], ["scheduler.decay=900", "at most"]),
+        (["scheduler=step", "scheduler.every=0"], ["scheduler.every=0", "above 0"]),
+        (["scheduler=step", "scheduler.gamma=2"], ["scheduler.gamma=2", "above 0, up to 1"]),
+        (["scheduler=linear", "+scheduler.decay=0.5"], ["scheduler.decay=0.5", "takes no such key", "warmup floor"]),
+        (["optimizer=muon", "optimizer.adjust_lr_fn=x"], ["optimizer.adjust_lr_fn=x", "match_rms_adamw or original"]),
+        (["optimizer=muon", "optimizer.ns_steps=0"], ["optimizer.ns_steps=0", "from 1 to 99"]),
+        (["optimizer=muon", "optimizer.adamw_lr=-1"], ["optimizer.adamw_lr=-1", "a number, at least 0, or null"]),
+        (["optimizer=lion", "optimizer.betas=[0.9,1]"], ["optimizer.betas=[0.9, 1]", "each from 0 to below 1"]),
+        (["optimizer=lion", "+optimizer.eps=1e-8"], ["optimizer.eps=1e-08", "takes no such key", "weight_decay"]),
+        (["optimizer=rmsprop", "optimizer.alpha=1"], ["optimizer.alpha=1", "from 0 to below 1"]),
+        (["optimizer=sgd", "optimizer.momentum=1"], ["optimizer.momentum=1", "from 0 to below 1"]),
+        (["optimizer=sgd", "optimizer.nesterov=true"], ["optimizer: Nesterov momentum requires a momentum"]),
+        (
+            ["optimizer=sgd", "optimizer.fused=true", "trainer.precision=bf16-true"],
+            ["optimizer.fused=true", "trainer.precision=bf16-true", "updates nothing"],
+        ),
+        ("optimizer=adamax", ["optimizer=adamax", "did you mean 'adam", "muon"]),
+        ("model.lr_scaling=cubic", ["model.lr_scaling=cubic", "none sqrt linear"]),
+        ("model.lr_scaling_rows=0", ["model.lr_scaling_rows=0", "at least 1"]),
         ("trainer.precision=foo", ["trainer.precision=foo", "32-true", "bf16-mixed"]),
         ("trainer.accelerator=foo", ["trainer.accelerator=foo", "auto cpu"]),
         ("trainer.devices=0", ["trainer.devices=0", "at least 1, or auto"]),
@@ -196,6 +218,8 @@ GROUPS = ["callbacks", "debug", "logger", "model/attention", "optimizer", "sched
     ids=lambda overrides: overrides[0],
 )
 def test_what_is_no_mistake(config, overrides):
+    if overrides == ["optimizer=adamw_8bit"]:
+        pytest.importorskip("bitsandbytes")
     small = [one for one in TINY if "callbacks." not in one] + ["model.n_head=4"]  # as every attention's defaults need
     check_config(config(*(small if "experiment" not in overrides[0] else ()), *overrides))
 

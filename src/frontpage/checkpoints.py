@@ -1,5 +1,6 @@
 """Checkpoints on disk: which are readable, which is the newest."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from frontpage.errors import bad_value
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
+from frontpage.optim import optimizer_of
 
 LISTED = 6  # weights named in an error
 
@@ -53,9 +55,8 @@ def check_continues(module: LanguageModule, path: Path) -> None:
     """Raise a UserError unless a run of `module` can go on from the checkpoint: same weights, same optimizer."""
     weights_for(module, path, "ckpt_path")
     saved = load_checkpoint(path, "ckpt_path")["optimizer_states"][0]
-    own = module.make_optimizer(module.net.parameters())
-    written, needed = (set(group[0]) - {"initial_lr", "name"} for group in (saved["param_groups"], own.param_groups))
-    if written != needed:
+    own = optimizer_of(module.net, module.make_optimizer)
+    if _kind(saved["param_groups"]) != _kind(own.param_groups):
         problem = f"another optimizer than {type(own).__name__} wrote it; take the same optimizer, or init_from=..."
         raise bad_value("ckpt_path", path, problem)
 
@@ -70,6 +71,14 @@ def newest_intact(directory: Path) -> Path | None:
             continue
         return path
     return None
+
+
+def _kind(groups: Iterable[dict[str, Any]]) -> list[tuple[set[str], int, Any]]:
+    """What tells optimizers apart by their groups: settings, weights, and what alone differs between Adam and AdamW."""
+    return [
+        (group.keys() - {"initial_lr", "name"}, len(group["params"]), group.get("decoupled_weight_decay"))
+        for group in groups
+    ]
 
 
 def _size(weight: Tensor) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -32,9 +33,10 @@ from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value, nearest, require
 from frontpage.models.language_module import LanguageModule
 from frontpage.old_names import refuse_old_name
-from frontpage.optim import decay_groups
+from frontpage.optim import LR_SCALINGS, optimizer_of
 from frontpage.runs import weights_of
 from frontpage.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
+from frontpage.trainer import planned_steps
 
 # Metrics that are not computed at every validation unless this key of the model says so.
 METRIC_NEEDS = {"val/mainrun_loss": "original_metric", "val/packed_nats_per_char": "packed_metric"}
@@ -78,20 +80,28 @@ LIMITS = [
         " data.evaluation_tokens data.evaluation_row tokenizer.max_piece_length trainer.max_epochs trainer.max_steps"
         " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_layer model.n_head"
         " model.n_kv_head model.d_ff callbacks.sample_titles.num callbacks.sample_titles.top_k"
-        " callbacks.sample_titles.max_tokens",
+        " callbacks.sample_titles.max_tokens model.lr_scaling_rows",
     ),
     Limit(
         "at least 0",
         lambda number: 0 <= number < math.inf,
-        "optimizer.lr optimizer.weight_decay optimizer.momentum scheduler.warmup tokenizer.min_frequency"
+        "optimizer.lr optimizer.weight_decay optimizer.eps optimizer.lr_decay optimizer.adamw_lr"
+        " optimizer.initial_accumulator_value scheduler.warmup scheduler.decay tokenizer.min_frequency"
         " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches",
     ),
-    Limit("above 0", lambda number: 0 < number < math.inf, "trainer.gradient_clip_val model.rotary_base"),
+    Limit("above 0", lambda n: 0 < n < math.inf, "trainer.gradient_clip_val model.rotary_base scheduler.every"),
+    Limit("above 0, up to 1", lambda factor: 0 < factor <= 1, "scheduler.gamma"),
+    Limit("from 1 to 99", lambda count: 1 <= count <= 99, "optimizer.ns_steps"),
+    Limit(*_one_of(" ".join(LR_SCALINGS)), "model.lr_scaling"),
     Limit("between 0 and 1, both excluded", lambda share: 0 < share < 1, "data.val_frac"),
-    Limit("from 0 to below 1", lambda share: 0 <= share < 1, "model.dropout model.attention_dropout"),
+    Limit(
+        "from 0 to below 1",
+        lambda share: 0 <= share < 1,
+        "model.dropout model.attention_dropout optimizer.alpha optimizer.momentum",
+    ),
     Limit("each from 0 to below 1", lambda betas: all(0 <= beta < 1 for beta in betas), "optimizer.betas"),
     Limit("at least 1, or auto", lambda many: not isinstance(many, int) or many >= 1, "trainer.devices"),
-    Limit("from 0 to 1", lambda share: 0 <= share <= 1, "scheduler.floor"),
+    Limit("from 0 to 1", lambda share: 0 <= share <= 1, "scheduler.floor optimizer.dampening"),
     # For the message about a wrong type; of the right one, the constructor refuses what it cannot take.
     Limit("a width for each layer, such as [512,256,512]", lambda widths: True, "model.widths"),
     Limit("none, full or every_k such as every_2", lambda text: True, "model.activation_checkpointing"),
@@ -136,6 +146,15 @@ def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkp
         raise bad_value(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
     packed = {"documents": model.document_mask, "scored": data.evaluation_row is not None}
     check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
+    optimizer = optimizer_of(model.net, model.make_optimizer)
+    if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["fused"]:
+        half_on_cpu = trainer.strategy.root_device.type == "cpu" and str(trainer.precision) in ("bf16-true", "16-true")
+        allowed = f"under trainer.precision={trainer.precision} PyTorch's fused SGD on the CPU updates nothing; false"
+        require(not half_on_cpu, "optimizer.fused", True, allowed)
+    try:
+        model.make_scheduler(optimizer, total_steps=planned_steps(trainer, data))
+    except ValueError as error:  # a part of the schedule that this run is too short for
+        raise UserError(f"scheduler.{error}") from error
     if checkpoint is not None:
         check_continues(model, checkpoint)
 
@@ -176,9 +195,8 @@ def _check(key: str, value: Any, kind: Any) -> None:
 def _check_recipe(config: DictConfig) -> None:
     """Build the model with the smallest vocabulary, its optimizer and its schedule, for what they refuse."""
     model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
-    groups = decay_groups(model.net, config.optimizer.get("weight_decay", 0.0))
     try:
-        optimizer = model.make_optimizer(groups)
+        optimizer = optimizer_of(model.net, model.make_optimizer)
     except ValueError as error:
         raise UserError(at_key("optimizer", config.optimizer, error)) from error
     try:

@@ -4,6 +4,7 @@ The step is run on tensors without numbers (`fake_step`), so a new attention or 
 Checked against the closed formula for plain Transformers (bytes saved a token and layer) in tests/test_memory.py.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,10 +16,11 @@ from torch.optim import Optimizer
 from frontpage.data.packing import IGNORED
 from frontpage.fake_step import FakeStep, converted, dtypes_of, fake_step
 from frontpage.losses import next_token_loss
-from frontpage.optim import decay_groups
+from frontpage.optim import decay_groups, weight_decay_of
 
 GIB = 2**30
 CUDA_CONTEXT = int(0.6 * GIB)  # context and library workspaces
+SMALL_WEIGHT = 4096  # numbers: 8-bit optimizers keep 32 bits for a weight with fewer
 CUDA_SLACK = 0.07  # of the allocator's blocks: lost between tensors
 
 
@@ -130,8 +132,25 @@ def generation_bytes(net: nn.Module, batch_size: int, length: int, number_bytes:
 
 def optimizer_bytes(net: nn.Module, make_optimizer: Callable[..., Optimizer], precision: str = "32-true") -> int:
     """Bytes of the optimizer's state, by one update of stand-ins of `net`'s weights."""
-    bytes_a_weight, groups = _state_of_stand_ins(net, make_optimizer, precision)
-    return int(sum(sum(w.numel() for w in group["params"]) * bytes_a_weight[group["name"]] for group in groups))
+    dtype, groups = dtypes_of(precision).weights, decay_groups(net, weight_decay_of(make_optimizer))
+    optimizer, stand_ins = _with_stand_ins(make_optimizer, groups, dtype)
+    for weights in stand_ins.values():
+        for weight in weights:
+            weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    held = Counter(id(value) for state in optimizer.state.values() for value in state.values())
+
+    def bytes_a_weight(stand_in: nn.Parameter) -> float:
+        tensors = [value for value in optimizer.state[stand_in].values() if torch.is_tensor(value)]
+        own = [tensor for tensor in tensors if tensor.numel() > 1 and held[id(tensor)] == 1]
+        return sum(tensor.numel() * tensor.element_size() for tensor in own) / stand_in.numel()
+
+    total = 0.0
+    for group in groups:
+        small, large = map(bytes_a_weight, stand_ins[group["name"]])
+        sizes = [weight.numel() for weight in group["params"]]
+        total += sum(size * (small if size < SMALL_WEIGHT else large) for size in sizes)
+    return int(total)
 
 
 def plain_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -171,28 +190,27 @@ def _loss_bytes(loss: Callable[..., Tensor], hidden: Sequence[int], head: Sequen
     return fake_step(_LossOnly(hidden, head), loss, *hidden[:2], precision=precision, document_mask=False).peak
 
 
-def _state_of_stand_ins(
-    net: nn.Module, make_optimizer: Callable[..., Optimizer], precision: str
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """(bytes of state a weight, by group; the groups)."""
-    groups = decay_groups(net, getattr(make_optimizer, "keywords", {}).get("weight_decay", 0.0))
-    dtype = dtypes_of(precision).weights
-    stand_ins = {group["name"]: nn.Parameter(torch.zeros(64, 128, dtype=dtype)) for group in groups}
-    optimizer = make_optimizer([{**group, "params": [stand_ins[group["name"]]]} for group in groups])
-    for weight in stand_ins.values():
-        weight.grad = torch.ones_like(weight)
-    optimizer.step()
-
-    def bytes_of(weight: nn.Parameter) -> int:
-        tensors = [value for value in optimizer.state[weight].values() if torch.is_tensor(value) and value.numel() > 1]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-    return {name: bytes_of(weight) / weight.numel() for name, weight in stand_ins.items()}, groups
+def _with_stand_ins(
+    make_optimizer: Callable[..., Optimizer], groups: list[dict[str, Any]], dtype: torch.dtype
+) -> tuple[Optimizer, dict[str, list[nn.Parameter]]]:
+    """An optimizer, and its weights by group: a small one and a large one in place of all of the group's."""
+    sizes = (SMALL_WEIGHT // 128, 64), (2 * SMALL_WEIGHT // 128, 128)
+    stand_ins = {group["name"]: [nn.Parameter(torch.zeros(size, dtype=dtype)) for size in sizes] for group in groups}
+    return make_optimizer([{**group, "params": list(stand_ins[group["name"]])} for group in groups]), stand_ins
 
 
 def _update_bytes(net: nn.Module, make_optimizer: Callable[..., Optimizer], size: int, on_cuda: bool) -> int:
-    """Temporaries of an update: none when fused, of all weights at once on CUDA, else of the largest weight."""
-    sizes = [weight.numel() for weight in net.parameters()]
-    if getattr(make_optimizer, "keywords", {}).get("fused"):
-        return 0
-    return size * (sum(sizes) if on_cuda else 2 * max(sizes))
+    """Temporaries of an update: none of a fused group, all weights at once of a `foreach` one on CUDA, else two of one.
+
+    Of optimizers that PyTorch does not have none works on all weights at once.
+    """
+    groups = decay_groups(net, weight_decay_of(make_optimizer))
+    optimizer, _ = _with_stand_ins(make_optimizer, groups, torch.float32)
+    at_once, one_by_one = [0], [0]
+    for group, settings in zip(groups, optimizer.param_groups, strict=True):
+        sizes = [weight.numel() for weight in group["params"]]
+        if on_cuda and "foreach" in settings and not settings.get("fused"):
+            at_once += sizes
+        elif not settings.get("fused"):
+            one_by_one += sizes
+    return size * max(sum(at_once), 2 * max(one_by_one))

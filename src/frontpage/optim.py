@@ -1,24 +1,45 @@
-"""Which parameters decay."""
+"""Which parameters decay, which are matrices inside the net, and how the learning rate follows the batch."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
+
+MATRICES = "matrices"
+# What the peak rate is multiplied by where an update sees `ratio` times the rows that it is meant for.
+LR_SCALINGS: dict[str, Callable[[float], float]] = {
+    "none": lambda ratio: 1.0,
+    "sqrt": math.sqrt,  # for Adam and its kin: Malladi et al. 2022, arXiv 2205.10287
+    "linear": lambda ratio: ratio,  # for SGD: Goyal et al. 2017, arXiv 1706.02677
+}
 
 
 def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two parameter groups: matrices of linear layers decay; embeddings (a tied head with them), norms, biases do not.
+    """Parameter groups: matrices of linear layers decay; embeddings (a tied head with them), norms, biases do not.
 
-    A tied weight appears once. Each group has a `name`, and the learning rate is logged under it.
+    They are named `matrices` (inside the net: what Muon takes), `head` (where it is not tied) and `others`; the
+    learning rate is logged under the name. A tied weight appears once.
     """
     embeddings = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
-    matrices = {
-        id(module.weight)
-        for module in net.modules()
-        if isinstance(module, nn.Linear) and id(module.weight) not in embeddings
-    }
-    decayed = [parameter for parameter in net.parameters() if id(parameter) in matrices]
-    others = [parameter for parameter in net.parameters() if id(parameter) not in matrices]
-    return [
-        {"name": "matrices", "params": decayed, "weight_decay": weight_decay},
-        {"name": "others", "params": others, "weight_decay": 0.0},
+    linear = {id(module.weight) for module in net.modules() if isinstance(module, nn.Linear)} - embeddings
+    head = {id(net.head.weight)} & linear
+    chosen = {MATRICES: linear - head, "head": head}
+    groups = [
+        {"name": name, "params": [w for w in net.parameters() if id(w) in wanted], "weight_decay": weight_decay}
+        for name, wanted in chosen.items()
+        if wanted
     ]
+    others = [weight for weight in net.parameters() if id(weight) not in linear]
+    return [*groups, {"name": "others", "params": others, "weight_decay": 0.0}]
+
+
+def weight_decay_of(make_optimizer: Callable[..., Optimizer]) -> float:
+    """The `weight_decay` that an optimizer's factory was configured with; 0 where it has none."""
+    return getattr(make_optimizer, "keywords", {}).get("weight_decay", 0.0)
+
+
+def optimizer_of(net: nn.Module, make_optimizer: Callable[..., Optimizer]) -> Optimizer:
+    """The optimizer over the decay groups of `net`; ValueError for what its constructor refuses."""
+    return make_optimizer(decay_groups(net, weight_decay_of(make_optimizer)))

@@ -121,13 +121,13 @@ def _profiler(name: str | None, directory: str) -> Profiler | None:
     return kinds[name](dirpath=directory, filename="profile")
 
 
-def planned_steps(trainer: L.Trainer) -> int:
-    """Optimizer updates of the whole run, as far as epochs and `max_steps` bound it.
+def planned_steps(trainer: L.Trainer, data: L.LightningDataModule | None = None) -> int:
+    """Optimizer updates of the whole run, as far as epochs and `max_steps` bound it; `data` is needed before the fit.
 
     Lightning's `estimated_stepping_batches` says the same, but asking it before a checkpoint is loaded makes Lightning
     forget where in the epoch the data stood.
     """
-    batches = len(trainer.datamodule.train_dataloader())
+    batches = len((data or trainer.datamodule).train_dataloader())
     share = trainer.overfit_batches or trainer.limit_train_batches
     batches = min(share, batches) if isinstance(share, int) else int(batches * share)
     epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else math.inf

@@ -14,7 +14,8 @@ from frontpage.evaluation.metrics import TitleScores, honest_metrics
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
 from frontpage.evaluation.scoring import ScoringBatch
 from frontpage.losses import next_token_loss, token_losses
-from frontpage.optim import decay_groups
+from frontpage.notices import notice
+from frontpage.optim import LR_SCALINGS, optimizer_of
 from frontpage.trainer import planned_steps
 
 WHEN = ("always", "end", "never")
@@ -25,8 +26,9 @@ class LanguageModule(L.LightningModule):
 
     `optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` are factories. With `document_mask` a title
     sees nothing of its neighbours in the window. `original_metric` and `packed_metric` say at which validations
-    `val/mainrun_loss` and `val/packed_nats_per_char` are computed: `always`, `end`, `never`. All other keys are the
-    architecture's. Raises ValueError.
+    `val/mainrun_loss` and `val/packed_nats_per_char` are computed: `always`, `end`, `never`. `lr_scaling` says how the
+    learning rate follows the rows of an update, `lr_scaling_rows` how many the optimizer's `lr` is meant for. All other
+    keys are the architecture's. Raises ValueError.
     """
 
     architecture: type[nn.Module]
@@ -41,18 +43,23 @@ class LanguageModule(L.LightningModule):
         original_metric: str = "end",
         packed_metric: str = "end",
         partial_validation: bool = False,
+        lr_scaling: str = "none",
+        lr_scaling_rows: int = 64,
         **architecture: Any,
     ) -> None:
         super().__init__()
         for key, value in (("original_metric", original_metric), ("packed_metric", packed_metric)):
             if value not in WHEN:
                 raise ValueError(f"{key}={value}: one of {' '.join(WHEN)}")
+        if lr_scaling not in LR_SCALINGS:
+            raise ValueError(f"lr_scaling={lr_scaling}: one of {' '.join(LR_SCALINGS)}")
         self.net = self.architecture(**architecture)
         self._training_hidden = self.net.hidden
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.document_mask, self.compile_net = document_mask, compile
         self.original_metric, self.packed_metric = original_metric, packed_metric
         self.partial_validation = partial_validation
+        self.lr_scaling, self.lr_scaling_rows = lr_scaling, lr_scaling_rows
         self.total_steps = 0  # optimizer updates of the whole run, known when training starts
         self.metrics: dict[str, float | None] = {}  # of the newest validation, unrounded
         self.loss: Tensor | None = None  # of the newest micro-batch; Lightning's own is divided by their number
@@ -122,11 +129,28 @@ class LanguageModule(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer over decay groups, and the schedule stepped once an update."""
-        weight_decay = getattr(self.make_optimizer, "keywords", {}).get("weight_decay", 0.0)
-        optimizer = self.make_optimizer(decay_groups(self.net, weight_decay))
+        optimizer = optimizer_of(self.net, self.make_optimizer)
+        # Under 16-mixed a fused optimizer would divide by the loss's scale in its update, after the clipping.
+        optimizer._step_supports_amp_scaling = False
+        self._scale_to_batch(optimizer)
         self.total_steps = planned_steps(self.trainer)
         scheduler = self.make_scheduler(optimizer, total_steps=self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _scale_to_batch(self, optimizer: Optimizer) -> None:
+        """Multiply every peak rate as `lr_scaling` asks, and say what became of the first."""
+        if self.lr_scaling == "none":
+            return
+        trainer, meant = self.trainer, self.lr_scaling_rows
+        rows = trainer.datamodule.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+        factor, peak = LR_SCALINGS[self.lr_scaling](rows / meant), optimizer.param_groups[0]["lr"]
+        for group in optimizer.param_groups:
+            group["lr"] *= factor
+        if trainer.is_global_zero:
+            notice(
+                f"model.lr_scaling={self.lr_scaling}: {rows} rows an update where {meant} are meant;"
+                f" the peak learning rate is {peak * factor:.4g}, {factor:.4g} x {peak:.4g}"
+            )
 
     def _due(self, when: str) -> bool:
         trainer = self.trainer
