@@ -25,7 +25,7 @@ from frontpage.attention.base import ProjectedAttention, SelfAttention
 from frontpage.attention.describe import check_backends
 from frontpage.attention.pattern import PatternAttention
 from frontpage.build import at_key, build
-from frontpage.checkpoints import check_continues, load_checkpoint
+from frontpage.checkpoints import check_callbacks, check_continues, load_checkpoint
 from frontpage.cli import CONFIGS, WHITELIST
 from frontpage.data.files import read_titles
 from frontpage.data.title_data import TitleData
@@ -78,17 +78,20 @@ LIMITS = [
         " data.evaluation_tokens data.evaluation_row tokenizer.max_piece_length trainer.max_epochs trainer.max_steps"
         " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_layer model.n_head"
         " model.n_kv_head model.d_ff callbacks.sample_titles.num callbacks.sample_titles.top_k"
-        " callbacks.sample_titles.max_tokens",
+        " callbacks.sample_titles.max_tokens callbacks.early_stopping.patience",
     ),
     Limit(
         "at least 0",
         lambda number: 0 <= number < math.inf,
         "optimizer.lr optimizer.weight_decay optimizer.momentum scheduler.warmup tokenizer.min_frequency"
-        " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches",
+        " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches"
+        " callbacks.early_stopping.min_delta",
     ),
     Limit("above 0", lambda number: 0 < number < math.inf, "trainer.gradient_clip_val model.rotary_base"),
     Limit("between 0 and 1, both excluded", lambda share: 0 < share < 1, "data.val_frac"),
-    Limit("from 0 to below 1", lambda share: 0 <= share < 1, "model.dropout model.attention_dropout"),
+    Limit(
+        "from 0 to below 1", lambda share: 0 <= share < 1, "model.dropout model.attention_dropout callbacks.ema.decay"
+    ),
     Limit("each from 0 to below 1", lambda betas: all(0 <= beta < 1 for beta in betas), "optimizer.betas"),
     Limit("at least 1, or auto", lambda many: not isinstance(many, int) or many >= 1, "trainer.devices"),
     Limit("from 0 to 1", lambda share: 0 <= share <= 1, "scheduler.floor"),
@@ -138,6 +141,7 @@ def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkp
     check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
     if checkpoint is not None:
         check_continues(model, checkpoint)
+        check_callbacks(trainer, checkpoint)
 
 
 def _check_node(node: DictConfig, key: str) -> None:

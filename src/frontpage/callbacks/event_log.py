@@ -9,6 +9,7 @@ import lightning as L
 from tqdm import tqdm
 
 from frontpage.callbacks.run_clock import clock_of
+from frontpage.run_directory import keep_lines
 from frontpage.trainer import device_name
 
 
@@ -26,6 +27,10 @@ class EventLog(L.Callback):
         if trainer.is_global_zero:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"event": event, "timestamp": time.time(), **fields}, ensure_ascii=False) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Forget the steps behind update `step`: a run that continues there takes them again."""
+        keep_lines(self.path, lambda line: json.loads(line).get("step", 0) <= step)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what is known before the first step."""
