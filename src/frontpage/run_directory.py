@@ -81,14 +81,14 @@ def keep_lines(path: Path, keep: Callable[[str], bool]) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in path.read_bytes().split(b"\n")[:-1]:  # behind the last newline is nothing, or what was cut off
         try:
-            if line.endswith("\n") and keep(line):
-                kept.append(line)
-        except ValueError:  # what is no number, no JSON
+            if keep(line.decode("utf-8")):
+                kept.append(line + b"\n")
+        except ValueError:  # what is no text, no number, no JSON
             continue
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text("".join(kept), encoding="utf-8")
+    partial.write_bytes(b"".join(kept))
     os.replace(partial, path)
 
 

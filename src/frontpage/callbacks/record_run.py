@@ -173,7 +173,7 @@ def _early_end(trainer: L.Trainer, module: LanguageModule) -> str | None:
     for callback in trainer.callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
             return f"early stopping {where}: {callback.monitor} got no better in {callback.wait_count} validations"
-        if isinstance(callback, Timer) and callback.time_elapsed() >= (callback._duration or math.inf):
+        if isinstance(callback, Timer) and (callback.time_remaining() or 0.0) <= 0:
             return f"{OUT_OF_TIME} {where}"
     return f"stopped {where}"
 
