@@ -43,8 +43,8 @@ class EventLog(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write a training_step at each logging step."""
-        if trainer._logger_connector.should_update_logs:
+        """Write a training_step at each logging step, once an update."""
+        if not trainer.fit_loop._should_accumulate() and trainer._logger_connector.should_update_logs:
             self._step(trainer, pl_module, "training_step", loss=float(pl_module.loss))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
