@@ -18,7 +18,7 @@ class LastCheckpoint(Checkpoint):
         if interval is not None and interval < 1:
             raise ValueError(f"save_interval={interval}: optimizer updates, at least 1, or null")
         self.path, self.interval = Path(path), interval
-        self._validated = False
+        self._validated, self._saved_step = False, -1
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember it: other callbacks have not seen it yet."""
@@ -32,6 +32,11 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
         self._validated = False
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the end where nothing was left to train: `path` may be damaged, and another file was continued."""
+        if self._saved_step != trainer.global_step:
+            self._save(trainer)
+
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Save where a signal stopped the run; after any other error the weights may be broken."""
         if isinstance(exception, Interrupted):
@@ -40,3 +45,4 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: L.Trainer) -> None:
         before = self.path.with_name(f"{self.path.stem}-1{self.path.suffix}")
         trainer.save_checkpoint(self.path, storage_options={"before": before})
+        self._saved_step = trainer.global_step
