@@ -10,6 +10,7 @@ from frontpage.build import build, build_all
 from frontpage.callbacks.event_log import EventLog
 from frontpage.callbacks.record_run import RecordRun
 from frontpage.callbacks.run_clock import RunClock
+from frontpage.checkpoints import rewind
 from frontpage.checks import check_config, check_run
 from frontpage.held_out import score_test_set
 from frontpage.notices import forget_notices
@@ -35,8 +36,8 @@ def train(config: DictConfig) -> float | None:
         callbacks = [
             RunClock(),
             EventLog(run.path / "events.jsonl", settings),
-            *build_all(config.callbacks, "callbacks"),
             RecordRun(run.path / "run.json", settings),
+            *build_all(config.callbacks, "callbacks"),
         ]
         trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
 
@@ -48,6 +49,7 @@ def train(config: DictConfig) -> float | None:
         check_run(trainer, data, model, run.checkpoint)
 
         if trainer.is_global_zero:
+            rewind([*trainer.callbacks, *trainer.loggers], run.checkpoint)
             save_run_config(run.path, config, data, run.checkpoint)
             print_start(run, trainer, model, data)
 

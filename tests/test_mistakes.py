@@ -194,6 +194,11 @@ def contents(directory: Path) -> dict[Path, bytes]:
         ("init_from=nowhere", ["init_from=nowhere", "neither a run's directory"]),
         ("ckpt_path=nowhere.ckpt", ["ckpt_path=nowhere.ckpt", "no such checkpoint"]),
         ("ckpt_path=.", ["ckpt_path=.", "directory"]),
+        (["callbacks.ema.decay=1", "callbacks=ema"], ["callbacks.ema.decay=1", "from 0 to below 1"]),
+        (
+            ["callbacks.early_stopping.patience=0", "callbacks=early_stopping"],
+            ["callbacks.early_stopping.patience=0", "at least 1"],
+        ),
         (["test=true"], ["data.test_path=null", "test"]),
         (["test=true", "data.test_path=nowhere.txt"], ["data.test_path=nowhere.txt", "no such file"]),
     ],

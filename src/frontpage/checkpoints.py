@@ -1,29 +1,40 @@
-"""Checkpoints on disk: which are readable, which is the newest."""
+"""Checkpoints on disk: which are readable, which is the newest, what a run can continue from."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor, nn
 
+from frontpage.callbacks.weight_average import WeightAverage
+from frontpage.checkpoint_file import verify
 from frontpage.errors import bad_value
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
 from frontpage.optim import optimizer_of
 
 LISTED = 6  # weights named in an error
+RESUMABLE = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
+SET_LATE = {"initial_lr", "name"}  # of a parameter group: set by the first schedule and by decay_groups
 
 
 def load_checkpoint(path: Path, key: str) -> dict[str, Any]:
-    """A Lightning checkpoint on the CPU, loaded without running code from it; UserError names `key`."""
+    """A Lightning checkpoint on the CPU, loaded without running code from it; UserError names `key`.
+
+    What is said of a damaged file names the newest intact one beside it, where there is one.
+    """
     if not path.is_file():
         problem = "a directory; name a checkpoint in it" if path.is_dir() else "no such checkpoint"
         raise bad_value(key, path, problem)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = _read(path)
     except Exception as error:  # zip, pickle and end-of-file errors of every kind
-        raise bad_value(key, path, f"not a readable checkpoint ({type(error).__name__})") from error
+        why = str(error) if type(error) is ValueError else type(error).__name__
+        other = next((one for one in _newest_first(path.parent) if one != path and _intact(one)), None)
+        hint = f"; the newest intact one beside it is {other}" if other else ""
+        raise bad_value(key, path, f"not a readable checkpoint ({why}){hint}") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise bad_value(key, path, "not a checkpoint of this project (it has no state_dict)")
     return content
@@ -46,7 +57,7 @@ def weights_for(module: nn.Module, path: Path, key: str) -> dict[str, Tensor]:
 def check_resumable(path: Path, key: str) -> None:
     """Raise a UserError unless the file is a readable checkpoint with all that a run continues from."""
     content = load_checkpoint(path, key)
-    missing = [name for name in ("optimizer_states", "lr_schedulers", "loops") if not content.get(name)]
+    missing = [name for name in RESUMABLE if not content.get(name)]
     if missing:
         raise bad_value(key, path, f"holds weights only (no {', '.join(missing)}); init_from=... takes the weights")
 
@@ -54,31 +65,80 @@ def check_resumable(path: Path, key: str) -> None:
 def check_continues(module: LanguageModule, path: Path) -> None:
     """Raise a UserError unless a run of `module` can go on from the checkpoint: same weights, same optimizer."""
     weights_for(module, path, "ckpt_path")
-    saved = load_checkpoint(path, "ckpt_path")["optimizer_states"][0]
-    own = optimizer_of(module.net, module.make_optimizer)
-    if _kind(saved["param_groups"]) != _kind(own.param_groups):
-        problem = f"another optimizer than {type(own).__name__} wrote it; take the same optimizer, or init_from=..."
-        raise bad_value("ckpt_path", path, problem)
+    content = load_checkpoint(path, "ckpt_path")
+    saved, optimizer = content["optimizer_states"][0]["param_groups"], optimizer_of(module.net, module.make_optimizer)
+    if _kind(saved) != _kind(optimizer.param_groups):
+        keys = [{key for group in groups for key in group} for groups in (saved, optimizer.param_groups)]
+        problem = f"another optimizer than {type(optimizer).__name__} wrote it"
+        differing = _differing(*keys)
+        problem += f": {differing}" if differing else ""
+        raise bad_value("ckpt_path", path, f"{problem}; take the same optimizer, or init_from=...")
+    schedule = module.make_scheduler(optimizer, total_steps=10**9).state_dict()
+    differing = _differing(content["lr_schedulers"][0], schedule)
+    if differing:
+        raise bad_value("ckpt_path", path, f"its schedule is of another kind: {differing}; take the same scheduler")
+
+
+def check_callbacks(trainer: L.Trainer, path: Path) -> None:
+    """Say which callbacks' states a run cannot take over; a UserError where averaged weights are among them."""
+    content = load_checkpoint(path, "ckpt_path")
+    if ("current_model_state" in content) != any(isinstance(one, WeightAverage) for one in trainer.callbacks):
+        has = "averaged weights, and this run averages none; continue it with callbacks=ema"
+        lacks = "no averaged weights to go on with; continue it without callbacks=ema"
+        raise bad_value("ckpt_path", path, f"holds {has if 'current_model_state' in content else lacks}")
+    own = {callback.state_key for callback in trainer.callbacks if callback.state_dict()}
+    differing = _differing(content["callbacks"], own)
+    if differing:
+        notice(f"{path} was written with other callbacks; those that differ start anew or are left out: {differing}")
 
 
 def newest_intact(directory: Path) -> Path | None:
-    """The newest readable checkpoint of a directory; a notice names each newer one that is not readable."""
-    for path in sorted(directory.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        try:
-            load_checkpoint(path, "ckpt_path")
-        except Exception as error:
-            notice(f"{error}; an older one is tried")
-            continue
-        return path
+    """The newest intact checkpoint of a directory; a notice names each newer one that is damaged."""
+    for path in _newest_first(directory):
+        if _intact(path):
+            return path
+        notice(f"{path} is damaged or no checkpoint of a run; the one before it is tried")
     return None
 
 
 def _kind(groups: Iterable[dict[str, Any]]) -> list[tuple[set[str], int, Any]]:
     """What tells optimizers apart by their groups: settings, weights, and what alone differs between Adam and AdamW."""
-    return [
-        (group.keys() - {"initial_lr", "name"}, len(group["params"]), group.get("decoupled_weight_decay"))
-        for group in groups
-    ]
+    return [(group.keys() - SET_LATE, len(group["params"]), group.get("decoupled_weight_decay")) for group in groups]
+
+
+def rewind(writers: Iterable[object], checkpoint: Path | None) -> None:
+    """Let those that have a `rewind(step)` forget the updates behind a checkpoint (None: all); they come again."""
+    step = load_checkpoint(checkpoint, "ckpt_path")["global_step"] if checkpoint else 0
+    for writer in writers:
+        if hasattr(writer, "rewind"):
+            writer.rewind(step)
+
+
+def _read(path: Path) -> Any:
+    verify(path)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _intact(path: Path) -> bool:
+    """Whether a file can be read and holds all that a run continues from."""
+    try:
+        content = _read(path)
+        return all(content[name] for name in ("state_dict", *RESUMABLE))
+    except Exception:  # zip, pickle and end-of-file errors of every kind, and what is no dictionary
+        return False
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    """The checkpoints of a folder by the time of their writing; of the same time, `last` before the others."""
+    found = [(path.stat().st_mtime_ns, path.name == "last.ckpt", path) for path in directory.glob("*.ckpt")]
+    return [path for *_, path in sorted(found, reverse=True)]
+
+
+def _differing(saved: Iterable[str], own: Iterable[str]) -> str:
+    """The keys of a checkpoint and of this run that the other one lacks, in words; nothing where they agree."""
+    saved, own = ({str(key) for key in keys} - SET_LATE for keys in (saved, own))
+    sides = (("only in the checkpoint", saved - own), ("not in the checkpoint", own - saved))
+    return ", ".join(f"{key} ({where})" for where, keys in sides for key in sorted(keys))
 
 
 def _size(weight: Tensor) -> str:

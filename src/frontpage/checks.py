@@ -26,7 +26,7 @@ from frontpage.attention.base import ProjectedAttention, SelfAttention
 from frontpage.attention.describe import check_backends
 from frontpage.attention.pattern import PatternAttention
 from frontpage.build import at_key, build
-from frontpage.checkpoints import check_continues, load_checkpoint
+from frontpage.checkpoints import check_callbacks, check_continues, load_checkpoint
 from frontpage.cli import CONFIGS, WHITELIST
 from frontpage.data.files import read_titles
 from frontpage.data.title_data import TitleData
@@ -80,14 +80,15 @@ LIMITS = [
         " data.evaluation_tokens data.evaluation_row tokenizer.max_piece_length trainer.max_epochs trainer.max_steps"
         " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_layer model.n_head"
         " model.n_kv_head model.d_ff callbacks.sample_titles.num callbacks.sample_titles.top_k"
-        " callbacks.sample_titles.max_tokens model.lr_scaling_rows",
+        " callbacks.sample_titles.max_tokens model.lr_scaling_rows callbacks.early_stopping.patience",
     ),
     Limit(
         "at least 0",
         lambda number: 0 <= number < math.inf,
         "optimizer.lr optimizer.weight_decay optimizer.eps optimizer.lr_decay optimizer.adamw_lr"
         " optimizer.initial_accumulator_value scheduler.warmup scheduler.decay tokenizer.min_frequency"
-        " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches",
+        " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches"
+        " callbacks.early_stopping.min_delta",
     ),
     Limit("above 0", lambda n: 0 < n < math.inf, "trainer.gradient_clip_val model.rotary_base scheduler.every"),
     Limit("above 0, up to 1", lambda factor: 0 < factor <= 1, "scheduler.gamma"),
@@ -97,7 +98,7 @@ LIMITS = [
     Limit(
         "from 0 to below 1",
         lambda share: 0 <= share < 1,
-        "model.dropout model.attention_dropout optimizer.alpha optimizer.momentum",
+        "model.dropout model.attention_dropout optimizer.alpha optimizer.momentum callbacks.ema.decay",
     ),
     Limit("each from 0 to below 1", lambda betas: all(0 <= beta < 1 for beta in betas), "optimizer.betas"),
     Limit("at least 1, or auto", lambda many: not isinstance(many, int) or many >= 1, "trainer.devices"),
@@ -157,6 +158,7 @@ def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkp
         raise UserError(f"scheduler.{error}") from error
     if checkpoint is not None:
         check_continues(model, checkpoint)
+        check_callbacks(trainer, checkpoint)
 
 
 def _check_node(node: DictConfig, key: str) -> None:

@@ -30,6 +30,8 @@ warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning
 warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
 # Logging steps are counted over the whole run, so an epoch shorter than their interval is fine.
 warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+# check_callbacks says it in words of the config.
+warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")

@@ -13,8 +13,11 @@ class _ContinuedFile(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
         """Keep what an earlier session wrote (Lightning would delete it)."""
         if os.path.isfile(self.metrics_file_path):
-            with open(self.metrics_file_path, newline="", encoding="utf-8") as file:
-                self.metrics_keys = list(csv.DictReader(file).fieldnames or [])
+            self.metrics_keys = _read(self.metrics_file_path)[0]
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        """Replace the file in one step (Lightning would empty it first)."""
+        _replace(self.metrics_file_path, fieldnames, _read(self.metrics_file_path)[1])
 
 
 class MetricsFile(CSVLogger):
@@ -23,6 +26,13 @@ class MetricsFile(CSVLogger):
     def __init__(self, directory: str | Path, flush_every: int = 50) -> None:
         super().__init__(directory, name="", version="", flush_logs_every_n_steps=flush_every)
 
+    def rewind(self, step: int) -> None:
+        """Forget the rows behind update `step`, the row of which is numbered `step - 1`: they are written again."""
+        path = os.path.join(self.log_dir, ExperimentWriter.NAME_METRICS_FILE)
+        if os.path.isfile(path):
+            keys, rows = _read(path)
+            _replace(path, keys, [row for row in rows if row.get("step", "").isdigit() and int(row["step"]) < step])
+
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
@@ -30,3 +40,23 @@ class MetricsFile(CSVLogger):
         if self._experiment is None:
             self._experiment = _ContinuedFile(log_dir=self.log_dir)
         return self._experiment
+
+
+def _read(path: str) -> tuple[list[str], list[dict[str, str]]]:
+    """(columns, rows); a row that a crash has cut off is left out."""
+    with open(path, newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        rows = [row for row in table if None not in row and None not in row.values()]
+        return list(table.fieldnames or []), rows
+
+
+def _replace(path: str, keys: list[str], rows: list[dict[str, str]]) -> None:
+    if not keys:  # cut off within its first line
+        os.remove(path)
+        return
+    partial = f"{path}.partial"
+    with open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, keys)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(partial, path)

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import filelock
@@ -14,6 +16,7 @@ from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
 
 RUN_DIRECTORY, CHECKPOINT = "FRONTPAGE_RUN_DIRECTORY", "FRONTPAGE_CHECKPOINT"  # what other processes of a run inherit
+OUT_OF_TIME = "trainer.max_time was used up"  # how the reason in run.json begins
 
 
 @dataclass
@@ -73,13 +76,30 @@ def read_record(path: Path) -> dict | None:
         return None
 
 
+def keep_lines(path: Path, keep: Callable[[str], bool]) -> None:
+    """Replace a file of lines by those that `keep` holds true for; a line that a crash has cut off is left out."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_bytes().split(b"\n")[:-1]:  # behind the last newline is nothing, or what was cut off
+        try:
+            if keep(line.decode("utf-8")):
+                kept.append(line + b"\n")
+        except ValueError:  # what is no text, no number, no JSON
+            continue
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(b"".join(kept))
+    os.replace(partial, path)
+
+
 def _find(config: DictConfig) -> RunDirectory:
     hydra = HydraConfig.get()
     made = Path(hydra.runtime.output_dir)  # Hydra has just made it, if it was not there
     named = any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
     temporary = not named and not str(hydra.mode).endswith("MULTIRUN")
     try:
-        run = _continued(made, temporary) if config.ckpt_path == "last" else _fresh(made, config.ckpt_path)
+        time = config.trainer.get("max_time")
+        run = _continued(made, temporary, time) if config.ckpt_path == "last" else _fresh(made, config.ckpt_path)
     except UserError:
         if temporary:
             _remove_if_empty(made)
@@ -101,8 +121,11 @@ def _fresh(path: Path, ckpt_path: str | None) -> RunDirectory:
     return _locked(RunDirectory(path, checkpoint))
 
 
-def _continued(made: Path, search: bool) -> RunDirectory:
-    """The run in the directory `made`; with `search` rather the newest unfinished one beside it, where there is one."""
+def _continued(made: Path, search: bool, max_time: str | Mapping[str, int] | None) -> RunDirectory:
+    """The run in the directory `made`; with `search` rather the newest unfinished one beside it, where there is one.
+
+    One that has used up its `trainer.max_time` is finished until it is given more, with its directory named.
+    """
     path = _newest_unfinished(made) or made if search else made
     if path != made:
         _remove_if_empty(made)
@@ -110,13 +133,29 @@ def _continued(made: Path, search: bool) -> RunDirectory:
     if there and there.isdisjoint({"run.lock", "run.json"}):
         raise bad_value("hydra.run.dir", path, "this directory holds files but no run; name a run's, or an empty one")
     record = read_record(path)
-    if record is not None and record.get("status") == "finished":
+    if record is not None and record.get("status") == "finished" and not _has_more_time(record, max_time):
         return RunDirectory(path, finished=True)
     run = _locked(RunDirectory(path))
+    for partial in (path / "checkpoints").glob("*.partial"):
+        partial.unlink()  # what a crash has left
     run.checkpoint = newest_intact(path / "checkpoints")
     if run.checkpoint is None:
         notice(f"ckpt_path=last: {path} holds no checkpoint; the run starts at step 0")
     return run
+
+
+def _has_more_time(record: dict, max_time: str | Mapping[str, int] | None) -> bool:
+    """Whether a run that its `trainer.max_time` has ended is given more of it now."""
+    if not str(record.get("reason")).startswith(OUT_OF_TIME):
+        return False
+    return max_time is None or _seconds(max_time) > _seconds(record["config"]["trainer"]["max_time"])
+
+
+def _seconds(duration: str | Mapping[str, int]) -> float:
+    """Seconds of DD:HH:MM:SS, or of a mapping such as {minutes: 5}."""
+    if isinstance(duration, str):
+        duration = dict(zip(("days", "hours", "minutes", "seconds"), map(int, duration.split(":")), strict=True))
+    return timedelta(**duration).total_seconds()
 
 
 def _newest_unfinished(made: Path) -> Path | None:

@@ -36,6 +36,10 @@ def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataMo
     final, best = record["metrics"]["final"], record["metrics"]["best"]
     clock = clock_of(trainer)
     lines = ["", f"finished: {record['steps']:,} updates, {clock.tokens_seen:,} tokens, {clock.elapsed_seconds:.0f} s"]
+    if record["validated_weights"] != "as trained":
+        lines.append(f"  validated weights    {record['validated_weights']}")
+    if record["reason"]:
+        lines.append(f"  ended early          {record['reason']}")
     lines.append(f"  train/loss           {final.get('train/loss', float('nan')):.4f} nats a token")
     lines.append(
         f"  val/loss             {final['val/loss']:.4f} nats a token (perplexity {final['val/perplexity']:.2f})"

@@ -9,6 +9,7 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
 from frontpage.allocator import keep_freed_memory
+from frontpage.checkpoint_file import CheckpointFile
 from frontpage.errors import UserError, bad_value, require
 from frontpage.precision import settle_precision
 
@@ -18,17 +19,72 @@ class ValidationSchedule(_TrainingEpochLoop):
 
     After the first update if asked for, after every `interval` updates (null: `evals_per_epoch` times an epoch, as
     the original exercise counts them), and at the end of the run, however it ends.
+
+    An update is complete behind its validation. Then callbacks that have an `on_update_end(trainer, pl_module)` hear
+    of it: what they save is continued with the next update. Lightning's own hooks come too early for that: within an
+    accumulation, before the step is logged, before the validation that is due. A checkpoint from within a validation
+    is continued with that validation, from its start.
     """
 
     def __init__(self, trainer: L.Trainer, interval: int | None, evals_per_epoch: int, first_step: bool) -> None:
         old = trainer.fit_loop.epoch_loop
         super().__init__(trainer, min_steps=old.min_steps, max_steps=old.max_steps)
         self.interval, self.evals_per_epoch, self.first_step = interval, evals_per_epoch, first_step
+        self._validate_again = False
+
+    @property
+    def done(self) -> bool:
+        """Whether to leave the epoch: never within an update."""
+        return not self._should_accumulate() and super().done
+
+    @property
+    def _is_validation_done(self) -> bool:
+        return not (self.restarting and self._validate_again)
+
+    def run(self, data_fetcher: Any) -> None:
+        """One epoch, or what is left of it after a resume, be it nothing."""
+        super().run(data_fetcher)
+        self.on_iteration_done()  # the next epoch is no resumed one
+
+    def reset(self) -> None:
+        """Start an epoch; a resumed one with the counter that loggers use for steps where it was."""
+        restarting = self.restarting
+        super().reset()
+        if restarting:
+            self._batches_that_stepped = self.global_step - self._validate_again
+
+    def advance(self, data_fetcher: Any) -> None:
+        """One batch, or after a resume the validation that was broken off."""
+        if self.restarting:
+            self._restarting = self.val_loop.restarting = False  # Lightning guesses at what is to be done again
+            if self._validate_again:
+                return
+        super().advance(data_fetcher)
+
+    def on_advance_end(self, data_fetcher: Any) -> None:
+        """Validate if it is time; then the update is complete."""
+        super().on_advance_end(data_fetcher)
+        self._validate_again = False
+        if not self._should_accumulate():
+            for callback in self.trainer.callbacks:
+                if hasattr(callback, "on_update_end"):
+                    callback.on_update_end(self.trainer, self.trainer.lightning_module)
+
+    def on_save_checkpoint(self) -> dict[str, Any]:
+        """Lightning's own, and whether the update's validation is under way."""
+        batches = self.val_loop.batch_progress.current.completed
+        under_way = self.trainer.validating and batches < sum(self.val_loop.max_batches)
+        return super().on_save_checkpoint() | {"validate_again": under_way}
+
+    def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
+        """Take that back."""
+        super().on_load_checkpoint(state_dict)
+        self._validate_again = state_dict.get("validate_again", False)
 
     def _should_check_val_fx(self, data_fetcher: Any) -> bool:
         trainer = self.trainer
         if self._should_accumulate():
-            return trainer.should_stop
+            return False
         step = trainer.global_step
         updates_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         interval = self.interval or max(updates_per_epoch // self.evals_per_epoch, 1)
@@ -99,6 +155,7 @@ def make_trainer(
             deterministic=deterministic,
             default_root_dir=default_root_dir,
             callbacks=callbacks,
+            plugins=[CheckpointFile()],
             logger=logger or False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,

@@ -9,6 +9,7 @@ import lightning as L
 from tqdm import tqdm
 
 from frontpage.callbacks.run_clock import clock_of
+from frontpage.run_directory import keep_lines
 from frontpage.trainer import device_name
 
 
@@ -27,6 +28,10 @@ class EventLog(L.Callback):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"event": event, "timestamp": time.time(), **fields}, ensure_ascii=False) + "\n")
 
+    def rewind(self, step: int) -> None:
+        """Forget the steps behind update `step`: a run that continues there takes them again."""
+        keep_lines(self.path, lambda line: json.loads(line).get("step", 0) <= step)
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what is known before the first step."""
         self.write(trainer, "hyperparameters_configured", **self.hyperparameters)
@@ -38,8 +43,8 @@ class EventLog(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write a training_step at each logging step."""
-        if trainer._logger_connector.should_update_logs:
+        """Write a training_step at each logging step, once an update."""
+        if not trainer.fit_loop._should_accumulate() and trainer._logger_connector.should_update_logs:
             self._step(trainer, pl_module, "training_step", loss=float(pl_module.loss))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,7 +1,6 @@
 """LastCheckpoint: the checkpoint that a run continues from."""
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
@@ -10,29 +9,31 @@ from frontpage.cli import Interrupted
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes `path` every `interval` optimizer updates, or at each validation (null), and at a run's end or stop."""
+    """Writes `path` every `interval` optimizer updates, or at each validation (null), and at a run's end or stop.
+
+    It writes behind the validation that is due, and keeps the file before as `<name>-1.ckpt`.
+    """
 
     def __init__(self, path: Path | str, interval: int | None = None) -> None:
         if interval is not None and interval < 1:
             raise ValueError(f"save_interval={interval}: optimizer updates, at least 1, or null")
         self.path, self.interval = Path(path), interval
-        self._saved_step = -1
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save after every `interval` updates."""
-        step = trainer.global_step
-        if self.interval and step % self.interval == 0 and step != self._saved_step:
-            self._save(trainer)
+        self._validated, self._saved_step = False, -1
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save after a validation, unless an interval is set."""
-        if self.interval is None and trainer.state.fn == "fit":
+        """Remember it: other callbacks have not seen it yet."""
+        self._validated = True
+
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save after every `interval` updates or after a validation, and at the end."""
+        step = trainer.global_step
+        due = self._validated if self.interval is None else step % self.interval == 0
+        if due or trainer.should_stop or step >= pl_module.total_steps:
             self._save(trainer)
+        self._validated = False
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the end."""
+        """Save the end where nothing was left to train: `path` may be damaged, and another file was continued."""
         if self._saved_step != trainer.global_step:
             self._save(trainer)
 
@@ -42,5 +43,6 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
-        trainer.save_checkpoint(self.path)
+        before = self.path.with_name(f"{self.path.stem}-1{self.path.suffix}")
+        trainer.save_checkpoint(self.path, storage_options={"before": before})
         self._saved_step = trainer.global_step

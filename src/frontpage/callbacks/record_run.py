@@ -13,17 +13,19 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from frontpage.attention.describe import describe_attention
 from frontpage.callbacks.log_metrics import training_metrics
 from frontpage.callbacks.run_clock import clock_of
+from frontpage.callbacks.weight_average import WeightAverage
 from frontpage.cli import Interrupted
 from frontpage.flops import measure_matmul_peak, training_flops_per_token
 from frontpage.memory import estimate_training
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice, notices
 from frontpage.peak_memory import peak_memory, start_counting
+from frontpage.run_directory import OUT_OF_TIME
 from frontpage.trainer import device_name
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
@@ -32,14 +34,15 @@ PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optun
 class RecordRun(Checkpoint):
     """Writes `run.json` at the start with status `running`, and replaces it at each validation and at the end.
 
-    It is a Checkpoint only so that it runs after the other callbacks. `config` is resolved and masked.
+    It is a Checkpoint only so that it runs after the callbacks that are none, and stands before those, so that theirs
+    know of it. `config` is resolved and masked.
     """
 
     def __init__(self, path: Path | str, config: dict[str, Any]) -> None:
         self.path, self.config = Path(path), config
         self.record: dict[str, Any] = {}
         self._best: dict[str, Any] = {}
-        self._loss: torch.Tensor | None = None
+        self._final: dict[str, Any] = {}
         self._flops_per_token = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -67,22 +70,18 @@ class RecordRun(Checkpoint):
             "non_embedding_parameters": outside,
             "matmul_peak_flops": measure_matmul_peak(pl_module.device, dtype),
             "estimated_memory_bytes": _estimated_memory(trainer, pl_module),
-            "metrics": {"final": {}, "best": {}},
+            "validated_weights": _validated_weights(trainer),
+            "metrics": {"final": self._final, "best": self._best},
         }
         self._write(trainer, pl_module)
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Keep the newest loss, without waiting for it."""
-        self._loss = pl_module.loss
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the newest metrics, and keep the best."""
         if trainer.state.fn != "fit":
             return
-        final = pl_module.metrics | (training_metrics(trainer, pl_module, self._loss) if self._loss is not None else {})
-        self.record["metrics"]["final"] = final
+        trained = pl_module.loss is not None
+        final = pl_module.metrics | (training_metrics(trainer, pl_module, pl_module.loss) if trained else {})
+        self.record["metrics"]["final"] = self._final = final
         if not self._best or final["val/nats_per_char"] <= self._best["val/nats_per_char"]:
             self._best = {name: value for name, value in final.items() if name.startswith("val/")}
             self._best["step"] = trainer.global_step
@@ -90,8 +89,9 @@ class RecordRun(Checkpoint):
         self._write(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the end."""
+        """Write the end, and why it came before the planned one."""
         self.record["status"] = "finished"
+        self.record["reason"] = _early_end(trainer, pl_module)
         self._write(trainer, pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -104,12 +104,12 @@ class RecordRun(Checkpoint):
         self._write(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best metrics so far, for a resumed run."""
-        return {"best": self._best}
+        """The best and the newest metrics so far, for a resumed run."""
+        return {"best": self._best, "final": self._final}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue an earlier session's best."""
-        self._best = state_dict["best"]
+        """Continue an earlier session's."""
+        self._best, self._final = state_dict["best"], state_dict.get("final", {})
 
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -157,6 +157,25 @@ def _estimated_memory(trainer: L.Trainer, module: LanguageModule) -> int | None:
     except (NotImplementedError, RuntimeError) as error:
         notice(f"no memory estimate: {type(error).__name__}: {str(error).splitlines()[0]}")
         return None
+
+
+def _validated_weights(trainer: L.Trainer) -> str:
+    """Which weights the metrics of validations, the best checkpoint and `load_run` are of."""
+    average = next((callback for callback in trainer.callbacks if isinstance(callback, WeightAverage)), None)
+    return "as trained" if average is None else f"exponential moving average, decay {average.decay}"
+
+
+def _early_end(trainer: L.Trainer, module: LanguageModule) -> str | None:
+    """What ended a run before its planned updates; None for one that did them all."""
+    if trainer.global_step >= module.total_steps:
+        return None
+    where = f"at update {trainer.global_step} of {module.total_steps}"
+    for callback in trainer.callbacks:
+        if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
+            return f"early stopping {where}: {callback.monitor} got no better in {callback.wait_count} validations"
+        if isinstance(callback, Timer) and (callback.time_remaining() or 0.0) <= 0:
+            return f"{OUT_OF_TIME} {where}"
+    return f"stopped {where}"
 
 
 def _git() -> dict[str, Any]:

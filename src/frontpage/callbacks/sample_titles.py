@@ -6,6 +6,7 @@ import lightning as L
 from tqdm import tqdm
 
 from frontpage.generate import generate
+from frontpage.run_directory import keep_lines
 
 
 class SampleTitles(L.Callback):
@@ -27,6 +28,17 @@ class SampleTitles(L.Callback):
         self.path, self.num, self.prompt = Path(path), num, prompt
         self.temperature, self.top_k, self.max_tokens, self.seed = temperature, top_k, max_tokens, seed
         self.titles: list[str] = []  # of the newest validation
+
+    def rewind(self, step: int) -> None:
+        """Forget the titles of updates behind `step`: a run that continues there invents them again."""
+        kept = True
+
+        def keep(line: str) -> bool:
+            nonlocal kept
+            kept = int(line.split()[1]) <= step if line.startswith("update ") else kept
+            return kept
+
+        keep_lines(self.path, keep)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Invent, print, append."""

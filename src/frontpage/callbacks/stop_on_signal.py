@@ -23,10 +23,8 @@ class StopOnSignal(L.Callback):
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._ask)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Stop here if asked: weights, optimizer and data agree."""
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop here if asked: weights, optimizer, data and metrics agree."""
         self._stop_if_asked(trainer)
 
     def on_validation_batch_end(

@@ -152,6 +152,16 @@ class LanguageModule(L.LightningModule):
                 f" the peak learning rate is {peak * factor:.4g}, {factor:.4g} x {peak:.4g}"
             )
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what a run that is continued behind its last update still has to report."""
+        checkpoint["newest"] = {"metrics": self.metrics, "loss": self.loss, "grad_norm": self.grad_norm}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        newest = checkpoint.get("newest", {})
+        self.metrics = newest.get("metrics", {})
+        self.loss, self.grad_norm = newest.get("loss"), newest.get("grad_norm")
+
     def _due(self, when: str) -> bool:
         trainer = self.trainer
         end = not trainer.state.fn == "fit" or trainer.should_stop or trainer.global_step >= self.total_steps

@@ -1,0 +1,258 @@
+"""Promises of checkpoints: whole or not there, never believed when damaged, never a reason to lose a run."""
+
+import errno
+import os
+import pickle
+import random
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from programs import train_tiny
+from test_train import losses_of, record_of, weights_of
+from tiny import TINY
+
+from frontpage import checkpoint_file
+from frontpage.checkpoint_file import CheckpointFile, verify
+from frontpage.checkpoints import load_checkpoint, newest_intact
+from frontpage.errors import UserError
+from frontpage.notices import forget_notices, notices
+
+SMALL = {"state_dict": {"net.weight": torch.arange(64.0)}, "global_step": 7}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run with best.ckpt, last.ckpt and the one before."""
+    return train_tiny(tmp_path_factory.mktemp("runs") / "finished", "save_interval=5")
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of it, to be spoiled."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture
+def file(tmp_path):
+    """One small checkpoint on disk."""
+    forget_notices()
+    CheckpointFile().save_checkpoint(SMALL, tmp_path / "small.ckpt")
+    return tmp_path / "small.ckpt"
+
+
+def tear(path, share=0.7):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def test_what_is_written_comes_back_and_nothing_else_stays(file):
+    assert torch.equal(CheckpointFile().load_checkpoint(file)["state_dict"]["net.weight"], torch.arange(64.0))
+    assert torch.equal(load_checkpoint(file, "x")["state_dict"]["net.weight"], torch.arange(64.0))
+    assert os.listdir(file.parent) == [file.name]
+
+
+def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(file):
+    content = file.read_bytes()
+    for position in range(len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        file.write_bytes(damaged)
+        try:
+            verify(file)
+        except ValueError:
+            continue
+        got = torch.load(file, weights_only=True)
+        assert got["global_step"] == 7 and torch.equal(got["state_dict"]["net.weight"], torch.arange(64.0)), position
+
+
+@pytest.mark.parametrize("lost", [1, 20, 49, 60, 500])
+def test_a_torn_file_is_not_readable(file, lost):
+    file.write_bytes(file.read_bytes()[:-lost])
+    intact_archive = lost <= len(checkpoint_file.MAGIC) + checkpoint_file.DIGEST  # torn within the checksum
+    try:
+        content = load_checkpoint(file, "ckpt_path")
+    except UserError as error:
+        assert str(file) in str(error)
+    else:
+        assert intact_archive and torch.equal(content["state_dict"]["net.weight"], torch.arange(64.0))
+
+
+class Malicious:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run_it(tmp_path, command):
+    path, trace = tmp_path / "evil.ckpt", tmp_path / "was_here"
+    CheckpointFile().save_checkpoint({**SMALL, "callbacks": Malicious(trace)}, path)
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        load_checkpoint(path, "ckpt_path")
+    with pytest.raises(pickle.UnpicklingError):
+        CheckpointFile().load_checkpoint(path, weights_only=False)
+    for key in ("ckpt_path", "init_from"):
+        outcome = command(*TINY, f"{key}={path}")
+        assert outcome.status == 2 and "not a readable checkpoint" in outcome.stderr
+    assert not trace.exists()
+    torch.load(path, weights_only=False)
+    assert trace.exists(), "the file was harmless, so the test showed nothing"
+
+
+def test_a_torn_last_checkpoint_is_passed_over_for_the_one_before_and_the_end_is_the_same(run, command):
+    tear(run / "checkpoints" / "last.ckpt")
+    (run / "checkpoints" / "best.ckpt").unlink()
+    (run / "run.json").write_text('{"status": "running"}')
+    expected = losses_of(run)
+    outcome = command(*TINY, "save_interval=5", f"hydra.run.dir={run}", "ckpt_path=last")
+    assert outcome.status == 0, outcome.stderr
+    assert f"{run}/checkpoints/last.ckpt is damaged" in outcome.stdout
+    assert losses_of(run) == expected
+    assert any("last.ckpt is damaged" in notice for notice in record_of(run)["notices"])
+
+
+def test_a_torn_checkpoint_that_is_named_is_refused_with_the_newest_intact_one(run, command):
+    folder = run / "checkpoints"
+    tear(folder / "last.ckpt")
+    outcome = command(*TINY, f"ckpt_path={folder}/last.ckpt")
+    assert outcome.status == 2 and len(outcome.stderr.splitlines()) <= 3
+    assert f"ckpt_path={folder}/last.ckpt: not a readable checkpoint" in outcome.stderr
+    assert f"the newest intact one beside it is {newest_intact(folder)}" in outcome.stderr
+
+
+def test_a_bit_flipped_inside_a_weight_is_not_trained_on(run, command):
+    path = run / "checkpoints" / "last.ckpt"
+    content, weight = bytearray(path.read_bytes()), next(iter(weights_of(run).values()))
+    content[content.index(weight.numpy().tobytes()[:64]) + 3] ^= 1
+    path.write_bytes(content)
+    outcome = command(*TINY, f"ckpt_path={path}")
+    assert outcome.status == 2 and "its checksum is wrong" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer=sgd", ["another optimizer than SGD", "betas (only in the checkpoint)"]),
+        ("callbacks=ema", ["no averaged weights", "callbacks=ema"]),
+    ],
+)
+def test_what_cannot_be_continued_says_what_differs(finished, command, override, words):
+    outcome = command(*TINY, override, f"ckpt_path={finished}/checkpoints/last.ckpt")
+    assert outcome.status == 2
+    assert all(word in outcome.stderr for word in words), outcome.stderr
+
+
+def test_callbacks_that_differ_are_named_on_the_console(run, command):
+    path = run / "checkpoints" / "last-1.ckpt"
+    outcome = command(
+        *TINY, "callbacks=early_stopping", f"ckpt_path={path}", "hydra.run.dir=" + str(run.parent / "new")
+    )
+    assert outcome.status == 0, outcome.stderr
+    assert "EarlyStopping" in outcome.stdout and "not in the checkpoint" in outcome.stdout
+
+
+def test_a_run_whose_directory_was_moved_still_knows_its_best(run, command):
+    """The best is made unbeatable; a resumed run in another place must not replace it by its own next validation."""
+    path, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
+    kept, state = best.read_bytes(), torch.load(path, weights_only=True)
+    state["loops"]["fit_loop"]["epoch_loop.state_dict"]["validate_again"] = True  # so one more validation comes
+    (name,) = [name for name in state["callbacks"] if name.startswith("BestCheckpoint")]
+    state["callbacks"][name]["best_model_score"] = torch.tensor(0.0)
+    models = state["callbacks"][name]["best_k_models"]
+    state["callbacks"][name]["best_k_models"] = {path: torch.tensor(0.0) for path in models}
+    CheckpointFile().save_checkpoint(state, path)
+    (run / "run.json").write_text('{"status": "running"}')
+    outcome = command(*TINY, "save_interval=5", f"hydra.run.dir={run}", "ckpt_path=last")
+    assert outcome.status == 0 and "validation_step" in outcome.stdout
+    assert best.read_bytes() == kept
+
+
+def full_disk(patch, way):
+    """A disk without room: as the system says beforehand, or while the file is written."""
+
+    def refuse(*unused):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if way == "before":
+        patch.setattr(checkpoint_file.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    else:
+        patch.setattr(checkpoint_file.os, "fsync", refuse)
+
+
+@pytest.mark.parametrize("way", ["before", "while writing"])
+def test_a_full_disk_keeps_the_old_checkpoint_and_says_so_each_time(file, monkeypatch, way):
+    old = file.read_bytes()
+    with monkeypatch.context() as patch:
+        full_disk(patch, way)
+        for step in (8, 9):
+            CheckpointFile().save_checkpoint({**SMALL, "global_step": step}, file, {"before": file.parent / "old.ckpt"})
+    assert file.read_bytes() == old and os.listdir(file.parent) == [file.name]
+    assert len(notices()) == 2 and all("the disk is full" in one and str(file) in one for one in notices())
+    assert "update 8" in notices()[0] and "update 9" in notices()[1]
+
+
+def test_another_error_of_the_disk_is_not_hidden(file, monkeypatch):
+    def broken(*unused):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(checkpoint_file.os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        CheckpointFile().save_checkpoint(SMALL, file)
+    assert os.listdir(file.parent) == [file.name]
+
+
+def test_a_run_on_a_full_disk_goes_on_to_its_end(command, run_directories, monkeypatch):
+    full_disk(monkeypatch, "before")
+    outcome = command(*TINY, "trainer.max_steps=4", "save_interval=2")
+    assert outcome.status == 0, outcome.stderr
+    record = record_of(run_directories()[0])
+    assert record["status"] == "finished" and record["steps"] == 4
+    for name, step in (("last", 2), ("last", 4), ("best", 4)):
+        assert any(f"{name}.ckpt was not written at update {step}" in one for one in record["notices"])
+    assert "the disk is full" in outcome.stdout
+
+
+@pytest.mark.parametrize("moment", range(7))
+def test_a_crash_between_any_two_calls_leaves_an_intact_checkpoint(file, monkeypatch, moment):
+    """From the n-th call on nothing happens any more: no renaming, no cleaning up."""
+    calls = []
+
+    def dying(function):
+        def call(*arguments, **options):
+            calls.append(function)
+            if len(calls) > moment:
+                raise SystemExit
+            return function(*arguments, **options)
+
+        return call
+
+    system = {name: dying(getattr(os, name)) for name in ("fsync", "replace", "open", "close")}
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_file, "os", SimpleNamespace(**system, O_RDONLY=os.O_RDONLY))
+        patch.setattr(type(file), "unlink", lambda path, missing_ok=False: None)
+        try:
+            CheckpointFile().save_checkpoint({**SMALL, "global_step": 8}, file, {"before": file.with_name("old.ckpt")})
+        except SystemExit:
+            assert moment < 6
+    assert len(calls) >= min(moment + 1, 6)
+    intact = [load_checkpoint(path, "x")["global_step"] for path in file.parent.glob("*.ckpt")]
+    assert intact and set(intact) <= {7, 8}
+    if moment >= 6:
+        assert load_checkpoint(file, "x")["global_step"] == 8
+
+
+def test_random_positions_in_a_real_checkpoint(run):
+    """The same as for the small file, for what a run writes: a thousandth of its bits would take too long."""
+    path, chosen = run / "checkpoints" / "last.ckpt", random.Random(0)
+    content = path.read_bytes()
+    body = len(content) - len(checkpoint_file.MAGIC) - checkpoint_file.DIGEST
+    for _ in range(20):
+        damaged = bytearray(content)
+        damaged[chosen.randrange(body)] ^= 1 << chosen.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="checksum"):
+            verify(path)
