@@ -24,6 +24,7 @@ from frontpage.memory import estimate_training
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice, notices
 from frontpage.peak_memory import peak_memory, start_counting
+from frontpage.secrets import hide_all
 from frontpage.trainer import device_name
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
@@ -132,9 +133,11 @@ class RecordRun(Checkpoint):
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replace `path` by strict JSON in one step; a number that is not finite becomes null."""
+    """Replace `path` by strict JSON in one step; a number that is not finite becomes null, secrets are hidden."""
     partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    partial.write_text(
+        json.dumps(_finite(hide_all(content)), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )
     os.replace(partial, path)
 
 
