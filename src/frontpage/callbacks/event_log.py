@@ -9,6 +9,8 @@ import lightning as L
 from tqdm import tqdm
 
 from frontpage.callbacks.run_clock import clock_of
+from frontpage.metrics_file import MetricsFile
+from frontpage.secrets import hide_all
 from frontpage.trainer import device_name
 
 
@@ -25,10 +27,14 @@ class EventLog(L.Callback):
         """Append one event."""
         if trainer.is_global_zero:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"event": event, "timestamp": time.time(), **fields}, ensure_ascii=False) + "\n")
+                content = hide_all({"event": event, "timestamp": time.time(), **fields})
+                file.write(json.dumps(content, ensure_ascii=False) + "\n")
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write what is known before the first step."""
+        """Write what is known before the first step; trackers get the config, too."""
+        for logger in trainer.loggers:
+            if not isinstance(logger, MetricsFile):  # config.yaml lies beside it
+                logger.log_hyperparams(self.hyperparameters)
         self.write(trainer, "hyperparameters_configured", **self.hyperparameters)
         self.write(trainer, "device_info", device=device_name(trainer), precision=str(trainer.precision))
         self.write(trainer, "dataset_info", **trainer.datamodule.description())
