@@ -13,6 +13,7 @@ from frontpage.callbacks.run_clock import RunClock
 from frontpage.checks import check_config, check_run
 from frontpage.held_out import score_test_set
 from frontpage.notices import forget_notices
+from frontpage.plan import plan_run
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
 from frontpage.summary import print_start, print_summary
@@ -32,12 +33,9 @@ def train(config: DictConfig) -> float | None:
 
         data = build(config.data, "data")
         settings = masked(config)
-        callbacks = [
-            RunClock(),
-            EventLog(run.path / "events.jsonl", settings),
-            *build_all(config.callbacks, "callbacks"),
-            RecordRun(run.path / "run.json", settings),
-        ]
+        record = RecordRun(run.path / "run.json", settings)
+        events = EventLog(run.path / "events.jsonl", settings)
+        callbacks = [RunClock(), events, *build_all(config.callbacks, "callbacks"), record]
         trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
 
         data.setup()
@@ -46,10 +44,11 @@ def train(config: DictConfig) -> float | None:
         if config.init_from:
             load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
         check_run(trainer, data, model, run.checkpoint)
+        record.plan = plan_run(trainer, data, model)
 
         if trainer.is_global_zero:
             save_run_config(run.path, config, data, run.checkpoint)
-            print_start(run, trainer, model, data)
+            print_start(run, trainer, model, data, record)
 
         trainer.fit(model, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
         if trainer.is_global_zero:

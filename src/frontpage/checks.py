@@ -78,7 +78,7 @@ LIMITS = [
         " data.evaluation_tokens data.evaluation_row tokenizer.max_piece_length trainer.max_epochs trainer.max_steps"
         " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_layer model.n_head"
         " model.n_kv_head model.d_ff callbacks.sample_titles.num callbacks.sample_titles.top_k"
-        " callbacks.sample_titles.max_tokens",
+        " callbacks.sample_titles.max_tokens callbacks.loss_spike.window",
     ),
     Limit(
         "at least 0",
@@ -86,7 +86,11 @@ LIMITS = [
         "optimizer.lr optimizer.weight_decay optimizer.momentum scheduler.warmup tokenizer.min_frequency"
         " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches",
     ),
-    Limit("above 0", lambda number: 0 < number < math.inf, "trainer.gradient_clip_val model.rotary_base"),
+    Limit(
+        "above 0",
+        lambda number: 0 < number < math.inf,
+        "trainer.gradient_clip_val model.rotary_base callbacks.loss_spike.threshold",
+    ),
     Limit("between 0 and 1, both excluded", lambda share: 0 < share < 1, "data.val_frac"),
     Limit("from 0 to below 1", lambda share: 0 <= share < 1, "model.dropout model.attention_dropout"),
     Limit("each from 0 to below 1", lambda betas: all(0 <= beta < 1 for beta in betas), "optimizer.betas"),
