@@ -6,10 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from programs import run_script
 from tiny import TINY
 
-from frontpage.rate_test import range_test, suggest
+from frontpage.rate_test import RateSweep, range_test, suggest
 
 
 def test_the_suggestion_is_the_steepest_point_over_the_logarithm():
@@ -21,7 +22,7 @@ def test_the_suggestion_is_the_steepest_point_over_the_logarithm():
     assert suggest([1e-3, 1e-2], [3.0, 2.0]) is None
 
 
-def test_the_rates_grow_to_the_end_and_groups_keep_their_ratio(config, monkeypatch, tmp_path):
+def test_the_rate_grows_with_every_update_to_the_end(config, monkeypatch, tmp_path):
     from frontpage.models.language_module import LanguageModule
 
     seen, step = [], LanguageModule.training_step
@@ -35,8 +36,19 @@ def test_the_rates_grow_to_the_end_and_groups_keep_their_ratio(config, monkeypat
     rates, losses = range_test(settings, 1e-6, 1e-4, 20)
     assert len(rates) == len(losses) == 20 and rates[0] == pytest.approx(1e-6) and rates[-1] == pytest.approx(1e-4)
     assert np.allclose(np.diff(np.log(rates)), np.log(100) / 19)
-    assert [group[0] for group in seen[::2]] == pytest.approx(rates) and len(seen) == 40
+    assert list(dict.fromkeys(group[0] for group in seen)) == pytest.approx(rates), "a rate for each update"
+    assert len(seen) > 30, "of several micro-batches"
     assert all(group[0] == group[1] for group in seen)
+
+
+def test_groups_keep_the_ratio_of_their_rates():
+    weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = torch.optim.SGD([{"params": [weights[0]]}, {"params": [weights[1]], "lr": 0.1}], lr=0.02)
+    schedule = RateSweep(0.02, 1e-4, 1e-2, 3).schedule(optimizer, 3)
+    for expected in (1e-4, 1e-3, 1e-2):
+        assert schedule.get_last_lr() == pytest.approx([expected, 5 * expected])
+        optimizer.step()
+        schedule.step()
 
 
 def test_it_suggests_plots_and_writes_the_curve(capfd, tmp_path):
