@@ -120,7 +120,10 @@ def attention_kernels(device: torch.device, shape: tuple[int, ...]) -> list[dict
             try:
                 row["milliseconds"] = _time_attention(device, dtype, shape, kernel)
             except RuntimeError as error:  # not built in, or not for these sizes
-                row["problem"] = str(error).splitlines()[0].rstrip(".")
+                problem = str(error).splitlines()[0].rstrip(".")
+                row["problem"] = "not here: " + (
+                    "no such kernel for these" if "No viable backend" in problem else problem
+                )
             rows.append(row)
     return rows
 
