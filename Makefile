@@ -18,7 +18,7 @@ QUICKSTART := experiment=quickstart
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-slow train smoke tensorboard clean
+.PHONY: help setup doctor lint format test test-slow train smoke tensorboard clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -e 's/:.*## /:/' | awk -F: '{ printf "make %-12s %s\n", $$1, substr($$0, length($$1) + 2) }'
@@ -29,6 +29,9 @@ help:  ## this list
 
 setup:  ## install into .venv; NVIDIA GPUs are detected, `make setup TORCH=cuda` insists
 	@$(INSTALL)
+
+doctor: .venv/.installed  ## what this machine offers: GPUs, rates, kernels, disk, keys (ARGS="experiment=adamw_gpt")
+	@$(VENV_PYTHON) scripts/doctor.py $(ARGS)
 
 lint: .venv/.installed  ## check style and formatting
 	$(VENV_PYTHON) -m ruff check .

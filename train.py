@@ -14,6 +14,7 @@ from frontpage.checkpoints import rewind
 from frontpage.checks import check_config, check_run
 from frontpage.held_out import score_test_set
 from frontpage.notices import forget_notices
+from frontpage.plan import plan_run
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
 from frontpage.summary import print_start, print_summary
@@ -33,12 +34,9 @@ def train(config: DictConfig) -> float | None:
 
         data = build(config.data, "data")
         settings = masked(config)
-        callbacks = [
-            RunClock(),
-            EventLog(run.path / "events.jsonl", settings),
-            RecordRun(run.path / "run.json", settings),
-            *build_all(config.callbacks, "callbacks"),
-        ]
+        record = RecordRun(run.path / "run.json", settings)
+        events = EventLog(run.path / "events.jsonl", settings)
+        callbacks = [RunClock(), events, record, *build_all(config.callbacks, "callbacks")]
         trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
 
         data.setup()
@@ -47,11 +45,12 @@ def train(config: DictConfig) -> float | None:
         if config.init_from:
             load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
         check_run(trainer, data, model, run.checkpoint)
+        record.plan = plan_run(trainer, data, model)
 
         if trainer.is_global_zero:
             rewind([*trainer.callbacks, *trainer.loggers], run.checkpoint)
             save_run_config(run.path, config, data, run.checkpoint)
-            print_start(run, trainer, model, data)
+            print_start(run, trainer, model, data, record)
 
         trainer.fit(model, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
         if trainer.is_global_zero:

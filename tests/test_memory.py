@@ -299,7 +299,7 @@ def test_a_run_that_cannot_be_estimated_says_so(command, run_directories, monkey
     def refuse(*arguments, **options):
         raise RuntimeError("a layer looks at numbers")
 
-    monkeypatch.setattr("frontpage.callbacks.record_run.estimate_training", refuse)
+    monkeypatch.setattr("frontpage.plan.estimate_training", refuse)
     outcome = command(*TINY, "trainer.max_steps=1")
     assert outcome.status == 0 and "no estimate" in outcome.stdout
     record = json.loads((run_directories()[0] / "run.json").read_text())

@@ -80,7 +80,8 @@ LIMITS = [
         " data.evaluation_tokens data.evaluation_row tokenizer.max_piece_length trainer.max_epochs trainer.max_steps"
         " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_layer model.n_head"
         " model.n_kv_head model.d_ff callbacks.sample_titles.num callbacks.sample_titles.top_k"
-        " callbacks.sample_titles.max_tokens model.lr_scaling_rows callbacks.early_stopping.patience",
+        " callbacks.sample_titles.max_tokens callbacks.loss_spike.window model.lr_scaling_rows"
+        " callbacks.early_stopping.patience",
     ),
     Limit(
         "at least 0",
@@ -90,7 +91,11 @@ LIMITS = [
         " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches"
         " callbacks.early_stopping.min_delta",
     ),
-    Limit("above 0", lambda n: 0 < n < math.inf, "trainer.gradient_clip_val model.rotary_base scheduler.every"),
+    Limit(
+        "above 0",
+        lambda number: 0 < number < math.inf,
+        "trainer.gradient_clip_val model.rotary_base scheduler.every callbacks.loss_spike.threshold",
+    ),
     Limit("above 0, up to 1", lambda factor: 0 < factor <= 1, "scheduler.gamma"),
     Limit("from 1 to 99", lambda count: 1 <= count <= 99, "optimizer.ns_steps"),
     Limit(*_one_of(" ".join(LR_SCALINGS)), "model.lr_scaling"),

@@ -12,7 +12,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from frontpage.env_file import load_env_file
 from frontpage.errors import UserError
+from frontpage.secrets import hide
 
 
 # Before torch and Lightning are imported: stderr is for errors only, all else goes to stdout.
@@ -95,6 +97,7 @@ def program(main: Callable[[], object]) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         with contextlib.redirect_stderr(_Stderr(sys.stderr)):
+            load_env_file()
             main()
         return
     except (Interrupted, KeyboardInterrupt):
@@ -108,7 +111,7 @@ def program(main: Callable[[], object]) -> None:
     sys.stdout.flush()
     if lines is None:
         raise error  # not inside `except`, so that its traceback holds its own causes only
-    print("".join(traceback.format_exception(error)) if full else lines, file=sys.stderr)
+    print(hide("".join(traceback.format_exception(error)) if full else lines), file=sys.stderr)
     sys.exit(MISTAKE)
 
 

@@ -1,5 +1,6 @@
 """Floating-point operations of training, and what the device could do."""
 
+import functools
 import time
 
 import torch
@@ -20,9 +21,11 @@ def training_flops_per_token(net: nn.Module, block_size: int) -> float:
     return 6.0 * multiplying + 3.0 * sum(block.attention.mixing_flops(block_size) for block in net.blocks)
 
 
+@functools.cache
 def measure_matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 1024, repeats: int = 7) -> float:
-    """Operations a second in the best of `repeats` square matrix products of `size`."""
-    left, right = torch.randn(2, size, size, device=device, dtype=dtype)
+    """Operations a second in the best of `repeats` square matrix products of `size`; once a process."""
+    own = torch.Generator(device).manual_seed(0)  # what training draws does not depend on this
+    left, right = torch.randn(2, size, size, device=device, dtype=dtype, generator=own)
     best = float("inf")
     for _ in range(repeats):
         if device.type == "cuda":

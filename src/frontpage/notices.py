@@ -2,12 +2,15 @@
 
 import logging
 
+from frontpage.secrets import hide
+
 log = logging.getLogger(__name__)
 _said: list[str] = []
 
 
 def notice(message: str) -> None:
     """Say `message` once on the console and remember it for `run.json`."""
+    message = hide(message)
     if message not in _said:
         _said.append(message)
         log.warning("notice: %s", message)

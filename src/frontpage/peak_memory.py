@@ -29,6 +29,16 @@ def peak_memory(device: torch.device) -> int:
     return max((_status_bytes("VmHWM") or _peak_resident()) - (_start or 0), 0)
 
 
+def current_memory(device: torch.device) -> int | None:
+    """Bytes now, counted as `peak_memory` does; None where the system does not say (macOS, for the CPU)."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    resident = _status_bytes("VmRSS")
+    return max(resident - (_start or 0), 0) if resident else None
+
+
 def _status_bytes(name: str) -> int:
     try:
         lines = _STATUS.read_text().splitlines()

@@ -1,6 +1,5 @@
 """Reopening runs: `load_run(directory)` needs nothing but the directory."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from frontpage.data.training_titles import load_training_titles, save_training_t
 from frontpage.errors import bad_value
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
+from frontpage.secrets import HIDDEN, SECRET_KEY, hide_all, remember_value
 from frontpage.tokenizer import TitleTokenizer
-
-SECRET = re.compile(r"(^|_)(api_?key|password|passwd|secret|token)$", re.IGNORECASE)
 
 
 def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkpoint: Path | None) -> None:
@@ -34,14 +32,17 @@ def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkp
 
 
 def masked(config: DictConfig) -> dict[str, Any]:
-    """The resolved config as plain types; the value of every key that names a secret is `***`."""
+    """The resolved config as plain types; known secrets, and the value of every key that names one, are `***`."""
 
     def mask(node: Any) -> Any:
         if isinstance(node, dict):
-            return {key: "***" if SECRET.search(str(key)) and node[key] else mask(node[key]) for key in node}
+            named = {key for key in node if SECRET_KEY.search(str(key)) and node[key]}
+            for key in named:
+                remember_value(node[key])
+            return {key: HIDDEN if key in named else mask(node[key]) for key in node}
         return [mask(item) for item in node] if isinstance(node, list) else node
 
-    return mask(OmegaConf.to_container(config, resolve=True))
+    return hide_all(mask(OmegaConf.to_container(config, resolve=True)))
 
 
 def load_run(directory: Path | str, checkpoint: str = "best") -> tuple[DictConfig, LanguageModule]:

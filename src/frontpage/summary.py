@@ -1,6 +1,9 @@
 """What a run prints before and after it trains."""
 
+import math
+
 import lightning as L
+from tqdm import tqdm
 
 from frontpage.attention.describe import describe_attention
 from frontpage.callbacks.record_run import RecordRun
@@ -11,23 +14,59 @@ from frontpage.models.language_module import LanguageModule
 from frontpage.run_directory import RunDirectory
 from frontpage.trainer import device_name
 
+FAST, SLOW = 0.6, 0.15  # model FLOPs utilisation of large and of small models, as runs of this project have it
 
-def print_start(run: RunDirectory, trainer: L.Trainer, module: LanguageModule, data: L.LightningDataModule) -> None:
-    """One line each on the device, the data and the model."""
+
+def print_start(
+    run: RunDirectory,
+    trainer: L.Trainer,
+    module: LanguageModule,
+    data: L.LightningDataModule,
+    record: RecordRun,
+) -> None:
+    """What will run, on what, how long and how large, a line each."""
     about, parameters = data.description(), sum(parameter.numel() for parameter in module.net.parameters())
-    device = trainer.strategy.root_device
+    plan, config, device = record.plan, record.config, trainer.strategy.root_device
     attention = describe_attention(module.net, data.block_size, device, module.document_mask)
     chosen = "" if module.net.blocks[0].attention.backend != "auto" else ", chosen by backend=auto"
-    print(
-        f"device: {device_name(trainer)}, precision {trainer.precision}\n"
-        f"data: {about['source']}: {about['train_titles']:,} titles train, {about['validation_titles']:,} validate;"
-        f" {about['train_tokens']:,} and {about['validation_tokens']:,} tokens of {about['vocab_size']:,} kinds\n"
-        f"model: {type(module.net).__name__}, {parameters:,} parameters\n"
-        f"attention: {attention['class']}, computed by {attention['backend']}{chosen};"
-        f" {attention['visible_pairs']:.3g} of a document's causal pairs visible\n"
-        f"run: {run.path}",
-        flush=True,
-    )
+    dropout, attention_dropout = (config["model"].get(key, 0) for key in ("dropout", "attention_dropout"))
+    devices = f" x {trainer.world_size} devices" if trainer.world_size > 1 else ""
+    accumulated = f" x {trainer.accumulate_grad_batches} accumulated" if trainer.accumulate_grad_batches > 1 else ""
+    lines = {
+        "device": f"{device_name(trainer)}, precision {trainer.precision}",
+        "data": f"{about['source']}: {about['train_titles']:,} titles train, {about['validation_titles']:,} validate;"
+        f" {about['train_tokens']:,} and {about['validation_tokens']:,} tokens of {about['vocab_size']:,} kinds",
+        "model": f"{type(module.net).__name__}, {parameters:,} parameters, dropout {dropout:g},"
+        f" of attention {attention_dropout:g}",
+        "attention": f"{attention['class']}, computed by {attention['backend']}{chosen};"
+        f" {attention['visible_pairs']:.3g} of a document's causal pairs visible",
+        "update": f"{plan.rows:,} rows of {data.block_size:,}, {plan.tokens:,} tokens"
+        f" (batch {data.batch_size:,}{accumulated}{devices})",
+        "length": f"{plan.updates:,} updates, {plan.updates_per_epoch:,} an epoch"
+        + (f", at most {config['trainer']['max_time']}" if config["trainer"].get("max_time") else ""),
+        "intervals": f"log {_interval(config['log_interval'], 'each epoch')},"
+        f" validate {_interval(config['val_interval'], 'by trainer.evals_per_epoch')},"
+        f" save {_interval(config['save_interval'], 'at validations')}",
+        "memory": _size(plan.memory.total) + " estimated" if plan.memory else "no estimate",
+        "checkpoints": f"{plan.checkpoints:g} kept, {_size(plan.checkpoint_bytes)} each,"
+        f" {_size(plan.checkpoint_bytes * plan.checkpoints)} in all"
+        if plan.checkpoints < math.inf
+        else f"one a validation, {_size(plan.checkpoint_bytes)} each",
+        "time": f"roughly {tqdm.format_interval(plan.seconds_at_peak / FAST)} to"
+        f" {tqdm.format_interval(plan.seconds_at_peak / SLOW)} and the validations, at {FAST:.0%} to {SLOW:.0%} of the"
+        " measured matmul rate",
+        "run": str(run.path),
+    }
+    print("\n".join(f"{name + ':':<12} {line}" for name, line in lines.items()), flush=True)
+
+
+def _interval(updates: int | None, otherwise: str) -> str:
+    return otherwise if updates is None else f"every {updates:,} updates"
+
+
+def _size(number: float) -> str:
+    """Bytes in a fitting unit, e.g. `11.4 MiB`."""
+    return f"{number / GIB:.2f} GiB" if number >= GIB else f"{number / 2**20:.1f} MiB"
 
 
 def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataModule) -> None:

@@ -91,6 +91,13 @@ class ValidationSchedule(_TrainingEpochLoop):
         first = self.first_step and step == 1
         return first or step % interval == 0 or trainer.should_stop or step >= trainer.lightning_module.total_steps
 
+    def validations_left(self, after: int) -> int:
+        """How many validations come later than update `after` if the run goes on to its last update."""
+        trainer, last = self.trainer, self.trainer.lightning_module.total_steps
+        updates_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        interval = self.interval or max(updates_per_epoch // self.evals_per_epoch, 1)
+        return last // interval - after // interval + (last % interval != 0 and after < last)
+
 
 def make_trainer(
     *,
@@ -178,18 +185,23 @@ def _profiler(name: str | None, directory: str) -> Profiler | None:
     return kinds[name](dirpath=directory, filename="profile")
 
 
+def updates_per_epoch(trainer: L.Trainer, data: L.LightningDataModule | None = None) -> int:
+    """Optimizer updates of an epoch; `data` is needed where the trainer does not know it yet."""
+    batches = len((data or trainer.datamodule).train_dataloader())
+    share = trainer.overfit_batches or trainer.limit_train_batches
+    batches = min(share, batches) if isinstance(share, int) else int(batches * share)
+    return math.ceil(batches / trainer.accumulate_grad_batches)
+
+
 def planned_steps(trainer: L.Trainer, data: L.LightningDataModule | None = None) -> int:
     """Optimizer updates of the whole run, as far as epochs and `max_steps` bound it; `data` is needed before the fit.
 
     Lightning's `estimated_stepping_batches` says the same, but asking it before a checkpoint is loaded makes Lightning
     forget where in the epoch the data stood.
     """
-    batches = len((data or trainer.datamodule).train_dataloader())
-    share = trainer.overfit_batches or trainer.limit_train_batches
-    batches = min(share, batches) if isinstance(share, int) else int(batches * share)
     epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else math.inf
     steps = trainer.max_steps if trainer.max_steps >= 0 else math.inf
-    return int(min(math.ceil(batches / trainer.accumulate_grad_batches) * epochs, steps))
+    return int(min(updates_per_epoch(trainer, data) * epochs, steps))
 
 
 def find_accelerator(asked: str) -> str:

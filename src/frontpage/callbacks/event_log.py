@@ -9,7 +9,9 @@ import lightning as L
 from tqdm import tqdm
 
 from frontpage.callbacks.run_clock import clock_of
+from frontpage.metrics_file import MetricsFile
 from frontpage.run_directory import keep_lines
+from frontpage.secrets import hide_all
 from frontpage.trainer import device_name
 
 
@@ -26,14 +28,18 @@ class EventLog(L.Callback):
         """Append one event."""
         if trainer.is_global_zero:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"event": event, "timestamp": time.time(), **fields}, ensure_ascii=False) + "\n")
+                content = hide_all({"event": event, "timestamp": time.time(), **fields})
+                file.write(json.dumps(content, ensure_ascii=False) + "\n")
 
     def rewind(self, step: int) -> None:
         """Forget the steps behind update `step`: a run that continues there takes them again."""
         keep_lines(self.path, lambda line: json.loads(line).get("step", 0) <= step)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write what is known before the first step."""
+        """Write what is known before the first step; trackers get the config, too."""
+        for logger in trainer.loggers:
+            if not isinstance(logger, MetricsFile):  # config.yaml lies beside it
+                logger.log_hyperparams(self.hyperparameters)
         self.write(trainer, "hyperparameters_configured", **self.hyperparameters)
         self.write(trainer, "device_info", device=device_name(trainer), precision=str(trainer.precision))
         self.write(trainer, "dataset_info", **trainer.datamodule.description())

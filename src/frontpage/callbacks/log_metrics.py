@@ -1,6 +1,7 @@
 """LogMetrics: what a training curve needs besides the loss."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from frontpage.callbacks.run_clock import clock_of
-from frontpage.peak_memory import peak_memory
+from frontpage.peak_memory import current_memory, peak_memory
 
 
 class LogMetrics(L.Callback):
@@ -36,13 +37,23 @@ def training_metrics(trainer: L.Trainer, pl_module: L.LightningModule, loss: Ten
         "train/loss": nats,
         "train/perplexity": math.exp(min(nats, 700.0)),
         "train/learning_rate": groups[0]["lr"],
-        "train/weight_norm": float(torch.nn.utils.get_total_norm(list(pl_module.net.parameters()))),
+        "train/weight_norm": _norm(pl_module.net.parameters()),
         "time/elapsed_seconds": clock.elapsed_seconds,
         "time/tokens_per_second": clock.tokens_per_second,
         "memory/peak_bytes": float(peak_memory(pl_module.device)),
     }
     if len(groups) > 1:
         values |= {f"train/learning_rate/{group['name']}": group["lr"] for group in groups}
+        values |= {f"train/weight_norm/{group['name']}": _norm(group["params"]) for group in groups if group["params"]}
     if pl_module.grad_norm is not None:
         values["train/grad_norm"] = float(pl_module.grad_norm)
+    utilization, memory = clock.model_flops_utilization, current_memory(pl_module.device)
+    if utilization is not None:
+        values["time/model_flops_utilization"] = utilization
+    if memory is not None:
+        values["memory/current_bytes"] = float(memory)
     return values
+
+
+def _norm(weights: Iterable[Tensor]) -> float:
+    return float(torch.nn.utils.get_total_norm(list(weights)))

@@ -20,12 +20,11 @@ from frontpage.callbacks.log_metrics import training_metrics
 from frontpage.callbacks.run_clock import clock_of
 from frontpage.callbacks.weight_average import WeightAverage
 from frontpage.cli import Interrupted
-from frontpage.flops import measure_matmul_peak, training_flops_per_token
-from frontpage.memory import estimate_training
-from frontpage.models.language_module import LanguageModule
-from frontpage.notices import notice, notices
+from frontpage.notices import notices
 from frontpage.peak_memory import peak_memory, start_counting
+from frontpage.plan import RunPlan
 from frontpage.run_directory import OUT_OF_TIME
+from frontpage.secrets import hide_all
 from frontpage.trainer import device_name
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
@@ -41,20 +40,18 @@ class RecordRun(Checkpoint):
     def __init__(self, path: Path | str, config: dict[str, Any]) -> None:
         self.path, self.config = Path(path), config
         self.record: dict[str, Any] = {}
+        self.plan: RunPlan | None = None  # made before training
         self._best: dict[str, Any] = {}
         self._final: dict[str, Any] = {}
-        self._flops_per_token = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what is known before training."""
         start_counting(pl_module.device)
         data = trainer.datamodule
-        self._flops_per_token = training_flops_per_token(pl_module.net, data.block_size)
         net, parameters = pl_module.net, sum(parameter.numel() for parameter in pl_module.net.parameters())
         embeddings = {module.weight for module in net.modules() if isinstance(module, torch.nn.Embedding)}
         table = getattr(net, "position_table", None)
         outside = parameters - sum(w.numel() for w in embeddings) - (table.numel() if table is not None else 0)
-        dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
         self.record = {
             "status": "running",
             "reason": None,
@@ -68,8 +65,8 @@ class RecordRun(Checkpoint):
             "attention": describe_attention(pl_module.net, data.block_size, pl_module.device, pl_module.document_mask),
             "parameters": parameters,
             "non_embedding_parameters": outside,
-            "matmul_peak_flops": measure_matmul_peak(pl_module.device, dtype),
-            "estimated_memory_bytes": _estimated_memory(trainer, pl_module),
+            "matmul_peak_flops": clock_of(trainer).matmul_peak_flops,
+            "estimated_memory_bytes": self.plan.memory.total if self.plan and self.plan.memory else None,
             "validated_weights": _validated_weights(trainer),
             "metrics": {"final": self._final, "best": self._best},
         }
@@ -115,16 +112,13 @@ class RecordRun(Checkpoint):
         if not trainer.is_global_zero:
             return
         clock, record = clock_of(trainer), self.record
-        flops = clock.tokens_seen * self._flops_per_token
         record |= {
             "steps": trainer.global_step,
             "tokens_seen": clock.tokens_seen,
             "seconds": clock.elapsed_seconds,
             "tokens_per_second": clock.tokens_per_second,
-            "training_flops": flops,
-            "model_flops_utilization": flops / clock.training_seconds / record["matmul_peak_flops"]
-            if clock.tokens_seen
-            else None,
+            "training_flops": clock.tokens_seen * clock.flops_per_token,
+            "model_flops_utilization": clock.model_flops_utilization,
             "peak_memory_bytes": peak_memory(pl_module.device),
             "notices": notices(),
         }
@@ -132,9 +126,11 @@ class RecordRun(Checkpoint):
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replace `path` by strict JSON in one step; a number that is not finite becomes null."""
+    """Replace `path` by strict JSON in one step; a number that is not finite becomes null, secrets are hidden."""
     partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    partial.write_text(
+        json.dumps(_finite(hide_all(content)), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )
     os.replace(partial, path)
 
 
@@ -148,24 +144,13 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _estimated_memory(trainer: L.Trainer, module: LanguageModule) -> int | None:
-    """Bytes of a training step at their peak; None, and a notice, where a layer cannot be run without numbers."""
-    data = trainer.datamodule
-    sizes = {"precision": str(trainer.precision), "document_mask": module.document_mask}
-    try:
-        return estimate_training(module.net, module.make_optimizer, data.batch_size, data.block_size, **sizes).total
-    except (NotImplementedError, RuntimeError) as error:
-        notice(f"no memory estimate: {type(error).__name__}: {str(error).splitlines()[0]}")
-        return None
-
-
 def _validated_weights(trainer: L.Trainer) -> str:
     """Which weights the metrics of validations, the best checkpoint and `load_run` are of."""
     average = next((callback for callback in trainer.callbacks if isinstance(callback, WeightAverage)), None)
     return "as trained" if average is None else f"exponential moving average, decay {average.decay}"
 
 
-def _early_end(trainer: L.Trainer, module: LanguageModule) -> str | None:
+def _early_end(trainer: L.Trainer, module: L.LightningModule) -> str | None:
     """What ended a run before its planned updates; None for one that did them all."""
     if trainer.global_step >= module.total_steps:
         return None

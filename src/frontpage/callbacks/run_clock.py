@@ -4,8 +4,10 @@ import time
 from typing import Any
 
 import lightning as L
+import torch
 
 from frontpage.data.packing import TitleBatch
+from frontpage.flops import measure_matmul_peak, training_flops_per_token
 
 
 class RunClock(L.Callback):
@@ -15,6 +17,8 @@ class RunClock(L.Callback):
         self.tokens_seen = 0  # targets trained on, over all processes
         self.elapsed_before = self.training_before = 0.0  # seconds of earlier sessions
         self._started: float | None = None
+        self.flops_per_token = self.matmul_peak_flops = 0.0  # the peak of one device, known when training starts
+        self._devices = 1
         self._pauses = 0.0
         self._paused_at: float | None = None
 
@@ -35,6 +39,20 @@ class RunClock(L.Callback):
     def tokens_per_second(self) -> float:
         """Trained tokens over training seconds."""
         return self.tokens_seen / self.training_seconds if self.tokens_seen else 0.0
+
+    @property
+    def model_flops_utilization(self) -> float | None:
+        """Operations of the trained tokens over what the devices could have done in the training seconds."""
+        if not self.tokens_seen or not self.matmul_peak_flops:
+            return None
+        return self.tokens_per_second * self.flops_per_token / (self.matmul_peak_flops * self._devices)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure what the device can do, before the time counts."""
+        dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
+        self.flops_per_token = training_flops_per_token(pl_module.net, trainer.datamodule.block_size)
+        self.matmul_peak_flops = measure_matmul_peak(pl_module.device, dtype)
+        self._devices = trainer.world_size
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start counting."""

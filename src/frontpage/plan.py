@@ -1,0 +1,95 @@
+"""RunPlan: what a run will do and need, known before it trains."""
+
+import math
+from dataclasses import dataclass
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from frontpage.callbacks.last_checkpoint import LastCheckpoint
+from frontpage.callbacks.weight_average import WeightAverage
+from frontpage.data.title_data import TitleData
+from frontpage.errors import bad_value
+from frontpage.flops import measure_matmul_peak, training_flops_per_token
+from frontpage.memory import GIB, TrainingMemory, estimate_training, optimizer_bytes
+from frontpage.models.language_module import LanguageModule
+from frontpage.notices import notice
+from frontpage.trainer import planned_steps, updates_per_epoch
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Sizes in rows, tokens, optimizer updates, bytes and seconds."""
+
+    rows: int  # windows an update, over accumulated batches and devices
+    tokens: int  # of them
+    updates_per_epoch: int
+    updates: int  # of the whole run
+    memory: TrainingMemory | None  # None where a layer cannot be run without numbers
+    checkpoint_bytes: int
+    checkpoints: float  # kept at once; inf: one a validation
+    seconds_at_peak: float  # the run's operations at the device's measured rate of matrix products
+
+
+def plan_run(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> RunPlan:
+    """Plan a run; UserError where a CUDA device has not the memory for it."""
+    trainer.datamodule, data.trainer = data, trainer  # as Lightning does when it fits
+    device, precision = trainer.strategy.root_device, str(trainer.precision)
+    rows = data.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+    updates = planned_steps(trainer)
+    card = free_memory(device)  # before the model is there
+    if device.type == "cuda":
+        model.to(device)  # the kernels of the device decide what is kept
+    memory = _memory(trainer, data, model)
+    if card is not None and memory is not None:
+        check_memory(memory, *card, data.batch_size)
+    epochs = updates / max(updates_per_epoch(trainer), 1)
+    flops = training_flops_per_token(model.net, data.block_size) * epochs * len(data.train.tokens)
+    peak = measure_matmul_peak(device, torch.bfloat16 if "bf16" in precision else torch.float32)
+    weights = sum(weight.numel() for weight in model.net.parameters())
+    averaged = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)
+    return RunPlan(
+        rows=rows,
+        tokens=rows * data.block_size,
+        updates_per_epoch=updates_per_epoch(trainer),
+        updates=updates,
+        memory=memory,
+        checkpoint_bytes=4 * weights * (1 + averaged) + optimizer_bytes(model.net, model.make_optimizer, precision),
+        checkpoints=sum(map(_kept, trainer.callbacks)),
+        seconds_at_peak=flops / (peak * trainer.world_size),
+    )
+
+
+def free_memory(device: torch.device) -> tuple[int, int] | None:
+    """(free, all) bytes of a CUDA device; None for any other, which can swap."""
+    return torch.cuda.mem_get_info(device) if device.type == "cuda" else None
+
+
+def check_memory(memory: TrainingMemory, free: int, total: int, batch_size: int) -> None:
+    """Raise a UserError where training is estimated to need more than the `free` bytes of a card with `total`."""
+    if memory.on_card() <= free:
+        return
+    problem = f"training needs an estimated {memory.on_card() / GIB:.2f} GiB"
+    found = f"the GPU has {free / GIB:.2f} GiB free of {total / GIB:.2f}"
+    advice = "a smaller batch with trainer.accumulate_grad_batches, or model.activation_checkpointing=full"
+    raise bad_value(
+        "data.batch_size", batch_size, f"{problem}, {found}\nallowed: {advice}; scripts/memory.py says what fits"
+    )
+
+
+def _memory(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> TrainingMemory | None:
+    """The estimate of a training step; None, and a notice, where a layer cannot be run without numbers."""
+    sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask}
+    try:
+        return estimate_training(model.net, model.make_optimizer, data.batch_size, data.block_size, **sizes)
+    except (NotImplementedError, RuntimeError) as error:
+        notice(f"no memory estimate: {type(error).__name__}: {str(error).splitlines()[0]}")
+        return None
+
+
+def _kept(callback: L.Callback) -> float:
+    """Checkpoints that a callback keeps at once."""
+    if isinstance(callback, ModelCheckpoint):
+        return math.inf if callback.save_top_k < 0 else callback.save_top_k + bool(callback.save_last)
+    return 2 * isinstance(callback, LastCheckpoint)  # the newest and the one before

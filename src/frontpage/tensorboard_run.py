@@ -1,0 +1,16 @@
+"""TensorBoardRun: every logged value, for TensorBoard."""
+
+from pathlib import Path
+
+from lightning.pytorch.loggers import TensorBoardLogger
+
+
+class TensorBoardRun(TensorBoardLogger):
+    """Writes event files to `directory/tensorboard`; ImportError names the extra to install where it is missing."""
+
+    def __init__(self, directory: str | Path) -> None:
+        try:
+            import tensorboard  # noqa: F401
+        except ImportError as error:
+            raise ImportError("needs the extra `tensorboard`: pip install -e '.[tensorboard]'") from error
+        super().__init__(directory, name="", version="tensorboard")

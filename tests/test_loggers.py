@@ -1,0 +1,189 @@
+"""Promises of the loggers: which of them run, that they end with the run, and that no network is waited for."""
+
+import csv
+import json
+import socket
+import sys
+import threading
+import time
+
+import pytest
+from tiny import TINY
+
+from frontpage import wandb_run
+from frontpage.cli import Interrupted
+from frontpage.notices import forget_notices, notices
+from frontpage.wandb_run import WandbRun, choose_mode, reachable
+
+SHORT = (*TINY, "trainer.max_steps=3", "log_interval=1")
+
+
+@pytest.fixture
+def unset(monkeypatch, tmp_path):
+    """An environment in which nobody has set anything up for Weights & Biases."""
+    for name in (
+        "WANDB_MODE",
+        "WANDB_API_KEY",
+        "WANDB_BASE_URL",
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "https_proxy",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    forget_notices()
+    return monkeypatch
+
+
+@pytest.fixture
+def finished_with(monkeypatch):
+    """The exit codes with which runs of Weights & Biases were finished."""
+    import wandb
+
+    codes, finish = [], wandb.sdk.wandb_run.Run.finish
+
+    def recorded(self, exit_code=None, **others):
+        codes.append(exit_code)
+        finish(self, exit_code, **others)
+
+    monkeypatch.setattr(wandb.sdk.wandb_run.Run, "finish", recorded)
+    return codes
+
+
+def offline_runs(directory):
+    return sorted(directory.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+@pytest.mark.parametrize("chosen", ["all", "[csv,wandb,tensorboard]", "[tensorboard,wandb]"])
+def test_loggers_are_chosen_together(config, chosen):
+    assert sorted(config(f"logger={chosen}").logger) == ["csv", "tensorboard", "wandb"]
+
+
+def test_several_loggers_at_once(command, run_directories, finished_with):
+    outcome = command(*SHORT, "logger=all")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    (directory,) = run_directories()
+    assert list((directory / "tensorboard").glob("events.out.tfevents.*"))
+    assert (directory / "metrics.csv").is_file()
+    (run,) = offline_runs(directory)
+    content = run.read_bytes()
+    for wanted in (b"train/loss", b"block_size", b"run.json", b"samples.txt", b"metrics.csv", b"config.yaml"):
+        assert wanted in content, wanted
+    assert finished_with == [0]
+
+
+@pytest.mark.parametrize(("error", "code"), [(Interrupted("stopped"), 130), (RuntimeError("crash"), 1)])
+def test_a_run_that_breaks_off_is_finished_with_its_exit_code(
+    command, run_directories, finished_with, monkeypatch, error, code
+):
+    import frontpage.callbacks.stop_on_signal as module
+
+    def stop(self, trainer):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.StopOnSignal, "_stop_if_asked", stop)
+        if code == 130:
+            assert command(*SHORT, "logger=wandb").status == 130
+        else:
+            with pytest.raises(RuntimeError, match="crash"):
+                command(*SHORT, "logger=wandb", "save_interval=1")
+    assert finished_with == [code]
+    (directory,) = run_directories()
+    (first,) = offline_runs(directory)
+    if code == 130:
+        time.sleep(1.1)  # their folders are named by the second
+        assert command(*SHORT, "logger=wandb", "ckpt_path=last").status == 0
+        assert [path.name for path in offline_runs(directory)] == [first.name] * 2, "a resumed run continues its own"
+        assert finished_with == [code, 0]
+
+
+def test_without_a_key_it_is_offline_and_says_so_once(unset):
+    unset.setattr(wandb_run, "reachable", lambda url: pytest.fail("the network was asked"))
+    assert choose_mode("auto") == "offline" == choose_mode("auto")
+    assert len(notices()) == 1 and "WANDB_API_KEY" in notices()[0] and "wandb sync" in notices()[0]
+
+
+def test_a_login_is_a_key(unset, tmp_path):
+    assert not wandb_run.has_key()
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {'0' * 40}\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert wandb_run.has_key()
+
+
+def test_with_a_key_the_network_decides(unset):
+    unset.setenv("WANDB_API_KEY", "0" * 40)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        unset.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        unset.setenv("no_proxy", "*")
+        assert choose_mode("auto") == "online" and notices() == []
+    assert choose_mode("auto") == "offline"
+    assert len(notices()) == 1 and "127.0.0.1 cannot be reached" in notices()[0]
+
+
+def test_a_name_that_is_looked_up_for_ever_is_not_waited_for(monkeypatch):
+    gate = threading.Event()
+
+    def connect(*arguments, **others):
+        gate.wait(60)
+        raise OSError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    assert not reachable("https://api.wandb.ai", seconds=0.05)
+    gate.set()
+
+
+def test_what_was_asked_for_is_not_discussed(unset):
+    assert choose_mode("offline") == "offline" and choose_mode("online") == "online"
+    unset.setenv("WANDB_MODE", "disabled")
+    assert choose_mode("auto") == "disabled"
+    assert notices() == []
+
+
+def test_an_unknown_mode_is_refused(command):
+    outcome = command(*SHORT, "logger=wandb", "logger.wandb.mode=maybe")
+    assert outcome.status == 2
+    assert "logger.wandb.mode=maybe" in outcome.stderr and "auto online offline" in outcome.stderr
+
+
+def test_a_key_that_is_refused_is_a_mistake(unset, tmp_path):
+    from frontpage.errors import UserError
+
+    unset.setenv("WANDB_API_KEY", "short")
+    with pytest.raises(UserError, match="logger.wandb.mode=online") as refused:
+        WandbRun(tmp_path, project="p", name="n", group="g", mode="online").experiment  # noqa: B018
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_tensorboard_without_its_extra(command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    outcome = command(*SHORT, "logger=tensorboard")
+    assert outcome.status == 2
+    assert outcome.stderr.strip() == (
+        "logger.tensorboard: needs the extra `tensorboard`: pip install -e '.[tensorboard]'"
+    )
+
+
+def test_a_resumed_run_keeps_the_columns_of_its_file(command, tmp_path, monkeypatch):
+    import frontpage.callbacks.stop_on_signal as module
+
+    def stop(self, trainer):
+        if trainer.global_step == 6:
+            raise Interrupted("stopped")
+
+    def header(name):
+        with (tmp_path / name / "metrics.csv").open() as file:
+            return next(csv.reader(file))
+
+    arguments = (*TINY, "trainer.max_steps=12", "log_interval=2", "val_interval=4")
+    assert command(*arguments, f"hydra.run.dir={tmp_path}/whole").status == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(module.StopOnSignal, "_stop_if_asked", stop)
+        assert command(*arguments, f"hydra.run.dir={tmp_path}/broken").status == 130
+    before = header("broken")
+    assert command(*arguments, f"hydra.run.dir={tmp_path}/broken", "ckpt_path=last").status == 0
+    assert set(before) <= set(header("broken")) and header("broken") == header("whole")
+    assert json.loads((tmp_path / "broken" / "run.json").read_text())["status"] == "finished"
