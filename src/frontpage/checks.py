@@ -25,6 +25,7 @@ from frontpage.attention.base import ProjectedAttention, SelfAttention
 from frontpage.attention.describe import check_backends
 from frontpage.attention.pattern import PatternAttention
 from frontpage.build import at_key, build
+from frontpage.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.checkpoints import check_continues, load_checkpoint
 from frontpage.cli import CONFIGS, WHITELIST
 from frontpage.data.files import read_titles
@@ -86,6 +87,8 @@ LIMITS = [
         "optimizer.lr optimizer.weight_decay optimizer.momentum scheduler.warmup tokenizer.min_frequency"
         " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches",
     ),
+    Limit("at least 1", lambda count: count >= 1, "callbacks.gradient_noise_scale.every"),
+    Limit("from 0 to below 1", lambda share: 0 <= share < 1, "callbacks.gradient_noise_scale.smoothing"),
     Limit("above 0", lambda number: 0 < number < math.inf, "trainer.gradient_clip_val model.rotary_base"),
     Limit("between 0 and 1, both excluded", lambda share: 0 < share < 1, "data.val_frac"),
     Limit("from 0 to below 1", lambda share: 0 <= share < 1, "model.dropout model.attention_dropout"),
@@ -136,6 +139,9 @@ def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkp
         raise bad_value(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
     packed = {"documents": model.document_mask, "scored": data.evaluation_row is not None}
     check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
+    for callback in trainer.callbacks:
+        if isinstance(callback, GradientNoiseScale):
+            callback.check(trainer, data.batch_size)
     if checkpoint is not None:
         check_continues(model, checkpoint)
 
