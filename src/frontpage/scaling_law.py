@@ -333,7 +333,7 @@ def need_scipy() -> None:
         raise UserError("scipy is missing: pip install 'frontpage[analysis]' (or make setup)") from error
 
 
-def _best(form: Form, x: np.ndarray, target: np.ndarray, starts: int = 5) -> np.ndarray:
+def _best(form: Form, x: np.ndarray, target: np.ndarray, starts: int = 4) -> np.ndarray:
     """The lowest of the minima below the best of the form's starts."""
 
     def distance(theta: np.ndarray) -> float:
@@ -358,7 +358,7 @@ def _descend(
     low, high = form.bounds()
     inner = np.clip(start, low + 1e-9, high - 1e-9)
     options: dict[str, Any] = {"jac": lambda theta: form.slope(theta, x), "x_scale": "jac", "bounds": (low, high)}
-    options |= {"loss": huber, "f_scale": HUBER, "max_nfev": 300}
+    options |= {"loss": huber, "f_scale": HUBER, "max_nfev": 100}
     end = least_squares(lambda theta: form.log_loss(theta, x) - target, inner, **options)
     return float(end.cost), end.x
 
