@@ -183,16 +183,12 @@ def _positive_sum(columns: Sequence[np.ndarray], target: np.ndarray) -> np.ndarr
 
 @dataclass(frozen=True)
 class Fit:
-    """A form with the constants that fit best; `samples` (draws, constants) are those of the bootstrap, as logarithms.
-
-    An interval is wider than the samples by sqrt(n / (n - constants)): the freedom that n runs lose to the fit.
-    """
+    """A form and its constants; `samples` (draws, constants) are the best ones and the bootstrap's, as logarithms."""
 
     form: Form
     theta: np.ndarray
     error: float  # root mean square of the logarithmic residuals
     samples: np.ndarray
-    widening: float
 
     def loss(self, *variables: float) -> float:
         """The loss predicted at the form's variables, such as N and D."""
@@ -214,8 +210,7 @@ class Fit:
         """(low, high), 95 %, of a quantity whose logarithm follows from the constants."""
         best = logarithm(self.theta)
         low, high = np.quantile([logarithm(sample) for sample in self.samples], [0.025, 0.975])
-        ends = (min(self.widening * (low - best), 0.0), max(self.widening * (high - best), 0.0))
-        return _exp(best + ends[0]), _exp(best + ends[1])
+        return _exp(min(low, best)), _exp(max(high, best))
 
     def _log_loss(self, theta: np.ndarray, variables: Sequence[float]) -> float:
         return float(self.form.log_loss(theta, np.log([variables]))[0])
@@ -224,18 +219,23 @@ class Fit:
 def fit_law(form: Form, variables: np.ndarray, loss: np.ndarray, draws: int = 200, seed: int = 0) -> Fit:
     """Fit `form` to `loss` (runs,) at `variables` (runs, k), all positive: in logarithms, robustly, from many starts.
 
-    The samples are those of a Bayesian bootstrap over the runs (Rubin 1981): each draw weighs the runs anew and loses
-    none, so a small grid stays a grid. Raises UserError for runs that cannot fix the constants, and without scipy.
+    The samples are those of a wild bootstrap over the runs (Davidson and Flachaire 2008): each draw moves every run off
+    the curve by its own residual times a normal number, so a small grid stays a grid. A residual counts 1 / (1 - h)
+    times, for the leverage h with which a run draws the curve to itself. Raises UserError for runs that cannot fix the
+    constants, and without scipy.
     """
     need_scipy()
     check_fits(form, variables)
     x, target = np.log(variables), np.log(loss)
     best = _best(form, x, target)
-    generator = np.random.default_rng(seed)
-    weights = generator.dirichlet(np.ones(len(x)), size=draws) * len(x)
-    samples = [_descend(form, best, x, target, weight)[1] for weight in weights]
-    error = float(np.sqrt(np.mean((form.log_loss(best, x) - target) ** 2)))
-    return Fit(form, best, error, np.array([best, *samples]), math.sqrt(len(x) / (len(x) - len(form.constants))))
+    fitted = form.log_loss(best, x)
+    directions, sizes, _ = np.linalg.svd(form.slope(best, x), full_matrices=False)
+    leverage = np.sum(directions[:, sizes > 1e-8 * sizes[0]] ** 2, axis=1)
+    residuals = (target - fitted) / np.maximum(1 - leverage, 0.1)
+    draw = np.random.default_rng(seed).standard_normal((draws, len(x)))
+    samples = [_descend(form, best, x, fitted + signs * residuals)[1] for signs in draw]
+    error = float(np.sqrt(np.mean((fitted - target) ** 2)))
+    return Fit(form, best, error, np.array([best, *samples]))
 
 
 def left_out_error(form: Form, variables: np.ndarray, loss: np.ndarray) -> float:
@@ -343,22 +343,14 @@ def _best(form: Form, x: np.ndarray, target: np.ndarray, starts: int = 4) -> np.
     return min(ends, key=lambda end: end[0])[1]
 
 
-def _descend(
-    form: Form, start: np.ndarray, x: np.ndarray, target: np.ndarray, weights: np.ndarray | float = 1.0
-) -> tuple[float, np.ndarray]:
-    """(badness, constants) of the nearest minimum of the weighted Huber loss."""
+def _descend(form: Form, start: np.ndarray, x: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
+    """(badness, constants) of the nearest minimum of the Huber loss."""
     from scipy.optimize import least_squares
-
-    def huber(squares: np.ndarray) -> np.ndarray:
-        inside = squares <= 1
-        root = np.sqrt(np.where(inside, 1.0, squares))
-        value = np.where(inside, squares, 2 * root - 1)
-        return np.stack([value, 1 / root, np.where(inside, 0.0, -0.5 / root**3)]) * weights
 
     low, high = form.bounds()
     inner = np.clip(start, low + 1e-9, high - 1e-9)
     options: dict[str, Any] = {"jac": lambda theta: form.slope(theta, x), "x_scale": "jac", "bounds": (low, high)}
-    options |= {"loss": huber, "f_scale": HUBER, "max_nfev": 100}
+    options |= {"loss": "huber", "f_scale": HUBER, "max_nfev": 100}
     end = least_squares(lambda theta: form.log_loss(theta, x) - target, inner, **options)
     return float(end.cost), end.x
 
