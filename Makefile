@@ -18,7 +18,7 @@ QUICKSTART := experiment=quickstart
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor lint format test test-slow train smoke tensorboard clean
+.PHONY: help setup doctor lint format test test-slow train smoke benchmark tensorboard clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -e 's/:.*## /:/' | awk -F: '{ printf "make %-12s %s\n", $$1, substr($$0, length($$1) + 2) }'
@@ -57,6 +57,9 @@ tensorboard: .venv/.installed  ## serve the runs in logs/ (written with logger=t
 	@$(VENV_PYTHON) -c 'import tensorboard' 2>/dev/null || \
 	  $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[tensorboard]'
 	$(VENV_PYTHON) -m tensorboard.main --logdir logs $(ARGS)
+
+benchmark: .venv/.installed  ## time a training step beside a naive one (ARGS="--rounds 3")
+	$(VENV_PYTHON) scripts/benchmark.py $(ARGS)
 
 clean:  ## remove caches and build leftovers; logs/ and .venv/ stay
 	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache

@@ -52,7 +52,7 @@ def test_a_whole_run_of_several_epochs_is_counted(command):
         command(*TINY, "trainer.max_epochs=2", "trainer.limit_train_batches=4", "callbacks.best_checkpoint=null")
     )
     assert said["length"] == "8 updates, 4 an epoch"
-    assert said["checkpoints"].startswith("1 kept")
+    assert said["checkpoints"].startswith("2 kept")
 
 
 MEMORY = TrainingMemory(weights=1, gradients=1, optimizer=1, buffers=1, step=1, update=1, total=8 * 2**30)

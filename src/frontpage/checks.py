@@ -26,6 +26,7 @@ from frontpage.attention.base import ProjectedAttention, SelfAttention
 from frontpage.attention.describe import check_backends
 from frontpage.attention.pattern import PatternAttention
 from frontpage.build import at_key, build
+from frontpage.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.checkpoints import check_callbacks, check_continues, load_checkpoint
 from frontpage.cli import CONFIGS, WHITELIST
 from frontpage.data.files import read_titles
@@ -81,7 +82,7 @@ LIMITS = [
         " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_layer model.n_head"
         " model.n_kv_head model.d_ff callbacks.sample_titles.num callbacks.sample_titles.top_k"
         " callbacks.sample_titles.max_tokens callbacks.loss_spike.window model.lr_scaling_rows"
-        " callbacks.early_stopping.patience",
+        " callbacks.early_stopping.patience callbacks.gradient_noise_scale.every",
     ),
     Limit(
         "at least 0",
@@ -103,7 +104,8 @@ LIMITS = [
     Limit(
         "from 0 to below 1",
         lambda share: 0 <= share < 1,
-        "model.dropout model.attention_dropout optimizer.alpha optimizer.momentum callbacks.ema.decay",
+        "model.dropout model.attention_dropout optimizer.alpha optimizer.momentum callbacks.ema.decay"
+        " callbacks.gradient_noise_scale.smoothing",
     ),
     Limit("each from 0 to below 1", lambda betas: all(0 <= beta < 1 for beta in betas), "optimizer.betas"),
     Limit("at least 1, or auto", lambda many: not isinstance(many, int) or many >= 1, "trainer.devices"),
@@ -161,6 +163,9 @@ def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkp
         model.make_scheduler(optimizer, total_steps=planned_steps(trainer, data))
     except ValueError as error:  # a part of the schedule that this run is too short for
         raise UserError(f"scheduler.{error}") from error
+    for callback in trainer.callbacks:
+        if isinstance(callback, GradientNoiseScale):
+            callback.check(trainer, data.batch_size)
     if checkpoint is not None:
         check_continues(model, checkpoint)
         check_callbacks(trainer, checkpoint)

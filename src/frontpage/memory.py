@@ -6,6 +6,7 @@ Checked against the closed formula for plain Transformers (bytes saved a token a
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from frontpage.attention.executors import as_on_card
 from frontpage.data.packing import IGNORED
 from frontpage.fake_step import FakeStep, converted, dtypes_of, fake_step
 from frontpage.losses import next_token_loss
@@ -72,11 +74,12 @@ def estimate_training(
     """Memory of training `net` on micro-batches of `batch_size` x `block_size` tokens in Lightning's `precision`.
 
     `make_optimizer(parameter_groups)` is called on stand-ins of a few weights. No weight of `net` is touched; it may be
-    on the meta device, which is traced as the CPU. `card`: with the optimizer's temporaries of a CUDA device, wherever
-    the net is. Raises RuntimeError or NotImplementedError where a layer needs numbers to run.
+    on the meta device, which is traced as the CPU. `card`: as a CUDA device would compute, wherever the net is. Raises RuntimeError or NotImplementedError where a layer needs numbers to run.
     """
     dtype, on_cuda = dtypes_of(precision).weights, card or next(net.parameters()).device.type == "cuda"
-    step = fake_step(net, next_token_loss, batch_size, block_size, precision=precision, document_mask=document_mask)
+    sizes = {"precision": precision, "document_mask": document_mask}
+    with as_on_card() if card else nullcontext():
+        step = fake_step(net, next_token_loss, batch_size, block_size, **sizes)
     weights = sum(weight.numel() for weight in net.parameters()) * dtype.itemsize
     buffers = sum(buffer.numel() * converted(buffer, dtype).itemsize for buffer in net.buffers())
     state = optimizer_bytes(net, make_optimizer, precision)

@@ -82,9 +82,13 @@ class LanguageModule(L.LightningModule):
             return run(batch.inputs, batch.document_ids, batch.positions)
         return run(batch.inputs)
 
+    def loss_of(self, batch: TitleBatch) -> Tensor:
+        """What training descends: mean nats a target token."""
+        return next_token_loss(self.hidden(batch), self.net.head.weight, batch.targets)
+
     def training_step(self, batch: TitleBatch, batch_idx: int) -> Tensor:
         """Mean nats a target token."""
-        loss = next_token_loss(self.hidden(batch), self.net.head.weight, batch.targets)
+        loss = self.loss_of(batch)
         self.loss = loss.detach()
         self.log("train/loss", loss)
         return loss
