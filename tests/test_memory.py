@@ -156,7 +156,9 @@ def plain_gpt(**changes):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("activation", ["gelu", "swiglu"])
 def test_a_layer_keeps_what_the_closed_formula_says(activation, precision):
-    """A = 2 r d + a [(n_in + 3 + o) d + m f] + 4 h + 16 bytes a token and layer, plus the casts under autocast, on a card.
+    """A = 2 r d + a [(n_in + 3 + o) d + m f] + 4 h + 16 bytes a token and layer, plus the casts under autocast.
+
+    So on a card; a CPU attends in fp32 and casts the result.
 
     `r`, `a`: bytes of the residual stream and of activations; `n_in` 2 norm outputs; 3 for q, k, v in one buffer; `o`
     1, the attention's output, which the kernel lays out as the next layer reads it; `m` 2 for GELU, 4 for SwiGLU:
@@ -169,9 +171,7 @@ def test_a_layer_keeps_what_the_closed_formula_says(activation, precision):
     formula = 2 * r * d + a * ((2 + 3 + 1) * d + m * 4 * d) + 4 * h + 16
     with as_on_card():
         assert slope(net, precision) == pytest.approx(formula, rel=0.02)
-    wide = (
-        0 if precision == "32-true" else (3 + 1) * (4 - 2) * d + 2 * d
-    )  # on CPU attention is in fp32, its result cast
+    wide = 0 if precision == "32-true" else (3 + 1) * (4 - 2) * d + 2 * d
     assert slope(net, precision) == pytest.approx(formula + wide, rel=0.02)
 
 

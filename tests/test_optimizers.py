@@ -319,14 +319,8 @@ def test_a_run_goes_on_with_the_optimizer_that_wrote_it_and_with_no_other(tmp_pa
     for written in names:
         module = module_of(written)
         state = optimizer_of(module.net, module.make_optimizer).state_dict()
-        schedules = [
-            {
-                key: 0
-                for key in module.make_scheduler(
-                    optimizer_of(module.net, module.make_optimizer), total_steps=9
-                ).state_dict()
-            }
-        ]
+        optimizer = optimizer_of(module.net, module.make_optimizer)
+        schedules = [dict.fromkeys(module.make_scheduler(optimizer, total_steps=9).state_dict(), 0)]
         content = {"state_dict": module.state_dict(), "optimizer_states": [state], "lr_schedulers": schedules}
         torch.save(content, tmp_path / f"{written}.ckpt")
     for written, taken in itertools.product(names, names):

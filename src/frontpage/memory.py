@@ -74,7 +74,8 @@ def estimate_training(
     """Memory of training `net` on micro-batches of `batch_size` x `block_size` tokens in Lightning's `precision`.
 
     `make_optimizer(parameter_groups)` is called on stand-ins of a few weights. No weight of `net` is touched; it may be
-    on the meta device, which is traced as the CPU. `card`: as a CUDA device would compute, wherever the net is. Raises RuntimeError or NotImplementedError where a layer needs numbers to run.
+    on the meta device, which is traced as the CPU. `card`: as a CUDA device would compute, wherever the net
+    is. Raises RuntimeError or NotImplementedError where a layer needs numbers to run.
     """
     dtype, on_cuda = dtypes_of(precision).weights, card or next(net.parameters()).device.type == "cuda"
     sizes = {"precision": precision, "document_mask": document_mask}
