@@ -12,8 +12,10 @@ from frontpage.callbacks.record_run import RecordRun
 from frontpage.callbacks.run_clock import RunClock
 from frontpage.checkpoints import rewind
 from frontpage.checks import check_config, check_run
+from frontpage.fit_batch import fit_batch
 from frontpage.held_out import score_test_set
 from frontpage.notices import forget_notices
+from frontpage.out_of_memory import out_of_memory_explained
 from frontpage.plan import plan_run
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
@@ -44,6 +46,8 @@ def train(config: DictConfig) -> float | None:
         model = build(config.model, "model", vocab_size=data.vocab_size)
         if config.init_from:
             load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
+        if trainer.fit_batch:
+            fit_batch(trainer, data, model, run.path, resumed=run.checkpoint is not None)
         check_run(trainer, data, model, run.checkpoint)
         record.plan = plan_run(trainer, data, model)
 
@@ -52,7 +56,8 @@ def train(config: DictConfig) -> float | None:
             save_run_config(run.path, config, data, run.checkpoint)
             print_start(run, trainer, model, data, record)
 
-        trainer.fit(model, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
+        with out_of_memory_explained(trainer, data, model):
+            trainer.fit(model, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
         if trainer.is_global_zero:
             print_summary(run, trainer, data)
         if test_titles and trainer.is_global_zero:

@@ -273,7 +273,7 @@ def test_the_chunked_loss_holds_a_fraction_of_the_plain_ones_logits():
     net.head = torch.nn.Linear(96, 16_000, bias=False)
     step = explain_step(net, 32, 64)
     assert step.plain_loss == pytest.approx(32 * 64 * 16_000 * 12, rel=0.1)
-    assert step.chunked_loss < step.plain_loss / 4
+    assert step.chunked_loss < step.plain_loss / 2  # 2,048 rows; a chunk has 524
 
 
 def test_the_plain_loss_is_the_training_loss():

@@ -35,6 +35,8 @@ warnings.filterwarnings("ignore", message=".*is smaller than the logging interva
 # check_callbacks says it in words of the config.
 warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# CUDA only: batches of changing sizes leave no holes that nothing fits into.
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")
 WHITELIST = ("frontpage.*", "torch.*", "lightning.*", "optuna.*")  # what a config may name as `_target_`

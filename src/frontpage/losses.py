@@ -9,28 +9,17 @@ from torch.nn import functional as F
 
 from frontpage.data.packing import IGNORED
 
-CHUNK_NUMBERS = {"cpu": 2**24, "cuda": 2**28}  # logits that are held at once: 64 MiB in fp32, 1 GiB on CUDA
-
-# In PyTorch since 2.13: never holds all logits at once, in single precision only.
-_of_the_library = getattr(F, "linear_cross_entropy", None)
+CHUNK_NUMBERS = {"cpu": 2**23, "cuda": 2**28}  # logits that are held at once: 32 MiB in fp32, 1 GiB on CUDA
 
 
 def next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Mean nats a target of `targets` (B, T), IGNORED left out, from `hidden` (B, T, C) and the head (V, C); a scalar.
 
-    Zero where every target is ignored. In single precision by PyTorch's own chunked operator where it has one; in half
-    precision (of the tensors or of autocast), where that would compute in single, in chunks of our own.
+    Zero where every target is ignored. Products are in the type of `hidden`, or of autocast.
     """
     hidden, targets = hidden.flatten(0, 1), targets.flatten()
-    kind = _product_type(hidden)
-    if _of_the_library is not None and kind in (torch.float32, torch.float64):
-        options = torch.nn.LinearCrossEntropyOptions()
-        total = _of_the_library(
-            hidden.to(kind), weight.to(kind), targets, ignore_index=IGNORED, reduction="sum", options=options
-        )
-    else:
-        rows = max(CHUNK_NUMBERS.get(hidden.device.type, CHUNK_NUMBERS["cpu"]) // len(weight), 1)
-        total = ChunkedCrossEntropy.apply(hidden, weight, targets, kind, rows)
+    rows = max(CHUNK_NUMBERS.get(hidden.device.type, CHUNK_NUMBERS["cpu"]) // len(weight), 1)
+    total = ChunkedCrossEntropy.apply(hidden, weight, targets, _product_type(hidden), rows)
     return total / (targets != IGNORED).sum().clamp(min=1)
 
 
@@ -39,6 +28,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
     Both gradients are computed chunk by chunk in the forward pass, from logits that are computed once (the way of
     Liger Kernel, Hsu et al. 2024, arXiv 2410.10989). Products are of type `kind`, what follows them at least fp32.
+    PyTorch 2.13 has `F.linear_cross_entropy` for fp32; it was slower at every size that was tried (docs/log.md).
     """
 
     @staticmethod

@@ -109,6 +109,8 @@ def make_trainer(
     max_steps: int | None,
     max_time: str | dict[str, int] | None,
     accumulate_grad_batches: int,
+    fit_batch: bool,
+    keep_memory: bool,
     gradient_clip_val: float | None,
     evals_per_epoch: int,
     val_interval: int | None,
@@ -128,6 +130,8 @@ def make_trainer(
     """A Trainer that says which device it took; raises UserError for what this machine or the rules do not allow.
 
     `val_interval`, `log_interval` count optimizer updates; `limit_val_batches` is a share of the validation set.
+    `fit_batch` is for whoever knows the model; here it is kept as an attribute. `keep_memory`: a CPU's, of tensors that
+    are gone.
     """
     if max_epochs is None and max_steps in (None, -1):
         raise UserError("trainer.max_epochs=null and trainer.max_steps=null: a run needs one of them to end")
@@ -140,7 +144,7 @@ def make_trainer(
         raise bad_value("trainer.limit_val_batches", limit_val_batches, allowed)
     chosen = find_accelerator(accelerator)
     precision = settle_precision(precision, chosen, default_root_dir)
-    if chosen == "cpu":
+    if chosen == "cpu" and keep_memory:
         keep_freed_memory()
     try:
         trainer = L.Trainer(
@@ -172,6 +176,7 @@ def make_trainer(
         )
     except (ValueError, TypeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise UserError(f"trainer: {error}") from error
+    trainer.fit_batch = fit_batch
     trainer.fit_loop.epoch_loop = ValidationSchedule(trainer, val_interval, evals_per_epoch, validate_first_step)
     return trainer
 

@@ -62,6 +62,8 @@ class RecordRun(Checkpoint):
             "device": device_name(trainer),
             "precision": str(trainer.precision),
             "data": data.description(),
+            "micro_batch": data.batch_size,
+            "accumulate_grad_batches": trainer.accumulate_grad_batches,
             "attention": describe_attention(pl_module.net, data.block_size, pl_module.device, pl_module.document_mask),
             "parameters": parameters,
             "non_embedding_parameters": outside,

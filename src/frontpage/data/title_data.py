@@ -55,6 +55,7 @@ class TitleData(L.LightningDataModule):
         self.num_titles, self.max_titles, self.val_frac = num_titles, max_titles, val_frac
         self.seed, self.packing_seed = seed, packing_seed
         self.block_size, self.batch_size = block_size, batch_size
+        self.asked_batch_size = batch_size  # of the original's metric, whatever micro-batch fits
         self.repack, self.drop_tail = repack, drop_tail
         self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
         self.tokenizer: TitleTokenizer | None = None

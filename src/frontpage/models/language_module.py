@@ -90,7 +90,8 @@ class LanguageModule(L.LightningModule):
         """Mean nats a target token."""
         loss = self.loss_of(batch)
         self.loss = loss.detach()
-        self.log("train/loss", loss)
+        if self.trainer._logger_connector.should_update_logs:  # costs a millisecond
+            self.log("train/loss", loss)
         return loss
 
     def configure_gradient_clipping(
@@ -121,7 +122,7 @@ class LanguageModule(L.LightningModule):
             honest_metrics(*self._scores.compute(), data.sizes, partial=self.partial_validation)
         )
         if self._due(self.original_metric):
-            loss, coverage = original_loss(self, data.validation, data.sizes, data.block_size, data.batch_size)
+            loss, coverage = original_loss(self, data.validation, data.sizes, data.block_size, data.asked_batch_size)
             metrics |= {"val/mainrun_loss": loss, "val/mainrun_coverage": coverage}
         if self._due(self.packed_metric):
             metrics["val/packed_nats_per_char"] = packed_nats_per_char(
