@@ -15,7 +15,6 @@ from programs import run_script
 from tiny import CONFIGS, ROOT, TINY, options
 
 from frontpage.attention.causal import CausalAttention
-from frontpage.attention.executors import as_on_card
 from frontpage.build import build
 from frontpage.fake_step import dtypes_of, fake_step
 from frontpage.losses import next_token_loss
@@ -29,6 +28,7 @@ from frontpage.memory import (
     plain_loss,
 )
 from frontpage.models.gpt import GPT
+from frontpage.on_card import as_on_card
 from frontpage.peak_memory import peak_memory, start_counting
 
 ROWS, TIME, VOCABULARY = 4, 64, 300

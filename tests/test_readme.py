@@ -40,6 +40,7 @@ def test_every_command_is_one_that_the_tests_know():
     assert all([words for words in COMMANDS if words[:2] == start] for start in known)
 
 
+@pytest.mark.slow
 def test_the_commands_work_in_the_order_in_which_they_stand(reader, command, capfd):
     """One after the other, since later ones reopen what earlier ones have made; training is cut to two steps."""
     for words in COMMANDS:

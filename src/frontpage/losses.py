@@ -8,8 +8,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from frontpage.data.packing import IGNORED
+from frontpage.on_card import on_cpu
 
-CHUNK_NUMBERS = {"cpu": 2**23, "cuda": 2**28}  # logits that are held at once: 32 MiB in fp32, 1 GiB on CUDA
+CHUNK_NUMBERS = {"cpu": 2**23, "gpu": 2**28}  # logits that are held at once: 32 MiB in fp32, 1 GiB on a GPU
 
 
 def next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -18,7 +19,7 @@ def next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     Zero where every target is ignored. Products are in the type of `hidden`, or of autocast.
     """
     hidden, targets = hidden.flatten(0, 1), targets.flatten()
-    rows = max(CHUNK_NUMBERS.get(hidden.device.type, CHUNK_NUMBERS["cpu"]) // len(weight), 1)
+    rows = max(CHUNK_NUMBERS["cpu" if on_cpu(hidden) else "gpu"] // len(weight), 1)
     total = ChunkedCrossEntropy.apply(hidden, weight, targets, _product_type(hidden), rows)
     return total / (targets != IGNORED).sum().clamp(min=1)
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from frontpage.attention.executors import as_on_card
 from frontpage.data.packing import IGNORED
 from frontpage.fake_step import FakeStep, converted, dtypes_of, fake_step
 from frontpage.losses import next_token_loss
+from frontpage.on_card import as_on_card
 from frontpage.optim import decay_groups, weight_decay_of
 
 GIB = 2**30
@@ -113,13 +113,13 @@ def largest_batch(estimate: Callable[[int], int], limit: int, most: int = 2**20)
     """
     fits, fails = 0, most + 1
     known: dict[int, int] = {}
-    guess, by_line = 1, True
+    guess, by_line = min(64, most), True
     while fails - fits > 1:
         by_line = min(guess - fits, fails - guess) > 1 or not by_line
         known[guess] = estimate(guess)
         fits, fails = (guess, fails) if known[guess] <= limit else (fits, guess)
         first, *others = sorted(known, key=lambda batch: abs(known[batch] - limit))
-        slope = (known[first] - known[others[0]]) / (first - others[0]) if others else known[first]
+        slope = (known[first] - known[others[0]]) / (first - others[0]) if others else known[first] / first
         if by_line and slope > 0:
             guess = first + int((limit - known[first]) / slope)
         else:

@@ -1,31 +1,16 @@
 """The computations behind the backends `sdpa`, `math` and `flex`; all give the same result."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from frontpage.on_card import on_cpu
+
 HALF = (torch.bfloat16, torch.float16)
 SMALL_SCORES = 4096  # of one head: up to here `math` was measured to be faster on CPU than `sdpa` (docs/log.md)
-_as_on_card = ContextVar("as_on_card", default=False)
-
-
-@contextmanager
-def as_on_card() -> Iterator[None]:
-    """Compute on CPU as a GPU does, without detours that pay on CPU only: to count there what a card would keep."""
-    before = _as_on_card.set(True)
-    try:
-        yield
-    finally:
-        _as_on_card.reset(before)
-
-
-def _on_cpu(x: Tensor) -> bool:
-    return x.device.type == "cpu" and not _as_on_card.get()
 
 
 def sdpa(
@@ -43,7 +28,7 @@ def sdpa(
     Values may be of another width than queries and keys: the narrower are filled up with zeros, because unequal widths
     would leave the fused CPU kernel. Half precision is computed in single on CPU, where its backward pass is slow.
     """
-    if _on_cpu(q) and (v.dtype in HALF or torch.is_autocast_enabled("cpu")):
+    if on_cpu(q) and (v.dtype in HALF or torch.is_autocast_enabled("cpu")):
         with torch.autocast("cpu", enabled=False):
             y = sdpa(q.float(), k.float(), v.float(), mask=mask, causal=causal, dropout=dropout, scale=scale)
         return y.to(v.dtype)
@@ -78,7 +63,7 @@ def math(
 
 def in_tiles(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, causal: bool = False, dropout: float) -> Tensor:
     """What both give, for many small (T, S): on CPU by plain products, which the fused kernel does not reach there."""
-    small = _on_cpu(q) and q.shape[2] * k.shape[2] <= SMALL_SCORES
+    small = on_cpu(q) and q.shape[2] * k.shape[2] <= SMALL_SCORES
     return (math if small else sdpa)(q, k, v, mask=mask, causal=causal, dropout=dropout)
 
 
