@@ -61,6 +61,7 @@ def test_loggers_are_chosen_together(config, chosen):
 
 
 def test_several_loggers_at_once(command, run_directories, finished_with):
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     outcome = command(*SHORT, "logger=all")
     assert (outcome.status, outcome.stderr) == (0, "")
     (directory,) = run_directories()

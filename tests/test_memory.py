@@ -36,6 +36,7 @@ SMALL = ("data=synthetic", "data.block_size=64", "model.d_model=64", "model.n_la
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 ACCEPTED = "32 32-true 64 64-true 16 16-true 16-mixed bf16 bf16-true bf16-mixed".split()
 COMBINATIONS = list(itertools.product(options("model"), options("model/attention")))
+GPT_FAST = [pytest.param(*pair, marks=[pytest.mark.slow] * (pair[0] != "gpt")) for pair in COMBINATIONS]
 
 
 def module_of(*overrides):
@@ -79,7 +80,7 @@ def counted(net, precision, inputs=None):
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-@pytest.mark.parametrize(("model", "attention"), COMBINATIONS, ids=lambda name: name)
+@pytest.mark.parametrize(("model", "attention"), GPT_FAST, ids=lambda name: name)
 def test_the_estimate_is_within_a_tenth_of_what_autograd_keeps(model, attention):
     module = module_of(f"model={model}", f"model/attention={attention}", "model.dropout=0.1")
     for precision in PRECISIONS:

@@ -103,6 +103,7 @@ def test_ordinary_settings_of_an_env_file_are_not_hidden(env_file):
 
 def test_a_planted_secret_is_in_no_file_of_a_run_and_in_no_output(env_file, command, run_directories, tmp_path):
     """In .env and so in the environment, in the middle of other values of the config, below a key that names it."""
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     env_file("".join(f"{name}={value}\n" for name, value in PLANTED.items()))
     titles = tmp_path / f"titles-{PLANTED['HF_TOKEN']}.txt"
     titles.write_text("".join(f"Title number {number}: a story\n" for number in range(200)))

@@ -320,6 +320,7 @@ def test_every_experiment_composes_with_every_debug_option(config, name):
         assert settings.model.d_model == 64 and not settings.logger
 
 
+@pytest.mark.slow
 def test_overfitting_one_batch_drives_the_loss_down(command, run_directories):
     assert command("experiment=quickstart", "debug=overfit", "trainer.accelerator=cpu").status == 0
     record = record_of(run_directories()[0])

@@ -90,7 +90,7 @@ class LanguageModule(L.LightningModule):
         """Mean nats a target token."""
         loss = self.loss_of(batch)
         self.loss = loss.detach()
-        if self.trainer._logger_connector.should_update_logs:  # costs a millisecond
+        if self._trainer is not None and self._trainer._logger_connector.should_update_logs:  # costs a millisecond
             self.log("train/loss", loss)
         return loss
 
