@@ -396,10 +396,3 @@ def test_8_bit_adamw_without_its_package_says_how_to_install_it(command):
     assert outcome.status == 2 and len(outcome.stderr.splitlines()) <= 3
     for words in ("optimizer=adamw_8bit", "extra adamw8bit", "pip install", "'.[adamw8bit]'", "optimizer=adamw"):
         assert words in outcome.stderr
-
-
-def test_a_schedule_too_long_for_the_run_ends_with_status_2(command, run_directories):
-    outcome = command(*TINY, "scheduler=wsd", "scheduler.decay=900", "trainer.max_steps=5", "trainer.max_epochs=null")
-    assert outcome.status == 2, outcome.stdout
-    assert outcome.stderr == "scheduler.decay=900: at most 5, which the warm-up leaves of the run's 5\n"
-    assert run_directories() == []

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from tiny import CONFIGS, options
+from tiny import CONFIGS, TINY, options
 
 from frontpage.build import build
 from frontpage.notices import forget_notices, notices
@@ -198,3 +198,10 @@ def test_every_config_names_a_schedule_with_that_closed_form(name):
     found = rates(lambda optimizer, total: build(config.scheduler, "scheduler")(optimizer, total_steps=total))
     assert found[:4] == pytest.approx([PEAK * step / 4 for step in (1, 2, 3, 4)])
     assert found[4:] == pytest.approx([PEAK * shape(place, 36, 4, 0.5) for place in range(37)])
+
+
+def test_a_schedule_too_long_for_the_run_ends_with_status_2(command, run_directories):
+    outcome = command(*TINY, "scheduler=wsd", "scheduler.decay=900", "trainer.max_steps=5", "trainer.max_epochs=null")
+    assert outcome.status == 2, outcome.stdout
+    assert outcome.stderr == "scheduler.decay=900: at most 5, which the warm-up leaves of the run's 5\n"
+    assert run_directories() == []
