@@ -144,8 +144,8 @@ def make_trainer(
         raise bad_value("trainer.limit_val_batches", limit_val_batches, allowed)
     chosen = find_accelerator(accelerator)
     precision = settle_precision(precision, chosen, default_root_dir)
-    if chosen == "cpu" and keep_memory:
-        keep_freed_memory()
+    if chosen == "cpu":
+        keep_freed_memory(large=keep_memory)
     try:
         trainer = L.Trainer(
             accelerator=chosen,
