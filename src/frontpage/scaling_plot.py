@@ -20,6 +20,7 @@ def draw(path: Path, fit: Fit, points: Sequence[Point], held: Sequence[Point], m
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogFormatter
     except ImportError as error:
         raise UserError("matplotlib is missing: pip install 'frontpage[analysis]' (or make setup)") from error
     figure = Figure(figsize=(11, 4.5), layout="constrained")
@@ -28,6 +29,8 @@ def draw(path: Path, fit: Fit, points: Sequence[Point], held: Sequence[Point], m
     for axes, column in zip(figure.subplots(1, len(columns), sharey=True, squeeze=False)[0], columns, strict=True):
         _panel(axes, column, fit, points, held)
         axes.set(xscale="log", yscale="log", xlabel=NAMES[column])
+        axes.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False))
+        axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 1)))
         axes.grid(which="both", alpha=0.25)
         axes.legend(fontsize=7)
         axes.set_ylabel(metric)
