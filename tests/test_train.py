@@ -362,6 +362,61 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_with_the_same_bits
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
+@pytest.fixture
+def sigint():
+    """The handler of Ctrl-C is put back: Lightning leaves none behind."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("moment", "signals", "callbacks"),
+    [
+        ("on_fit_start", 1, "default"),
+        ("on_after_backward", 2, "default"),
+        ("on_after_backward", 1, "none"),
+        ("on_fit_end", 1, "default"),
+    ],
+)
+def test_ctrl_c_that_waits_for_no_step_ends_with_130(
+    command, run_directories, monkeypatch, sigint, moment, signals, callbacks
+):
+    """Before the first step, twice within one, without the callback that waits, and behind the last step."""
+    from frontpage.models.language_module import LanguageModule
+
+    def interrupt(self):
+        for _ in range(signals):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(LanguageModule, moment, interrupt)
+    tiny = [override for override in TINY if not override.startswith("callbacks.")]
+    outcome = command(*tiny, f"callbacks={callbacks}", "trainer.max_steps=2")
+    assert (outcome.status, outcome.stderr) == (130, "") and outcome.stdout.endswith("interrupted\n")
+    (directory,) = run_directories()
+    assert record_of(directory)["status"] == "interrupted"
+    saved = (directory / "checkpoints" / "last.ckpt").exists()
+    assert saved == (moment == "on_fit_end"), "weights from within an update are not saved"
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_stops_a_process_within_its_step(tmp_path):
+    large = ("model.d_model=384", "model.n_layer=8", "data.batch_size=64", "data.num_titles=1000", "log_interval=1")
+    process = start(tmp_path, *TINY, *large, f"hydra.run.dir={tmp_path}/run")
+    deadline, events = time.time() + 120, tmp_path / "run" / "events.jsonl"
+    while time.time() < deadline and not (events.exists() and "training_step" in events.read_text()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    told = []
+    while not told or told[-1] and not told[-1].startswith("stopping after this step"):
+        told.append(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, ""), stdout
+    record = record_of(tmp_path / "run")
+    assert record["status"] == "interrupted" and record["reason"].startswith("KeyboardInterrupt")
+
+
 @pytest.mark.slow
 def test_two_processes_report_the_number_that_one_reports(tmp_path):
     """Guard 3 across processes: DDP on the CPU, with the weights of the same run."""

@@ -103,8 +103,11 @@ def program(main: Callable[[], object]) -> None:
             main()
         return
     except (Interrupted, KeyboardInterrupt):
-        print("interrupted", flush=True)
-        sys.exit(INTERRUPTED)
+        _leave_interrupted()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning leaves with 1 then
+            _leave_interrupted()
+        raise
     except TaskError as carrier:
         error = carrier.__cause__
     except Exception as raised:
@@ -115,6 +118,11 @@ def program(main: Callable[[], object]) -> None:
         raise error  # not inside `except`, so that its traceback holds its own causes only
     print(hide("".join(traceback.format_exception(error)) if full else lines), file=sys.stderr)
     sys.exit(MISTAKE)
+
+
+def _leave_interrupted() -> NoReturn:
+    print("interrupted", flush=True)
+    sys.exit(INTERRUPTED)
 
 
 def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
