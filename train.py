@@ -17,6 +17,7 @@ from frontpage.fit_batch import fit_batch
 from frontpage.notices import forget_notices
 from frontpage.out_of_memory import out_of_memory_explained
 from frontpage.plan import plan_run
+from frontpage.resumed_settings import check_settings
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
 from frontpage.summary import print_start, print_summary
@@ -50,6 +51,8 @@ def train(config: DictConfig) -> float | None:
         if trainer.fit_batch:
             fit_batch(trainer, data, model, run.path, resumed=run.checkpoint is not None)
         check_run(trainer, data, model, run.checkpoint)
+        if run.checkpoint:
+            check_settings(config, trainer, data, run.checkpoint)
         record.plan = plan_run(trainer, data, model)
 
         if trainer.is_global_zero:
