@@ -340,9 +340,18 @@ def start(tmp_path, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_with_the_same_bits(tmp_path, number):
-    arguments = (*TINY, "model.dropout=0.2", "trainer.max_epochs=40", "log_interval=1", "val_interval=50")
+@pytest.mark.parametrize(
+    ("number", "devices"),
+    [
+        (signal.SIGINT, ()),
+        (signal.SIGTERM, ()),
+        (signal.SIGTERM, ("trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=10")),
+    ],
+    ids=["SIGINT", "SIGTERM", "SIGTERM to the first of two processes"],
+)
+def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_with_the_same_bits(tmp_path, number, devices):
+    """Each process goes on with its own dropout; a signal to one stops them all behind the same update."""
+    arguments = (*TINY, "model.dropout=0.2", "trainer.max_epochs=40", "log_interval=1", "val_interval=50", *devices)
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     process = start(tmp_path, *arguments, f"hydra.run.dir={broken}")
     deadline = time.time() + 120
@@ -360,6 +369,8 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_with_the_same_bits
         assert process.returncode == 0, stderr
     expected, got = weights_of(whole), weights_of(broken)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
+    saved = torch.load(broken / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]["RandomState"]["processes"]
+    assert len({state["cpu"].numpy().tobytes() for state in saved}) == (2 if devices else 1)
 
 
 @pytest.fixture
