@@ -10,13 +10,14 @@ from frontpage.build import build, build_all
 from frontpage.callbacks.event_log import EventLog
 from frontpage.callbacks.record_run import RecordRun
 from frontpage.callbacks.run_clock import RunClock
+from frontpage.callbacks.score_test_set import ScoreTestSet
 from frontpage.checkpoints import rewind
 from frontpage.checks import check_config, check_run
 from frontpage.fit_batch import fit_batch
-from frontpage.held_out import score_test_set
 from frontpage.notices import forget_notices
 from frontpage.out_of_memory import out_of_memory_explained
 from frontpage.plan import plan_run
+from frontpage.resumed_settings import check_settings
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
 from frontpage.summary import print_start, print_summary
@@ -39,16 +40,19 @@ def train(config: DictConfig) -> float | None:
         record = RecordRun(run.path / "run.json", settings)
         events = EventLog(run.path / "events.jsonl", settings)
         callbacks = [RunClock(), events, record, *build_all(config.callbacks, "callbacks")]
+        if config.test:
+            callbacks.append(ScoreTestSet(run.path))
         trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
 
         data.setup()
-        test_titles = data.test_titles() if config.test else None
         model = build(config.model, "model", vocab_size=data.vocab_size)
         if config.init_from:
             load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
         if trainer.fit_batch:
             fit_batch(trainer, data, model, run.path, resumed=run.checkpoint is not None)
         check_run(trainer, data, model, run.checkpoint)
+        if run.checkpoint:
+            check_settings(config, trainer, data, run.checkpoint)
         record.plan = plan_run(trainer, data, model)
 
         if trainer.is_global_zero:
@@ -60,8 +64,6 @@ def train(config: DictConfig) -> float | None:
             trainer.fit(model, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
         if trainer.is_global_zero:
             print_summary(run, trainer, data)
-        if test_titles and trainer.is_global_zero:
-            score_test_set(run.path, test_titles, config.data.test_path)
         return trainer.lightning_module.metrics[config.objective]
 
 

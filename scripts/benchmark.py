@@ -3,6 +3,7 @@
 from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
+import copy
 import functools
 import json
 import statistics
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--precision", default="auto", help="of our step: auto (default), 32-true, bf16-mixed")
     parser.add_argument("--checkpointing", action="store_true", help="activation checkpointing in our step")
-    parser.add_argument("--compile", action="store_true", help="torch.compile of our net")
+    parser.add_argument("--compile", action="store_true", help="torch.compile of our net; times it uncompiled, too")
     parser.add_argument("--memory-of", choices=["reference", "ours"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.width % arguments.heads:
@@ -60,16 +61,15 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Medians of steps that take turns, and of the matrix products between them."""
+    """Medians of steps that take turns (`eager`: ours without `--compile`), and of the matrix products between them."""
     kept = device.type == "cpu" and keep_freed_memory()  # as train.py does
     steps, net = both(arguments, device)
     product = functools.partial(matmul_seconds, device)
-    seconds: dict[str, list[float]] = {"reference": [], "ours": [], "product": []}
-    for turn in range(WARM_UP + arguments.rounds):
+    all_seconds: dict[str, list[float]] = {name: [] for name in (*steps, "product")}
+    for _ in range(WARM_UP + arguments.rounds):
         for name, step in [*steps.items(), ("product", None)]:
-            took = product() if step is None else timed(step, device)
-            if turn >= WARM_UP:
-                seconds[name].append(took)
+            all_seconds[name].append(product() if step is None else timed(step, device))
+    seconds = {name: times[WARM_UP:] for name, times in all_seconds.items()}
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     tokens, peak = arguments.batch * arguments.block, 2.0 * 2048**3 / medians["product"]
     flops = tokens * training_flops_per_token(net, arguments.block)
@@ -89,7 +89,10 @@ def measure(arguments: argparse.Namespace, device: torch.device) -> dict[str, An
         "fp32_matmul_peak_flops": measure_matmul_peak(device, torch.float32, 2048),
         "model_flops_utilization": flops / medians["ours"] / peak,
     }
-    for side in ("reference", "ours"):
+    if arguments.compile:
+        result["compile_speedup"] = medians["eager"] / medians["ours"]
+        result["compile_seconds"] = all_seconds["ours"][0] - medians["ours"]
+    for side in steps:
         result[side] = {
             "seconds": medians[side],
             "all_seconds": seconds[side],
@@ -114,7 +117,11 @@ def both(arguments: argparse.Namespace, device: torch.device, of: str | None = N
         naive.to(device)
         steps["reference"] = naive_step(naive, inputs, targets)
     if of != "reference":
-        steps["ours"] = our_step(net.to(device), inputs, targets, arguments)
+        net.to(device)
+        if arguments.compile and of is None:
+            eager = argparse.Namespace(**vars(arguments) | {"compile": False})
+            steps["eager"] = our_step(copy.deepcopy(net), inputs, targets, eager)
+        steps["ours"] = our_step(net, inputs, targets, arguments)
     return steps, net
 
 
@@ -190,6 +197,7 @@ def in_own_process(side: str, arguments: argparse.Namespace) -> int:
     """`memory_of` one side in a process that does nothing else."""
     command = [sys.executable, __file__, "--memory-of", side, "--precision", arguments.precision]
     command += ["--device", arguments.device, *["--checkpointing"] * arguments.checkpointing]
+    command += ["--compile"] * arguments.compile
     for name in SIZES:
         command += [f"--{name}", str(getattr(arguments, name))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -216,6 +224,11 @@ def report(result: dict[str, Any]) -> None:
         f" {result['model_flops_utilization']:.1%} of the bf16 matrix peak"
         f" ({result['matmul_peak_flops'] / 1e9:,.0f} GFLOP/s; fp32 {result['fp32_matmul_peak_flops'] / 1e9:,.0f})"
     )
+    if result["compile"]:
+        print(
+            f"torch.compile: {result['compile_speedup']:.2f} times as fast as our step without it"
+            f" ({result['eager']['seconds']:.2f} s); the first step takes {result['compile_seconds']:.0f} s more"
+        )
 
 
 if __name__ == "__main__":

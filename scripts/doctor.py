@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
+from frontpage.checks import check_config
 from frontpage.doctor import examine
 from frontpage.memory import GIB
 from frontpage.run_command import Arguments, save_json
@@ -22,6 +23,7 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     with initialize_config_dir(CONFIGS):
         config = compose("train", overrides=["paths.run_dir=none", *(arguments.overrides or ["experiment=quickstart"])])
+    check_config(config)
     sizes = config.data.batch_size, config.model.n_head, config.data.block_size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the reasons why a kernel does not run: they are in its row

@@ -124,3 +124,16 @@ def test_rotary_positions_of_single_precision_are_exact_to_a_thousandth():
     single = Rotary(32, 1024)(x.float(), positions)
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), exact, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_rotary_in_half_precision_is_single_precision_rounded(half):
+    """Also where all of a model is converted (bf16-true): the tables are not."""
+    torch.set_default_dtype(torch.float32)
+    attention = CausalAttention(64, 2, 256, rotary=True)
+    x, positions = torch.randn(2, 2, 256, 32).to(half), torch.arange(256)
+    expected = attention.rotary(x.float(), positions).to(half)
+    turned = attention.to(half).rotary(x, positions)
+    assert attention.qkv.weight.dtype == turned.dtype == half
+    assert torch.equal(turned, expected)
+    assert attention.double().rotary.cosine.dtype == torch.float64

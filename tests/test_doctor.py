@@ -70,6 +70,13 @@ def test_make_runs_it():
     assert asked.returncode == 0 and "scripts/doctor.py" in asked.stdout
 
 
-def test_a_mistake_is_said_as_for_a_run(capfd):
-    ended = run_script(capfd, "doctor", "experiment=quikstart")
-    assert ended.status == 2 and "did you mean 'quickstart'" in ended.stderr
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("experiment=quikstart", "did you mean 'quickstart'"),
+        ("model.n_head=0", "model.n_head=0: must be a whole number"),
+    ],
+)
+def test_a_mistake_is_said_as_for_a_run(capfd, override, said):
+    ended = run_script(capfd, "doctor", override)
+    assert ended.status == 2 and said in ended.stderr

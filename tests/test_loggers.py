@@ -60,17 +60,28 @@ def test_loggers_are_chosen_together(config, chosen):
     assert sorted(config(f"logger={chosen}").logger) == ["csv", "tensorboard", "wandb"]
 
 
-def test_several_loggers_at_once(command, run_directories, finished_with):
+def test_several_loggers_at_once(command, run_directories, finished_with, tmp_path):
+    """Each has all that a run logs, the test set's metrics, which come last, included."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
-    outcome = command(*SHORT, "logger=all")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    file = tmp_path / "test.txt"
+    file.write_text("Show HN: a title\nAsk HN: another?\n")
+    outcome = command(*SHORT, "logger=all", f"data.test_path={file}", "test=true")
     assert (outcome.status, outcome.stderr) == (0, "")
     (directory,) = run_directories()
-    assert list((directory / "tensorboard").glob("events.out.tfevents.*"))
-    assert (directory / "metrics.csv").is_file()
+    nats = json.loads((directory / "run.json").read_text())["test"]["metrics"]["test/nats_per_char"]
+    assert f"test/nats_per_char   {nats:.4f}" in outcome.stdout
+    with (directory / "metrics.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [row["test/nats_per_char"] for row in rows if row["test/nats_per_char"]] == [str(nats)]
+    events = EventAccumulator(str(directory / "tensorboard")).Reload()
+    assert [event.value for event in events.Scalars("test/nats_per_char")] == [pytest.approx(nats)]
     (run,) = offline_runs(directory)
     content = run.read_bytes()
     for wanted in (b"train/loss", b"block_size", b"run.json", b"samples.txt", b"metrics.csv", b"config.yaml"):
         assert wanted in content, wanted
+    assert b"test/nats_per_char" in content
     assert finished_with == [0]
 
 

@@ -33,7 +33,7 @@ def test_the_naive_gpt_and_ours_have_the_same_loss_and_gradients():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--checkpointing",), ("--precision", "bf16-mixed")], ids=str)
+@pytest.mark.parametrize("options", [(), ("--checkpointing",), ("--precision", "bf16-mixed"), ("--compile",)], ids=str)
 def test_the_benchmark_reports_both_sides(capfd, tmp_path, options):
     ended = run_script(capfd, "benchmark", *TINY_SIZES, *options, "--device", "cpu", "--json", tmp_path / "found.json")
     assert ended.status == 0, ended.stderr

@@ -227,6 +227,15 @@ def test_early_stopping_ends_the_run_as_finished_with_the_reason(whole):
     assert checkpoint_of(whole(*EARLY))["global_step"] == 12
 
 
+def test_the_last_validation_of_a_run_that_stopped_early_is_complete(whole):
+    """With the metrics that only the end of a run computes, wherever they are told; those before have not."""
+    end = {"val/mainrun_loss", "val/mainrun_coverage", "val/packed_nats_per_char"}
+    validations = [event for event in events_of(whole(*EARLY)) if event["event"] == "validation_step"]
+    assert [(event["step"], end & event.keys()) for event in validations] == [(4, set()), (8, set()), (12, end)]
+    final = record_of(whole(*EARLY))["metrics"]["final"]
+    assert end <= final.keys() and final["val/mainrun_loss"] == validations[-1]["val/mainrun_loss"]
+
+
 @pytest.mark.parametrize("step", [pytest.param(10, marks=pytest.mark.slow), 12])
 def test_a_resumed_run_stops_early_where_the_uninterrupted_one_does(command, tmp_path, monkeypatch, whole, step):
     """Also behind the checkpoint of the stop itself."""

@@ -183,6 +183,7 @@ MISTAKES = {
     "missing column": ("evaluate", ["{run}", FILE_OF_TITLES, "data.column=titel"], "did you mean 'title'"),
     "other key": ("evaluate", ["{run}", FILE_OF_TITLES, "data.num_titles=3"], "data.column"),
     "no folder for JSON": ("evaluate", ["{run}", FILE_OF_TITLES, "--json", "{broken}/none/x.json"], "--json"),
+    "no folder for JSON, before anything is measured": ("doctor", ["--json", "{broken}/none/x.json"], "--json"),
     "unknown device": ("generate", ["{run}", "--device", "tpu"], "cpu"),
     "negative temperature": ("generate", ["{run}", "--temperature", "-1"], "at least 0"),
     "no temperature": ("generate", ["{run}", "--temperature", "nan"], "at least 0"),

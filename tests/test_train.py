@@ -340,16 +340,24 @@ def start(tmp_path, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_with_the_same_bits(tmp_path, number):
-    arguments = (*TINY, "model.dropout=0.2", "trainer.max_epochs=40", "log_interval=1", "val_interval=50")
+@pytest.mark.parametrize(
+    ("number", "devices"),
+    [
+        (signal.SIGINT, ()),
+        (signal.SIGTERM, ()),
+        (signal.SIGTERM, ("trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=10")),
+    ],
+    ids=["SIGINT", "SIGTERM", "SIGTERM to the first of two processes"],
+)
+def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_with_the_same_bits(tmp_path, number, devices):
+    """Each process goes on with its own dropout; a signal to one stops them all behind the same update."""
+    arguments = (*TINY, "model.dropout=0.2", "trainer.max_epochs=40", "log_interval=1", "val_interval=50", *devices)
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     process = start(tmp_path, *arguments, f"hydra.run.dir={broken}")
-    deadline = time.time() + 120
-    while time.time() < deadline and (not (broken / "metrics.csv").exists()):
+    while process.poll() is None and not (broken / "metrics.csv").exists():
         time.sleep(0.2)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=180)
     assert process.returncode == 130, stderr
     record = record_of(broken)
     assert record["status"] == "interrupted"
@@ -360,6 +368,63 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_with_the_same_bits
         assert process.returncode == 0, stderr
     expected, got = weights_of(whole), weights_of(broken)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
+    saved = torch.load(broken / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]["RandomState"]["processes"]
+    assert len({state["cpu"].numpy().tobytes() for state in saved}) == (2 if devices else 1)
+
+
+@pytest.fixture
+def sigint():
+    """The handler of Ctrl-C is put back: Lightning leaves none behind."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("moment", "signals", "callbacks"),
+    [
+        ("on_fit_start", 1, "default"),
+        ("on_after_backward", 2, "default"),
+        ("on_after_backward", 1, "none"),
+        ("on_fit_end", 1, "default"),
+    ],
+)
+def test_ctrl_c_that_waits_for_no_step_ends_with_130(
+    command, run_directories, monkeypatch, sigint, moment, signals, callbacks
+):
+    """Before the first step, twice within one, without the callback that waits, and behind the last step."""
+    from frontpage.models.language_module import LanguageModule
+
+    def interrupt(self):
+        for _ in range(signals):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(LanguageModule, moment, interrupt)
+    tiny = [override for override in TINY if not override.startswith("callbacks.")]
+    outcome = command(*tiny, f"callbacks={callbacks}", "trainer.max_steps=2")
+    assert (outcome.status, outcome.stderr) == (130, "") and outcome.stdout.endswith("interrupted\n")
+    (directory,) = run_directories()
+    assert record_of(directory)["status"] == "interrupted"
+    saved = (directory / "checkpoints" / "last.ckpt").exists()
+    assert saved == (moment == "on_fit_end"), "weights from within an update are not saved"
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_stops_a_process_within_its_step(tmp_path):
+    large = ("model.d_model=384", "model.n_layer=8", "data.batch_size=64", "data.num_titles=1000", "log_interval=1")
+    process = start(tmp_path, *TINY, *large, f"hydra.run.dir={tmp_path}/run")
+    events = tmp_path / "run" / "events.jsonl"
+    while process.poll() is None and not (events.exists() and "training_step" in events.read_text()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    told = []
+    while not told or told[-1] and not told[-1].startswith("stopping after this step"):
+        told.append(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=180)
+    assert (process.returncode, stderr) == (130, ""), stdout
+    record = record_of(tmp_path / "run")
+    assert record["status"] == "interrupted" and record["reason"].startswith("KeyboardInterrupt")
 
 
 @pytest.mark.slow

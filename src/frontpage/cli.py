@@ -34,6 +34,8 @@ warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and 
 warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
 # check_callbacks says it in words of the config.
 warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
+# Every process of a run computes the metrics of all.
+warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # CUDA only: batches of changing sizes leave no holes that nothing fits into.
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
@@ -103,8 +105,11 @@ def program(main: Callable[[], object]) -> None:
             main()
         return
     except (Interrupted, KeyboardInterrupt):
-        print("interrupted", flush=True)
-        sys.exit(INTERRUPTED)
+        _leave_interrupted()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning leaves with 1 then
+            _leave_interrupted()
+        raise
     except TaskError as carrier:
         error = carrier.__cause__
     except Exception as raised:
@@ -115,6 +120,13 @@ def program(main: Callable[[], object]) -> None:
         raise error  # not inside `except`, so that its traceback holds its own causes only
     print(hide("".join(traceback.format_exception(error)) if full else lines), file=sys.stderr)
     sys.exit(MISTAKE)
+
+
+def _leave_interrupted() -> NoReturn:
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # Lightning kills the first process of a run when another fails
+        sys.exit(0)
+    print("interrupted", flush=True)
+    sys.exit(INTERRUPTED)
 
 
 def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:

@@ -12,6 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from frontpage.attention.rotary import Rotary
+
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # hidden (B, T, C), head (V, C), targets (B, T) -> a scalar
 # Of the number before the hyphen; fp16 takes the bytes of bf16, and every CPU has the latter.
 _DTYPES = {"64": torch.float64, "32": torch.float32, "16": torch.bfloat16, "bf16": torch.bfloat16}
@@ -38,12 +40,13 @@ def dtypes_of(precision: str) -> Dtypes:
 
 
 class FakeStep(NamedTuple):
-    """Bytes that one step holds, besides weights, buffers and older gradients."""
+    """Bytes that one step holds besides weights, buffers and older gradients, and those of the buffers."""
 
     saved: dict[str, int]  # by what saved them for the backward pass: `block 0` ..., `ends` (embedding, norm), `loss`
     casts: int  # of those, copies of weights in half precision, which do not grow with the batch
     forward_peak: int
     peak: int  # of forward and backward pass, new gradients among them
+    buffers: int  # of the net
 
 
 def fake_step(
@@ -81,24 +84,26 @@ def fake_step(
             forward_peak = ledger.peak
             del hidden
             value.backward()
-    return FakeStep(ledger.saved_bytes(), ledger.cast_bytes(), forward_peak, ledger.peak)
+    buffers = sum(buffer.numel() * buffer.itemsize for buffer in fake.buffers())
+    return FakeStep(ledger.saved_bytes(), ledger.cast_bytes(), forward_peak, ledger.peak, buffers)
 
 
 def without_numbers(net: nn.Module, mode: FakeTensorMode, weights: torch.dtype = torch.float32) -> nn.Module:
-    """A copy of `net` whose weights and buffers have sizes only; all but float32 `weights` change its dtypes."""
+    """A copy of `net` whose weights and buffers have sizes only, in the dtypes that Lightning converts them to.
+
+    Float32 `weights` convert nothing, half ones all but what turns queries and keys (see Rotary).
+    """
+    turning = {id(buffer) for module in net.modules() if isinstance(module, Rotary) for buffer in module.buffers()}
 
     def stand_in(tensor: Tensor) -> Tensor:
+        kept = weights == torch.float32 or not tensor.is_floating_point()
+        kept = kept or (id(tensor) in turning and weights.itemsize < torch.float32.itemsize)
         with mode:
-            return torch.empty(tensor.shape, dtype=converted(tensor, weights), device=_device(tensor))
+            return torch.empty(tensor.shape, dtype=tensor.dtype if kept else weights, device=_device(tensor))
 
     known: dict[int, Tensor] = {id(weight): nn.Parameter(stand_in(weight.detach())) for weight in net.parameters()}
     known |= {id(buffer): stand_in(buffer) for buffer in net.buffers()}
     return copy.deepcopy(net, known)
-
-
-def converted(tensor: Tensor, weights: torch.dtype) -> torch.dtype:
-    """The dtype of a weight or buffer once Lightning has converted the net; float32 converts nothing."""
-    return weights if weights != torch.float32 and tensor.is_floating_point() else tensor.dtype
 
 
 def _device(tensor: Tensor) -> torch.device:

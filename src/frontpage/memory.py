@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from frontpage.data.packing import IGNORED
-from frontpage.fake_step import FakeStep, converted, dtypes_of, fake_step
+from frontpage.fake_step import FakeStep, dtypes_of, fake_step
 from frontpage.losses import next_token_loss
 from frontpage.on_card import as_on_card
 from frontpage.optim import decay_groups, weight_decay_of
@@ -82,12 +82,13 @@ def estimate_training(
     with as_on_card() if card else nullcontext():
         step = fake_step(net, next_token_loss, batch_size, block_size, **sizes)
     weights = sum(weight.numel() for weight in net.parameters()) * dtype.itemsize
-    buffers = sum(buffer.numel() * converted(buffer, dtype).itemsize for buffer in net.buffers())
     state = optimizer_bytes(net, make_optimizer, precision)
     update = _update_bytes(net, make_optimizer, dtype.itemsize, on_cuda)
     # The last update's gradients live until the backward pass begins.
     peak = max(weights + step.forward_peak, step.peak, weights + update)
-    return TrainingMemory(weights, weights, state, buffers, step.peak, update, weights + buffers + state + peak)
+    return TrainingMemory(
+        weights, weights, state, step.buffers, step.peak, update, weights + step.buffers + state + peak
+    )
 
 
 def explain_step(

@@ -1,6 +1,7 @@
 """What a run did that its user did not ask for in so many words: said on the console, kept for the run's record."""
 
 import logging
+import os
 
 from frontpage.secrets import hide
 
@@ -13,7 +14,8 @@ def notice(message: str) -> None:
     message = hide(message)
     if message not in _said:
         _said.append(message)
-        log.warning("notice: %s", message)
+        if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # the other processes of a run would say it again
+            log.warning("notice: %s", message)
 
 
 def notices() -> list[str]:

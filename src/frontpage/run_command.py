@@ -24,7 +24,7 @@ class Arguments(argparse.ArgumentParser):
 
     def __init__(self, description: str) -> None:
         super().__init__(description=description, allow_abbrev=False)
-        self.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
+        self.add_argument("--json", type=writable, metavar="FILE", help="write the result there, too")
 
     def error(self, message: str) -> NoReturn:
         """Instead of the usage in several lines."""
@@ -41,6 +41,15 @@ class RunArguments(Arguments):
         self.add_argument("--device", default="auto", help="auto (the default: CUDA, MPS or the CPU), cpu, cuda, mps")
 
 
+def writable(text: str) -> Path:
+    """The type of `--json`: a file that can be written, which is known before anything is computed."""
+    path = Path(text)
+    folder = path.resolve().parent
+    usable = folder.is_dir() and os.access(folder, os.W_OK) and not path.is_dir()
+    require(usable, "--json", path, "a file in an existing folder that can be written")
+    return path
+
+
 def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], Any]:
     """An argument type: a finite number of `kind` (int or float) between `least` and `most`."""
     allowed = f"a {'whole ' if kind is int else ''}number of at least {least}"
@@ -53,9 +62,7 @@ def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], 
         except ValueError as error:
             raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}") from error
         if not (least <= value <= most and math.isfinite(value)):
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not {allowed}" + (f" and at most {most}" * (most < math.inf))
-            )
+            raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}")
         return value
 
     return parse
@@ -63,10 +70,6 @@ def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], 
 
 def reopen(arguments: argparse.Namespace) -> tuple[DictConfig, LanguageModule, np.ndarray | None]:
     """(config, module on its device, hashes of its training titles or None); UserError before anything is computed."""
-    if arguments.json is not None:
-        folder = arguments.json.resolve().parent
-        usable = folder.is_dir() and os.access(folder, os.W_OK) and not arguments.json.is_dir()
-        require(usable, "--json", arguments.json, "a file in an existing folder that can be written")
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     names = [name for name, present in there.items() if present]
     if arguments.device not in ("auto", *names):

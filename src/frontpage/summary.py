@@ -96,6 +96,10 @@ def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataMo
         shown = "none: no span fits" if loss is None else f"{loss:.4f}"
         share = final["val/mainrun_coverage"]
         lines.append(f"  val/mainrun_loss     {shown} (of {share:.1%} of the tokens: no loss, see docs/metrics.md)")
+    if "test" in record:
+        test, titles = record["test"]["metrics"], record["test"]["titles"]
+        nats, error = test["test/nats_per_char"], test["test/nats_per_char_se"]
+        lines.append(f"  test/nats_per_char   {nats:.4f} ± {error:.4f} ({titles:,} titles of the test set)")
     floor = data.floor() if hasattr(data, "floor") else None
     if floor is not None:
         least = floor["floor/nats_per_char"]

@@ -6,32 +6,57 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+import torch.distributed as dist
+
+from frontpage.notices import notice
 
 
 class RandomState(L.Callback):
-    """Keeps the state of the random generators of PyTorch (CPU and CUDA), NumPy and Python in checkpoints."""
+    """Keeps the state of the random generators of PyTorch (CPU and CUDA), NumPy and Python in checkpoints.
+
+    Of each process: those behind the first start at other numbers, so that they do not all drop the same.
+    """
 
     def __init__(self) -> None:
-        self._loaded: dict[str, Any] | None = None
+        self._loaded: list[dict[str, Any]] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """The generators' states as tensors and plain numbers, which load without running code."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        name, words, *place = np.random.get_state()
-        numpy = (name, torch.from_numpy(words.astype(np.int64)), *place)
-        return {"cpu": torch.get_rng_state(), "cuda": cuda, "numpy": numpy, "python": random.getstate()}
+        states = [_state()]
+        if dist.is_available() and dist.is_initialized():
+            own, states = states[0], [None] * dist.get_world_size()
+            dist.all_gather_object(states, own)
+        return {"processes": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep them until training starts: what lies between may draw numbers."""
-        self._loaded = state_dict
+        self._loaded = state_dict.get("processes", [state_dict])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set the generators back."""
-        if self._loaded is not None:
-            torch.set_rng_state(self._loaded["cpu"].cpu())
-            if self._loaded["cuda"]:
-                torch.cuda.set_rng_state_all([state.cpu() for state in self._loaded["cuda"]])
-            name, words, *place = self._loaded["numpy"]
-            np.random.set_state((name, words.numpy().astype(np.uint32), *place))
-            random.setstate(self._loaded["python"])
-            self._loaded = None
+        """Set the generators back, or apart."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None and len(loaded) == trainer.world_size:
+            _set(loaded[trainer.global_rank])
+            return
+        if loaded is not None:
+            notice(
+                f"the checkpoint was written by {len(loaded)} processes: dropout starts anew in {trainer.world_size}"
+            )
+        if trainer.global_rank > 0:
+            L.seed_everything(torch.initial_seed() + trainer.global_rank, verbose=False)
+
+
+def _state() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    name, words, *place = np.random.get_state()
+    numpy = (name, torch.from_numpy(words.astype(np.int64)), *place)
+    return {"cpu": torch.get_rng_state(), "cuda": cuda, "numpy": numpy, "python": random.getstate()}
+
+
+def _set(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
+    name, words, *place = state["numpy"]
+    np.random.set_state((name, words.numpy().astype(np.uint32), *place))
+    random.setstate(state["python"])

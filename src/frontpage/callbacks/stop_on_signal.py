@@ -11,7 +11,10 @@ from frontpage.cli import Interrupted
 
 
 class StopOnSignal(L.Callback):
-    """The first signal lets the step finish and raises Interrupted; a second one stops at once."""
+    """The first signal lets the step finish and raises Interrupted; a second one stops at once, without a checkpoint.
+
+    Several processes stop behind the same update. Before and behind the steps a signal does what it always does.
+    """
 
     def __init__(self) -> None:
         self._asked = False
@@ -19,6 +22,7 @@ class StopOnSignal(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals over (Lightning has taken SIGTERM by now)."""
+        self._asked = False
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._ask)
@@ -30,21 +34,26 @@ class StopOnSignal(L.Callback):
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Do not wait for a long validation."""
-        self._stop_if_asked(trainer)
+        """Do not wait for a long validation; several processes do, for they have different numbers of batches."""
+        if trainer.world_size == 1:
+            self._stop_if_asked(trainer)
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the signals back."""
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the signals back: no step is left to wait for."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
 
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Give them back."""
+        self.on_train_end(trainer, pl_module)
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stopped by a signal, at once")
         self._asked = True
         print("\nstopping after this step; once more to stop at once", flush=True)
 
     def _stop_if_asked(self, trainer: L.Trainer) -> None:
-        if self._asked:
+        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
             raise Interrupted(f"stopped by a signal at update {trainer.global_step}")

@@ -117,19 +117,15 @@ class LanguageModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """The metrics of `evaluation.md`, logged and kept in `self.metrics`."""
-        data = self.trainer.datamodule
-        metrics: dict[str, float | None] = dict(
-            honest_metrics(*self._scores.compute(), data.sizes, partial=self.partial_validation)
-        )
-        if self._due(self.original_metric):
-            loss, coverage = original_loss(self, data.validation, data.sizes, data.block_size, data.asked_batch_size)
-            metrics |= {"val/mainrun_loss": loss, "val/mainrun_coverage": coverage}
-        if self._due(self.packed_metric):
-            metrics["val/packed_nats_per_char"] = packed_nats_per_char(
-                self, data.validation, data.sizes, data.block_size, data.evaluation_tokens
-            )
-        self.metrics = metrics
-        known = {name: torch.tensor(value) for name, value in metrics.items() if value is not None}
+        sizes = self.trainer.datamodule.sizes
+        self.metrics = dict(honest_metrics(*self._scores.compute(), sizes, partial=self.partial_validation))
+        self._add_metrics("always")
+        for callback in self.trainer.callbacks:
+            if hasattr(callback, "on_validated"):  # one that ends the run here does so before the end's metrics are due
+                callback.on_validated(self.trainer, self)
+        if self._ends_here():
+            self._add_metrics("end")
+        known = {name: torch.tensor(value) for name, value in self.metrics.items() if value is not None}
         self.log_dict(known, rank_zero_only=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -167,7 +163,17 @@ class LanguageModule(L.LightningModule):
         self.metrics = newest.get("metrics", {})
         self.loss, self.grad_norm = newest.get("loss"), newest.get("grad_norm")
 
-    def _due(self, when: str) -> bool:
+    def _add_metrics(self, when: str) -> None:
+        """Compute those of the original's metrics that are due `when`: `always`, or at the `end` only."""
+        data = self.trainer.datamodule
+        if self.original_metric == when:
+            loss, coverage = original_loss(self, data.validation, data.sizes, data.block_size, data.asked_batch_size)
+            self.metrics |= {"val/mainrun_loss": loss, "val/mainrun_coverage": coverage}
+        if self.packed_metric == when:
+            self.metrics["val/packed_nats_per_char"] = packed_nats_per_char(
+                self, data.validation, data.sizes, data.block_size, data.evaluation_tokens
+            )
+
+    def _ends_here(self) -> bool:
         trainer = self.trainer
-        end = not trainer.state.fn == "fit" or trainer.should_stop or trainer.global_step >= self.total_steps
-        return when == "always" or (when == "end" and end)
+        return trainer.state.fn != "fit" or trainer.should_stop or trainer.global_step >= self.total_steps
