@@ -199,21 +199,22 @@ def test_a_modern_net_takes_the_initialisation_that_it_is_given():
     assert small(Modern, init="uniform").blocks[0].mlp.up.weight.abs().max() < 0.2 * math.sqrt(3) + 1e-6
 
 
-def check_combinations(config, experiment, attentions):
-    for model, attention in itertools.product(options("model"), attentions):
+def check_combinations(config, experiment, models, attentions):
+    for model, attention in itertools.product(models, attentions):
         check_config(config(f"experiment={experiment}", f"model={model}", f"model/attention={attention}", "debug=fast"))
 
 
 @pytest.mark.parametrize("place", range(len(options("experiment"))), ids=options("experiment"))
-def test_every_experiment_goes_with_every_architecture_and_an_attention(config, place):
-    attentions = options("model/attention")
-    check_combinations(config, options("experiment")[place], [attentions[place % len(attentions)]])
+def test_every_experiment_goes_with_an_architecture_and_an_attention(config, place):
+    models, attentions = options("model"), options("model/attention")
+    chosen = models[place % len(models)], attentions[place % len(attentions)]
+    check_combinations(config, options("experiment")[place], *([one] for one in chosen))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_goes_with_every_architecture_and_attention(config, experiment):
-    check_combinations(config, experiment, options("model/attention"))
+    check_combinations(config, experiment, options("model"), options("model/attention"))
 
 
 ATTENTIONS = {

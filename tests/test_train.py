@@ -11,7 +11,7 @@ import time
 
 import pytest
 import torch
-from tiny import ROOT, TINY, options
+from tiny import ROOT, TINY
 
 from frontpage.cli import Interrupted
 from frontpage.runs import load_run
@@ -310,14 +310,6 @@ def test_secrets_are_masked_in_the_record(command, run_directories, config):
         settings.data.token = "hush"
     text = json.dumps(masked(settings))
     assert "hush" not in text and '"tokenizer": {"_target_"' in text
-
-
-@pytest.mark.parametrize("name", options("experiment"))
-def test_every_experiment_composes_with_every_debug_option(config, name):
-    for debug in options("debug"):
-        settings = config(f"experiment={name}", f"debug={debug}")
-        assert settings.data._target_.endswith("SyntheticTitles")
-        assert settings.model.d_model == 64 and not settings.logger
 
 
 @pytest.mark.slow
