@@ -51,13 +51,6 @@ def test_an_old_name_is_refused_with_ours(refused, old):
     check_form(refused, old, forms[[*OLD_NAMES].index(old) % len(forms)])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("old", OLD_NAMES)
-def test_an_old_name_is_refused_in_every_form(refused, old):
-    for form in [*FORMS, *ADDED]:
-        check_form(refused, old, form)
-
-
 @pytest.mark.parametrize("override", ["--multirun model.num_verts=4,8", "--multirun +model.num_verts=4,8"])
 def test_in_a_sweep_too(command, tmp_path, override):
     outcome = command(*TINY, *override.split(), f"hydra.sweep.dir={tmp_path}/sweep")
