@@ -9,9 +9,9 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from frontpage.checks import check_config
-from frontpage.doctor import examine
+from frontpage.doctor import check_free_memory, examine
 from frontpage.memory import GIB
-from frontpage.run_command import Arguments, save_json
+from frontpage.run_command import Arguments, number, save_json
 
 
 def main() -> None:
@@ -19,6 +19,9 @@ def main() -> None:
     parser = Arguments("Say what this machine has: processor, GPUs, rates, attention kernels, disk, versions, keys.")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="whose attention to try: experiment=adamw_gpt"
+    )
+    parser.add_argument(
+        "--free-gpu", type=number(float, 0), metavar="GIB", help="end with 2 unless the first GPU has that much free"
     )
     arguments = parser.parse_intermixed_args()
     with initialize_config_dir(CONFIGS):
@@ -30,6 +33,8 @@ def main() -> None:
         found = examine(Path(config.paths.log_dir), *sizes, config.model.d_model // config.model.n_head)
     report(found)
     save_json(arguments.json, found)
+    if arguments.free_gpu:
+        check_free_memory(found["gpus"], arguments.free_gpu)
 
 
 def report(found: dict[str, Any]) -> None:

@@ -5,12 +5,14 @@
 #   PYTHON=python3.12 scripts/install.sh    another interpreter, for a new .venv
 #   TORCH=cuda scripts/install.sh           auto: CUDA where an NVIDIA driver answers, else CPU | cpu | cuda
 #   PIP_OPTIONS="--no-cache-dir" ...        handed to `pip install`
+#   EXTRAS= scripts/install.sh              of pyproject.toml: dev, which the tests need, or none
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-python3}
 TORCH=${TORCH:-auto}
 PIP_OPTIONS=${PIP_OPTIONS:-}
+EXTRAS=${EXTRAS-dev}
 cpu_index=https://download.pytorch.org/whl/cpu # PyTorch's own wheels without CUDA
 venv_python=.venv/bin/python
 
@@ -83,7 +85,7 @@ fi
 say "installing into .venv, a minute or two"
 # shellcheck disable=SC2086  # PIP_OPTIONS is a list of words
 "$venv_python" -m pip --disable-pip-version-check install --quiet $PIP_OPTIONS \
-  -c constraints.txt ${torch[@]+"${torch[@]}"} -e '.[dev]'
+  -c constraints.txt ${torch[@]+"${torch[@]}"} -e ".${EXTRAS:+[$EXTRAS]}"
 touch .venv/.installed
 report=$("$venv_python" -c 'import platform, torch
 print("Python", platform.python_version() + ", torch", torch.__version__ + ", CUDA", torch.cuda.is_available())')

@@ -1,8 +1,7 @@
 """What the tests of attentions share: each variant as its config builds it, and what a layer really sees."""
 
 import torch
-from hydra import compose, initialize_config_dir
-from tiny import CONFIGS
+from tiny import composed
 
 from frontpage.build import build
 
@@ -18,9 +17,7 @@ SETTINGS = {
 
 def attention_factory(name):
     """What `model/attention=name` gives an architecture."""
-    with initialize_config_dir(str(CONFIGS)):
-        config = compose("train", overrides=["paths.run_dir=unused", f"model/attention={name}"])
-    return build(config.model.attention, "model.attention")
+    return build(composed(f"model/attention={name}").model.attention, "model.attention")
 
 
 def inputs(rows, time, seed=1):

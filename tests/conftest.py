@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from tiny import CONFIGS, REAL_TITLES
+from tiny import REAL_TITLES, composed
 
 import frontpage.cli
 
@@ -29,11 +28,6 @@ class Outcome(NamedTuple):
 @pytest.fixture
 def config():
     """config("experiment=...", ...) composes what the command line would compose."""
-
-    def composed(*overrides: str):
-        with initialize_config_dir(str(CONFIGS)):
-            return compose("train", overrides=["paths.run_dir=unused", *overrides])
-
     return composed
 
 

@@ -199,21 +199,24 @@ def test_a_modern_net_takes_the_initialisation_that_it_is_given():
     assert small(Modern, init="uniform").blocks[0].mlp.up.weight.abs().max() < 0.2 * math.sqrt(3) + 1e-6
 
 
-def check_combinations(config, experiment, attentions):
-    for model, attention in itertools.product(options("model"), attentions):
+def check_combinations(config, experiment, places):
+    """The attentions at `places` of their list in the experiment, each in the next architecture."""
+    models, attentions = options("model"), options("model/attention")
+    for place in places:
+        model = models[(place + options("experiment").index(experiment)) % len(models)]
+        attention = attentions[place % len(attentions)]
         check_config(config(f"experiment={experiment}", f"model={model}", f"model/attention={attention}", "debug=fast"))
 
 
 @pytest.mark.parametrize("place", range(len(options("experiment"))), ids=options("experiment"))
-def test_every_experiment_goes_with_every_architecture_and_an_attention(config, place):
-    attentions = options("model/attention")
-    check_combinations(config, options("experiment")[place], [attentions[place % len(attentions)]])
+def test_every_experiment_goes_with_an_architecture_and_an_attention(config, place):
+    check_combinations(config, options("experiment")[place], [place])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_every_experiment_goes_with_every_architecture_and_attention(config, experiment):
-    check_combinations(config, experiment, options("model/attention"))
+def test_every_two_of_experiment_architecture_and_attention_go_together(config, experiment):
+    check_combinations(config, experiment, range(len(options("model/attention"))))
 
 
 ATTENTIONS = {

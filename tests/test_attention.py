@@ -21,6 +21,10 @@ REACH = {
     "sparsek": 8 + 8 + 2,  # window, k, and two whose gate is open in part only: they take part in the gradient
     "strided": (16 + 64 / 16) / 2,
 }
+# FlexAttention is traced again for each of these, a second of work; all but one with everything in it are slow.
+FLEX = [("grouped-norm-rotary", True)]
+OTHERS = [pair for pair in itertools.product(SETTINGS, (False, True)) if pair not in FLEX]
+FLEX += [pytest.param(*pair, marks=pytest.mark.slow) for pair in OTHERS]
 CHUNKS = [[1] * 20, [7, 13], [5, 1, 1, 6, 7], [20]]
 
 
@@ -189,14 +193,12 @@ def test_rows_of_a_batch_do_not_meet(make, settings):
     assert torch.equal(after[[0, 2]], before[[0, 2]]) and not torch.equal(after[1], before[1])
 
 
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize("documents", [False, True], ids=["one document", "documents"])
-def test_all_backends_give_the_same(make, settings, documents):
+def check_backends(make, settings, documents, backends):
     """In float64 to 1e-12, in float32 to 2e-6; gradients too, where the backend has them."""
     x, ids, positions = packed()
     context = {"document_ids": ids if documents else None, "positions": positions if documents else None}
-    expected, reference, gradients = None, make(**settings), {}
-    for backend in ("auto", *reference.backends):
+    expected, gradients = None, {}
+    for backend in ("auto", *backends):
         attention = make(**settings, backend=backend)
         training = backend != "flex"  # no backward pass on CPU
         try:
@@ -217,6 +219,19 @@ def test_all_backends_give_the_same(make, settings, documents):
     for grads in gradients.values():
         for gradient, first in zip(grads, gradients["auto"], strict=True):
             torch.testing.assert_close(gradient, first, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("documents", [False, True], ids=["one document", "documents"])
+def test_all_backends_give_the_same(make, settings, documents):
+    check_backends(make, settings, documents, [name for name in make().backends if name != "flex"])
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize(("chosen", "documents"), FLEX)
+def test_flex_attention_gives_the_same(make, chosen, documents):
+    if "flex" not in make().backends:
+        pytest.skip("a variant without FlexAttention")
+    check_backends(make, SETTINGS[chosen], documents, ["flex"])
 
 
 def test_a_backend_that_does_not_exist_is_refused(make):

@@ -11,6 +11,7 @@ from programs import run_script
 from tiny import ROOT
 
 from frontpage import doctor
+from frontpage.errors import UserError
 
 SMALL = ("data.batch_size=2", "data.block_size=16", "model.n_head=2", "model.d_model=32")
 
@@ -63,6 +64,20 @@ def test_the_programs_on_a_gpu_are_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert doctor.holders("aa-1") == ["42 python 900 MiB"]
     assert doctor.holders("cc-3") == []
+
+
+def test_it_can_insist_on_free_memory():
+    gpu = {"name": "H200", "free_bytes": 6 * 2**30, "bytes": 140 * 2**30, "held_by": ["42 python 134 GiB"]}
+    doctor.check_free_memory([gpu], 6)
+    with pytest.raises(UserError, match="^--free-gpu=8: H200 has 6.0 GiB free; memory is held by 42 python 134 GiB$"):
+        doctor.check_free_memory([gpu, {**gpu, "free_bytes": 100 * 2**30}], 8)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of a machine without a GPU")
+def test_a_gpu_that_is_not_there_has_no_free_memory(capfd, tmp_path):
+    ended = run_script(capfd, "doctor", *SMALL, "--free-gpu", 8, "--json", tmp_path / "found.json")
+    assert (ended.status, ended.stderr) == (2, "--free-gpu=8.0: there is no GPU that CUDA knows\n")
+    assert json.loads((tmp_path / "found.json").read_text())["gpus"] == []  # what was found is written first
 
 
 def test_make_runs_it():

@@ -80,11 +80,11 @@ def measured(data, every=1, **trainer):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "padded", "accumulate"),
-    [([16], (), 1), ([17], (4,), 1), ([8], (), 2), ([4], (9,), 4)],
+    ("number", "sizes", "padded", "accumulate"),
+    [(503, [16], (), 1), (503, [17], (4,), 1), (1503, [8], (), 2), (1503, [4], (9,), 4)],
 )
-def test_the_noise_scale_is_the_known_one(sizes, padded, accumulate, capsys):
-    data = batches(1503, sizes, padded)  # with accumulation the last update is a shorter one
+def test_the_noise_scale_is_the_known_one(number, sizes, padded, accumulate, capsys):
+    data = batches(number, sizes, padded)  # with accumulation the last update is a shorter one
     callback = measured(data, accumulate_grad_batches=accumulate, gradient_clip_val=1e-3)
     assert callback.average.variance == pytest.approx(VARIANCE, rel=0.05)
     assert callback.average.gradient_square == pytest.approx(float((GRADIENT**2).sum()), rel=0.05)

@@ -10,9 +10,8 @@ import warnings
 import lightning as L
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from programs import run_script
-from tiny import CONFIGS, ROOT, TINY, options
+from tiny import ROOT, TINY, composed, options
 
 from frontpage.attention.causal import CausalAttention
 from frontpage.build import build
@@ -39,9 +38,8 @@ COMBINATIONS = list(itertools.product(options("model"), options("model/attention
 GPT_FAST = [pytest.param(*pair, marks=[pytest.mark.slow] * (pair[0] != "gpt")) for pair in COMBINATIONS]
 
 
-def module_of(*overrides):
-    with initialize_config_dir(str(CONFIGS)):
-        config = compose("train", overrides=["paths.run_dir=unused", *SMALL, *overrides])
+def module_of(*overrides):  # with the default dropout, which autograd keeps masks of
+    config = composed(*SMALL, *overrides)
     torch.manual_seed(0)
     return build(config.model, "model", vocab_size=VOCABULARY)
 
@@ -82,7 +80,7 @@ def counted(net, precision, inputs=None):
 
 @pytest.mark.parametrize(("model", "attention"), GPT_FAST, ids=lambda name: name)
 def test_the_estimate_is_within_a_tenth_of_what_autograd_keeps(model, attention):
-    module = module_of(f"model={model}", f"model/attention={attention}", "model.dropout=0.1")
+    module = module_of(f"model={model}", f"model/attention={attention}")
     for precision in PRECISIONS:
         step = fake_step(module.net, next_token_loss, ROWS, TIME, precision=precision, document_mask=True)
         assert sum(step.saved.values()) == pytest.approx(counted(module.net, precision), rel=0.1), precision
@@ -90,7 +88,7 @@ def test_the_estimate_is_within_a_tenth_of_what_autograd_keeps(model, attention)
 
 @pytest.mark.parametrize("precision", ACCEPTED)
 def test_each_precision_that_lightning_takes_is_counted(precision):
-    net = module_of("model=modern", "model/attention=local", "model.dropout=0.1").net
+    net = module_of("model=modern", "model/attention=local").net
     step = fake_step(net, next_token_loss, ROWS, TIME, precision=precision, document_mask=True)
     assert sum(step.saved.values()) == pytest.approx(counted(net, precision), rel=0.05)
     memory = estimate_training(net, functools.partial(torch.optim.AdamW, lr=1.0), ROWS, TIME, precision=precision)

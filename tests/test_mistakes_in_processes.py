@@ -1,4 +1,7 @@
-"""The promise of a user's mistake, in processes of their own: what is on stderr, and the exit status."""
+"""The promise of a user's mistake, in processes of their own: what is on stderr, and the exit status.
+
+Each takes the seconds that a process needs to start. What test_mistakes.py shows within one process is slow here.
+"""
 
 import os
 import socket
@@ -32,8 +35,8 @@ def python(*arguments: str, **environment: str) -> tuple[int, str, str]:
     ("override", "pieces"),
     [
         ("data.blok_size=64", ["data.blok_size=64", "did you mean 'data.block_size'"]),
-        ("data.path=nowhere.csv", ["data.path=nowhere.csv", "no such file"]),
-        ("model.n_head=3", ["model.n_head=3", "must divide d_model=512"]),
+        pytest.param("data.path=nowhere.csv", ["data.path=nowhere.csv", "no such file"], marks=pytest.mark.slow),
+        pytest.param("model.n_head=3", ["model.n_head=3", "must divide d_model=512"], marks=pytest.mark.slow),
     ],
 )
 def test_a_mistake_in_a_process_of_its_own(tmp_path, override, pieces):
@@ -43,7 +46,9 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path, override, pieces):
     assert contents(tmp_path) == {}
 
 
-@pytest.mark.parametrize("hub", ["offline", "refused", "silent"])
+@pytest.mark.parametrize(
+    "hub", [*(pytest.param(hub, marks=pytest.mark.slow) for hub in ("offline", "refused")), "silent"]
+)
 def test_the_hub_cannot_be_reached(tmp_path, hub):
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
@@ -60,6 +65,7 @@ def test_the_hub_cannot_be_reached(tmp_path, hub):
     assert not list(tmp_path.rglob("run.json"))
 
 
+@pytest.mark.slow
 def test_the_whole_traceback_on_request(tmp_path):
     status, _, stderr = python("train.py", "sed=1", f"paths.log_dir={tmp_path}", HYDRA_FULL_ERROR="1")
     assert status == 2

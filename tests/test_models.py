@@ -5,10 +5,9 @@ import math
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import OmegaConf
-from tiny import CONFIGS, options
+from tiny import CONFIGS, composed, options
 
 from frontpage.attention.causal import CausalAttention
 from frontpage.build import build
@@ -51,11 +50,6 @@ UNETS = [
     {"widths": [16, 32, 16], "positions": "rotary", "norm_position": "post", "bias": False},
     {"widths": [16, 8], "d_ff": 40, "tie_embeddings": False},
 ]
-
-
-def composed(*overrides):
-    with initialize_config_dir(str(CONFIGS)):
-        return compose("train", overrides=["paths.run_dir=unused", *overrides])
 
 
 @pytest.fixture(scope="module", params=COMBINATIONS, ids="-".join)
@@ -299,6 +293,7 @@ def test_the_config_reaches_the_net():
 def test_every_experiment_builds_under_every_debug_option(experiment, debug):
     config = composed(f"experiment={experiment}", f"debug={debug}")
     assert config.name == experiment and config.data.block_size == config.model.block_size == 64
+    assert config.data._target_.endswith("SyntheticTitles") and not config.logger
     with torch.device("meta"):
         module = build(config.model, "model", vocab_size=config.tokenizer.vocab_size)
     middle = 32 if experiment == "unet_gpt" else 64

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import torch
-from tiny import ROOT, TINY, options
+from tiny import ROOT, TINY
 
 from frontpage.cli import Interrupted
 from frontpage.runs import load_run
@@ -202,8 +202,14 @@ def uninterrupted(tmp_path_factory):
     return {}
 
 
-@pytest.mark.parametrize("validating", [False, True])
-@pytest.mark.parametrize("step", [5, 17, 18, 34])  # within an epoch (17 updates), at its end, right behind it
+# Within an epoch (17 updates), at its end, right behind it; in training (False) or in a validation (True).
+STOPS = [(5, False), (17, True), (18, False), (34, True)]
+OTHERS = [(step, not validating) for step, validating in STOPS]
+
+
+@pytest.mark.parametrize(
+    ("step", "validating"), [*STOPS, *(pytest.param(*stop, marks=pytest.mark.slow) for stop in OTHERS)]
+)
 def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     command, tmp_path, monkeypatch, uninterrupted, step, validating
 ):
@@ -224,6 +230,7 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     assert losses_of(broken)[-1] == uninterrupted["last"]
 
 
+@pytest.mark.slow
 def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(command, tmp_path, monkeypatch):
     arguments = (*RESUMED, "save_interval=6")
     assert command(*arguments, f"hydra.run.dir={tmp_path}/whole").status == 0
@@ -310,14 +317,6 @@ def test_secrets_are_masked_in_the_record(command, run_directories, config):
         settings.data.token = "hush"
     text = json.dumps(masked(settings))
     assert "hush" not in text and '"tokenizer": {"_target_"' in text
-
-
-@pytest.mark.parametrize("name", options("experiment"))
-def test_every_experiment_composes_with_every_debug_option(config, name):
-    for debug in options("debug"):
-        settings = config(f"experiment={name}", f"debug={debug}")
-        assert settings.data._target_.endswith("SyntheticTitles")
-        assert settings.model.d_model == 64 and not settings.logger
 
 
 @pytest.mark.slow

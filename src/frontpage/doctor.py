@@ -17,7 +17,9 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from frontpage.errors import require
 from frontpage.flops import measure_matmul_peak
+from frontpage.memory import GIB
 from frontpage.precision import best_precision
 from frontpage.processor import processor_name
 
@@ -109,6 +111,14 @@ def holders(uuid: str) -> list[str]:
     )
     rows = [[part.strip() for part in line.split(",")] for line in listed.splitlines()]
     return [" ".join(row[1:]) for row in rows if len(row) == 4 and row[0].removeprefix("GPU-") == uuid]
+
+
+def check_free_memory(found: list[dict[str, Any]], least: float) -> None:
+    """Raise a UserError unless the first of `found`, the GPU that one device trains on, has `least` GiB free."""
+    require(bool(found), "--free-gpu", least, "there is no GPU that CUDA knows")
+    gpu = found[0]
+    free, held = gpu["free_bytes"] / GIB, ", ".join(gpu["held_by"]) or "nobody that nvidia-smi knows"
+    require(free >= least, "--free-gpu", least, f"{gpu['name']} has {free:.1f} GiB free; memory is held by {held}")
 
 
 def attention_kernels(device: torch.device, shape: tuple[int, ...]) -> list[dict[str, Any]]:

