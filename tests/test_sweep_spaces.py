@@ -4,8 +4,7 @@ import pytest
 from test_mistakes import check_message
 from toy_searches import SPACE, toy, valley  # noqa: F811, F401
 
-from frontpage.errors import UserError
-from frontpage.sweeps.infeasible import Infeasible
+from frontpage.errors import Infeasible, UserError
 from frontpage.sweeps.space import read_space
 
 

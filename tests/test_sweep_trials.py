@@ -8,9 +8,8 @@ from test_mistakes import check_message
 from toy_searches import SPACE, toy, valley  # noqa: F811, F401
 
 from frontpage.cli import Interrupted, Pruned
-from frontpage.errors import UserError
+from frontpage.errors import Infeasible, UserError
 from frontpage.out_of_memory import OutOfMemory
-from frontpage.sweeps.infeasible import Infeasible
 
 
 def out_of_memory():

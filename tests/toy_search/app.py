@@ -1,4 +1,4 @@
-"""A program that the sweeper runs as it runs train.py, and that takes milliseconds: app.py --multirun x='interval(0,1)'."""
+"""A program of milliseconds that the sweeper runs as it runs train.py: app.py --multirun x="interval(0,1)"."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ def goes_wrong(how: str | None) -> None:
 
 def also_width(config: DictConfig, trial: optuna.Trial) -> None:
     """A space with a condition and a constraint: only kind=flat has a width, and y may not be above it."""
-    from frontpage.sweeps.infeasible import Infeasible
+    from frontpage.errors import Infeasible
 
     if trial.params["kind"] == "flat":
         width = trial.suggest_int("kind.width", 1, 3)

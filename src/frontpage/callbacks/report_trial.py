@@ -4,9 +4,9 @@ import lightning as L
 import optuna
 
 from frontpage.cli import Pruned
+from frontpage.errors import Infeasible
 from frontpage.fit_batch import free_bytes
 from frontpage.memory import GIB
-from frontpage.sweeps.infeasible import Infeasible
 
 
 class ReportTrial(L.Callback):

@@ -17,8 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
 from frontpage.cli import FAILURE, Interrupted, Pruned
-from frontpage.errors import UserError, require
-from frontpage.sweeps.infeasible import Infeasible
+from frontpage.errors import Infeasible, UserError, require
 from frontpage.sweeps.recovery import fail, recover, set_attributes, take_over
 from frontpage.sweeps.rehearsal import rehearse
 from frontpage.sweeps.results import line_of, save_results, summary
@@ -164,7 +163,7 @@ class Sweep:
         estimate = getattr(error, "estimated_memory_bytes", None)
         if estimate is not None:
             set_attributes(self.study, trial, estimated_memory_bytes=estimate)
-        known = isinstance(error, UserError | Infeasible)
+        known = isinstance(error, UserError)
         status = "infeasible" if isinstance(error, Infeasible) else "failed"
         fail(self.study, trial, said[0] if known else f"{type(error).__name__}: {said[0]}", status)
 

@@ -30,7 +30,7 @@ def take_over(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries:
     `retry`: whether it counts as one of `max_retries`. The new trial has the same parameters, and the values that were
     reported up to the checkpoint that it will continue from.
     """
-    record = _record(trial)
+    record = read_record(trial.user_attrs["directory"]) if "directory" in trial.user_attrs else None
     status = record.get("status") if record else None
     if status in ("finished", "pruned", "failed"):
         return settle(study, trial, record)
@@ -106,10 +106,9 @@ def _continuation(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | None
     return next((one for one in trials if one.user_attrs.get("retry_of") == trial.number), None)
 
 
-def _record(trial: FrozenTrial) -> dict | None:
-    """The `run.json` of a trial's run, where there is one."""
-    path = Path(trial.user_attrs.get("directory", ""), "run.json")
+def read_record(directory: str | Path) -> dict | None:
+    """The `run.json` of a run, where there is one; frontpage.run_directory has the same, and imports PyTorch."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if "directory" in trial.user_attrs else None
+        return json.loads(Path(directory, "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
