@@ -170,7 +170,8 @@ def check_mode(config: DictConfig) -> None:
     several, search = str(hydra.mode).endswith("MULTIRUN"), hydra.runtime.choices.get("hparams_search")
     require(several or search is None, "hparams_search", search, "a search is many runs; add --multirun")
     trainer = config.trainer
-    one = trainer.devices in (1, "1", "auto") or (OmegaConf.is_list(trainer.devices) and len(trainer.devices) == 1)
+    many = torch.cuda.device_count() if trainer.devices == "auto" else trainer.devices
+    one = many in (0, 1, "1") or (OmegaConf.is_list(many) and len(many) == 1)
     allowed = (
         "1: in a sweep a trial has one device; start the same command once for each GPU, with CUDA_VISIBLE_DEVICES"
     )
