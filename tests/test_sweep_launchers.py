@@ -1,4 +1,4 @@
-"""Promises of launchers: the same search by several processes or as jobs of a cluster, and what is said without them."""
+"""Promises of launchers: a search by several processes or as jobs of a cluster, and what is said without them."""
 
 import pytest
 from test_mistakes import check_message
@@ -20,10 +20,10 @@ def test_the_toy_program_is_a_search(toy):  # noqa: F811
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_a_batch_of_several_at_once(toy, launcher):  # noqa: F811
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
-    jobs = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.launcher.timeout_min=5"]
+    batch = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.sweeper.n_jobs=2"]
     pruning = ["reports=3", "hydra.sweeper.pruner=median"]
     process = toy.start(
-        f"hydra/launcher={launcher}", *jobs, "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=5",
+        f"hydra/launcher={launcher}", *batch, "hydra.sweeper.n_trials=5",
         "x=int(interval(-1,3))", "broken=raise", *pruning,
     )  # fmt: skip
     told = process.communicate(timeout=250)[0]

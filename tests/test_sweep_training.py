@@ -54,6 +54,7 @@ def test_a_search_leaves_runs_and_a_short_console(sweep):
     assert found.user_attrs["objectives"] == ["val/nats_per_char"]
 
 
+@pytest.mark.slow
 def test_a_worse_trial_is_pruned_and_a_diverging_one_fails(sweep):
     overrides = ["optimizer.lr=choice(1e-2,1e-9,1e30)", "trainer.max_steps=6", "val_interval=2", "optimizer=sgd"]
     overrides += ["trainer.gradient_clip_val=null", "hydra/sweeper/sampler=grid", "scheduler.warmup=0"]
@@ -69,6 +70,7 @@ def test_a_worse_trial_is_pruned_and_a_diverging_one_fails(sweep):
     assert "trial 1   PRUNED" in outcome.stdout and outcome.stderr == ""
 
 
+@pytest.mark.slow
 def test_several_objectives_and_no_pruning(sweep):
     objective = "objective=[val/nats_per_char,parameters,seconds]"
     _, found = sweep(objective, "hydra/sweeper/sampler=grid", "model.n_layer=choice(1,2)", "trainer.max_steps=1")
@@ -79,6 +81,7 @@ def test_several_objectives_and_no_pruning(sweep):
     assert found.trials[0].values[1] < found.trials[1].values[1]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_not_trained(sweep, monkeypatch):
     monkeypatch.setattr("frontpage.callbacks.report_trial.free_bytes", lambda device: 1000)
     _, found = sweep("optimizer.lr=choice(1e-3)", "hydra/sweeper/sampler=grid", status=1)
@@ -88,6 +91,7 @@ def test_what_does_not_fit_is_not_trained(sweep, monkeypatch):
     assert trial.user_attrs["estimated_memory_bytes"] == record(trial)["estimated_memory_bytes"]
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_leaves_the_estimate(sweep, monkeypatch):
     def out(self, *arguments):
         raise MemoryError("out of memory")
