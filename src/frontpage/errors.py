@@ -9,6 +9,15 @@ class UserError(Exception):
     """A mistake in what the user gave; the message names the key, the value and what is allowed."""
 
 
+class Infeasible(UserError):
+    """What was asked for cannot be run here: it needs more memory than there is, or breaks a constraint of a search.
+
+    A search goes on without it, and does not count it as a failure.
+    """
+
+    estimated_memory_bytes: int | None = None
+
+
 def bad_value(key: str, value: object, allowed: str) -> UserError:
     """A UserError in the house's form: `key=value: what is allowed`, the value as the command line spells it."""
     spelled = json.dumps(value) if value is None or isinstance(value, bool) else value

@@ -28,6 +28,11 @@ from frontpage.errors import UserError, nearest
 from frontpage.old_names import in_our_words
 
 MOST_LINES, LONGEST_LIST = 3, 40
+EXTRAS = {  # options of Hydra's plugins, which are installed on demand
+    ("hydra/launcher", "joblib"): ("joblib", "joblib"),
+    ("hydra/launcher", "submitit_slurm"): ("slurm", "slurm"),
+    ("hydra/launcher", "submitit_local"): ("slurm", "slurm"),
+}
 HYDRA = str(Path(hydra.__file__).parent)
 
 
@@ -78,6 +83,9 @@ def _no_such_option(error: MissingConfigException) -> str:
     given = next((one for one in sys.argv[1:] if one.lstrip("+").replace("=", "/", 1) == missing), None)
     group, _, option = given.partition("=") if given else missing.rpartition("/")
     hint = ", and data.path=... for a file of titles" if group == "data" else ""
+    if (group, option) in EXTRAS:
+        launcher, extra = EXTRAS[group, option]
+        return f"launcher={launcher}: needs the extra `{extra}`: pip install -e '.[{extra}]'"
     return f"{group}={option}: no such option{nearest(option, error.options)}; allowed: {_listed(error.options)}{hint}"
 
 

@@ -19,6 +19,8 @@ WORDS = ("out of memory", "can't allocate memory", "not enough memory")  # of Py
 class OutOfMemory(UserError):
     """Training needs more memory than there is."""
 
+    estimated_memory_bytes: int | None = None
+
 
 @contextmanager
 def out_of_memory_explained(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> Iterator[None]:
@@ -28,7 +30,9 @@ def out_of_memory_explained(trainer: L.Trainer, data: TitleData, model: Language
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise OutOfMemory(advice(trainer, data, model)) from error
+        explained = OutOfMemory(advice(trainer, data, model))
+        explained.estimated_memory_bytes = needed(trainer, data, model, data.batch_size)
+        raise explained from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

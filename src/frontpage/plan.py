@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from frontpage.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.callbacks.weight_average import WeightAverage
 from frontpage.data.title_data import TitleData
-from frontpage.errors import bad_value
+from frontpage.errors import Infeasible
 from frontpage.flops import measure_matmul_peak, training_flops_per_token
 from frontpage.memory import GIB, TrainingMemory, estimate_training, optimizer_bytes
 from frontpage.models.language_module import LanguageModule
@@ -73,9 +73,11 @@ def check_memory(memory: TrainingMemory, free: int, total: int, batch_size: int)
     problem = f"training needs an estimated {memory.on_card() / GIB:.2f} GiB"
     found = f"the GPU has {free / GIB:.2f} GiB free of {total / GIB:.2f}"
     advice = "a smaller batch with trainer.accumulate_grad_batches, or model.activation_checkpointing=full"
-    raise bad_value(
-        "data.batch_size", batch_size, f"{problem}, {found}\nallowed: {advice}; scripts/memory.py says what fits"
+    error = Infeasible(
+        f"data.batch_size={batch_size}: {problem}, {found}\nallowed: {advice}; scripts/memory.py says what fits"
     )
+    error.estimated_memory_bytes = memory.on_card()
+    raise error
 
 
 def _memory(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> TrainingMemory | None:

@@ -14,9 +14,10 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from frontpage.cli import INTERRUPTED, Interrupted
+from frontpage.cli import INTERRUPTED, Interrupted, Pruned
 from frontpage.errors import UserError, require
 from frontpage.notices import notice
+from frontpage.sweeps.job import study_of_job
 
 MODES = ("auto", "online", "offline")
 PATIENCE = 3.0  # seconds that the check for a network may take
@@ -29,10 +30,10 @@ class WandbRun(WandbLogger):
 
     `mode` is `online`, `offline` (on disk, below `directory`), or `auto`: online where there are a key and a network.
     The variable WANDB_MODE wins over it. A resumed run continues its own run there. Neither the command line nor the
-    console is sent, for what they may hold. Raises UserError.
+    console is sent, for what they may hold. `group` null: the study's name in a search, else `name`. Raises UserError.
     """
 
-    def __init__(self, directory: str | Path, project: str, name: str, group: str, mode: str = "auto") -> None:
+    def __init__(self, directory: str | Path, project: str, name: str, group: str | None, mode: str = "auto") -> None:
         import wandb
 
         require(mode in MODES, "logger.wandb.mode", mode, f"one of {' '.join(MODES)}")
@@ -46,7 +47,7 @@ class WandbRun(WandbLogger):
             silent=True,
             init_timeout=20,
         )
-        run_id = earlier_id(self.directory)
+        run_id, group = earlier_id(self.directory), group or study_of_job() or name
         super().__init__(name=name, save_dir=directory, project=project, group=group, id=run_id, settings=settings)
         del self._wandb_init["anonymous"]  # Lightning gives it, and wandb warns of it on stderr
 
@@ -81,7 +82,7 @@ class WandbRun(WandbLogger):
             run.log_artifact(artifact)
         error = sys.exc_info()[1]
         broken = INTERRUPTED if isinstance(error, Interrupted | KeyboardInterrupt) else 1
-        run.finish(exit_code=0 if status == "success" else broken)
+        run.finish(exit_code=0 if status == "success" or isinstance(error, Pruned) else broken)
 
 
 def choose_mode(asked: str) -> str:
