@@ -15,16 +15,18 @@ from frontpage.checks import check_config, check_run
 from frontpage.fit_batch import fit_batch
 from frontpage.held_out import score_test_set
 from frontpage.notices import forget_notices
+from frontpage.objective import objective_values
 from frontpage.out_of_memory import out_of_memory_explained
 from frontpage.plan import plan_run
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
 from frontpage.summary import print_start, print_summary
+from frontpage.sweeps.job import trial_callbacks
 
 
 @hydra.main(config_path=CONFIGS, config_name="train", execution_whitelist=WHITELIST)
 @task
-def train(config: DictConfig) -> float | None:
+def train(config: DictConfig) -> float | tuple[float, ...] | None:
     """Run one experiment; what it returns is the objective of a search."""
     forget_notices()
     with open_run(config) as run:
@@ -38,7 +40,7 @@ def train(config: DictConfig) -> float | None:
         settings = masked(config)
         record = RecordRun(run.path / "run.json", settings)
         events = EventLog(run.path / "events.jsonl", settings)
-        callbacks = [RunClock(), events, record, *build_all(config.callbacks, "callbacks")]
+        callbacks = [RunClock(), events, record, *trial_callbacks(config), *build_all(config.callbacks, "callbacks")]
         trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
 
         data.setup()
@@ -62,7 +64,7 @@ def train(config: DictConfig) -> float | None:
             print_summary(run, trainer, data)
         if test_titles and trainer.is_global_zero:
             score_test_set(run.path, test_titles, config.data.test_path)
-        return trainer.lightning_module.metrics[config.objective]
+        return objective_values(config.objective, record.record)
 
 
 if __name__ == "__main__":

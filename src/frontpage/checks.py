@@ -33,6 +33,7 @@ from frontpage.data.files import read_titles
 from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value, nearest, require
 from frontpage.models.language_module import LanguageModule
+from frontpage.objective import COSTS, objectives
 from frontpage.old_names import refuse_old_name
 from frontpage.optim import LR_SCALINGS, optimizer_of
 from frontpage.runs import weights_of
@@ -63,14 +64,22 @@ def _one_of(choices: str, also: str = "") -> tuple[str, Callable[[Any], bool]]:
 
 
 PRECISIONS = _one_of("auto 32-true bf16-mixed bf16-true 16-mixed", also="16-true 64-true 32 64 bf16")
-METRICS = _one_of("val/nats_per_char val/loss val/perplexity val/bits_per_byte " + " ".join(METRIC_NEEDS))
+METRICS = "val/nats_per_char val/loss val/perplexity val/bits_per_byte " + " ".join(METRIC_NEEDS)
+OBJECTIVES = (
+    f"one of {METRICS}, or a list of them and of {' '.join(COSTS)}",
+    lambda asked: (
+        asked in METRICS.split()
+        if isinstance(asked, str)
+        else len(asked) > 0 and all(one in (*METRICS.split(), *COSTS) for one in asked)
+    ),
+)
 DURATION = (
     "DD:HH:MM:SS, not all 0",
     lambda text: isinstance(text, dict) or bool(re.fullmatch(r"(?=.*[1-9])\d+(:\d\d?){3}", text)),
 )
 LIMITS = [
     Limit("not empty", lambda text: text != "", "name ckpt_path init_from data.path data.test_path data.column"),
-    Limit(*METRICS, "objective"),
+    Limit(*OBJECTIVES, "objective"),
     Limit(*PRECISIONS, "trainer.precision"),
     Limit(*DURATION, "trainer.max_time"),
     Limit("from 0 to 4294967295", lambda seed: 0 <= seed < 2**32, "seed data.seed data.packing_seed"),
@@ -121,7 +130,7 @@ LIMITS = [
     ),
 ]
 LIMIT_OF = {key: limit for limit in LIMITS for key in limit.keys.split()}
-ROOT_TYPES = {"name": str, "objective": str, "ckpt_path": str | None, "init_from": str | None, "test": bool}
+ROOT_TYPES = {"name": str, "objective": str | list, "ckpt_path": str | None, "init_from": str | None, "test": bool}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
 ANYTHING = "**"
 STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -129,21 +138,45 @@ STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 def check_config(config: DictConfig) -> None:
     """Raise a UserError for a value of a wrong type, one outside its limits, or one that the model's recipe refuses."""
-    for name, kind in ROOT_TYPES.items():
-        _check(name, config[name], kind)
-    for name in config:
-        if isinstance(config[name], DictConfig):
-            _check_node(config[name], str(name))
-        refuse_old_name(str(name), config[name])
-    needed = METRIC_NEEDS.get(config.objective)
-    if needed and config.model[needed] != "always":
-        raise bad_value("objective", config.objective, f"needs model.{needed}=always, not {config.model[needed]}")
+    check_values(config)
     if config.test:
         require(config.data.test_path is not None, "data.test_path", None, "with test=true, a file of titles")
         read_titles(config.data.test_path, config.data.column, key="data.test_path")
     if config.init_from is not None:
         load_checkpoint(weights_of(config.init_from, "init_from"), "init_from")
     _check_recipe(config)
+
+
+def check_values(config: DictConfig) -> None:
+    """Raise a UserError for a value of a wrong type or outside its limits, whatever the others are."""
+    for name, kind in ROOT_TYPES.items():
+        _check(name, config[name], kind)
+    for name in config:
+        if isinstance(config[name], DictConfig):
+            _check_node(config[name], str(name))
+        refuse_old_name(str(name), config[name])
+    for objective in objectives(config.objective):
+        needed = METRIC_NEEDS.get(objective)
+        if needed and config.model[needed] != "always":
+            raise bad_value("objective", objective, f"needs model.{needed}=always, not {config.model[needed]}")
+    check_mode(config)
+
+
+def check_mode(config: DictConfig) -> None:
+    """Raise a UserError for a search without --multirun, and for a search whose runs take several devices each."""
+    if not HydraConfig.initialized():
+        return
+    hydra = HydraConfig.get()
+    several, search = str(hydra.mode).endswith("MULTIRUN"), hydra.runtime.choices.get("hparams_search")
+    require(several or search is None, "hparams_search", search, "a search is many runs; add --multirun")
+    trainer = config.trainer
+    one = trainer.devices in (1, "1", "auto") or (OmegaConf.is_list(trainer.devices) and len(trainer.devices) == 1)
+    allowed = (
+        "1: in a sweep a trial has one device; start the same command once for each GPU, with CUDA_VISIBLE_DEVICES"
+    )
+    require(not several or one, "trainer.devices", trainer.devices, allowed)
+    allowed = f"auto, not a strategy for several devices: {allowed.partition(': ')[2]}"
+    require(not several or trainer.strategy == "auto", "trainer.strategy", trainer.strategy, allowed)
 
 
 def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkpoint: Path | None) -> None:

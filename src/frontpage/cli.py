@@ -12,8 +12,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from omegaconf import OmegaConf
+
 from frontpage.env_file import load_env_file
 from frontpage.errors import UserError
+from frontpage.objective import monitored
 from frontpage.secrets import hide
 
 
@@ -42,6 +45,7 @@ CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")
 WHITELIST = ("frontpage.*", "torch.*", "lightning.*", "optuna.*")  # what a config may name as `_target_`
 
 MISTAKE, INTERRUPTED, FAILURE = 2, 130, 1
+OmegaConf.register_resolver("monitored", monitored, replace=True)  # for callbacks that follow the objective
 
 
 class _Stderr:
@@ -63,6 +67,10 @@ class Interrupted(BaseException):
     """The run was asked to stop (Ctrl-C or SIGTERM) and stopped in good order."""
 
 
+class Pruned(Exception):
+    """A trial of a search was ended early, since others are better; the message says at which update."""
+
+
 class TaskError(BaseException):
     """Carries an error of a single run past Hydra, which would print to stderr what is not needed there."""
 
@@ -74,8 +82,11 @@ def task(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def run(config: Any) -> Any:
         from hydra.core.hydra_config import HydraConfig
 
+        from frontpage.sweeps.job import console_of_trial
+
         try:
-            return function(config)
+            with console_of_trial():
+                return function(config)
         except Exception as error:
             if str(HydraConfig.get().mode).endswith("MULTIRUN"):
                 raise

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +18,8 @@ from frontpage.attention.describe import describe_attention
 from frontpage.callbacks.log_metrics import training_metrics
 from frontpage.callbacks.run_clock import clock_of
 from frontpage.callbacks.weight_average import WeightAverage
-from frontpage.cli import Interrupted
+from frontpage.cli import Interrupted, Pruned
+from frontpage.git_state import git_state
 from frontpage.notices import notices
 from frontpage.peak_memory import peak_memory, start_counting
 from frontpage.plan import RunPlan
@@ -57,7 +57,7 @@ class RecordRun(Checkpoint):
             "reason": None,
             "command": " ".join(sys.argv),
             "config": self.config,
-            **_git(),
+            **git_state(),
             "versions": {"python": platform.python_version(), **_versions()},
             "device": device_name(trainer),
             "precision": str(trainer.precision),
@@ -98,8 +98,9 @@ class RecordRun(Checkpoint):
         if not self.record:
             return
         stopped = isinstance(exception, Interrupted | KeyboardInterrupt)
-        self.record["status"] = "interrupted" if stopped else "failed"
-        self.record["reason"] = f"{type(exception).__name__}: {exception}"
+        pruned = isinstance(exception, Pruned)
+        self.record["status"] = "interrupted" if stopped else "pruned" if pruned else "failed"
+        self.record["reason"] = str(exception) if pruned else f"{type(exception).__name__}: {exception}"
         self._write(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
@@ -163,20 +164,6 @@ def _early_end(trainer: L.Trainer, module: L.LightningModule) -> str | None:
         if isinstance(callback, Timer) and (callback.time_remaining() or 0.0) <= 0:
             return f"{OUT_OF_TIME} {where}"
     return f"stopped {where}"
-
-
-def _git() -> dict[str, Any]:
-    def ask(*words: str) -> str | None:
-        try:
-            answer = subprocess.run(
-                ["git", *words], capture_output=True, text=True, timeout=10, cwd=Path(__file__).parent
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return answer.stdout.strip() if answer.returncode == 0 else None
-
-    commit = ask("rev-parse", "HEAD")
-    return {"git_commit": commit, "git_dirty": bool(ask("status", "--porcelain")) if commit else None}
 
 
 def _versions() -> dict[str, str | None]:

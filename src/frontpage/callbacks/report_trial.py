@@ -1,0 +1,50 @@
+"""ReportTrial: a run of a search tells its study each validation, and ends early where others are better."""
+
+import lightning as L
+import optuna
+
+from frontpage.cli import Pruned
+from frontpage.fit_batch import free_bytes
+from frontpage.memory import GIB
+from frontpage.sweeps.infeasible import Infeasible
+
+
+class ReportTrial(L.Callback):
+    """Reports `metric` by optimizer update, and raises Pruned behind the update where the pruner says so.
+
+    With several objectives nothing is reported, since Optuna can then not compare runs that are under way. With
+    `skip_infeasible` a run that is estimated to need more memory than is free raises Infeasible before its first step.
+    """
+
+    def __init__(self, trial: optuna.Trial, metric: str, skip_infeasible: bool) -> None:
+        self.trial, self.metric, self.skip_infeasible = trial, metric, skip_infeasible
+        self._validated = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compare the estimate with what is free; a run that continues has been through that."""
+        plan = next((one.plan for one in trainer.callbacks if hasattr(one, "plan")), None)
+        if not self.skip_infeasible or plan is None or plan.memory is None or trainer.global_step > 0:
+            return
+        need, free = plan.memory.total, free_bytes(pl_module.device)
+        if pl_module.device.type == "cpu" and need > free:
+            error = Infeasible(f"needs an estimated {need / GIB:.2f} GiB, and {free / GIB:.2f} GiB are free")
+            error.estimated_memory_bytes = need
+            raise error
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Report once a step; a run that continues does not tell a value again."""
+        step = trainer.global_step
+        known = self.trial.study._storage.get_trial(self.trial._trial_id).intermediate_values
+        if len(self.trial.study.directions) == 1 and step not in known:
+            self.trial.report(float(pl_module.metrics[self.metric]), step)
+            self._validated = True
+
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """End the run where it is worse than others; not behind its last update, when it is complete."""
+        due, self._validated = self._validated, False
+        if not due or trainer.should_stop or trainer.global_step >= pl_module.total_steps:
+            return
+        if self.trial.should_prune():
+            value = pl_module.metrics[self.metric]
+            at = f"at update {trainer.global_step} of {pl_module.total_steps}"
+            raise Pruned(f"pruned {at}: {self.metric} is {value:.6g}, and others were better there")

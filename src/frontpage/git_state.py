@@ -1,0 +1,21 @@
+"""The commit of the code that runs."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+
+def git_state() -> dict[str, Any]:
+    """`git_commit` and `git_dirty`; both None outside git."""
+
+    def ask(*words: str) -> str | None:
+        try:
+            answer = subprocess.run(
+                ["git", *words], capture_output=True, text=True, timeout=10, cwd=Path(__file__).parent
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    return {"git_commit": commit, "git_dirty": bool(ask("status", "--porcelain")) if commit else None}

@@ -1,0 +1,258 @@
+"""Sweep: asks for trials, launches them, tells the study what came of them, until there are enough."""
+
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+from optuna.trial import FrozenTrial, TrialState
+
+from frontpage.cli import FAILURE, Interrupted, Pruned
+from frontpage.errors import UserError, require
+from frontpage.sweeps.infeasible import Infeasible
+from frontpage.sweeps.recovery import fail, recover, set_attributes, take_over
+from frontpage.sweeps.rehearsal import rehearse
+from frontpage.sweeps.results import line_of, save_results, summary
+from frontpage.sweeps.settings import Settings
+from frontpage.sweeps.space import overrides_of, read_space
+from frontpage.sweeps.study import open_study
+from frontpage.sweeps.workers import Workers
+
+INFEASIBLE = 10  # times n_trials: so many trials may be found not to fit into memory
+
+
+class Sweep:
+    """One process's share of a study: `launcher` runs its trials, as Hydra jobs whose number is the trial's."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: DictConfig,
+        loader: ConfigLoader,
+        launcher: Launcher,
+        arguments: list[str],
+    ) -> None:
+        self.settings, self.config, self.loader, self.launcher = settings, config, loader, launcher
+        self.space = read_space(settings.params or {}, arguments)
+        require(bool(self.space.texts) or settings.custom_search_space is not None, "hydra.sweeper.params", "{}",
+                "nothing to search; give a range, e.g. optimizer.lr='tag(log,interval(1e-4,1e-2))'")  # fmt: skip
+        self.points = self.space.grid() if settings.grid else None
+        self.suggest_more = settings.function("custom_search_space")
+        self.directory = Path(config.hydra.sweep.dir)
+        subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]
+        require(subdir == "${hydra.job.num}", "hydra.sweep.subdir", subdir, "${hydra.job.num}, the trial's number")
+
+    def run(self) -> None:
+        """Sweep; raises UserError before the study is made, SystemExit(1) where nothing but failures came of it."""
+        rehearse(self.space, self.config, self.loader, self.settings.function("check"))
+        logging.getLogger("hydra").setLevel(logging.WARNING)  # it names every job, and so do we
+        before = signal.signal(signal.SIGTERM, _interrupt) if _in_main_thread() else None
+        try:
+            with Workers(self._folder(), self.settings.heartbeat) as self.workers:
+                with self.workers.turn():
+                    self.study = open_study(self.settings, self.space, self.config)
+                self._introduce()
+                while batch := self._next_batch():
+                    self._launch(batch)
+                self._conclude()
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
+
+    def _folder(self) -> Path:
+        """Where the workers' files lie: beside the journal, or for a database in the sweep's directory."""
+        storage = self.settings.storage
+        return (self.directory if "://" in storage else Path(storage).parent) / "workers"
+
+    def _next_batch(self) -> list[optuna.Trial]:
+        """Trials of consecutive numbers that are ours to run; none where there are enough."""
+        with self.workers.turn():
+            for line in recover(self.study, self.workers, self.settings.max_retries):
+                print(line, flush=True)
+            trials = self.study.get_trials(deepcopy=False)
+            self._give_up_if_hopeless(trials)
+            left = self.settings.n_trials - _count(trials, TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+            waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
+            if waiting:
+                consecutive = sum(number == waiting[0] + place for place, number in enumerate(waiting))
+                return self._ask(min(self.settings.n_jobs, left, consecutive))
+            points = self._open_points(trials)
+            batch = min(self.settings.n_jobs, left, *([len(points)] if points is not None else []))
+            for point in (points or [])[: max(batch, 0)]:
+                self.study.enqueue_trial(point)
+            return self._ask(batch)
+
+    def _ask(self, count: int) -> list[optuna.Trial]:
+        """Take `count` trials; one that the custom function refuses is failed, and ends the batch."""
+        taken: list[optuna.Trial] = []
+        while len(taken) < count:
+            self.study.sampler = self.settings.make_sampler(len(self.study.get_trials(deepcopy=False)))
+            trial = self.study.ask(self.space.distributions)
+            set_attributes(self.study, trial, worker=self.workers.name)
+            try:
+                if self.suggest_more is not None:
+                    self.suggest_more(self.config, trial)
+            except Exception as error:
+                fail(self.study, trial, f"{type(error).__name__}: {error}", status="infeasible")
+                self._say(trial.number)
+                self._give_up_if_hopeless(self.study.get_trials(deepcopy=False))
+                if taken:
+                    break
+                continue
+            taken.append(trial)
+        return taken
+
+    def _launch(self, batch: list[optuna.Trial]) -> None:
+        """Run trials and tell the study what came of them."""
+        jobs = [self._overrides_of(trial) for trial in batch]
+        for trial, overrides in zip(batch, jobs, strict=True):
+            directory = str((self.directory / str(trial.number)).absolute())
+            set_attributes(self.study, trial, directory=directory, overrides=list(overrides))
+        try:
+            returns: Sequence[JobReturn | Exception] = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
+        except (Interrupted, KeyboardInterrupt):
+            self._hand_back(batch)
+            raise
+        except Exception as error:  # of the launcher, e.g. a killed process of its own
+            returns = [error] * len(batch)
+        for trial, result in zip(batch, returns, strict=True):
+            self._tell(trial, result)
+        del returns
+        _forget_run()
+
+    def _hand_back(self, batch: list[optuna.Trial]) -> None:
+        """Queue interrupted trials again; it is no retry."""
+        with self.workers.turn():
+            for trial in batch:
+                frozen = self.study.get_trials(deepcopy=False)[trial.number]
+                if frozen.state == TrialState.RUNNING:
+                    print(take_over(self.study, frozen, "interrupted", self.settings.max_retries, retry=False))
+
+    def _tell(self, trial: optuna.Trial, result: JobReturn | Exception) -> None:
+        error = result if isinstance(result, Exception) else None
+        if isinstance(result, JobReturn) and result.status == JobStatus.FAILED:
+            error = result._return_value
+        try:
+            if isinstance(error, Pruned | optuna.TrialPruned):
+                set_attributes(self.study, trial, status="pruned", reason=str(error))
+                self.study.tell(trial.number, state=TrialState.PRUNED)
+            elif error is not None:
+                self._fail(trial, error)
+            else:
+                values = _numbers(result.return_value, len(self.study.directions))
+                set_attributes(self.study, trial, status="finished")
+                self.study.tell(trial.number, values=values)
+        except ValueError as refused:
+            fail(self.study, trial, str(refused))
+        except optuna.exceptions.UpdateFinishedTrialError:
+            print(f"trial {trial.number}: another worker has taken it over, since this one gave no sign of life")
+        self._say(trial.number)
+
+    def _fail(self, trial: optuna.Trial, error: BaseException) -> None:
+        said = str(error).splitlines() or [""]
+        estimate = getattr(error, "estimated_memory_bytes", None)
+        if estimate is not None:
+            set_attributes(self.study, trial, estimated_memory_bytes=estimate)
+        known = isinstance(error, UserError | Infeasible)
+        status = "infeasible" if isinstance(error, Infeasible) else "failed"
+        fail(self.study, trial, said[0] if known else f"{type(error).__name__}: {said[0]}", status)
+
+    def _overrides_of(self, trial: optuna.Trial) -> tuple[str, ...]:
+        checkpoint = trial.user_attrs.get("checkpoint")
+        resumed = [f"ckpt_path='{checkpoint}'"] if checkpoint else []
+        return (*overrides_of(trial.params), *self.space.fixed, *resumed)
+
+    def _open_points(self, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]] | None:
+        """The points of the grid that nobody has run or runs; None for any other sampler."""
+        if self.points is None:
+            return None
+        taken = [_point(trial) for trial in trials if "requeued" not in trial.user_attrs]
+        return [point for point in self.points if point not in [{key: one.get(key) for key in point} for one in taken]]
+
+    def _give_up_if_hopeless(self, trials: Sequence[FrozenTrial]) -> None:
+        """Leave with status 1 where too many trials have failed."""
+        failed, infeasible = _failures(trials)
+        most = self.settings.max_failed
+        if failed >= most:
+            self._leave(f"{failed} trials have failed, hydra.sweeper.max_failed={most}; each one's reason stands above")
+        most = INFEASIBLE * self.settings.n_trials
+        if infeasible >= most:
+            self._leave(f"{infeasible} trials did not fit; the space holds hardly anything that does")
+
+    def _leave(self, message: str) -> None:
+        save_results(self.study, self.directory)
+        print(f"hydra.sweeper.study_name={self.settings.study_name}: {message}", file=sys.stderr)
+        raise SystemExit(FAILURE)
+
+    def _introduce(self) -> None:
+        name, trials = self.settings.study_name, self.study.get_trials(deepcopy=False)
+        done = _count(trials, TrialState.COMPLETE, TrialState.PRUNED)
+        wanted = min(self.settings.n_trials, len(self.points)) if self.points is not None else self.settings.n_trials
+        print(f"study {name}: {done} of {wanted} trials are there; storage {self.settings.storage}")
+        print(f"runs in {self.directory}, the console of each in {self.directory}/console", flush=True)
+
+    def _say(self, number: int) -> None:
+        trials = self.study.get_trials(deepcopy=False)
+        print(line_of(self.study, trials[number]), flush=True)
+
+    def _conclude(self) -> None:
+        save_results(self.study, self.directory)
+        print(summary(self.study), flush=True)
+        states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
+        if TrialState.FAIL in states and {*states} <= {TrialState.FAIL}:
+            self._leave("every trial has failed")
+
+
+def _point(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a trial, also of one that is queued."""
+    return trial.system_attrs.get("fixed_params", {}) | trial.params
+
+
+def _count(trials: Sequence[FrozenTrial], *states: TrialState) -> int:
+    return sum(trial.state in states for trial in trials)
+
+
+def _failures(trials: Sequence[FrozenTrial]) -> tuple[int, int]:
+    """(trials that failed for good, those that did not fit)."""
+    failed = [one.user_attrs for one in trials if one.state == TrialState.FAIL and "requeued" not in one.user_attrs]
+    infeasible = sum(attributes.get("status") == "infeasible" for attributes in failed)
+    return len(failed) - infeasible, infeasible
+
+
+def _numbers(value: Any, count: int) -> list[float]:
+    """The objective's values; ValueError unless they are `count` finite or infinite numbers."""
+    try:
+        numbers = [float(one) for one in (value if isinstance(value, Sequence) and count > 1 else [value])]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the objective is no number: {value!r}") from error
+    if len(numbers) != count:
+        raise ValueError(f"the objective has {len(numbers)} values, and the study {count}")
+    if any(number != number for number in numbers):
+        raise ValueError(f"the objective is not a number: {value!r}")
+    return numbers
+
+
+def _forget_run() -> None:
+    """Nothing of a run may stay in memory: what compiled it, and what refers to itself."""
+    compiler = sys.modules.get("torch._dynamo")
+    if compiler is not None:
+        compiler.reset()
+    gc.collect()
+
+
+def _in_main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,111 @@
+"""Trials whose worker died or was interrupted: those that had ended are settled, the others are queued again."""
+
+import json
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from frontpage.objective import objective_values
+from frontpage.sweeps.workers import Workers
+
+DIED = "its worker died"
+
+
+def recover(study: optuna.Study, workers: Workers, max_retries: int) -> list[str]:
+    """Take care of every running trial of a dead worker, within a turn; lines that say what was done.
+
+    Nothing is done twice, should this process die in between.
+    """
+    said = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if workers.dead(trial.user_attrs.get("worker")):
+            said.append(take_over(study, trial, DIED, max_retries))
+    return said
+
+
+def take_over(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries: int, *, retry: bool = True) -> str:
+    """Settle a broken off trial by its `run.json`, or else fail it and queue it again; the line that says so.
+
+    `retry`: whether it counts as one of `max_retries`. The new trial has the same parameters, and the values that were
+    reported up to the checkpoint that it will continue from.
+    """
+    record = _record(trial)
+    status = record.get("status") if record else None
+    if status in ("finished", "pruned", "failed"):
+        return settle(study, trial, record)
+    retries = trial.user_attrs.get("retries", 0) + retry
+    if retries > max_retries:
+        fail(study, trial, f"{reason}; it was taken up again {max_retries} times (hydra.sweeper.max_retries)")
+        return f"trial {trial.number}: {reason}, and it has been taken up {max_retries} times: FAIL"
+    new = next(
+        (one for one in study.get_trials(deepcopy=False) if one.user_attrs.get("retry_of") == trial.number), None
+    )
+    if new is None:
+        checkpoint, step = find_checkpoint(study, trial)
+        attributes = {"retry_of": trial.number, "retries": retries}
+        study.add_trial(
+            create_trial(
+                state=TrialState.WAITING,
+                params=trial.params,
+                distributions=trial.distributions,
+                intermediate_values={at: value for at, value in trial.intermediate_values.items() if at <= step},
+                user_attrs=attributes | ({"checkpoint": str(checkpoint)} if checkpoint else {}),
+                system_attrs=trial.system_attrs,
+            )
+        )
+        new = next(one for one in study.get_trials(deepcopy=False) if one.user_attrs.get("retry_of") == trial.number)
+    set_attributes(study, trial, requeued=new.number)
+    fail(study, trial, reason, status="interrupted")
+    where = f"continues at update {step}" if new.user_attrs.get("checkpoint") else "starts anew"
+    return f"trial {trial.number}: {reason}; trial {new.number} {where} with the same parameters"
+
+
+def find_checkpoint(study: optuna.Study, trial: FrozenTrial) -> tuple[Path | None, int]:
+    """The newest intact checkpoint of a trial's run, or of what that continued, and its optimizer update; or (None, 0)."""
+    directory = trial.user_attrs.get("directory")
+    folder = Path(directory, "checkpoints") if directory else None
+    if folder is not None and folder.is_dir():
+        from frontpage.checkpoints import load_checkpoint, newest_intact
+
+        path = newest_intact(folder)
+        if path is not None:
+            return path, load_checkpoint(path, "ckpt_path")["global_step"]
+    before = trial.user_attrs.get("retry_of")
+    return find_checkpoint(study, study.get_trials(deepcopy=False)[before]) if before is not None else (None, 0)
+
+
+def settle(study: optuna.Study, trial: FrozenTrial, record: dict) -> str:
+    """Tell the study what a run's `run.json` says of its end."""
+    names = study.user_attrs["objectives"]
+    values = objective_values(names, record) if record["status"] == "finished" else None
+    if values is not None and all(value == value for value in values):
+        set_attributes(study, trial, status="finished")
+        study.tell(trial.number, values=list(values))
+    elif record["status"] == "pruned":
+        set_attributes(study, trial, status="pruned", reason=record["reason"])
+        study.tell(trial.number, state=TrialState.PRUNED)
+    else:
+        fail(study, trial, record["reason"] or f"{' '.join(names)}: no value")
+    return f"trial {trial.number}: its run had {record['status']} when its worker died; it counts"
+
+
+def fail(study: optuna.Study, trial: FrozenTrial, reason: str, status: str = "failed") -> None:
+    """Record a trial as failed, and why."""
+    set_attributes(study, trial, reason=reason, status=status)
+    study.tell(trial.number, state=TrialState.FAIL)
+
+
+def set_attributes(study: optuna.Study, trial: FrozenTrial | optuna.Trial, **attributes: object) -> None:
+    """Write user attributes to a trial that is not finished."""
+    for name, value in attributes.items():
+        study._storage.set_trial_user_attr(trial._trial_id, name, value)
+
+
+def _record(trial: FrozenTrial) -> dict | None:
+    """The `run.json` of a trial's run, where there is one."""
+    path = Path(trial.user_attrs.get("directory", ""), "run.json")
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if "directory" in trial.user_attrs else None
+    except (OSError, ValueError):
+        return None

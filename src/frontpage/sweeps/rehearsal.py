@@ -1,0 +1,44 @@
+"""What is wrong with a search, found before its study is made: points of the space are composed as their runs would."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from frontpage.errors import require
+from frontpage.sweeps.space import SearchSpace, overrides_of
+
+OF_THE_STUDY = ("hydra.sweeper.study_name", "hydra.sweeper.storage", "hydra.sweep.dir")
+
+
+def rehearse(
+    space: SearchSpace, config: DictConfig, loader: ConfigLoader, check: Callable[[DictConfig], object] | None
+) -> None:
+    """Compose the corners of a space, and let `check` look at each; raises what Hydra or `check` find wrong."""
+    for point in space.corners():
+        composed = loader.load_sweep_config(config, [*overrides_of(point), *space.fixed])
+        for key in OF_THE_STUDY:
+            there, here = (OmegaConf.select(one, key) for one in (config, composed))
+            require(there == here, key, there, "must be the same in all trials, so it must not name what is searched")
+        if check is not None:
+            with _as_in_its_job(composed) as task:
+                check(task)
+
+
+@contextmanager
+def _as_in_its_job(composed: DictConfig) -> Iterator[DictConfig]:
+    """The config that a job gets, with `${hydra:...}` as there."""
+    before = HydraConfig.instance().cfg
+    with read_write(composed), open_dict(composed):
+        composed.hydra.job.num, composed.hydra.job.id = 0, "0"
+        composed.hydra.runtime.output_dir = f"{composed.hydra.sweep.dir}/0"
+    HydraConfig.instance().set_config(composed)
+    task = composed.copy()
+    with read_write(task), open_dict(task):
+        del task["hydra"]
+    try:
+        yield task
+    finally:
+        HydraConfig.instance().cfg = before

@@ -1,0 +1,122 @@
+"""Settings: the keys of `hydra.sweeper`, checked, and what they name: sampler, pruner, functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import optuna
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+
+from frontpage.cli import CONFIGS
+from frontpage.errors import UserError, bad_value, nearest, require
+
+SEEDED_ALIKE = ("GridSampler", "QMCSampler")  # their workers share one sequence
+DIRECTIONS = ("minimize", "maximize")
+WHITELIST = ("optuna.*", "frontpage.*", "hydra_plugins.hydra_optuna_sweeper.*")
+
+
+@dataclass
+class Settings:
+    """The keys of `hydra.sweeper`; raises UserError for a value that is not allowed."""
+
+    sampler: Any
+    pruner: Any
+    study_name: str
+    directory: str
+    storage: str
+    n_trials: int
+    max_failed: int
+    max_retries: int
+    skip_infeasible: bool
+    direction: Any
+    seed: int | None
+    n_jobs: int
+    heartbeat: float
+    custom_search_space: str | None
+    check: str | None
+    params: DictConfig | None
+    directions: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_trials", 1), ("max_failed", 1), ("max_retries", 0), ("n_jobs", 1)):
+            _require_whole(name, getattr(self, name), least)
+        if self.seed is not None:
+            _require_whole("seed", self.seed, 0)
+        number = isinstance(self.heartbeat, int | float) and not isinstance(self.heartbeat, bool)
+        require(number and self.heartbeat > 0, "hydra.sweeper.heartbeat", self.heartbeat, "seconds, above 0")
+        text = isinstance(self.study_name, str) and self.study_name.strip("./") != "" and "/" not in self.study_name
+        require(text, "hydra.sweeper.study_name", self.study_name, "a text without /, which names a folder")
+        require(isinstance(self.skip_infeasible, bool), "hydra.sweeper.skip_infeasible", self.skip_infeasible,
+                "true or false")  # fmt: skip
+        given = [self.direction] if isinstance(self.direction, str) else list(self.direction or [])
+        self.directions = [str(getattr(one, "name", one)) for one in given]
+        known = bool(given) and all(one in DIRECTIONS for one in self.directions)
+        require(known, "hydra.sweeper.direction", self.direction, "minimize or maximize, or a list of them")
+        open_pruner(self.pruner)
+        self.make_sampler(0)
+
+    @property
+    def grid(self) -> bool:
+        """Whether every point of the space is to be run."""
+        return _target(self.sampler) == "GridSampler"
+
+    def make_sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """A sampler for trial `number`; its seed is its own, so that workers do not propose each other's points.
+
+        A study that was broken off is continued with the proposals that it would have had.
+        """
+        if self.grid:
+            return optuna.samplers.RandomSampler(self.seed)  # for what a function suggests beside the grid
+        seed = self.sampler.get("seed")
+        own = {"seed": seed + 1009 * number} if seed is not None and _target(self.sampler) not in SEEDED_ALIKE else {}
+        try:
+            return hydra.utils.instantiate(self.sampler, **own, _execution_whitelist_=WHITELIST)
+        except Exception as error:
+            raise UserError(f"hydra/sweeper/sampler: {_said(error)}") from error
+
+    def function(self, key: str) -> Callable[..., Any] | None:
+        """The function that `custom_search_space` or `check` names."""
+        path = getattr(self, key)
+        if path is None:
+            return None
+        try:
+            return get_method(path)
+        except (ImportError, ValueError, TypeError) as error:
+            raise bad_value(f"hydra.sweeper.{key}", path, f"no such function ({_said(error)})") from error
+
+
+def open_pruner(node: DictConfig | str | None) -> optuna.pruners.BasePruner:
+    """The pruner of a node with a `_target_`, of the name of one of our options, or none."""
+    if node is None:
+        return optuna.pruners.NopPruner()
+    if isinstance(node, str):
+        options = sorted(path.stem for path in Path(CONFIGS, "hydra/sweeper/pruner").glob("*.yaml"))
+        known = f"one of {' '.join(options)}{nearest(node, options)}"
+        require(node in options, "hydra.sweeper.pruner", node, known)
+        node = OmegaConf.load(Path(CONFIGS, "hydra/sweeper/pruner", f"{node}.yaml"))
+    try:
+        return hydra.utils.instantiate(node, _execution_whitelist_=WHITELIST)
+    except Exception as error:
+        raise UserError(f"hydra.sweeper.pruner: {_said(error)}") from error
+
+
+def _target(node: DictConfig) -> str:
+    return str(node.get("_target_")).rpartition(".")[2]
+
+
+def _require_whole(name: str, value: object, least: int) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    require(whole, f"hydra.sweeper.{name}", value, f"a whole number, at least {least}")
+
+
+def _said(error: BaseException) -> str:
+    """The first line of what went wrong at the bottom of an error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip().splitlines()
+    missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
+    hint = f"; pip install -e '.[{missing}]'" if missing == "cmaes" else ""
+    return (text[0] if text else type(error).__name__) + hint

@@ -1,0 +1,71 @@
+"""Where a study is kept: a journal file, which any number of processes may share, or a database."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import optuna
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+from frontpage.errors import bad_value
+from frontpage.notices import notice
+
+PATIENCE = 10  # seconds after which the lock of a writer that was killed is broken; a record takes milliseconds
+KEY = "hydra.sweeper.storage"
+
+
+def open_storage(place: str, base: str | Path = ".") -> optuna.storages.BaseStorage:
+    """The storage of a path (a journal file, made if missing, relative to `base`), or of a URL.
+
+    A last line that was cut short, by a full disk or a power cut, is removed, since the next writer would make all of
+    the file unreadable. Raises UserError where it cannot be opened.
+    """
+    optuna.logging.disable_default_handler()  # it writes to stderr
+    optuna.logging.enable_propagation()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if "://" in place:
+        try:
+            return optuna.storages.get_storage(place)
+        except Exception as error:  # of SQLAlchemy and of the database's driver
+            raise bad_value(KEY, place, f"the database cannot be opened ({_first_line(error)})") from error
+    path = Path(base, place).absolute()  # the lock is a link to the file, which Optuna follows
+    lock = JournalFileSymlinkLock(str(path), grace_period=PATIENCE)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+        _mend(path, lock)
+        return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
+    except OSError as error:
+        raise bad_value(KEY, place, f"cannot be written ({error.strerror})") from error
+    except ValueError as error:
+        raise bad_value(KEY, place, f"not the journal of a study ({_first_line(error)})") from error
+
+
+def _mend(path: Path, lock: JournalFileSymlinkLock) -> None:
+    """Cut off what follows the last newline."""
+    if _whole(path):
+        return
+    lock.acquire()
+    try:
+        if _whole(path):  # another process was writing
+            return
+        with path.open("r+b") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+            os.fsync(file.fileno())
+        notice(f"{path}: its last record was cut short and has been removed; the study goes on without it")
+    finally:
+        with contextlib.suppress(RuntimeError):
+            lock.release()
+
+
+def _whole(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

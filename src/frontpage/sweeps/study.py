@@ -1,0 +1,127 @@
+"""The study: made once, continued by the same command, and not mixed with another search."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import distribution_to_json
+
+from frontpage.errors import UserError, bad_value, require
+from frontpage.git_state import git_state
+from frontpage.objective import objectives
+from frontpage.secrets import hide_all
+from frontpage.sweeps.settings import Settings
+from frontpage.sweeps.space import SearchSpace, read_space
+from frontpage.sweeps.storage import open_storage
+
+# What may differ between the commands that share a study: where files go, what is watched, which device.
+FREE = (
+    "paths",
+    "logger",
+    "launcher",
+    "log_interval",
+    "ckpt_path",
+    "name",
+    "callbacks.progress",
+    "callbacks.sample_titles",
+)
+FREE += (
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.log_interval",
+    "trainer.default_root_dir",
+    "trainer.profiler",
+)
+LISTED = 3  # differences that are named
+
+
+def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> optuna.Study:
+    """The study of `hydra.sweeper.study_name`, made if it is new; UserError where it belongs to another search.
+
+    To be called within a turn. An old study is not changed.
+    """
+    names = objectives(config.objective) if "objective" in config else ["objective"]
+    directions = settings.directions if len(settings.directions) > 1 else settings.directions * len(names)
+    if "objective" not in config and len(directions) > 1:
+        names = [f"objective_{place}" for place in range(len(directions))]
+    require(len(directions) == len(names), "hydra.sweeper.direction", directions, f"one for each of: {' '.join(names)}")
+    storage = open_storage(settings.storage)
+    own = {
+        "objectives": names,
+        "space": space.texts,
+        "signature": signature(config, space),
+        "custom_search_space": settings.custom_search_space,
+    }
+    try:
+        study = optuna.load_study(study_name=settings.study_name, storage=storage)
+    except KeyError:
+        check_new(settings)
+    else:
+        check_same(study, own, directions, settings)
+        return study
+    study = optuna.create_study(study_name=settings.study_name, storage=storage, directions=directions)
+    about = {
+        "search": HydraConfig.get().runtime.choices.get("hparams_search"),
+        "overrides": space.fixed,
+        "command": shlex.join(["python", *sys.argv]),
+        "git_commit": git_state()["git_commit"],
+        "sweep_dir": str(Path(settings.directory).absolute()),
+    }
+    for key, value in hide_all(own | about).items():
+        study.set_user_attr(key, value)
+    return study
+
+
+def signature(config: DictConfig, space: SearchSpace) -> dict[str, Any]:
+    """The settings that all trials share, flat and as they are written: budget, data, model and so on."""
+    varied = [key.lstrip("+").split("@")[0].replace("/", ".") for key in space.distributions]
+    left_out = ("hydra", *FREE, *varied)
+    content = OmegaConf.to_container(config, resolve=False)
+    return {key: value for key, value in _flat(content) if not any(f"{key}.".startswith(f"{one}.") for one in left_out)}
+
+
+def check_new(settings: Settings) -> None:
+    """Raise a UserError where the directory of a new study holds runs of one whose storage is gone."""
+    runs = [path.parent for path in Path(settings.directory).glob("*/run.json")]
+    if runs:
+        place, left = settings.storage, Path(settings.directory)
+        raise bad_value(
+            "hydra.sweeper.study_name",
+            settings.study_name,
+            f"{place} holds no such study, but {left} the runs of one; name another study, or move them away",
+        )
+
+
+def check_same(study: optuna.Study, own: dict[str, Any], directions: list[str], settings: Settings) -> None:
+    """Raise a UserError that names what differs between a study and the search that would continue it."""
+    there, differing = hide_all(study.user_attrs), []
+    old = read_space(there.get("space", {}), []).distributions
+    new = read_space(own["space"], []).distributions
+    for key in sorted(old.keys() | new.keys()):
+        sides = [distribution_to_json(one[key]) if key in one else None for one in (old, new)]
+        if sides[0] != sides[1]:
+            texts = [given["space"].get(key, "nothing") for given in (there, own)]
+            differing.append(f"{key}={texts[0]}, not {texts[1]}")
+    before, now = there.get("signature", {}), hide_all(own["signature"])
+    differing += [f"{key}={before[key]}, not {now[key]}" for key in now if key in before and before[key] != now[key]]
+    pairs = {name: (there.get(name), own[name]) for name in ("objectives", "custom_search_space")}
+    pairs["direction"] = [one.name.lower() for one in study.directions], directions
+    differing += [f"{name}={one}, not {other}" for name, (one, other) in pairs.items() if one != other]
+    if differing:
+        more = f" and {len(differing) - LISTED} more" if len(differing) > LISTED else ""
+        raise UserError(
+            f"hydra.sweeper.study_name={settings.study_name}: the study in {settings.storage} is another search; it has"
+            f"\n{'; '.join(differing[:LISTED])}{more}\nname another study, or repeat its settings"
+        )
+
+
+def _flat(content: dict, prefix: str = "") -> list[tuple[str, Any]]:
+    """(dotted key, value) of nested dictionaries."""
+    found = []
+    for key, value in content.items():
+        found += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+    return found

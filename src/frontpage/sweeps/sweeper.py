@@ -1,0 +1,33 @@
+"""StudySweeper: what Hydra calls for `--multirun` with `hydra/sweeper=optuna`."""
+
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class StudySweeper(Sweeper):
+    """Runs trials of an Optuna study until it has enough; its keys are explained in `configs/hydra/sweeper/optuna.yaml`.
+
+    The space is written in the grammar of hydra-optuna-sweeper, whose samplers work as well. Its loop is not used: it
+    counts trials anew at each start, cannot prune, and forgets the trials of a process that died.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take over what Hydra knows: the composed config and how to run a job."""
+        self.config, self.context = config, hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            config=config, hydra_context=hydra_context, task_function=task_function
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the sweep; raises UserError before anything is written, SystemExit with status 1 where all trials failed."""
+        from frontpage.sweeps.loop import Sweep  # Optuna is not wanted at the start of every run
+        from frontpage.sweeps.settings import Settings
+
+        Sweep(Settings(**self.settings), self.config, self.context.config_loader, self.launcher, arguments).run()

@@ -1,0 +1,86 @@
+"""Which sweeping processes are alive, and whose turn it is to change the study."""
+
+import fcntl
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BEATS = 10  # signs of life within the time after which a worker is dead
+
+
+class Workers:
+    """A folder beside the study with a file for each worker, which it keeps locked while it lives.
+
+    The kernel drops the lock however a process ends, so who can take it knows that the owner is dead: no clock and no
+    process id is trusted. On another machine, whose locks may not be seen from here, a worker also counts as alive
+    until its file has been left untouched for `heartbeat` seconds, by the clock of the file system. (`lockf`, since a
+    `flock` would be inherited by forked data loaders.)
+    """
+
+    def __init__(self, folder: Path, heartbeat: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.heartbeat = folder, heartbeat
+        self.name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> "Workers":
+        self._file = self._path(self.name).open("w")
+        fcntl.lockf(self._file, fcntl.LOCK_EX)
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._path(self.name).unlink(missing_ok=True)
+        self._file.close()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Only one worker at a time is in here."""
+        with (self.folder / "study.lock").open("w") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            yield
+
+    def dead(self, name: str | None) -> bool:
+        """Whether the worker of that name has died; one whose file cannot be seen from here is taken for alive.
+
+        None, a trial without a worker: within a `turn`, its worker died before it could sign.
+        """
+        if name is None:
+            return True
+        path = self._path(name)
+        if name == self.name or not path.exists():
+            return False
+        with path.open("r+") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+        return name.rpartition("-")[0].rpartition("-")[0] == _host() or self._silence(path) > self.heartbeat
+
+    def unknown(self, name: str) -> bool:
+        """Whether nothing can be said of a worker: it does not share this folder."""
+        return not self._path(name).exists()
+
+    def _silence(self, path: Path) -> float:
+        """Seconds since a worker's last sign of life, as the file system tells the time."""
+        own = self._path(self.name)
+        os.utime(own)
+        return own.stat().st_mtime - path.stat().st_mtime
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(self.heartbeat / BEATS):
+            os.utime(self._path(self.name))
+
+    def _path(self, name: str) -> Path:
+        return self.folder / name
+
+
+def _host() -> str:
+    return socket.gethostname()
