@@ -4,6 +4,7 @@ import gc
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Sweep:
         rehearse(self.space, self.config, self.loader, self.settings.function("check"))
         logging.getLogger("hydra").setLevel(logging.WARNING)  # it names every job, and so do we
         before = signal.signal(signal.SIGTERM, _interrupt) if _in_main_thread() else None
+        gc.freeze()  # what is there now stays; to look through it behind each trial takes a second
         try:
             with Workers(self._folder(), self.settings.heartbeat) as self.workers:
                 with self.workers.turn():
@@ -64,6 +66,7 @@ class Sweep:
                     self._launch(batch)
                 self._conclude()
         finally:
+            gc.unfreeze()
             if before is not None:
                 signal.signal(signal.SIGTERM, before)
 
@@ -249,8 +252,6 @@ def _forget_run() -> None:
 
 
 def _in_main_thread() -> bool:
-    import threading
-
     return threading.current_thread() is threading.main_thread()
 
 

@@ -38,9 +38,7 @@ def take_over(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries:
     if retries > max_retries:
         fail(study, trial, f"{reason}; it was taken up again {max_retries} times (hydra.sweeper.max_retries)")
         return f"trial {trial.number}: {reason}, and it has been taken up {max_retries} times: FAIL"
-    new = next(
-        (one for one in study.get_trials(deepcopy=False) if one.user_attrs.get("retry_of") == trial.number), None
-    )
+    new = _continuation(study, trial)
     if new is None:
         checkpoint, step = find_checkpoint(study, trial)
         attributes = {"retry_of": trial.number, "retries": retries}
@@ -54,7 +52,7 @@ def take_over(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries:
                 system_attrs=trial.system_attrs,
             )
         )
-        new = next(one for one in study.get_trials(deepcopy=False) if one.user_attrs.get("retry_of") == trial.number)
+        new = _continuation(study, trial)
     set_attributes(study, trial, requeued=new.number)
     fail(study, trial, reason, status="interrupted")
     where = f"continues at update {step}" if new.user_attrs.get("checkpoint") else "starts anew"
@@ -62,7 +60,7 @@ def take_over(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries:
 
 
 def find_checkpoint(study: optuna.Study, trial: FrozenTrial) -> tuple[Path | None, int]:
-    """The newest intact checkpoint of a trial's run, or of what that continued, and its optimizer update; or (None, 0)."""
+    """The newest intact checkpoint of a trial's run, or of what that continued, and its update; or (None, 0)."""
     directory = trial.user_attrs.get("directory")
     folder = Path(directory, "checkpoints") if directory else None
     if folder is not None and folder.is_dir():
@@ -100,6 +98,12 @@ def set_attributes(study: optuna.Study, trial: FrozenTrial | optuna.Trial, **att
     """Write user attributes to a trial that is not finished."""
     for name, value in attributes.items():
         study._storage.set_trial_user_attr(trial._trial_id, name, value)
+
+
+def _continuation(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | None:
+    """The trial that takes a broken off one up again."""
+    trials = study.get_trials(deepcopy=False)
+    return next((one for one in trials if one.user_attrs.get("retry_of") == trial.number), None)
 
 
 def _record(trial: FrozenTrial) -> dict | None:

@@ -1,5 +1,7 @@
 """Settings: the keys of `hydra.sweeper`, checked, and what they name: sampler, pruner, functions."""
 
+import importlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from frontpage.cli import CONFIGS
 from frontpage.errors import UserError, bad_value, nearest, require
 
+# What a sampler imports at its first proposal, and the extra of ours that brings it.
+NEEDS = {"CmaEsSampler": ("cmaes", "cmaes"), "GPSampler": ("scipy", "analysis"), "QMCSampler": ("scipy", "analysis")}
 SEEDED_ALIKE = ("GridSampler", "QMCSampler")  # their workers share one sequence
 DIRECTIONS = ("minimize", "maximize")
 WHITELIST = ("optuna.*", "frontpage.*", "hydra_plugins.hydra_optuna_sweeper.*")
@@ -57,6 +61,7 @@ class Settings:
         require(known, "hydra.sweeper.direction", self.direction, "minimize or maximize, or a list of them")
         open_pruner(self.pruner)
         self.make_sampler(0)
+        _require_packages(_target(self.sampler))
 
     @property
     def grid(self) -> bool:
@@ -72,10 +77,7 @@ class Settings:
             return optuna.samplers.RandomSampler(self.seed)  # for what a function suggests beside the grid
         seed = self.sampler.get("seed")
         own = {"seed": seed + 1009 * number} if seed is not None and _target(self.sampler) not in SEEDED_ALIKE else {}
-        try:
-            return hydra.utils.instantiate(self.sampler, **own, _execution_whitelist_=WHITELIST)
-        except Exception as error:
-            raise UserError(f"hydra/sweeper/sampler: {_said(error)}") from error
+        return _make(self.sampler, "hydra/sweeper/sampler", **own)
 
     def function(self, key: str) -> Callable[..., Any] | None:
         """The function that `custom_search_space` or `check` names."""
@@ -97,14 +99,29 @@ def open_pruner(node: DictConfig | str | None) -> optuna.pruners.BasePruner:
         known = f"one of {' '.join(options)}{nearest(node, options)}"
         require(node in options, "hydra.sweeper.pruner", node, known)
         node = OmegaConf.load(Path(CONFIGS, "hydra/sweeper/pruner", f"{node}.yaml"))
-    try:
-        return hydra.utils.instantiate(node, _execution_whitelist_=WHITELIST)
-    except Exception as error:
-        raise UserError(f"hydra.sweeper.pruner: {_said(error)}") from error
+    return _make(node, "hydra/sweeper/pruner")
+
+
+def _make(node: DictConfig, key: str, **late: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # most of Optuna's newer options
+        try:
+            return hydra.utils.instantiate(node, **late, _execution_whitelist_=WHITELIST)
+        except Exception as error:
+            raise UserError(f"{key}: {_said(error)}") from error
 
 
 def _target(node: DictConfig) -> str:
     return str(node.get("_target_")).rpartition(".")[2]
+
+
+def _require_packages(sampler: str) -> None:
+    package, extra = NEEDS.get(sampler, (None, None))
+    try:
+        if package is not None:
+            importlib.import_module(package)
+    except ImportError as error:
+        raise UserError(f"hydra/sweeper/sampler: {sampler} needs {package}: pip install -e '.[{extra}]'") from error
 
 
 def _require_whole(name: str, value: object, least: int) -> None:
@@ -117,6 +134,4 @@ def _said(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip().splitlines()
-    missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
-    hint = f"; pip install -e '.[{missing}]'" if missing == "cmaes" else ""
-    return (text[0] if text else type(error).__name__) + hint
+    return text[0] if text else type(error).__name__

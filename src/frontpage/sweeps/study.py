@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import distribution_to_json
 
@@ -65,7 +64,7 @@ def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> op
         return study
     study = optuna.create_study(study_name=settings.study_name, storage=storage, directions=directions)
     about = {
-        "search": HydraConfig.get().runtime.choices.get("hparams_search"),
+        "search": config.hydra.runtime.choices.get("hparams_search"),
         "overrides": space.fixed,
         "command": shlex.join(["python", *sys.argv]),
         "git_commit": git_state()["git_commit"],

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 
 class StudySweeper(Sweeper):
-    """Runs trials of an Optuna study until it has enough; its keys are explained in `configs/hydra/sweeper/optuna.yaml`.
+    """Runs trials of an Optuna study until there are enough; `configs/hydra/sweeper/optuna.yaml` explains its keys.
 
     The space is written in the grammar of hydra-optuna-sweeper, whose samplers work as well. Its loop is not used: it
     counts trials anew at each start, cannot prune, and forgets the trials of a process that died.
@@ -26,7 +26,7 @@ class StudySweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the sweep; raises UserError before anything is written, SystemExit with status 1 where all trials failed."""
+        """Run the sweep; UserError before anything is written, SystemExit with status 1 where all trials failed."""
         from frontpage.sweeps.loop import Sweep  # Optuna is not wanted at the start of every run
         from frontpage.sweeps.settings import Settings
 

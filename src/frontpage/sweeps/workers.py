@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from frontpage.errors import bad_value
+
 BEATS = 10  # signs of life within the time after which a worker is dead
 
 
@@ -22,7 +24,10 @@ class Workers:
     """
 
     def __init__(self, folder: Path, heartbeat: float) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise bad_value("hydra.sweeper.storage", folder.parent, f"cannot be written ({error.strerror})") from error
         self.folder, self.heartbeat = folder, heartbeat
         self.name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._stopped = threading.Event()
