@@ -1,6 +1,6 @@
-"""Two steps of every experiment on a small embedded corpus, and every debug option once, each in its own process.
+"""Two steps of every experiment and two trials of every search on a small embedded corpus, and every debug option once.
 
-    python scripts/smoke.py                        all of them (`make smoke`)
+    python scripts/smoke.py                        all of them (`make smoke`), each in its own process
     python scripts/smoke.py quickstart adamw_gpt   these experiments only
 
 Needs no network and leaves nothing behind. Exits with 1 and names what failed.
@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
+SEARCHES = sorted(path.stem for path in (ROOT / "configs" / "hparams_search").glob("*.yaml"))
 DEBUGS = sorted(path.stem for path in (ROOT / "configs" / "debug").glob("*.yaml"))
 # Starting Python takes longer than two steps, on one core: as many processes as cores, one thread each.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
@@ -50,6 +51,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="frontpage_smoke_") as folder:
         with ThreadPoolExecutor(max(arguments.jobs, 1)) as pool:
             results = list(pool.map(lambda run: smoke(Path(folder), *run), runs))
+            searches = [] if arguments.experiments else SEARCHES
+            results += pool.map(lambda search: smoke_search(Path(folder), search), searches)
     return report(results)
 
 
@@ -57,16 +60,32 @@ def smoke(folder: Path, experiment: str, debug: str) -> Result:
     """Train `experiment` under `debug` in a process of its own and look at its record."""
     name = experiment if debug == "fast" else f"{experiment} debug={debug}"
     directory = folder / f"{experiment}_{debug}"
-    command = [sys.executable, "train.py", f"experiment={experiment}", f"debug={debug}"]
-    command += [f"hydra.run.dir={directory}", f"paths.log_dir={folder}/logs", f"paths.cache_dir={folder}/cache"]
+    ended, seconds = train(folder, f"experiment={experiment}", f"debug={debug}", f"hydra.run.dir={directory}")
+    problem, loss = look(directory / "run.json", ended.returncode, steps=2 if debug == "fast" else None)
+    print(f"{name}: {problem or 'ok'} ({seconds:.0f} s)", flush=True)
+    return Result(name, seconds, loss, problem, ended.stdout)
+
+
+def smoke_search(folder: Path, search: str) -> Result:
+    """Run two trials of `search` under debug=fast in a process of its own and look at their records."""
+    name, directory = f"hparams_search={search}", folder / f"search_{search}"
+    sweep = [f"hydra.sweeper.directory={directory}", "hydra.sweeper.n_trials=2"]
+    ended, seconds = train(folder, "--multirun", f"hparams_search={search}", "debug=fast", *sweep)
+    looked = [look(directory / trial / "run.json", ended.returncode, steps=2) for trial in ("0", "1")]
+    problem = next((problem for problem, _ in looked if problem), None)
+    print(f"{name}: {problem or 'ok'} ({seconds:.0f} s)", flush=True)
+    return Result(name, seconds, min((loss for _, loss in looked if loss), default=None), problem, ended.stdout)
+
+
+def train(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess, float]:
+    """How a process of train.py ended, and its seconds."""
+    command = [sys.executable, "train.py", *arguments]
+    command += [f"paths.log_dir={folder}/logs", f"paths.cache_dir={folder}/cache"]
     start = time.perf_counter()
     ended = subprocess.run(
         command, cwd=ROOT, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    seconds = time.perf_counter() - start
-    problem, loss = look(directory / "run.json", ended.returncode, steps=2 if debug == "fast" else None)
-    print(f"{name}: {problem or 'ok'} ({seconds:.0f} s)", flush=True)
-    return Result(name, seconds, loss, problem, ended.stdout)
+    return ended, time.perf_counter() - start
 
 
 def look(path: Path, status: int, steps: int | None) -> tuple[str | None, float | None]:

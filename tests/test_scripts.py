@@ -233,3 +233,4 @@ def test_smoke_runs_every_experiment_and_every_debug_option():
     smoke = runpy.run_path(str(ROOT / "scripts" / "smoke.py"), run_name="smoke")
     assert {"quickstart", "mainrun_baseline"} <= {*smoke["EXPERIMENTS"]}
     assert {"fast", "anomaly", "overfit", "profile"} <= {*smoke["DEBUGS"]}
+    assert {"batch_size", "gpt", "unet", "sparse", "sparsek", "gpt_sparse", "attention"} <= {*smoke["SEARCHES"]}
