@@ -45,7 +45,7 @@ class Promotion(NamedTuple):
 
     def overrides(self) -> list[str]:
         """The same as words of a command line."""
-        words = [f"experiment={_word(self.base)}"] if self.base else []
+        words = _started(self.base)
         words += [f"{'+' * (group in self.added)}{group}={_word(option)}" for group, option in self.groups.items()]
         return words + [f"{path}={_word(value)}" for path, value in _leaves(self.keys)]
 
@@ -84,8 +84,7 @@ def promotion_of(overrides: Sequence[str], recorded: Mapping[str, Any] | None, t
     wanted, choices = _composed(launched)
     target = _keep(wanted, recorded, trial)
     base = [choices["experiment"]] if isinstance(choices.get("experiment"), str) else choices.get("experiment") or []
-    started = [f"experiment={_word(base)}"] if base else []
-    before = _composed(started)[1]
+    before = _composed(_started(base))[1]
     groups = {
         group: option
         for group, option in choices.items()
@@ -96,6 +95,10 @@ def promotion_of(overrides: Sequence[str], recorded: Mapping[str, Any] | None, t
     promotion = promotion._replace(keys=_beyond(_shared(target), _composed(promotion.overrides())[0]))
     _check(promotion, target, trial)
     return promotion
+
+
+def _started(base: list[str]) -> list[str]:
+    return [f"experiment={_word(base[0] if len(base) == 1 else base)}"] if base else []
 
 
 def write_experiment(text: str, name: str, force: bool) -> Path:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from frontpage.errors import UserError, bad_value, nearest, require
 from frontpage.promotion import Promotion, promotion_of
 from frontpage.secrets import hide
-from frontpage.sweep_report.sweep import Sweep, SweepTrial, text_of
+from frontpage.sweep_report.sweep import Sweep, SweepTrial
+from frontpage.sweep_report.table import number_form, spelled
 from frontpage.sweep_report.winner_score import kept_scores
 
 
@@ -72,7 +73,7 @@ def _results(sweep: Sweep, trial: SweepTrial) -> str:
     found = []
     for objective, value in zip(sweep.objectives, trial.values or [], strict=True):
         error = trial.metric(f"{objective}_se")
-        found.append(f"{objective} {text_of(round(value, 4))}" + (f" +- {error:.4f}" if error else ""))
+        found.append(f"{objective} {spelled(value, number_form(value))}" + (f" +- {error:.4f}" if error else ""))
     return ", ".join(found)
 
 

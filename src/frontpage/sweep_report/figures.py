@@ -24,7 +24,7 @@ class Panel(NamedTuple):
     lacking: str = ""
 
 
-def styled(figure: go.Figure, height: int = 340) -> go.Figure:
+def styled(figure: go.Figure, height: int = 360) -> go.Figure:
     """The page's look: white, thin grid, dark text, no title (the page has headings)."""
     figure.update_layout(
         template="plotly_white",
@@ -35,8 +35,9 @@ def styled(figure: go.Figure, height: int = 340) -> go.Figure:
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         hoverlabel={"bgcolor": "white"},
     )
-    figure.update_xaxes(gridcolor=RULE, zerolinecolor=RULE, linecolor=GREY, automargin=True)
-    figure.update_yaxes(gridcolor=RULE, zerolinecolor=RULE, linecolor=GREY, automargin=True)
+    axis = {"gridcolor": RULE, "zerolinecolor": RULE, "linecolor": GREY, "automargin": True, "exponentformat": "power"}
+    figure.update_xaxes(**axis, title_font_size=13)
+    figure.update_yaxes(**axis, title_font_size=13)
     return figure
 
 
@@ -142,7 +143,7 @@ def against_weights(sweep: Sweep, place: int, name: str) -> Panel:
     )
     wide = max(sizes) > 3 * min(sizes)
     figure.update_layout(xaxis_title="weights", yaxis_title=labelled(name), xaxis_type="log" if wide else "linear")
-    return Panel(key, title, caption, styled(figure))
+    return Panel(key, title, caption, styled(figure).update_xaxes(exponentformat="SI"))
 
 
 def distribution(sweep: Sweep) -> Panel:

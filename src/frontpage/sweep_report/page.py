@@ -1,7 +1,7 @@
 """The page: one HTML file that needs no network, from a study, its plots, its winner's experiment and test score."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -14,12 +14,13 @@ from frontpage.secrets import hide, hide_all
 from frontpage.sweep_report.best import Best
 from frontpage.sweep_report.figures import Panel, labelled
 from frontpage.sweep_report.sweep import Sweep, SweepTrial, text_of
-from frontpage.sweep_report.table import ERROR, columns_of, spelled
+from frontpage.sweep_report.table import ERROR, columns_of, number_form, spelled
 from frontpage.sweep_report.winner_score import TestScore
 
 HERE = Path(__file__).parent
 NARROW = ("weights-", "distribution")  # panels that share a row
 TITLES = 5  # invented by the winner
+EARLY = ("trial", "state", "last update reported", "reason")  # headings
 
 
 def page(
@@ -95,7 +96,7 @@ def _with_error(trial: SweepTrial, name: str, value: float) -> str:
 
 
 def _plus_minus(value: float, error: float | None) -> str:
-    return spelled(value, ",.0f" if abs(value) >= 1000 else ".4f") + (f" ± {error:.4f}" if error else "")
+    return spelled(value, number_form(value)) + (f" ± {error:.4f}" if error else "")
 
 
 def _duration(seconds: float) -> str:
@@ -119,11 +120,23 @@ def _about(sweep: Sweep) -> str:
         "from, to": f"{min(begun):%Y-%m-%d %H:%M}, {max(ended):%Y-%m-%d %H:%M}" if begun and ended else None,
         "folder": given.get("sweep_dir") or sweep.folder,
     }
-    space = given.get("space") or {}
-    if isinstance(space, Mapping):
-        rows |= {f"{name}": text for name, text in space.items()}
     shown = (f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in rows.items() if value)
-    return f"<h2>The study</h2><dl>{''.join(shown)}</dl>"
+    return f"<h2>The study</h2><dl>{''.join(shown)}</dl>{_space(sweep)}"
+
+
+def _space(sweep: Sweep) -> str:
+    """What was searched, and where the best trial stands in it."""
+    space, best = sweep.attributes.get("space") or {}, sweep.winner.frozen.params if sweep.winner else {}
+    names = dict.fromkeys([*space, *sweep.parameters()])
+    if not names:
+        return ""
+    rows = (
+        f"<tr><td>{_text(name)}</td><td>{_text(space.get(name, ''))}</td>"
+        f"<td><b>{_text(text_of(best[name]) if name in best else '')}</b></td></tr>"
+        for name in names
+    )
+    heads = "<th>parameter</th><th>searched</th><th>best trial</th>"
+    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _best(sweep: Sweep, best: Best | None, lacking: str, promote: str, scores: Sequence[TestScore]) -> str:
@@ -131,14 +144,13 @@ def _best(sweep: Sweep, best: Best | None, lacking: str, promote: str, scores: S
     if winner is None:
         return "<h2>The best trial</h2><p class='lacking'>No trial has finished yet.</p>"
     parts = [f"<h2>The best trial: {winner.number}</h2>"]
-    values = (f"<dt>{_text(name)}</dt><dd>{_text(text_of(value))}</dd>" for name, value in winner.frozen.params.items())
-    parts.append(f"<dl>{''.join(values)}</dl>")
     error = winner.metric(ERROR)
     if error and len(sweep.objectives) == 1 and sweep.objectives[0] + "_se" == ERROR:
         near = sum(abs(trial.values[0] - winner.values[0]) <= error for trial in sweep.finished) - 1
         parts.append(
             f"<p>{near} other finished trial{'s lie' if near != 1 else ' lies'} within its standard error"
-            f" ({error:.4f}). It was chosen by this value, which is therefore a little too good; what counts is a test set.</p>"
+            f" ({error:.4f}). It was chosen by this value, which is therefore"
+            " a little too good; what counts is a test set.</p>"
         )
     parts += [_score(score, len(scores)) for score in scores]
     if not scores:
@@ -210,7 +222,7 @@ def _ended_early(sweep: Sweep) -> str:
         )
         for trial in shown
     )
-    return heading + _sortable(["trial", "state", "last update reported", "reason"], body, "early-table")
+    return heading + _sortable(EARLY, (EARLY[0], EARLY[2]), body, "early-table")
 
 
 def _table(sweep: Sweep) -> str:
@@ -219,6 +231,7 @@ def _table(sweep: Sweep) -> str:
 
 def _rows(sweep: Sweep, trials: Iterable[SweepTrial], key: str) -> str:
     columns = columns_of(sweep)
+    numbers = {one.name for one in columns if all(_numeric(one.value(trial), True) for trial in sweep.trials)}
     body = (
         _row(
             trial.number == (sweep.winner and sweep.winner.number),
@@ -227,11 +240,11 @@ def _rows(sweep: Sweep, trials: Iterable[SweepTrial], key: str) -> str:
         for trial in trials
         for cells in [[(one, one.value(trial)) for one in columns]]
     )
-    return _sortable([one.name for one in columns], body, key)
+    return _sortable([one.name for one in columns], numbers, body, key)
 
 
-def _numeric(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _numeric(value: object, or_none: bool = False) -> bool:
+    return (or_none and value is None) or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _row(best: bool, cells: Iterable[tuple[Any, ...]]) -> str:
@@ -242,7 +255,11 @@ def _row(best: bool, cells: Iterable[tuple[Any, ...]]) -> str:
     return f"<tr{' class=winner' if best else ''}>{''.join(parts)}</tr>"
 
 
-def _sortable(names: Sequence[str], rows: Iterable[str], key: str) -> str:
-    heads = "".join(f'<th scope="col" data-column="{place}">{_text(name)}</th>' for place, name in enumerate(names))
+def _sortable(names: Sequence[str], numbers: Collection[str], rows: Iterable[str], key: str) -> str:
+    """A table whose headings sort it; `numbers` are the headings of columns of numbers."""
+    heads = "".join(
+        f'<th scope="col" data-column="{place}"{" class=number" if name in numbers else ""}>{_text(name)}</th>'
+        for place, name in enumerate(names)
+    )
     body = "\n".join(rows)
     return f'<div class="scroll"><table id="{key}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -1,5 +1,6 @@
 """The plots of a study over its parameters: importances, slices, parallel coordinates, pairs."""
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -11,11 +12,13 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import create_trial
 from plotly.subplots import make_subplots
 
-from frontpage.sweep_report.figures import BLUE, INK, ORANGE, Panel, about, labelled, styled
+from frontpage.sweep_report.figures import BLUE, INK, ORANGE, Panel, about, styled
 from frontpage.sweep_report.sweep import Sweep, text_of
 
 COLUMNS = 3  # of slices beside each other
 PAIRED = 3  # parameters of the plot of pairs
+DECADES = 30.0  # ratio from which on a logarithmic axis is labelled at powers of ten only
+RANKS = [[0, ORANGE], [0.25, "#8fb8d0"], [0.5, BLUE], [1, INK]]
 SURE = 20  # finished trials below which importances are only a hint
 
 
@@ -124,7 +127,7 @@ def slices(sweep: Sweep, place: int, name: str) -> Panel:
         )
         figure.update_xaxes(title_text=parameter, **settings, **at)
         if at["col"] == 1:
-            figure.update_yaxes(title_text=labelled(name), **at)
+            figure.update_yaxes(title_text=name, **at)
     return Panel(key, title, caption, styled(figure, 90 + 270 * rows))
 
 
@@ -134,7 +137,9 @@ def axis_of(sweep: Sweep, parameter: str) -> tuple[Any, dict[str, Any]]:
     if isinstance(drawn, CategoricalDistribution):
         order = [text_of(choice) for choice in drawn.choices]
         return text_of, {"type": "category", "categoryorder": "array", "categoryarray": order}
-    return (lambda value: value), {"type": "log"} if drawn.log else {}
+    values = sweep.column(parameter).values()
+    wide = drawn.log and max(values) > DECADES * min(values)
+    return (lambda value: value), ({"type": "log"} if drawn.log else {}) | ({"dtick": 1} if wide else {})
 
 
 def parallel(sweep: Sweep) -> Panel:
@@ -153,7 +158,9 @@ def parallel(sweep: Sweep) -> Panel:
         plain_study(sweep), params=common, target=target, target_name=sweep.objectives[0]
     )
     figure = styled(figure, 420)
-    figure.update_layout(margin={"l": 90, "r": 70, "t": 60, "b": 30})
+    names = [sweep.objectives[0], *sorted(common)]  # Optuna's order; it cuts long ones off
+    figure.update_xaxes(ticktext=[name.replace(".", ".<br>").replace("/", "/<br>") for name in names])
+    figure.update_layout(margin={"l": 60, "r": 60, "t": 30, "b": 50})
     return Panel("parallel", title, caption, figure)
 
 
@@ -162,11 +169,40 @@ def pairs(sweep: Sweep, found: list[dict[str, float]]) -> Panel:
     title = "Pairs of parameters"
     caption = "The most important parameters against each other; colours rank the trials by the first objective."
     chosen = [*found[0]][:PAIRED]
-    both = [trial for trial in sweep.finished if all(name in trial.frozen.params for name in chosen)]
-    if len(chosen) < 2 or len(both) < 3:
+    drawn = [
+        (pair, both)
+        for pair in itertools.combinations(chosen, 2)
+        if len(both := [one for one in sweep.finished if all(name in one.frozen.params for name in pair)]) > 2
+    ]
+    if not drawn:
         return Panel("pairs", title, caption, lacking="needs two parameters and three finished trials that have both")
-    target = None if len(sweep.objectives) == 1 else lambda trial: trial.values[0]
-    figure = optuna.visualization.plot_rank(
-        plain_study(sweep), params=chosen, target=target, target_name=sweep.objectives[0]
-    )
-    return Panel("pairs", title, caption, styled(figure, 380 if len(chosen) == 2 else 680))
+    figure, ranks = make_subplots(1, len(drawn), horizontal_spacing=0.09), ranks_of(sweep)
+    for column, (pair, trials) in enumerate(drawn, start=1):
+        axes = [axis_of(sweep, name) for name in pair]
+        x, y = ([shown(one.frozen.params[name]) for one in trials] for name, (shown, _) in zip(pair, axes, strict=True))
+        figure.add_scatter(
+            row=1,
+            col=column,
+            x=x,
+            y=y,
+            text=[f"{about(one)}<br>{sweep.objectives[0]} {one.values[0]:.5g}" for one in trials],
+            mode="markers",
+            marker={"color": [ranks[one.number] for one in trials], "coloraxis": "coloraxis", "size": 9},
+            showlegend=False,
+            hovertemplate="%{text}<extra></extra>",
+        )
+        figure.update_xaxes(title_text=pair[0], **axes[0][1], row=1, col=column)
+        figure.update_yaxes(title_text=pair[1], **axes[1][1], row=1, col=column)
+    bar = {"tickvals": [0, 0.5, 1], "ticktext": ["best", "median", "worst"], "thickness": 12, "outlinewidth": 0}
+    figure.update_layout(coloraxis={"colorscale": RANKS, "cmin": 0, "cmax": 1, "colorbar": bar})
+    return Panel("pairs", title, caption, styled(figure, 380))
+
+
+def ranks_of(sweep: Sweep) -> dict[int, float]:
+    """From 0, the best trial by the first objective, to 1, by number; equals share the middle of their places."""
+    values = [trial.values[0] * (1 if sweep.minimised(0) else -1) for trial in sweep.finished]
+    last = max(len(values) - 1, 1)
+    below = ((sum(one < value for one in values), values.count(value)) for value in values)
+    return {
+        trial.number: (less + (same - 1) / 2) / last for trial, (less, same) in zip(sweep.finished, below, strict=True)
+    }

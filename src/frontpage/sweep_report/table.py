@@ -66,3 +66,8 @@ def spelled(value: object, form: str = "") -> str:
     if value is None:
         return ""
     return format(value, form) if form and isinstance(value, int | float) else text_of(value)
+
+
+def number_form(value: float) -> str:
+    """Four decimals for losses, none for counts."""
+    return ",.0f" if abs(value) >= 1000 else ".4f"
