@@ -1,6 +1,7 @@
 """A trial as an experiment: what its config has beyond the experiment that it started from, as a YAML file."""
 
 import copy
+import functools
 import json
 import re
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf._utils import get_omega_conf_dumper  # the one that quotes texts which read as numbers
 
@@ -42,12 +44,14 @@ class Promotion(NamedTuple):
     groups: dict[str, Any]  # options of groups that differ from the base's, e.g. model/attention: local
     added: set[str]  # those of the groups that the base does not have at all
     keys: Keys  # keys that differ from the base's
+    new: set[str]  # those of the keys that the base does not have at all
 
     def overrides(self) -> list[str]:
         """The same as words of a command line."""
         words = _started(self.base)
         words += [f"{'+' * (group in self.added)}{group}={_word(option)}" for group, option in self.groups.items()]
-        return words + [f"{path}={_word(value)}" for path, value in _leaves(self.keys)]
+        plus = {path: "++" for path in self.new}
+        return words + [f"{plus.get(path, '')}{path}={_word(value)}" for path, value in _leaves(self.keys)]
 
     def text(self, name: str, header: Sequence[str]) -> str:
         """The file `configs/experiment/NAME.yaml`, `header` as comments above its content."""
@@ -82,8 +86,10 @@ def promotion_of(overrides: Sequence[str], recorded: Mapping[str, Any] | None, t
     if removed:
         raise UserError(f"{trial} was launched with {' '.join(removed)}: an experiment file cannot leave a key out")
     wanted, choices = _composed(launched)
+    choices |= _lists(launched)
     target = _keep(wanted, recorded, trial)
-    base = [choices["experiment"]] if isinstance(choices.get("experiment"), str) else choices.get("experiment") or []
+    chosen = choices.get("experiment") or []
+    base = [chosen] if isinstance(chosen, str) else chosen
     before = _composed(_started(base))[1]
     groups = {
         group: option
@@ -91,8 +97,10 @@ def promotion_of(overrides: Sequence[str], recorded: Mapping[str, Any] | None, t
         if group.split("/")[0] not in SETTING and option != before.get(group)
     }
     added = {group for group in groups if group not in before}
-    promotion = Promotion(base, groups, added, {})
-    promotion = promotion._replace(keys=_beyond(_shared(target), _composed(promotion.overrides())[0]))
+    promotion = Promotion(base, groups, added, {}, set())
+    start = _composed(promotion.overrides())[0]
+    keys = _beyond(_shared(target), start)
+    promotion = promotion._replace(keys=keys, new={path for path, _ in _leaves(keys) if not _has(start, path)})
     _check(promotion, target, trial)
     return promotion
 
@@ -123,12 +131,27 @@ def experiment_name(text: str) -> str:
 
 def _composed(overrides: Sequence[str], folder: Path | None = None) -> tuple[Keys, dict[str, Any]]:
     """(the config as written, its interpolations kept; the options of its groups)."""
+    return copy.deepcopy(_compose(tuple(overrides), folder))
+
+
+@functools.cache  # half a second each; configs/ are not edited meanwhile
+def _compose(overrides: tuple[str, ...], folder: Path | None) -> tuple[Keys, dict[str, Any]]:
     search = [f"hydra.searchpath=[file://{folder}]"] if folder else []
     with initialize_config_dir(CONFIGS):
         config = compose("train", [*search, "paths.run_dir=unknown", *overrides], return_hydra_config=True)
     content = OmegaConf.to_container(config, resolve=False)
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     return {key: value for key, value in content.items() if key != "hydra"}, choices
+
+
+def _lists(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """Groups with several options, such as `logger=[csv,wandb]`, which Hydra does not name among its choices."""
+    found = {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        value = override.value()
+        if isinstance(value, list) and Path(CONFIGS, override.key_or_group).is_dir():
+            found[override.key_or_group] = [str(one) for one in value]
+    return found
 
 
 def _shared(config: Mapping[str, Any]) -> Keys:

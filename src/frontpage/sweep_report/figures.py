@@ -35,7 +35,7 @@ def styled(figure: go.Figure, height: int = 360) -> go.Figure:
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         hoverlabel={"bgcolor": "white"},
     )
-    axis = {"gridcolor": RULE, "zerolinecolor": RULE, "linecolor": GREY, "automargin": True, "exponentformat": "power"}
+    axis = {"gridcolor": RULE, "zerolinecolor": RULE, "linecolor": GREY, "automargin": True, "exponentformat": "e"}
     figure.update_xaxes(**axis, title_font_size=13)
     figure.update_yaxes(**axis, title_font_size=13)
     return figure

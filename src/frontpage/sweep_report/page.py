@@ -71,10 +71,10 @@ def _head(sweep: Sweep, scores: Sequence[TestScore]) -> str:
         if winner is None:
             break
         ends = "lowest" if sweep.minimised(place) else "highest"
-        kind = ends if place == 0 else f"of the trial with the best {sweep.objectives[0]}"
-        cards.append(
-            (_with_error(winner, name, winner.values[place]), f"{kind} {labelled(name)}, trial {winner.number}")
+        what = (
+            f"{ends} {labelled(name)}, trial {winner.number}" if place == 0 else f"{labelled(name)} of the same trial"
         )
+        cards.append((_with_error(winner, name, winner.values[place]), what))
     if scores:
         kept = scores[-1]
         cards.append((_plus_minus(kept.value, kept.error), f"the same on test titles, trial {kept.trial}"))

@@ -176,9 +176,10 @@ def pairs(sweep: Sweep, found: list[dict[str, float]]) -> Panel:
     ]
     if not drawn:
         return Panel("pairs", title, caption, lacking="needs two parameters and three finished trials that have both")
-    figure, ranks = make_subplots(1, len(drawn), horizontal_spacing=0.09), ranks_of(sweep)
+    figure, ranks = make_subplots(1, len(drawn), horizontal_spacing=0.14), ranks_of(sweep)
     for column, (pair, trials) in enumerate(drawn, start=1):
-        axes = [axis_of(sweep, name) for name in pair]
+        pair = sorted(pair, key=lambda name: not isinstance(sweep.distribution(name), CategoricalDistribution))
+        axes = [axis_of(sweep, name) for name in pair]  # choices below, where their names have room
         x, y = ([shown(one.frozen.params[name]) for one in trials] for name, (shown, _) in zip(pair, axes, strict=True))
         figure.add_scatter(
             row=1,

@@ -24,7 +24,9 @@ def columns_of(sweep: Sweep) -> list[Column]:
     scored stand side by side (docs/metrics.md).
     """
     objectives = [
-        Column(name, lambda trial, at=place: trial.values and trial.values[at], "" if name == "parameters" else ".4f")
+        Column(
+            name, lambda trial, at=place: trial.values and trial.values[at], ",.0f" if name == "parameters" else ".4f"
+        )
         for place, name in enumerate(sweep.objectives)
         if name != HEADLINE
     ]
