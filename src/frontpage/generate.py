@@ -1,7 +1,7 @@
 """Titles invented by a model, token by token, with a cache."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -149,26 +149,28 @@ def generate(
 
     Raises ValueError.
     """
-    if num < 1 or batch_size < 1:
-        raise ValueError(f"num={num} batch_size={batch_size}: at least 1")
+    settings = {"max_tokens": max_tokens, "seed": seed, "heal": heal}
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     found: list[Generated] = []
-    while len(found) < num:
-        draft = Draft(
-            module,
-            tokenizer,
-            prompt,
-            num=min(batch_size, num - len(found)),
-            first=len(found),
-            sampling=sampling,
-            max_tokens=max_tokens,
-            seed=seed,
-            heal=heal,
-        )
+    for draft in drafts(module, tokenizer, prompt, num, batch_size, sampling=sampling, **settings):
         for _ in draft:
             pass
         found += draft.titles()
     return found
+
+
+def drafts(
+    module: "LanguageModule", tokenizer: TitleTokenizer, prompt: str, num: int, batch_size: int = BATCH, **settings: Any
+) -> Iterator[Draft]:
+    """Drafts of `num` titles together, at most `batch_size` in each, none begun; the `settings` are those of `Draft`.
+
+    Raises ValueError.
+    """
+    if num < 1 or batch_size < 1:
+        raise ValueError(f"num={num} batch_size={batch_size}: at least 1")
+    for first in range(0, num, batch_size):
+        size = min(batch_size, num - first)
+        yield Draft(module, tokenizer, prompt, num=size, first=first, **settings)
 
 
 def encode_prompt(tokenizer: TitleTokenizer, prompt: str) -> list[int]:
