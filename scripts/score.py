@@ -76,14 +76,14 @@ def main() -> None:
 def report(tokenizer: TitleTokenizer, scored: TitleTokens, seen: bool | None, colour: bool) -> None:
     """Print one title."""
     if colour:
-        shown = "".join(painted(spelled(tokenizer, one.token), one.nats) for one in scored.tokens)
+        shown = "".join(painted(tokenizer.readable(one.token), one.nats) for one in scored.tokens)
     else:
         shown = printable(scored.title)
     print(f"\n{shown}{' (a training title)' if seen else ''}")
     print(f"  {'nats':>8} {'probability':>12} {'rank':>6}  token")
     for one in scored.tokens:
-        others = "   ".join(f"{spelled(tokenizer, token)} {math.exp(-nats):.3g}" for token, nats in one.alternatives)
-        token = spelled(tokenizer, one.token)
+        others = "   ".join(f"{tokenizer.readable(token)} {math.exp(-nats):.3g}" for token, nats in one.alternatives)
+        token = tokenizer.readable(one.token)
         padded = token + " " * (18 - len(token)) if others else token
         shown = painted(token, one.nats) + padded[len(token) :] if colour else padded
         print(
@@ -114,19 +114,11 @@ def legend() -> str:
     return f"nats  {''.join(parts)}   (of probabilities: {shares})"
 
 
-def spelled(tokenizer: TitleTokenizer, token: int) -> str:
-    """A token as it is printed: blanks as ␣, bytes that are a part of a character as \\xe6."""
-    letters = tokenizer.spelled(token)
-    if not letters:
-        return tokenizer.token_bytes(token)
-    return printable(letters.decode("utf-8", "backslashreplace").replace(" ", "␣"))
-
-
 def as_json(tokenizer: TitleTokenizer, scored: TitleTokens, seen: bool | None) -> dict[str, Any]:
     """One title of the JSON."""
 
     def token(index: int, nats: float) -> dict[str, Any]:
-        text = spelled(tokenizer, index)
+        text = tokenizer.readable(index)
         return {"token": text, "id": index, "bytes": tokenizer.spelled(index).hex(), "nats": nats}
 
     def scores(one: TokenScore) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Draft:
         self.room = min(room, max_tokens or room)
         draws = [np.random.default_rng([seed, first + index]).random(self.room) for index in range(num)]
         self._draws = torch.from_numpy(np.stack(draws, axis=1))  # (room, N); training's random numbers stay untouched
+        self.prompt_log_probs = torch.empty(0, vocabulary)  # (P, V) for the P tokens of `start` behind `<eos>`
         self.written: list[Tensor] = []  # tokens (N,) of each step
         self.log_prob = torch.zeros(num, dtype=torch.float64)
         self.ended = torch.zeros(num, dtype=torch.bool)
@@ -91,12 +92,12 @@ class Draft:
         try:
             cache = net.new_cache()
             scores = net(torch.tensor([self.start] * len(self.ended), device=device), cache=cache).float().cpu()
-            of_prompt = torch.tensor(self.start[1:], dtype=torch.int64).expand(len(self.ended), -1)
-            log_probs = scores[:, :-1].log_softmax(-1).gather(2, of_prompt[..., None])
-            self.log_prob += log_probs.sum(dim=(1, 2), dtype=torch.float64)
+            of_prompt = torch.tensor(self.start[1:], dtype=torch.int64)
+            self.prompt_log_probs = scores[0, :-1].log_softmax(-1)
+            self.log_prob += self.prompt_log_probs.gather(1, of_prompt[:, None]).sum(dtype=torch.float64)
             scores = scores[:, -1]
             # The `<eos>` that opens every title is no repetition.
-            seen = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, of_prompt, True)
+            seen = torch.zeros_like(scores, dtype=torch.bool).index_fill_(1, of_prompt, True)
             while True:
                 chosen = self._choose(scores, seen)
                 log_probs = scores.log_softmax(-1)

@@ -60,6 +60,12 @@ class TitleTokenizer:
         special = token_id in (self.pad_id, self.eos_id, self.unk_id)
         return b"" if special else bytes(BYTES[letter] for letter in self.token_bytes(token_id))
 
+    def readable(self, token_id: int) -> str:
+        """A token for people: blanks as `␣`, bytes that are a part of a character as `\\xe6`."""
+        letters = self.spelled(token_id)
+        text = letters.decode("utf-8", "backslashreplace").replace(" ", "␣") if letters else self.token_bytes(token_id)
+        return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
     def beginning_like(self, token_id: int) -> torch.Tensor:
         """Which tokens begin with the bytes of this one, itself among them, (V,) bool; no special one does."""
         start = self.spelled(token_id)
