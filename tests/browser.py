@@ -16,7 +16,7 @@ FLAGS = (
     " --disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars"
 ).split()
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of a reference to an element, fixed by the standard
-PATIENCE = 30  # seconds until what is waited for must have come
+PATIENCE = 60  # seconds until what is waited for must have come
 MISSING = None if shutil.which("chromium") and shutil.which("chromedriver") else "needs chromium and chromedriver"
 
 
@@ -34,10 +34,12 @@ class Browser:
 
     def close(self) -> None:
         """End the browser and its driver."""
-        self._ask("DELETE", "")
-        self._driver.terminate()
-        self._driver.wait()
-        self._driver.stdout.close()
+        try:
+            self._ask("DELETE", "")
+        finally:
+            self._driver.terminate()
+            self._driver.wait()
+            self._driver.stdout.close()
 
     def open(self, address: str, width: int = 1200, height: int = 900) -> None:
         """Load a page in a window of this size, in pixels."""

@@ -13,6 +13,7 @@ from frontpage.data.training_titles import load_training_titles
 from frontpage.generate import generate
 from frontpage.playground.answers import ALTERNATIVES, OpenRun
 from frontpage.playground.server import LARGEST_BODY, Playground
+from frontpage.run_command import run_and_checkpoint
 from frontpage.runs import load_run
 
 JSON = {"Content-Type": "application/json"}
@@ -24,7 +25,7 @@ def served(*runs):
     """A playground in this process: what it would print, and the runs that it serves."""
     opened = []
     for directory in runs:
-        config, module = load_run(directory)
+        config, module = load_run(*run_and_checkpoint(str(directory), None))
         opened.append(OpenRun(str(directory), config, module, load_training_titles(directory)))
     with Playground(opened, 0) as playground:
         thread = threading.Thread(target=playground.serve_forever, kwargs={"poll_interval": 0.01})
