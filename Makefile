@@ -5,6 +5,7 @@
 #   ARGS="seed=3"       more arguments for train.py, pytest or tensorboard
 #   TITLES=path         the file of titles for `make train`
 #   STUDY=name          the study for `make sweep-report` and `make promote`: a name, a journal file or a database URL
+#   RUN=dir RUN2=dir    one or two runs for `make playground`
 PYTHON ?= python3
 TORCH ?= auto
 VENV_PYTHON := .venv/bin/python
@@ -19,7 +20,7 @@ QUICKSTART := experiment=quickstart
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor lint format test test-slow train sweep-report promote smoke benchmark tensorboard clean
+.PHONY: help setup doctor lint format test test-slow train sweep-report promote playground smoke benchmark tensorboard clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -e 's/:.*## /:/' | awk -F: '{ printf "make %-12s %s\n", $$1, substr($$0, length($$1) + 2) }'
@@ -64,6 +65,9 @@ tensorboard: .venv/.installed  ## serve the runs in logs/ (written with logger=t
 	@$(VENV_PYTHON) -c 'import tensorboard' 2>/dev/null || \
 	  $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[tensorboard]'
 	$(VENV_PYTHON) -m tensorboard.main --logdir logs $(ARGS)
+
+playground: .venv/.installed  ## a page that continues titles as you type (RUN=<run> RUN2=<another> ARGS="--port 8001")
+	@$(VENV_PYTHON) scripts/playground.py $(if $(RUN),'$(RUN)') $(if $(RUN2),'$(RUN2)') $(ARGS)
 
 benchmark: .venv/.installed  ## time a training step beside a naive one (ARGS="--rounds 3")
 	$(VENV_PYTHON) scripts/benchmark.py $(ARGS)

@@ -1,5 +1,6 @@
 """Invented titles: fixed by the seed, with the probability the model gives them, and without a trace on training."""
 
+import math
 import random
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from frontpage.attention.causal import CausalAttention
-from frontpage.generate import generate
+from frontpage.generate import Draft, generate
 from frontpage.models.gpt import GPTModule
 from frontpage.tokenizer.bpe import bpe
 
@@ -93,10 +94,22 @@ def likeliest(module, tokenizer, start, count):
 
 
 def test_a_seed_fixes_the_titles(module, tokenizer):
-    first = generate(module, tokenizer, num=6, seed=3)
-    assert generate(module, tokenizer, num=6, seed=3) == first
-    assert generate(module, tokenizer, num=6, seed=4) != first
+    first = generate(module, tokenizer, num=12, seed=3)
+    assert generate(module, tokenizer, num=12, seed=3) == first
+    assert generate(module, tokenizer, num=12, seed=4) != first
     assert len({one.title for one in first}) > 3
+
+
+@pytest.mark.parametrize("settings", [{}, {"prompt": "Ask HN", "temperature": 1.5, "top_p": 0.9}])
+def test_a_title_is_the_same_however_many_are_asked_for_and_whichever_are_computed_together(
+    module, tokenizer, settings
+):
+    together = generate(module, tokenizer, num=13, seed=3, **settings)
+    for number, batch_size in ((13, 1), (13, 5), (7, 64), (1, 64)):
+        found = generate(module, tokenizer, num=number, batch_size=batch_size, seed=3, **settings)
+        assert [one.title for one in found] == [one.title for one in together[:number]]
+        expected = [one.log_prob for one in together[:number]]
+        assert [one.log_prob for one in found] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("prompt", ["", "Show HN", "A"])
@@ -194,8 +207,68 @@ def test_a_prompt_may_leave_room_for_one_token_but_not_for_none(module, tokenize
     assert len(tokenizer.encode(prompt)) == BLOCK - 1
     generate(module, tokenizer, prompt=prompt, num=1)
     assert len(tokenizer.decoded[-1]) == BLOCK
-    with pytest.raises(ValueError, match=f"{BLOCK} tokens fill the block of {BLOCK}"):
-        generate(module, tokenizer, prompt=prompt + "x")
+    for heal in (False, True):
+        with pytest.raises(ValueError, match=f"{BLOCK} tokens fill the block of {BLOCK}"):
+            generate(module, tokenizer, prompt=prompt + "x", heal=heal)
+
+
+@pytest.mark.parametrize(("prompt", "said"), [(" A", "no title begins with a blank"), ("A\udc80", "not valid UTF-8")])
+def test_a_prompt_that_would_not_come_back_is_refused(module, tokenizer, prompt, said):
+    with pytest.raises(ValueError, match=f"^prompt=.*{said}"):
+        generate(module, tokenizer, prompt=prompt)
+
+
+def test_titles_can_be_watched_as_they_are_written(module, tokenizer):
+    draft = Draft(module, tokenizer, "A pars", num=6, seed=2)
+    before, texts, steps = draft.titles(), [], 0
+    for step in draft:
+        steps += 1
+        texts.append([one.title for one in draft.titles()])
+        assert step.tokens.shape == (6,) and step.log_probs.shape == (6, tokenizer.vocab_size)
+        assert (step.tokens[step.ended] == tokenizer.eos_id).all()
+    assert {one.title for one in before} == {"A pars"}
+    assert draft.titles() == generate(module, tokenizer, prompt="A pars", num=6, seed=2)
+    assert steps == len(draft.written) > 2 and texts[-1] == [one.title for one in draft.titles()]
+    assert {one.ended for one in draft.titles()} <= {True, False}
+    with pytest.raises(StopIteration):
+        generator = iter(Draft(module.train(), tokenizer, num=1, max_tokens=1))
+        next(generator)
+        next(generator)
+    assert module.training  # also where nobody looks at the end:
+    abandoned = iter(Draft(module, tokenizer, num=1))
+    next(abandoned)
+    abandoned.close()
+    assert module.training
+
+
+def test_a_healed_prompt_may_end_within_a_word(module, tokenizer):
+    """Its last token is chosen anew among those that begin like it, as likely as the model finds them."""
+    ids = tokenizer.encode("A pa")
+    allowed = tokenizer.beginning_like(ids[-1])
+    assert 1 < allowed.sum() < 20
+    tokenizer.decoded.clear()
+    found = generate(module, tokenizer, prompt="A pa", num=200, heal=True, temperature=3.0)
+    assert all(one.title.startswith("A pa") for one in found)
+    chosen = {path[len(ids) - 1] for path in tokenizer.decoded}
+    assert chosen == set(allowed.nonzero().flatten().tolist())
+    with torch.no_grad():
+        scores = module.eval()(torch.tensor([[tokenizer.eos_id, *ids[:-1]]]))[0, -1]
+    likeliest = int(scores.masked_fill(~allowed, -torch.inf).argmax())
+    tokenizer.decoded.clear()
+    (greedy,) = generate(module, tokenizer, prompt="A pa", num=1, heal=True, temperature=0)
+    path = tokenizer.decoded[-1]
+    assert path[len(ids) - 1] == likeliest
+    assert greedy.log_prob == pytest.approx(log_prob_of(module, tokenizer, path, greedy.ended), abs=1e-4)
+
+
+def test_a_penalty_counts_what_the_title_has_and_not_the_token_that_opens_every_title(module, tokenizer):
+    tokenizer.decoded.clear()
+    generate(module, tokenizer, prompt="A parser", num=30, repetition_penalty=1e9, temperature=0.5)
+    start, lengths = len(tokenizer.encode("A parser")), set()
+    for path in tokenizer.decoded:
+        assert len({*path}) >= len(path) - 1 if len(path) == BLOCK else len({*path}) == len(path)
+        lengths.add(len(path))
+    assert min(lengths) < BLOCK and start < max(lengths)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -213,7 +286,22 @@ def test_nothing_is_left_behind_in_a_run_that_trains(module, tokenizer, training
 
 
 @pytest.mark.parametrize(
-    "settings", [{"temperature": -0.1}, {"top_k": 0}, {"num": 0}, {"max_tokens": 0}, {"max_tokens": -1}]
+    "settings",
+    [
+        {"temperature": -0.1},
+        {"temperature": math.nan},
+        {"top_k": 0},
+        {"top_k": 1.5},
+        {"top_p": 0},
+        {"top_p": 1.01},
+        {"min_p": -0.1},
+        {"min_p": 1},
+        {"repetition_penalty": 0},
+        {"num": 0},
+        {"batch_size": 0},
+        {"max_tokens": 0},
+        {"max_tokens": -1},
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(module, tokenizer, settings):
     ((name, value),) = settings.items()

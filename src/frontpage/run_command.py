@@ -20,11 +20,12 @@ from frontpage.runs import load_run
 
 
 class Arguments(argparse.ArgumentParser):
-    """An argument parser whose mistakes are UserErrors, and which takes `--json FILE`."""
+    """An argument parser whose mistakes are UserErrors, and which takes `--json FILE` where there is a result."""
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, description: str, json: bool = True) -> None:
         super().__init__(description=description, allow_abbrev=False)
-        self.add_argument("--json", type=writable, metavar="FILE", help="write the result there, too")
+        if json:
+            self.add_argument("--json", type=writable, metavar="FILE", help="write the result there, too")
 
     def error(self, message: str) -> NoReturn:
         """Instead of the usage in several lines."""
@@ -34,10 +35,11 @@ class Arguments(argparse.ArgumentParser):
 class RunArguments(Arguments):
     """Arguments that concern a run."""
 
-    def __init__(self, description: str) -> None:
-        super().__init__(description)
-        self.add_argument("run", help="a run's directory, e.g. logs/runs/quickstart/2026-01-31_12-00-00-000000")
-        self.add_argument("--checkpoint", default="best", help="best (the default), last, or the path of a checkpoint")
+    def __init__(self, description: str, json: bool = True) -> None:
+        super().__init__(description, json)
+        example = "logs/runs/quickstart/2026-01-31_12-00-00-000000"
+        self.add_argument("run", help=f"a run's directory, e.g. {example}, or one of its checkpoints")
+        self.add_argument("--checkpoint", help="best (the default), last, or the path of a checkpoint")
         self.add_argument("--device", default="auto", help="auto (the default: CUDA, MPS or the CPU), cpu, cuda, mps")
 
 
@@ -75,12 +77,21 @@ def reopen(arguments: argparse.Namespace) -> tuple[DictConfig, LanguageModule, n
     if arguments.device not in ("auto", *names):
         raise bad_value("--device", arguments.device, f"this machine has: auto {' '.join(names)}")
     device = names[0] if arguments.device == "auto" else arguments.device
-    config, module = load_run(arguments.run, arguments.checkpoint)
-    known = load_training_titles(arguments.run)
+    run, checkpoint = arguments.run, arguments.checkpoint = run_and_checkpoint(arguments.run, arguments.checkpoint)
+    config, module = load_run(run, checkpoint)
+    known = load_training_titles(run)
     if known is None:
-        notice(f"{arguments.run} does not say which titles it trained on: what was seen in training is unknown")
-    print(f"run: {arguments.run}, checkpoint {arguments.checkpoint}, on {device}", flush=True)
+        notice(f"{run} does not say which titles it trained on: what was seen in training is unknown")
+    print(f"run: {run}, checkpoint {checkpoint}, on {device}", flush=True)
     return config, module.to(device), known
+
+
+def run_and_checkpoint(run: str, checkpoint: str | None) -> tuple[str, str]:
+    """What `load_run` takes: a run's directory and which checkpoint; `run` may name a checkpoint of a run instead."""
+    if not Path(run).is_file():
+        return run, checkpoint or "best"
+    require(checkpoint is None, "--checkpoint", checkpoint, f"{run} names a checkpoint already; leave one of them away")
+    return str(Path(run).absolute().parent.parent), run
 
 
 def save_json(path: Path | None, content: Any) -> None:

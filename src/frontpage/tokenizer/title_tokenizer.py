@@ -3,12 +3,17 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 
 from frontpage.errors import UserError, bad_value
 
 PAD, EOS, UNK = SPECIAL_TOKENS = ("<pad>", "<eos>", "<unk>")
 BYTE_ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())  # one printable character for each of the 256 bytes
+# The byte behind each of them (GPT-2's `bytes_to_unicode`): printable ones stand for themselves.
+_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+BYTES = {chr(byte): byte for byte in _PRINTABLE} | {chr(256 + place): byte for place, byte in enumerate(_OTHERS)}
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + len(BYTE_ALPHABET)
 
 
@@ -49,6 +54,23 @@ class TitleTokenizer:
     def token_bytes(self, token_id: int) -> str:
         """The printable spelling of one token in the byte alphabet, a blank shown as `Ġ`."""
         return self._tokenizer.id_to_token(token_id)
+
+    def spelled(self, token_id: int) -> bytes:
+        """The bytes of one token, which may be a part of a character; none for a special token."""
+        special = token_id in (self.pad_id, self.eos_id, self.unk_id)
+        return b"" if special else bytes(BYTES[letter] for letter in self.token_bytes(token_id))
+
+    def readable(self, token_id: int) -> str:
+        """A token for people: blanks as `␣`, bytes that are a part of a character as `\\xe6`."""
+        letters = self.spelled(token_id)
+        text = letters.decode("utf-8", "backslashreplace").replace(" ", "␣") if letters else self.token_bytes(token_id)
+        return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+    def beginning_like(self, token_id: int) -> torch.Tensor:
+        """Which tokens begin with the bytes of this one, itself among them, (V,) bool; no special one does."""
+        start = self.spelled(token_id)
+        spelled = map(self.spelled, range(self.vocab_size))
+        return torch.tensor([bool(letters) and letters.startswith(start) for letters in spelled])
 
     def check_lossless(self, titles: Sequence[str], encoded: Sequence[Sequence[int]]) -> None:
         """Raise a UserError that names the first title which does not come back exactly from its ids."""
