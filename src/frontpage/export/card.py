@@ -22,11 +22,12 @@ model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from
 start = tokenizer("Show HN:", return_tensors="pt")  # begins with <eos>, as every title in training
 title = tokenizer.decode(model.generate(**start)[0], skip_special_tokens=True)
 
+@torch.no_grad()
 def nats(title: str) -> float:
     """Surprise of a whole title, its end counted; divide by len(title) + 5 for nats a character."""
-    tokens = tokenizer(title, return_tensors="pt").input_ids
-    tokens = torch.cat((tokens, torch.tensor([[tokenizer.eos_token_id]])), dim=1)
-    return float(model(tokens, labels=tokens).loss) * (tokens.shape[1] - 1)
+    tokens = tokenizer(title, return_tensors="pt").input_ids[0]
+    targets = torch.cat((tokens[1:], torch.tensor([tokenizer.eos_token_id])))
+    return float(torch.nn.functional.cross_entropy(model(tokens[None]).logits[0], targets, reduction="sum"))
 ```
 
 `<eos>` stands before and behind every title; the tokenizer puts the first by itself. Each row of a batch is one

@@ -79,7 +79,7 @@ def verify_gguf(path: Path, meant: dict[str, np.ndarray], precision: str) -> Agr
         # fp16 keeps 11 binary digits, q8_0 rounds to 1/127 of the largest number of 32
         share = {"fp32": 0.0, "fp16": 2.0**-11, "q8_0": 0.55 / 127}[precision]
         if not difference <= share * float(np.abs(weight).max()) + 2.0**-24 * (share > 0):
-            raise Disagreement(f"{path}: {name} differs by {difference}")
+            raise Disagreement(f"{path}: {name} differs by {difference:.2g}")
         largest = max(largest, difference)
     return Agreement("read back", f"the {len(meant)} weights", largest)
 
@@ -91,9 +91,10 @@ def compare_logits(by: str, theirs: Callable[[Tensor], Tensor], module: Language
     for title in titles:
         ids = [module.tokenizer.eos_id, *module.tokenizer.encode(title)][: module.net.block_size]
         tokens = torch.tensor([ids])
-        largest = max(largest, float((theirs(tokens) - module(tokens)).abs().max()))
-    if not largest <= TOLERANCE:
-        raise Disagreement(f"{by}: the logits differ by {largest:.2g}, more than {TOLERANCE}")
+        difference = float((theirs(tokens) - module(tokens)).abs().max())
+        if not difference <= TOLERANCE:  # NaN neither
+            raise Disagreement(f"{by}: the logits of {title!r} differ by {difference:.2g}, more than {TOLERANCE}")
+        largest = max(largest, difference)
     return Agreement(by, f"the logits of {len(titles)} titles", largest)
 
 
