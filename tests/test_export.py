@@ -1,6 +1,7 @@
 """Promises of exports: another program that reads the files computes the run's numbers; what it cannot is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -289,6 +290,14 @@ def test_a_missing_package_is_named_with_the_command(package, form, run, tmp_pat
         ended = run_script(capfd, "export", run, "--format", form, *output)
         assert (ended.status, ended.stderr) == (0, "")
         assert "not compared: transformers is not installed" in ended.stdout
+
+
+def test_a_run_without_a_checkpoint_is_refused(run, tmp_path, capfd):
+    shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("*.ckpt"))
+    ended = run_script(capfd, "export", tmp_path / "copy", "--format", "hf", "--output", tmp_path / "out")
+    assert ended.status == 2
+    assert "best.ckpt: no such checkpoint" in ended.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_another_kind_is_not_loaded(run):
