@@ -20,7 +20,8 @@ QUICKSTART := experiment=quickstart
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor lint format test test-slow train sweep-report promote playground smoke benchmark tensorboard clean
+.PHONY: help setup doctor lint format test test-slow test-export train sweep-report promote playground smoke benchmark \
+  tensorboard clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -e 's/:.*## /:/' | awk -F: '{ printf "make %-12s %s\n", $$1, substr($$0, length($$1) + 2) }'
@@ -48,6 +49,11 @@ test: .venv/.installed  ## the fast tests, without a network (ARGS="-k local")
 
 test-slow: .venv/.installed  ## the slow tests: sweeps, kills, resumes
 	$(PYTEST) -n auto -m slow $(ARGS)
+
+test-export: .venv/.installed  ## exports, loaded by transformers (installs it; every run then starts a little later)
+	@$(VENV_PYTHON) -c 'import transformers' 2>/dev/null || \
+	  $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[transformers]'
+	$(PYTEST) -n auto tests/test_export_transformers.py $(ARGS)
 
 train: .venv/.installed  ## train the quickstart (TITLES=file.parquet for your own titles, ARGS="trainer.max_steps=100")
 	$(VENV_PYTHON) train.py $(QUICKSTART) $(ARGS)

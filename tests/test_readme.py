@@ -34,7 +34,8 @@ def reader(tmp_path, monkeypatch):
 
 def test_every_command_is_one_that_the_tests_know():
     scripts = (
-        ["python", f"scripts/{name}.py"] for name in ("evaluate", "generate", "score", "memory", "benchmark_attention")
+        ["python", f"scripts/{name}.py"]
+        for name in ("evaluate", "generate", "score", "export", "memory", "benchmark_attention")
     )
     known = (["python", "train.py"], *scripts)
     assert all(words[0] == "make" or words[:2] in known for words in COMMANDS), COMMANDS

@@ -82,6 +82,10 @@ class TitleTokenizer:
         """Write `tokenizer.json`, the format of the `tokenizers` library."""
         self._tokenizer.save(str(path), pretty=False)
 
+    def to_json(self) -> str:
+        """What `save` writes."""
+        return self._tokenizer.to_str(pretty=False)
+
     @classmethod
     def load(cls, path: Path | str) -> "TitleTokenizer":
         """Read a `tokenizer.json` that `save` wrote."""

@@ -1,0 +1,71 @@
+"""Hand a run's model to other programs: `python scripts/export.py <run dir> --format hf|safetensors|gguf`."""
+
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+
+from frontpage.errors import UserError, require
+from frontpage.export.folder import check_new
+from frontpage.export.formats import FORMATS, NEEDED, export
+from frontpage.export.gguf_file import PRECISIONS
+from frontpage.run_command import Arguments, save_json
+from frontpage.runs import load_run
+
+
+def main() -> None:
+    """Write a new folder, then compare what it says with what the run says."""
+    parser = Arguments("Write a run's model in a layout that other programs load, and compare the two.")
+    parser.add_argument("run", help="a run's directory, e.g. logs/runs/quickstart/2026-01-31_12-00-00-000000")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="transformers, our own names, llama.cpp")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="a new or empty folder (<run dir>/export/<format>)")
+    parser.add_argument("--checkpoint", default="best", help="best (the default), last, or the path of a checkpoint")
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of the matrices; gguf only (fp32)")
+    parser.add_argument(
+        "--verify",
+        action=argparse.BooleanOptionalAction,
+        help="compare afterwards; the default where what it needs is installed",
+    )
+    arguments = parser.parse_args()
+    output = arguments.output or Path(arguments.run) / "export" / arguments.format
+    require(
+        arguments.format == "gguf" or arguments.precision == "fp32",
+        "--precision",
+        arguments.precision,
+        f"--format {arguments.format} is written in fp32; whoever loads it can choose another",
+    )
+    needed = [name for name in NEEDED[arguments.format] if find_spec(name) is None]
+    if needed:
+        raise UserError(f"--format {arguments.format} needs {' and '.join(needed)}: pip install -e '.[export]'")
+    lacking = arguments.format == "hf" and find_spec("transformers") is None
+    if lacking and arguments.verify:
+        raise UserError("--verify needs transformers: pip install -e '.[transformers]'")
+    config, module = load_run(arguments.run, arguments.checkpoint)  # before the folder: a wrong run makes none
+    check_new(output)
+
+    written = export(
+        Path(arguments.run),
+        config,
+        module,
+        form=arguments.format,
+        output=output,
+        checkpoint=arguments.checkpoint,
+        precision=arguments.precision,
+        verify=not lacking if arguments.verify is None else arguments.verify,
+    )
+    print(f"run: {arguments.run}, checkpoint {arguments.checkpoint}")
+    print(f"written: {output}, {written['layout']}, {sum(written['files'].values()):,} bytes")
+    for name, size in written["files"].items():
+        print(f"  {name:<24} {size:>12,}")
+    if written["verified"]:
+        print(f"compared: {written['verified']}")
+    else:
+        print("not compared" + ": transformers is not installed (pip install -e '.[transformers]')" * lacking)
+    for line in written["notices"]:
+        print(f"notice: {line}")
+    save_json(arguments.json, written | {"verified": written["verified"] and vars(written["verified"])})
+
+
+if __name__ == "__main__":
+    program(main)

@@ -1,0 +1,35 @@
+"""The folder that an export is written to: a new or empty one, filled beside its place and renamed when it is whole."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from frontpage.errors import bad_value
+
+
+def check_new(folder: Path) -> None:
+    """Raise a UserError unless `folder` can be made, or is there and empty."""
+    there = folder.exists()
+    if there and (not folder.is_dir() or any(folder.iterdir())):
+        raise bad_value("--output", folder, "exists and is not empty; a new or an empty folder is needed")
+    parent = next(parent for parent in folder.resolve().parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise bad_value("--output", folder, f"cannot be made: {parent} is no folder that can be written")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write to, which becomes `folder` at the end, or vanishes where something goes wrong."""
+    check_new(folder)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

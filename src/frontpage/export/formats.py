@@ -1,0 +1,102 @@
+"""The formats by name: one run becomes one new folder, and is compared with what it came from."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig
+
+from frontpage.export import gguf_file, hugging_face, own_names
+from frontpage.export.card import model_card
+from frontpage.export.folder import new_folder
+from frontpage.export.layout import choose
+from frontpage.export.traits import option_of, read_traits
+from frontpage.export.verify import Agreement, verify_gguf, verify_hugging_face, verify_own_names
+from frontpage.models.language_module import LanguageModule
+
+FORMATS = ("hf", "safetensors", "gguf")
+NEEDED = {"hf": ("safetensors",), "safetensors": ("safetensors",), "gguf": ("gguf",)}  # packages
+
+
+class Written(NamedTuple):
+    """What a format has to say of its export: the layout's name, rows of the model card, notices, the comparison."""
+
+    layout: str
+    facts: dict[str, Any]
+    notices: list[str]
+    verified: Agreement | None
+
+
+def export(
+    run: Path,
+    config: DictConfig,
+    module: LanguageModule,
+    *,
+    form: str,
+    output: Path,
+    checkpoint: str = "best",
+    precision: str = "fp32",
+    verify: bool = True,
+) -> dict[str, Any]:
+    """Write the model of a reopened run in the format `form` to the new folder `output`.
+
+    Returns `format`, `layout`, `output`, `files` (bytes by name), `verified` (an Agreement or None) and `notices`.
+    Raises UserError where the format cannot hold the model or the folder is in use, Disagreement where the export
+    computes something else.
+    """
+    writers = {"hf": _hugging_face, "safetensors": _own_names, "gguf": _gguf}
+    record = _record(run)
+    with new_folder(output) as folder:
+        written, net = writers[form](folder, config, module, precision, verify), module.net
+        facts = {"layers": len(net.blocks), "width": net.widths[0], "vocabulary": net.vocab_size} | written.facts
+        facts["length"] = net.block_size
+        card = model_card(record, form=form, architecture=written.layout, checkpoint=checkpoint, facts=facts)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    return {
+        "format": form,
+        "layout": written.layout,
+        "output": str(output),
+        "files": files,
+        "verified": written.verified,
+        "notices": written.notices,
+    }
+
+
+def _hugging_face(folder: Path, config: DictConfig, module: LanguageModule, precision: str, compare: bool) -> Written:
+    traits = read_traits(config.model, module.net)
+    layout = choose(traits, hugging_face.LAYOUTS, option_of(config.model.attention), "transformers")
+    hugging_face.write(folder, module, traits, layout)
+    repeated = layout.name == "gpt2" and traits.n_kv_head != traits.n_head
+    notices = ["gpt2 has no grouped queries: keys and values were repeated, the file is larger than the model"]
+    verified = verify_hugging_face(folder, module) if compare else None
+    return Written(f"{layout.architecture} ({layout.name})", {}, notices * repeated, verified)
+
+
+def _own_names(folder: Path, config: DictConfig, module: LanguageModule, precision: str, compare: bool) -> Written:
+    own_names.write(folder, config, module)
+    verified = verify_own_names(folder, module) if compare else None
+    return Written(f"{type(module.net).__name__} ({type(module.net).__module__})", {}, [], verified)
+
+
+def _gguf(folder: Path, config: DictConfig, module: LanguageModule, precision: str, compare: bool) -> Written:
+    traits = read_traits(config.model, module.net)
+    layout = choose(traits, gguf_file.LAYOUTS, option_of(config.model.attention), "llama.cpp")
+    gguf_file.check_gguf(module.tokenizer, traits, precision, option_of(config.tokenizer))
+    path = folder / f"{config.name}-{precision}.gguf"
+    meant = gguf_file.write(path, module, traits, layout, precision, config.name)
+    notices = ["llama.cpp puts no blank before a title: begin every prompt with one"]
+    if traits.activation == "gelu":
+        notices.append(
+            "llama.cpp computes GELU by its tanh form, from a table in half precision: logits differ a little"
+        )
+    verified = verify_gguf(path, meant, precision) if compare else None
+    return Written(f"{layout.name} in GGUF", {"precision": precision, "file": path.name}, notices, verified)
+
+
+def _record(run: Path) -> dict[str, Any]:
+    """The run's record, empty where there is none."""
+    try:
+        return json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,120 @@
+"""Traits: what tells one decoder from another, as far as other programs' layouts care."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from frontpage.attention.base import ProjectedAttention
+from frontpage.attention.local import Local
+from frontpage.attention.pattern import PatternAttention
+from frontpage.errors import UserError, bad_value
+from frontpage.models.block import ACTIVATIONS, MLP, Block
+from frontpage.models.decoder import Decoder
+from frontpage.models.gpt import GPT
+from frontpage.models.modern import Modern
+
+ELSEWHERE = "no standard architecture computes it; --format safetensors keeps it under our own names"
+
+
+@dataclass(frozen=True)
+class Traits:
+    """Choices of an architecture by their config keys, then its sizes and what only a config file asks for.
+
+    `attention` is `causal`, `window` (the last `window` tokens) or `narrow` (causal, the heads together narrower than
+    the model).
+    """
+
+    positions: str
+    norm: str
+    norm_position: str
+    activation: str
+    attention: str
+    qk_norm: bool
+    bias: bool
+    tie_embeddings: bool
+
+    n_layer: int
+    d_model: int
+    d_ff: int
+    n_head: int
+    n_kv_head: int
+    head_width: int
+    block_size: int
+    vocab_size: int
+    window: int
+    eps: float  # of the norms
+    rotary_base: float
+    dropout: float
+    attention_dropout: float
+    init_std: float
+
+
+def read_traits(model: DictConfig, net: nn.Module) -> Traits:
+    """The traits of a run's `net`, built from the config `model`; UserError where it is no standard decoder."""
+    if type(net) not in (GPT, Modern):
+        raise bad_value("model", option_of(model), ELSEWHERE)
+    block = net.blocks[0]
+    attention, mlp, norm = block.attention, block.mlp, block.mlp_norm
+    if any(type(one) is not Block or type(one.mlp) is not MLP for one in net.blocks):
+        raise UserError(f"model={option_of(model)}: its layers are of a kind of their own: {ELSEWHERE}")
+    window = window_of(net)
+    if window is None:
+        raise bad_value("model.attention", option_of(model.attention), ELSEWHERE)
+    kind = "causal" if window == net.block_size else "window"
+    d_model = net.widths[0]
+    if attention.n_head * attention.head_width != d_model:
+        kind = "narrow"
+    return Traits(
+        positions="learned" if net.position_table is not None else "rotary",
+        norm="rms" if isinstance(norm, nn.RMSNorm) else "layer",
+        norm_position="pre" if block.pre else "post",
+        activation=next(name for name, function in ACTIVATIONS.items() if function is mlp.activation),
+        attention=kind,
+        qk_norm=attention.query_norm is not None,
+        bias=mlp.up.bias is not None,
+        tie_embeddings=net.head.weight is net.token_embedding.weight,
+        n_layer=len(net.blocks),
+        d_model=d_model,
+        d_ff=mlp.down.in_features,
+        n_head=attention.n_head,
+        n_kv_head=attention.n_kv_head,
+        head_width=attention.head_width,
+        block_size=net.block_size,
+        vocab_size=net.vocab_size,
+        window=window,
+        eps=norm.eps,
+        rotary_base=model.rotary_base,
+        dropout=model.dropout,
+        attention_dropout=model.attention_dropout,
+        init_std=model.init_std,
+    )
+
+
+def window_of(net: Decoder) -> int | None:
+    """How many tokens every head of every layer sees, the last ones: the block where all; None for anything else."""
+    layers = [block.attention for block in net.blocks]
+    if not all(isinstance(layer, PatternAttention) and mixes_plainly(type(layer)) for layer in layers):
+        return None
+    places = torch.arange(net.block_size)
+    square = (places[:, None], places)
+    masks = [pattern(*square) for pattern in {pattern for layer in layers for pattern in layer.patterns}]
+    window = int(masks[0][-1].sum())
+    return window if all(torch.equal(mask, Local(window)(*square)) for mask in masks) else None
+
+
+def mixes_plainly(attention: type[PatternAttention]) -> bool:
+    """Whether a variant only says who sees whom, and leaves projections and softmax as they are."""
+    pattern, projected = PatternAttention, ProjectedAttention
+    return (
+        attention.forward is projected.forward
+        and attention.attend is pattern.attend
+        and attention.mix_heads is pattern.mix_heads
+    )
+
+
+def option_of(node: Any) -> str:
+    """The name of the option that a config node was: `sparsek` of frontpage.attention.sparsek.SparseKAttention."""
+    return str(node["_target_"]).split(".")[-2]
