@@ -48,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.width % arguments.heads:
         raise UserError(f"--heads={arguments.heads}: must divide --width={arguments.width}")
-    device = torch.device(find_accelerator(arguments.device))
+    device = torch.device(find_accelerator(arguments.device, "--device"))
     arguments.precision = str(settle_precision(arguments.precision, device.type))
     if arguments.memory_of:
         print(json.dumps(memory_of(arguments, device)))

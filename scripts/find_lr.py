@@ -33,6 +33,8 @@ def main() -> None:
     with initialize_config_dir(CONFIGS):
         config = compose("train", overrides=["paths.run_dir=none", *arguments.overrides])
     check_config(config)
+    for key in ("ckpt_path", "init_from"):
+        require(config[key] is None, key, config[key], "null: a rate is looked for from new weights")
     require(config.optimizer.lr > 0, "optimizer.lr", config.optimizer.lr, "above 0, to scale it")
 
     rates, losses = range_test(config, arguments.lowest, arguments.highest, arguments.updates)

@@ -75,6 +75,7 @@ def test_it_suggests_plots_and_writes_the_curve(capfd, tmp_path):
         (["--updates", "3"], ["--updates", "at least 20"]),
         (["--lowest", "2"], ["--lowest=2.0", "below --highest"]),
         (["optimizer.lr=0"], ["optimizer.lr=0", "above 0"]),
+        (["ckpt_path=last"], ["ckpt_path=last", "from new weights"]),
         (["optimizer.rl=1"], ["did you mean 'optimizer.lr'"]),
     ],
 )

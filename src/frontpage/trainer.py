@@ -209,8 +209,8 @@ def planned_steps(trainer: L.Trainer, data: L.LightningDataModule | None = None)
     return int(min(updates_per_epoch(trainer, data) * epochs, steps))
 
 
-def find_accelerator(asked: str) -> str:
-    """The accelerator in Lightning's words; `auto` is resolved and said, a missing device is refused."""
+def find_accelerator(asked: str, key: str = "trainer.accelerator") -> str:
+    """The accelerator in Lightning's words; `auto` is resolved and said, a missing device is refused, naming `key`."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if asked == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
@@ -218,7 +218,7 @@ def find_accelerator(asked: str) -> str:
     found = [name for name in wanted if there.get(name)]
     if not found:
         names = " ".join(name for name, present in there.items() if present)
-        raise bad_value("trainer.accelerator", asked, f"this machine has: auto {names}")
+        raise bad_value(key, asked, f"this machine has: auto {names}")
     return found[0]
 
 
