@@ -129,7 +129,7 @@ def from_gguf(path, activation):
         base=value.get("rope.freq_base"),
         activation=activation,
         window=None,
-        pairs=arch == "llama",
+        pairs=arch in ("llama", "arcee"),  # seen in llama.cpp: it turns these in neighbouring pairs
     )
     return sizes, {name: torch.from_numpy(weight.copy()) for name, weight in read(path).items()}
 

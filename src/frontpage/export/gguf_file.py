@@ -25,6 +25,7 @@ LAYOUTS = (
     STARCODER2.restricted({"activation": ("gelu",), "attention": ("causal",)}),
     ARCEE.restricted({"activation": ("relu2",), "bias": (False,)}),
 )
+TURNED_IN_PAIRS = ("llama", "arcee")  # rotary positions of neighbouring numbers there, of the two halves elsewhere
 Q8_BLOCK = 32  # numbers that share a scale
 
 
@@ -98,10 +99,10 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _as_llama_cpp_has_it(name: str, weight: Tensor, traits: Traits, layout: Layout) -> Tensor:
-    """GPT-2's linear layers the usual way round; Llama's queries and keys turned in neighbouring pairs."""
+    """GPT-2's linear layers the usual way round; queries and keys in the order of llama.cpp's rotary positions."""
     if layout.name == "gpt2" and weight.dim() == 2 and name.startswith("transformer.h."):
         return weight.T
-    if layout.name == "llama" and (".q_proj." in name or ".k_proj." in name):
+    if layout.name in TURNED_IN_PAIRS and (".q_proj." in name or ".k_proj." in name):
         halves = weight.unflatten(0, (-1, 2, traits.head_width // 2))  # (H, 2, D / 2, ...)
         return halves.transpose(1, 2).flatten(0, 2)
     return weight
