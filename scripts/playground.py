@@ -19,8 +19,8 @@ def main() -> None:
     parser.add_argument("--port", type=number(int, 0, 65535), default=8000, help="of the page (8000; 0: any free one)")
     arguments = parser.parse_args()
     runs = [opened(arguments, run) for run in (arguments.run, arguments.second) if run is not None]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     with Playground(runs, arguments.port) as playground:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
         print(f"playground: open {playground.address} in a browser; Ctrl-C ends it", flush=True)
         playground.serve_forever()
 

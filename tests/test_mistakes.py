@@ -186,6 +186,7 @@ def contents(directory: Path) -> dict[Path, bytes]:
         ("trainer.gradient_clip_val=0", ["trainer.gradient_clip_val=0", "above 0"]),
         ("callbacks.best_checkpoint.mode=up", ["callbacks.best_checkpoint: ", "min, max but got up"]),
         ("callbacks.sample_titles.num=0", ["callbacks.sample_titles.num=0", "at least 1"]),
+        ('callbacks.sample_titles.prompt=" x"', ["callbacks.sample_titles.prompt= x", "no blank at its beginning"]),
         ("init_from=nowhere", ["init_from=nowhere", "neither a run's directory"]),
         ("ckpt_path=nowhere.ckpt", ["ckpt_path=nowhere.ckpt", "no such checkpoint"]),
         ("ckpt_path=.", ["ckpt_path=.", "directory"]),

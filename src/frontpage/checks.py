@@ -79,6 +79,7 @@ DURATION = (
 )
 LIMITS = [
     Limit("not empty", lambda text: text != "", "name ckpt_path init_from data.path data.test_path data.column"),
+    Limit("no blank at its beginning", lambda text: text == text.lstrip(), "callbacks.sample_titles.prompt"),
     Limit(*OBJECTIVES, "objective"),
     Limit(*PRECISIONS, "trainer.precision"),
     Limit(*DURATION, "trainer.max_time"),
