@@ -25,5 +25,9 @@ TINY = (
 
 
 def options(group: str) -> list[str]:
-    """The names of a config group's options, e.g. options("model/attention")."""
-    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    """The names of a config group's options, e.g. options("model/attention").
+
+    Promoted experiments (`*_best.yaml`, scripts/promote.py) are left out: they are records of one trial, made for its
+    model and attention alone; tests/test_promotion.py has their promises.
+    """
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml") if not path.stem.endswith("_best"))

@@ -78,10 +78,7 @@ class TitleData(L.LightningDataModule):
         """Read, select, split and tokenize the titles, once; Lightning may call it again."""
         if self.tokenizer is not None:
             return
-        rows = read_titles(self.path, self.column) if self.path else self.source()
-        self.selection = select_titles(
-            rows, num_titles=self.num_titles, max_titles=self.max_titles, val_frac=self.val_frac, seed=self.seed
-        )
+        self.selection = self.select()
         splits = {"train": self.selection.train, "validation": self.selection.validation}
         self.tokenizer, encoded = tokenize_cached(self.cache_dir, self.make_tokenizer, splits)
         self.fingerprint = cache_key(self.make_tokenizer, splits)
@@ -91,6 +88,13 @@ class TitleData(L.LightningDataModule):
         if len(self._loader()) == 0:
             allowed = f"with data.drop_tail the {len(self.train.tokens)} training tokens must fill a batch"
             raise bad_value("data.batch_size", self.batch_size, allowed)
+
+    def select(self) -> Selection:
+        """Read the titles and split them; nothing is tokenized."""
+        rows = read_titles(self.path, self.column) if self.path else self.source()
+        return select_titles(
+            rows, num_titles=self.num_titles, max_titles=self.max_titles, val_frac=self.val_frac, seed=self.seed
+        )
 
     def train_dataloader(self) -> TitleLoader:
         """Training windows of this process."""

@@ -1,0 +1,52 @@
+"""Make the best trial of a study an experiment: `python scripts/promote.py <study> [--trial N] [--name x]`."""
+
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+
+from frontpage.errors import bad_value
+from frontpage.notices import notice, notices
+from frontpage.promotion import experiment_name, write_experiment
+from frontpage.run_command import Arguments, number, save_json
+from frontpage.sweep_report.best import best_of, trial_of
+from frontpage.sweep_report.study_file import open_study
+from frontpage.sweep_report.sweep import read_sweep
+
+
+def main() -> None:
+    """Read the study, compose its winner, compare with what the winner was, write the file."""
+    parser = Arguments("Write configs/experiment/<study>_best.yaml, which composes to exactly what a trial trained.")
+    parser.add_argument(
+        "study", help="a study's name, its journal file, or a database URL (#NAME picks one of several)"
+    )
+    parser.add_argument("--trial", type=number(int, 0), help="instead of the best one; the best by the first objective")
+    parser.add_argument("--name", help="of the experiment (the study's name); _best is added where it lacks")
+    parser.add_argument("--force", action="store_true", help="overwrite an experiment of that name")
+    arguments = parser.parse_args()
+    if not arguments.study:
+        raise bad_value("study", "", "give a study's name, its journal file or a database URL")
+    sweep = read_sweep(open_study(arguments.study))
+    trial = trial_of(sweep, arguments.trial)
+    others = [str(one.number) for one in sweep.pareto if one != trial]
+    if arguments.trial is None and len(sweep.objectives) > 1 and others:
+        notice(
+            f"trial {trial.number} is the best by {sweep.objectives[0]}; --trial takes another that none beats in all:"
+            f" {' '.join(others)}"
+        )
+    name = experiment_name(sweep.name if arguments.name is None else arguments.name)
+    best = best_of(sweep, trial, name, arguments.study)
+    path = write_experiment(best.text, name, arguments.force)
+    print(f"{path}: trial {trial.number} of {len(sweep.trials)}\n\n{best.text}\npython train.py experiment={name}")
+    save_json(
+        arguments.json,
+        {
+            "study": sweep.name,
+            "trial": trial.number,
+            "experiment": name,
+            "path": str(path),
+            "overrides": best.promotion.overrides(),
+            "notices": notices(),
+        },
+    )
+
+
+if __name__ == "__main__":
+    program(main)

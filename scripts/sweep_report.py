@@ -1,0 +1,138 @@
+"""One page of a study: `python scripts/sweep_report.py <study> [--test titles.parquet] [--output page.html]`."""
+
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from frontpage.errors import UserError, bad_value, require
+from frontpage.notices import notices
+from frontpage.promotion import experiment_name
+from frontpage.run_command import Arguments, number, save_json
+from frontpage.sweep_report.best import Best, best_of, trial_of
+from frontpage.sweep_report.study_file import need_plotly, open_study
+from frontpage.sweep_report.sweep import HEADLINE, Sweep, read_sweep
+from frontpage.sweep_report.table import ERROR, LEGACY
+from frontpage.sweep_report.winner_score import kept_scores, score_winner
+
+PAGE = "report.html"
+
+
+def main() -> None:
+    """Read the study, score its winner where that is asked for, draw, write."""
+    parser = Arguments("Write one HTML page about a study; it needs no network.")
+    parser.add_argument(
+        "study", help="a study's name, its journal file, or a database URL (#NAME picks one of several)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help=f"the page ({PAGE} beside the study)")
+    parser.add_argument(
+        "--test", metavar="FILE", help="titles that the search has not seen, to score the winner on once"
+    )
+    parser.add_argument("--column", help="of the test file (what the trials' data.column says)")
+    parser.add_argument("--trial", type=number(int, 0), help="the trial to score (the best; by the first objective)")
+    parser.add_argument("--again", action="store_true", help="score though another trial or file has been scored")
+    arguments = parser.parse_args()
+    if not arguments.study:
+        raise bad_value("study", "", "give a study's name, its journal file or a database URL")
+    if arguments.test is None:
+        for key in ("trial", "column"):
+            require(getattr(arguments, key) is None, f"--{key}", getattr(arguments, key), "needs --test=FILE")
+        require(not arguments.again, "--again", True, "needs --test=FILE")
+    need_plotly()
+    sweep = read_sweep(open_study(arguments.study))
+    output = _output(arguments.output, sweep)
+    if arguments.test is not None:
+        trial = trial_of(sweep, arguments.trial)
+        scores = score_winner(sweep, trial, arguments.test, arguments.column, arguments.again)
+    else:
+        scores = kept_scores(sweep)
+
+    best, lacking = _best(sweep, arguments.study)
+    from frontpage.sweep_report.figures import over_trials  # these need plotly
+    from frontpage.sweep_report.page import page
+    from frontpage.sweep_report.parameter_figures import importances, over_parameters
+
+    shares = importances(sweep)
+    panels = [*over_trials(sweep), *over_parameters(sweep, shares)]
+    text = page(sweep, panels, best, lacking, f"make promote STUDY={arguments.study}", scores, notices())
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise bad_value("--output", output, f"cannot be written ({error.strerror})") from error
+    drawn = sum(panel.figure is not None for panel in panels)
+    _print(sweep, scores)
+    print(f"page: {output} ({len(text.encode()) / 1e6:.1f} MB, {drawn} of {len(panels)} plots drawn)")
+    result = summary(sweep) | {
+        "importances": dict(zip(sweep.objectives, shares, strict=True)),
+        "command": best.command if best else None,
+        "test": [asdict(score) for score in scores],
+        "page": str(output),
+        "notices": notices(),
+    }
+    save_json(arguments.json, result)
+
+
+def summary(sweep: Sweep) -> dict[str, Any]:
+    """The study in numbers."""
+    winner = sweep.winner
+    return {
+        "study": sweep.name,
+        "objectives": sweep.objectives,
+        "counts": sweep.counts,
+        "best": None if winner is None else {"trial": winner.number, "values": winner.values},
+        "pareto": [trial.number for trial in sweep.pareto],
+        "trials": [
+            {
+                "number": trial.number,
+                "state": trial.state,
+                "values": trial.values,
+                "params": trial.frozen.params,
+                "reason": trial.reason,
+                "directory": None if trial.directory is None else str(trial.directory),
+                **{name: trial.metric(name) for name in (HEADLINE, ERROR, *LEGACY)},
+                **{name: trial.record.get(name) for name in ("parameters", "steps", "tokens_seen", "seconds")},
+            }
+            for trial in sweep.trials
+        ],
+    }
+
+
+def _output(given: Path | None, sweep: Sweep) -> Path:
+    if given is None and (sweep.folder is None or not sweep.folder.is_dir()):
+        raise bad_value("--output", None, "the study's folder is not there; name a file")
+    output = given or sweep.folder / PAGE
+    require(
+        output.resolve().parent.is_dir() and not output.is_dir(), "--output", output, "a file in an existing folder"
+    )
+    return output
+
+
+def _best(sweep: Sweep, study: str) -> tuple[Best | None, str]:
+    """The winner's experiment, or why there is none: the page is worth reading without it."""
+    if sweep.winner is None:
+        return None, "no trial has finished"
+    try:
+        return best_of(sweep, sweep.winner, experiment_name(sweep.name), study), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def _print(sweep: Sweep, scores: list[Any]) -> None:
+    print(f"study {sweep.name}: " + (", ".join(f"{n} {state}" for state, n in sweep.counts.items()) or "no trials yet"))
+    if sweep.winner is not None:
+        values = ", ".join(
+            f"{name} {value:.6g}" for name, value in zip(sweep.objectives, sweep.winner.values, strict=True)
+        )
+        print(f"best: trial {sweep.winner.number}, {values}")
+    for score in scores:
+        seen = "unknown" if score.trained_on is None else f"{score.trained_on:,}"
+        error = "" if score.error is None else f" ± {score.error:.4f}"
+        print(
+            f"test: trial {score.trial}, {HEADLINE} {score.value:.4f}{error} on {score.source}"
+            f" ({score.titles:,} titles; seen in training and left out: {seen})"
+        )
+
+
+if __name__ == "__main__":
+    program(main)
