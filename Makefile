@@ -4,6 +4,7 @@
 #   TORCH=cuda          the build of torch: auto (CUDA where an NVIDIA driver answers, else CPU), cpu or cuda
 #   ARGS="seed=3"       more arguments for train.py, pytest or tensorboard
 #   TITLES=path         the file of titles for `make train`
+#   STUDY=name          the study for `make sweep-report` and `make promote`: a name, a journal file or a database URL
 PYTHON ?= python3
 TORCH ?= auto
 VENV_PYTHON := .venv/bin/python
@@ -18,7 +19,7 @@ QUICKSTART := experiment=quickstart
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor lint format test test-slow train smoke benchmark tensorboard clean
+.PHONY: help setup doctor lint format test test-slow train sweep-report promote smoke benchmark tensorboard clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -e 's/:.*## /:/' | awk -F: '{ printf "make %-12s %s\n", $$1, substr($$0, length($$1) + 2) }'
@@ -49,6 +50,12 @@ test-slow: .venv/.installed  ## the slow tests: sweeps, kills, resumes
 
 train: .venv/.installed  ## train the quickstart (TITLES=file.parquet for your own titles, ARGS="trainer.max_steps=100")
 	$(VENV_PYTHON) train.py $(QUICKSTART) $(ARGS)
+
+sweep-report: .venv/.installed  ## a page about a study (STUDY=name TEST=titles.parquet, which scores its winner once)
+	@$(VENV_PYTHON) scripts/sweep_report.py '$(STUDY)' $(if $(TEST),--test '$(TEST)') $(ARGS)
+
+promote: .venv/.installed  ## the best trial of a study as configs/experiment/<study>_best.yaml (STUDY=name)
+	@$(VENV_PYTHON) scripts/promote.py '$(STUDY)' $(ARGS)
 
 smoke: .venv/.installed  ## a few steps of every experiment
 	$(VENV_PYTHON) scripts/smoke.py $(ARGS)

@@ -69,12 +69,12 @@ def add(
     return directory
 
 
-def record_of(loss: float, parameters: int = 1000, **more: Any) -> dict[str, Any]:
+def record_of(loss: float | None, parameters: int = 1000, **more: Any) -> dict[str, Any]:
     """The part of a run.json that a report reads."""
     final = {
         "val/nats_per_char": loss,
         "val/nats_per_char_se": 0.01,
-        "val/mainrun_loss": 0.9 * loss,
+        "val/mainrun_loss": loss and 0.9 * loss,
         "val/mainrun_coverage": 0.9,
     }
     common = {"status": "finished", "reason": None, "steps": 100, "seconds": 12.5, "tokens_seen": 204_800}

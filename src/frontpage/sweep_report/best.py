@@ -47,14 +47,12 @@ def best_of(sweep: Sweep, trial: SweepTrial, name: str, study: str) -> Best:
 
 def header(sweep: Sweep, trial: SweepTrial, name: str, study: str) -> list[str]:
     """What stands above the experiment: command, study, trial, result, commit."""
-    record = trial.record
     search = f" (search {sweep.attributes['search']})" if sweep.attributes.get("search") else ""
     tried = ", ".join(f"{count} {state}" for state, count in sweep.counts.items())
     place = "the best" if trial == sweep.winner else "chosen by hand, not the best"
-    data = (record.get("config") or {}).get("data", {}).get("path")
     lines = [
         f"Trial {trial.number} of the study {sweep.name}{search}: {place} of {len(sweep.trials)} trials ({tried}).",
-        f"  python train.py experiment={name}" + (f" data.path={shlex.quote(data)}" if data else ""),
+        f"  python train.py experiment={name}",
         f"Measured: {_results(sweep, trial)}{_commit(sweep, trial)}{_cost(trial)}. Chosen by this value.",
     ]
     lines += [

@@ -10,6 +10,19 @@ from frontpage.sweep_report.sweep import HEADLINE, Sweep, SweepTrial, text_of
 
 BLUE, ORANGE, RED, GREY = "#2a6f97", "#d97706", "#b42318", "#98a2b3"
 INK, RULE = "#1d2939", "#e4e7ec"
+AXIS = {"showline": True, "linecolor": GREY, "gridcolor": RULE, "zeroline": False, "ticks": "outside"}
+AXIS |= {"tickcolor": GREY, "automargin": True, "exponentformat": "e", "title": {"font": {"size": 13}}}
+LOOK = go.layout.Template(
+    layout={
+        "plot_bgcolor": "white",
+        "margin": {"l": 70, "r": 20, "t": 20, "b": 55},
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 13, "color": INK},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "hoverlabel": {"bgcolor": "white"},
+        "xaxis": AXIS,
+        "yaxis": AXIS,
+    }
+)
 STEP = "optimizer updates"
 UNITS = {HEADLINE: "nats a character", "val/loss": "nats a token", "val/bits_per_byte": "bits a byte"}
 
@@ -26,18 +39,7 @@ class Panel(NamedTuple):
 
 def styled(figure: go.Figure, height: int = 360) -> go.Figure:
     """The page's look: white, thin grid, dark text, no title (the page has headings)."""
-    figure.update_layout(
-        template="plotly_white",
-        title=None,
-        height=height,
-        margin={"l": 70, "r": 20, "t": 20, "b": 55},
-        font={"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 13, "color": INK},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        hoverlabel={"bgcolor": "white"},
-    )
-    axis = {"gridcolor": RULE, "zerolinecolor": RULE, "linecolor": GREY, "automargin": True, "exponentformat": "e"}
-    figure.update_xaxes(**axis, title_font_size=13)
-    figure.update_yaxes(**axis, title_font_size=13)
+    figure.update_layout(template=LOOK, title=None, height=height)
     return figure
 
 
@@ -142,8 +144,12 @@ def against_weights(sweep: Sweep, place: int, name: str) -> Panel:
         hovertemplate="%{text}<br>%{x:,} weights: %{y:.5g}<extra></extra>",
     )
     wide = max(sizes) > 3 * min(sizes)
-    figure.update_layout(xaxis_title="weights", yaxis_title=labelled(name), xaxis_type="log" if wide else "linear")
-    return Panel(key, title, caption, styled(figure).update_xaxes(exponentformat="SI"))
+    figure.update_layout(
+        xaxis_title="weights",
+        yaxis_title=labelled(name),
+        xaxis={"type": "log" if wide else "linear", "exponentformat": "SI"},
+    )
+    return Panel(key, title, caption, styled(figure))
 
 
 def distribution(sweep: Sweep) -> Panel:

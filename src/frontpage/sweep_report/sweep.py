@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from frontpage.run_directory import read_record
-from frontpage.sweep_report.study_file import OpenedStudy
+from frontpage.sweep_report.study_file import JOURNAL, OpenedStudy
 
 WORDS = {
     TrialState.COMPLETE: "finished",
@@ -163,7 +163,8 @@ def read_sweep(opened: OpenedStudy) -> Sweep:
     """The trials of a study with the records of their runs, looked for beside the journal where folders were moved."""
     study, folder = opened
     named = study.user_attrs.get("sweep_dir")
-    folder = Path(named) if named and Path(named).is_dir() else folder
+    alone = folder is not None and (folder / JOURNAL).is_file()  # in a folder of its own, perhaps a copy
+    folder = Path(named) if named and Path(named).is_dir() and not alone else folder
     trials = []
     for frozen in study.get_trials(deepcopy=False):
         directory = _directory(frozen, folder)
@@ -175,7 +176,7 @@ def _directory(trial: FrozenTrial, folder: Path | None) -> Path | None:
     named = trial.user_attrs.get("directory")
     if named is None:
         return None
-    places = [Path(named), *([folder / Path(named).name] if folder else [])]
+    places = [*([folder / Path(named).name] if folder else []), Path(named)]
     return next((place for place in places if place.is_dir()), None)
 
 
