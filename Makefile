@@ -9,6 +9,9 @@ TORCH ?= auto
 VENV_PYTHON := .venv/bin/python
 # Tests must not depend on the network nor on what the shell happens to export.
 PYTEST := env -u HYDRA_FULL_ERROR HF_HUB_OFFLINE=1 $(VENV_PYTHON) -m pytest
+# What an editor writes into a notebook about the Python that ran it; the hook in .pre-commit-config.yaml names the same.
+LANGUAGE := codemirror_mode file_extension mimetype nbconvert_exporter pygments_lexer version
+MACHINE := $(addprefix metadata.language_info.,$(LANGUAGE))
 INSTALL := PYTHON='$(PYTHON)' TORCH='$(TORCH)' bash scripts/install.sh
 
 ifdef TITLES
@@ -18,7 +21,7 @@ QUICKSTART := experiment=quickstart
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor lint format test test-slow train smoke benchmark tensorboard clean
+.PHONY: help setup doctor lint format test test-slow train smoke notebooks benchmark tensorboard clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -e 's/:.*## /:/' | awk -F: '{ printf "make %-12s %s\n", $$1, substr($$0, length($$1) + 2) }'
@@ -37,9 +40,10 @@ lint: .venv/.installed  ## check style and formatting
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 
-format: .venv/.installed  ## format, and mend what ruff can mend
+format: .venv/.installed  ## format, mend what ruff can mend, take outputs out of notebooks
 	$(VENV_PYTHON) -m ruff format .
 	$(VENV_PYTHON) -m ruff check --fix .
+	$(VENV_PYTHON) -m nbstripout --extra-keys "$(MACHINE)" notebooks/*.ipynb
 
 test: .venv/.installed  ## the fast tests, without a network (ARGS="-k local")
 	$(PYTEST) -n auto -m "not slow" $(ARGS)
@@ -52,6 +56,10 @@ train: .venv/.installed  ## train the quickstart (TITLES=file.parquet for your o
 
 smoke: .venv/.installed  ## a few steps of every experiment
 	$(VENV_PYTHON) scripts/smoke.py $(ARGS)
+
+# Titles: FRONTPAGE_TITLES=file, else ../shared/data/hn_titles.parquet, else the grammar.
+notebooks: .venv/.installed  ## run every cell of notebooks/ (FRONTPAGE_NOTEBOOK_SIZE=full for conclusions; ARGS="-k 02")
+	$(PYTEST) --nbmake --nbmake-timeout=1800 notebooks $(ARGS)
 
 tensorboard: .venv/.installed  ## serve the runs in logs/ (written with logger=tensorboard)
 	@$(VENV_PYTHON) -c 'import tensorboard' 2>/dev/null || \
