@@ -57,7 +57,7 @@ train: .venv/.installed  ## train the quickstart (TITLES=file.parquet for your o
 	$(VENV_PYTHON) train.py $(QUICKSTART) $(ARGS)
 
 demo-runs: .venv/.installed  ## six small runs in logs/demo, for the report and the notebooks (TITLES=file for real titles)
-	$(VENV_PYTHON) scripts/demo_runs.py $(if $(TITLES),'data.path="$(TITLES)"') $(ARGS)
+	$(VENV_PYTHON) scripts/demo_runs.py $(if $(TITLES),logs/demo_titles 'data.path="$(TITLES)"') $(ARGS)
 
 report: .venv/.installed  ## one page about runs: table, curves, configurations, memory (RUNS=logs, ARGS=--compare)
 	@$(VENV_PYTHON) scripts/report.py '$(or $(RUNS),logs)' $(ARGS)
