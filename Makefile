@@ -4,6 +4,7 @@
 #   TORCH=cuda          the build of torch: auto (CUDA where an NVIDIA driver answers, else CPU), cpu or cuda
 #   ARGS="seed=3"       more arguments for train.py, pytest or tensorboard
 #   TITLES=path         the file of titles for `make train`
+#   RUNS=logs           the runs for `make report`: a folder that holds some
 #   STUDY=name          the study for `make sweep-report` and `make promote`: a name, a journal file or a database URL
 #   RUN=dir RUN2=dir    one or two runs for `make playground`
 PYTHON ?= python3
@@ -11,6 +12,9 @@ TORCH ?= auto
 VENV_PYTHON := .venv/bin/python
 # Tests must not depend on the network nor on what the shell happens to export.
 PYTEST := env -u HYDRA_FULL_ERROR HF_HUB_OFFLINE=1 $(VENV_PYTHON) -m pytest
+# What an editor writes into a notebook about the Python that ran it; the hook in .pre-commit-config.yaml names the same.
+LANGUAGE := codemirror_mode file_extension mimetype nbconvert_exporter pygments_lexer version
+MACHINE := $(addprefix metadata.language_info.,$(LANGUAGE))
 INSTALL := PYTHON='$(PYTHON)' TORCH='$(TORCH)' bash scripts/install.sh
 
 ifdef TITLES
@@ -20,8 +24,8 @@ QUICKSTART := experiment=quickstart
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor lint format test test-slow test-export train sweep-report promote playground smoke benchmark \
-  tensorboard clean
+.PHONY: help setup doctor lint format test test-slow test-export train demo-runs report sweep-report promote playground \
+  smoke notebooks benchmark tensorboard clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -e 's/:.*## /:/' | awk -F: '{ printf "make %-12s %s\n", $$1, substr($$0, length($$1) + 2) }'
@@ -40,9 +44,10 @@ lint: .venv/.installed  ## check style and formatting
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 
-format: .venv/.installed  ## format, and mend what ruff can mend
+format: .venv/.installed  ## format, mend what ruff can mend, take outputs out of notebooks
 	$(VENV_PYTHON) -m ruff format .
 	$(VENV_PYTHON) -m ruff check --fix .
+	$(VENV_PYTHON) -m nbstripout --extra-keys "$(MACHINE)" notebooks/*.ipynb
 
 test: .venv/.installed  ## the fast tests, without a network (ARGS="-k local")
 	$(PYTEST) -n auto -m "not slow" $(ARGS)
@@ -58,6 +63,12 @@ test-export: .venv/.installed  ## exports, loaded by transformers (installs it; 
 train: .venv/.installed  ## train the quickstart (TITLES=file.parquet for your own titles, ARGS="trainer.max_steps=100")
 	$(VENV_PYTHON) train.py $(QUICKSTART) $(ARGS)
 
+demo-runs: .venv/.installed  ## six small runs in logs/demo, for the report and the notebooks (TITLES=file for real titles)
+	$(VENV_PYTHON) scripts/demo_runs.py $(if $(TITLES),logs/demo_titles 'data.path="$(TITLES)"') $(ARGS)
+
+report: .venv/.installed  ## one page about runs: table, curves, configurations, memory (RUNS=logs, ARGS=--compare)
+	@$(VENV_PYTHON) scripts/report.py '$(or $(RUNS),logs)' $(ARGS)
+
 sweep-report: .venv/.installed  ## a page about a study (STUDY=name TEST=titles.parquet, which scores its winner once)
 	@$(VENV_PYTHON) scripts/sweep_report.py '$(STUDY)' $(if $(TEST),--test '$(TEST)') $(ARGS)
 
@@ -66,6 +77,10 @@ promote: .venv/.installed  ## the best trial of a study as configs/experiment/<s
 
 smoke: .venv/.installed  ## a few steps of every experiment
 	$(VENV_PYTHON) scripts/smoke.py $(ARGS)
+
+# Titles: FRONTPAGE_TITLES=file, else ../shared/data/hn_titles.parquet, else the grammar.
+notebooks: demo-runs  ## run every cell of notebooks/ (FRONTPAGE_NOTEBOOK_SIZE=full for conclusions; ARGS="-k 02")
+	$(PYTEST) --nbmake --nbmake-timeout=1800 notebooks $(ARGS)
 
 tensorboard: .venv/.installed  ## serve the runs in logs/ (written with logger=tensorboard)
 	@$(VENV_PYTHON) -c 'import tensorboard' 2>/dev/null || \

@@ -12,10 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.checkpoints import check_resumable, newest_intact
-from frontpage.errors import UserError, bad_value
+from frontpage.errors import UserError, bad_value, nearest
 from frontpage.notices import notice
 
 RUN_DIRECTORY, CHECKPOINT = "FRONTPAGE_RUN_DIRECTORY", "FRONTPAGE_CHECKPOINT"  # what other processes of a run inherit
+RUN_FILES = ("run.json", "run.lock")  # either makes a directory a run's; the second is there first
 OUT_OF_TIME = "trainer.max_time was used up"  # how the reason in run.json begins
 
 
@@ -74,6 +75,21 @@ def read_record(path: Path) -> dict | None:
         return json.loads((path / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def find_runs(path: Path) -> list[Path]:
+    """The run at `path`, or all that lie somewhere below it, in order; UserError where there is none."""
+    if _is_run(path):
+        return [path.resolve()]
+    found = {file.parent.resolve() for name in RUN_FILES for file in path.rglob(name)} if path.is_dir() else set()
+    if not found:
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise bad_value("run", path, f"no run's directory, and no folder that holds one{nearest(path.name, beside)}")
+    return sorted(found)
+
+
+def _is_run(path: Path) -> bool:
+    return any((path / name).is_file() for name in RUN_FILES)
 
 
 def keep_lines(path: Path, keep: Callable[[str], bool]) -> None:

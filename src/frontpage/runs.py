@@ -1,4 +1,4 @@
-"""Reopening runs: `load_run(directory)` needs nothing but the directory."""
+"""Reopening runs: `load_run(directory)` needs nothing but the directory; `collect_runs(folder)` tabulates many."""
 
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ from frontpage.data.training_titles import load_training_titles, save_training_t
 from frontpage.errors import bad_value
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
+from frontpage.run_table import collect_runs
 from frontpage.secrets import HIDDEN, SECRET_KEY, hide_all, remember_value
 from frontpage.tokenizer import TitleTokenizer
+
+__all__ = ["collect_runs", "load_run", "load_weights", "masked", "save_run_config", "weights_of"]
 
 
 def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkpoint: Path | None) -> None:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from frontpage.errors import UserError, bad_value, nearest
+from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
-from frontpage.run_directory import read_record
+from frontpage.run_directory import find_runs, read_record
 
 SIZES = {"non_embedding": "non_embedding_parameters", "all": "parameters"}
 METRICS = ("val/nats_per_char", "val/loss")
@@ -40,11 +40,13 @@ def read_points(paths: Sequence[str | Path], size: str = "non_embedding", metric
     UserError where a path holds no run, a record lacks a number, or runs saw other titles or another tokenizer.
     """
     points, unfinished = [], []
-    for directory in dict.fromkeys(found for path in paths for found in _directories(Path(path))):
+    for directory in dict.fromkeys(found for path in paths for found in find_runs(Path(path))):
         record = read_record(directory)
-        if record is None:
+        if not (directory / "run.json").exists():
+            unfinished.append(f"{directory} (just begun)")
+        elif record is None:
             raise bad_value("run", directory, "its run.json cannot be read")
-        if record.get("status") != "finished":
+        elif record.get("status") != "finished":
             unfinished.append(f"{directory} ({record.get('status')})")
         else:
             points.append(_point(directory, record, size, metric))
@@ -73,16 +75,6 @@ def check_comparable(points: Sequence[Point]) -> None:
 def sizes_of(points: Sequence[Point]) -> np.ndarray:
     """(runs, 2): N and D."""
     return np.array([point.variables for point in points], dtype=float)
-
-
-def _directories(path: Path) -> list[Path]:
-    if (path / "run.json").is_file():
-        return [path.resolve()]
-    found = sorted(record.parent.resolve() for record in path.rglob("run.json")) if path.is_dir() else []
-    if not found:
-        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise bad_value("run", path, f"no run's directory, and no folder that holds one{nearest(path.name, beside)}")
-    return found
 
 
 def _point(directory: Path, record: dict[str, Any], size: str, metric: str) -> Point:

@@ -68,20 +68,28 @@ def honest_metrics(
         wrong = int((~whole).sum())
         raise CoverageError(f"{wrong} of {len(whole)} titles were not scored exactly once (coverage {coverage:.4f})")
     nll, characters = nll[whole], sizes.characters[whole]
-    count = len(nll)
-    if count == 0:
+    if len(nll) == 0:
         raise CoverageError("no title was scored whole")
     total = float(nll.sum())
     nats_per_token = total / float(sizes.tokens[whole].sum())
-    nats_per_char = total / float(characters.sum())
-    # Standard error of a ratio of sums over titles (delta method).
-    residual = nll - nats_per_char * characters
-    spread = math.sqrt(count / (count - 1) * float((residual**2).sum())) if count > 1 else math.nan
+    nats_per_char, error = ratio_with_error(nll, characters)
     return {
         f"{prefix}loss": nats_per_token,
         f"{prefix}perplexity": math.exp(min(nats_per_token, 700.0)),
         f"{prefix}nats_per_char": nats_per_char,
-        f"{prefix}nats_per_char_se": spread / float(characters.sum()),
+        f"{prefix}nats_per_char_se": error,
         f"{prefix}bits_per_byte": total / math.log(2) / float(sizes.bytes[whole].sum()),
         f"{prefix}coverage": coverage,
     }
+
+
+def ratio_with_error(sums: Tensor, sizes: Tensor) -> tuple[float, float]:
+    """(sum of `sums` / sum of `sizes`, its standard error over titles: delta method), both (titles,) float64.
+
+    With the difference of two models' nats as `sums`, the paired difference. The error of a single title is NaN.
+    """
+    count, whole = len(sums), float(sizes.sum())
+    ratio = float(sums.sum()) / whole
+    residual = sums - ratio * sizes
+    spread = math.sqrt(count / (count - 1) * float((residual**2).sum())) if count > 1 else math.nan
+    return ratio, spread / whole

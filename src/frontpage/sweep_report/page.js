@@ -1,28 +1,6 @@
-// Draws the figures, and sorts a table by the column whose heading is clicked; cells without a value stay last.
+// Draws the figures.
 const settings = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
 const figures = JSON.parse(document.getElementById("figures").textContent);
 for (const [key, figure] of Object.entries(figures)) {
   Plotly.newPlot("figure-" + key, figure.data, figure.layout, settings);
-}
-
-function sort(heading) {
-  const body = heading.closest("table").tBodies[0];
-  const column = Number(heading.dataset.column);
-  const down = heading.getAttribute("aria-sort") === "ascending";
-  const value = (row) => row.cells[column].dataset.value;
-  const rows = [...body.rows].sort((a, b) => {
-    const [x, y] = [value(a), value(b)];
-    if (x === "" || y === "") return (x === "") - (y === "");
-    const numbers = !Number.isNaN(Number(x)) && !Number.isNaN(Number(y));
-    const order = numbers ? Number(x) - Number(y) : x.localeCompare(y);
-    return down ? -order : order;
-  });
-  for (const other of heading.parentNode.cells) other.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", down ? "descending" : "ascending");
-  body.append(...rows);
-}
-for (const heading of document.querySelectorAll("th[data-column]")) {
-  heading.tabIndex = 0;
-  heading.addEventListener("click", () => sort(heading));
-  heading.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(heading); });
 }

@@ -1,21 +1,31 @@
 """The page: one HTML file that needs no network, from a study, its plots, its winner's experiment and test score."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from html import escape
 from pathlib import Path
-from typing import Any
 
 import plotly.io
 from plotly.offline import get_plotlyjs
 
-from frontpage.secrets import hide, hide_all
 from frontpage.sweep_report.best import Best
 from frontpage.sweep_report.figures import Panel, labelled
 from frontpage.sweep_report.sweep import Sweep, SweepTrial, text_of
 from frontpage.sweep_report.table import ERROR, columns_of, number_form, spelled
 from frontpage.sweep_report.winner_score import TestScore
+from frontpage.web_page.parts import (
+    cards,
+    document,
+    duration,
+    embedded_json,
+    last_samples,
+    numeric,
+    row,
+    sortable,
+    table_script,
+    text,
+    warning,
+)
 
 HERE = Path(__file__).parent
 NARROW = ("weights-", "distribution")  # panels that share a row
@@ -39,7 +49,7 @@ def page(
     figures = {panel.key: json.loads(plotly.io.to_json(panel.figure)) for panel in panels if panel.figure is not None}
     body = [
         _head(sweep, scores),
-        *(f'<p class="warning">{_text(one)}</p>' for one in notices),
+        *map(warning, notices),
         _about(sweep),
         _best(sweep, best, lacking, promote, scores),
         "<h2>Plots</h2>",
@@ -47,26 +57,20 @@ def page(
         _ended_early(sweep),
         _table(sweep),
     ]
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    data = json.dumps(hide_all(figures)).replace("<", "\\u003c")  # so that no text can end the script
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(sweep.name)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<style>{style}</style></head>\n<body>{''.join(body)}\n"
-        f"<script>{get_plotlyjs()}</script>\n"
-        f'<script type="application/json" id="figures">{data}</script>\n<script>{script}</script></body></html>\n'
+    script = table_script() + (HERE / "page.js").read_text(encoding="utf-8")
+    scripts = (
+        f"<script>{get_plotlyjs()}</script>",
+        f'<script type="application/json" id="figures">{embedded_json(figures)}</script>',
+        f"<script>{script}</script>",
     )
-
-
-def _text(value: object) -> str:
-    return escape(hide(str(value)))
+    return document(sweep.name, body, scripts)
 
 
 def _head(sweep: Sweep, scores: Sequence[TestScore]) -> str:
     winner = sweep.winner
     counts = ", ".join(f"{count} {state}" for state, count in sweep.counts.items()) or "no trials yet"
     seconds = sum(trial.record.get("seconds") or 0.0 for trial in sweep.trials)
-    cards = []
+    shown = []
     for place, name in enumerate(sweep.objectives):
         if winner is None:
             break
@@ -74,20 +78,17 @@ def _head(sweep: Sweep, scores: Sequence[TestScore]) -> str:
         what = (
             f"{ends} {labelled(name)}, trial {winner.number}" if place == 0 else f"{labelled(name)} of the same trial"
         )
-        cards.append((_with_error(winner, name, winner.values[place]), what))
+        shown.append((_with_error(winner, name, winner.values[place]), what))
     if scores:
         kept = scores[-1]
-        cards.append((_plus_minus(kept.value, kept.error), f"the same on test titles, trial {kept.trial}"))
-    cards.append((str(len(sweep.trials)), f"trials: {counts}"))
+        shown.append((_plus_minus(kept.value, kept.error), f"the same on test titles, trial {kept.trial}"))
+    shown.append((str(len(sweep.trials)), f"trials: {counts}"))
     if seconds:
-        cards.append((_duration(seconds), "of training, all trials together"))
+        shown.append((duration(seconds), "of training, all trials together"))
     search = f", search {sweep.attributes['search']}" if sweep.attributes.get("search") else ""
     return (
-        f'<h1>{_text(sweep.name)}</h1><p class="soft">A hyperparameter search{_text(search)}. '
-        f"This page was written {datetime.now():%Y-%m-%d %H:%M}.</p>"
-        '<div class="cards">'
-        + "".join(f'<div class="card"><b>{_text(big)}</b><span>{_text(small)}</span></div>' for big, small in cards)
-        + "</div>"
+        f'<h1>{text(sweep.name)}</h1><p class="soft">A hyperparameter search{text(search)}. '
+        f"This page was written {datetime.now():%Y-%m-%d %H:%M}.</p>" + cards(shown)
     )
 
 
@@ -97,12 +98,6 @@ def _with_error(trial: SweepTrial, name: str, value: float) -> str:
 
 def _plus_minus(value: float, error: float | None) -> str:
     return spelled(value, number_form(value)) + (f" ± {error:.4f}" if error else "")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _about(sweep: Sweep) -> str:
@@ -120,7 +115,7 @@ def _about(sweep: Sweep) -> str:
         "from, to": f"{min(begun):%Y-%m-%d %H:%M}, {max(ended):%Y-%m-%d %H:%M}" if begun and ended else None,
         "folder": given.get("sweep_dir") or sweep.folder,
     }
-    shown = (f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in rows.items() if value)
+    shown = (f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in rows.items() if value)
     return f"<h2>The study</h2><dl>{''.join(shown)}</dl>{_space(sweep)}"
 
 
@@ -131,8 +126,8 @@ def _space(sweep: Sweep) -> str:
     if not names:
         return ""
     rows = (
-        f"<tr><td>{_text(name)}</td><td>{_text(space.get(name, ''))}</td>"
-        f"<td><b>{_text(text_of(best[name]) if name in best else '')}</b></td></tr>"
+        f"<tr><td>{text(name)}</td><td>{text(space.get(name, ''))}</td>"
+        f"<td><b>{text(text_of(best[name]) if name in best else '')}</b></td></tr>"
         for name in names
     )
     heads = "<th>parameter</th><th>searched</th><th>best trial</th>"
@@ -158,18 +153,18 @@ def _best(sweep: Sweep, best: Best | None, lacking: str, promote: str, scores: S
     if len(sweep.objectives) > 1:
         parts.append("<h3>Trials that no other one beats</h3>" + _rows(sweep, sweep.pareto, "pareto-table"))
     if best is None:
-        parts.append(f"<p class='lacking'>No experiment can be written: {_text(lacking)}</p>")
+        parts.append(f"<p class='lacking'>No experiment can be written: {text(lacking)}</p>")
     else:
         parts.append(
-            f"<h3>To train it again</h3><pre>{_text(best.command)}</pre>"
-            f"<h3>As an experiment</h3><p class='caption'>Written by <code>{_text(promote)}</code></p>"
-            f"<pre>{_text(best.text)}</pre>"
+            f"<h3>To train it again</h3><pre>{text(best.command)}</pre>"
+            f"<h3>As an experiment</h3><p class='caption'>Written by <code>{text(promote)}</code></p>"
+            f"<pre>{text(best.text)}</pre>"
         )
     if winner.directory:
-        parts.append(f"<p class='soft'>Its run: <code>{_text(winner.directory)}</code></p>")
-        titles = _invented(winner.directory / "samples.txt")
+        parts.append(f"<p class='soft'>Its run: <code>{text(winner.directory)}</code></p>")
+        titles = last_samples(winner.directory / "samples.txt", TITLES)
         if titles:
-            parts.append("<h3>Titles it invented</h3><pre>" + "\n".join(map(_text, titles)) + "</pre>")
+            parts.append("<h3>Titles it invented</h3><pre>" + "\n".join(map(text, titles)) + "</pre>")
     return "".join(parts)
 
 
@@ -178,29 +173,20 @@ def _score(score: TestScore, count: int) -> str:
     chosen = "unknown" if score.chosen_on is None else f"{score.chosen_on:,}"
     times = "" if count == 1 else f" <b>One of {count} scores: later choices knew the earlier ones.</b>"
     return (
-        f"<p>Test: {_text(_plus_minus(score.value, score.error))} nats a character, trial {score.trial}, on"
-        f" {score.titles:,} titles of <code>{_text(score.source)}</code> ({_text(score.when)}); of these it was"
+        f"<p>Test: {text(_plus_minus(score.value, score.error))} nats a character, trial {score.trial}, on"
+        f" {score.titles:,} titles of <code>{text(score.source)}</code> ({text(score.when)}); of these it was"
         f" trained on {seen} and validated on {chosen}, which are left out.{times}</p>"
     )
 
 
-def _invented(path: Path) -> list[str]:
-    """The titles under the last heading of a run's samples."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    last = max((place for place, line in enumerate(lines) if line.startswith("update ")), default=-1)
-    return [line.strip() for line in lines[last + 1 :] if line.strip()][:TITLES]
-
-
 def _panel(panel: Panel) -> str:
     wide = "" if panel.key.startswith(NARROW) else ' class="wide"'
-    heading = f"<section{wide}><h3>{_text(panel.title)}</h3>"
+    heading = f"<section{wide}><h3>{text(panel.title)}</h3>"
     if panel.figure is None:
-        return f'{heading}<p class="lacking">Not drawn: {_text(panel.lacking)}.</p></section>'
+        return f'{heading}<p class="lacking">Not drawn: {text(panel.lacking)}.</p></section>'
     height = panel.figure.layout.height
     return (
-        f'{heading}<p class="caption">{_text(panel.caption)}</p>'
+        f'{heading}<p class="caption">{text(panel.caption)}</p>'
         f'<div id="figure-{panel.key}" class="figure" style="height:{height}px"></div></section>'
     )
 
@@ -211,7 +197,7 @@ def _ended_early(sweep: Sweep) -> str:
     if not shown:
         return f"{heading}<p>None.</p>"
     body = (
-        _row(
+        row(
             trial.number == (sweep.winner and sweep.winner.number),
             [
                 (trial.number, "number"),
@@ -222,7 +208,7 @@ def _ended_early(sweep: Sweep) -> str:
         )
         for trial in shown
     )
-    return heading + _sortable(EARLY, (EARLY[0], EARLY[2]), body, "early-table")
+    return heading + sortable(EARLY, (EARLY[0], EARLY[2]), body, "early-table")
 
 
 def _table(sweep: Sweep) -> str:
@@ -231,35 +217,13 @@ def _table(sweep: Sweep) -> str:
 
 def _rows(sweep: Sweep, trials: Iterable[SweepTrial], key: str) -> str:
     columns = columns_of(sweep)
-    numbers = {one.name for one in columns if all(_numeric(one.value(trial), True) for trial in sweep.trials)}
+    numbers = {one.name for one in columns if all(numeric(one.value(trial), True) for trial in sweep.trials)}
     body = (
-        _row(
+        row(
             trial.number == (sweep.winner and sweep.winner.number),
-            [(value, "number" if _numeric(value) else "", spelled(value, one.form)) for one, value in cells],
+            [(value, "number" if numeric(value) else "", spelled(value, one.form)) for one, value in cells],
         )
         for trial in trials
         for cells in [[(one, one.value(trial)) for one in columns]]
     )
-    return _sortable([one.name for one in columns], numbers, body, key)
-
-
-def _numeric(value: object, or_none: bool = False) -> bool:
-    return (or_none and value is None) or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _row(best: bool, cells: Iterable[tuple[Any, ...]]) -> str:
-    parts = []
-    for value, kind, *shown in cells:
-        sort = "" if value is None else repr(value) if _numeric(value) else str(value)
-        parts.append(f'<td class="{kind}" data-value="{_text(sort)}">{_text(shown[0] if shown else value)}</td>')
-    return f"<tr{' class=winner' if best else ''}>{''.join(parts)}</tr>"
-
-
-def _sortable(names: Sequence[str], numbers: Collection[str], rows: Iterable[str], key: str) -> str:
-    """A table whose headings sort it; `numbers` are the headings of columns of numbers."""
-    heads = "".join(
-        f'<th scope="col" data-column="{place}"{" class=number" if name in numbers else ""}>{_text(name)}</th>'
-        for place, name in enumerate(names)
-    )
-    body = "\n".join(rows)
-    return f'<div class="scroll"><table id="{key}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    return sortable([one.name for one in columns], numbers, body, key)

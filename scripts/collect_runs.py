@@ -1,0 +1,112 @@
+"""Runs as a table: `python scripts/collect_runs.py logs/ [--sort val/nats_per_char] [--where optimizer=AdamW]`."""
+
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from frontpage.errors import bad_value
+from frontpage.notices import notices
+from frontpage.run_command import Arguments, save_json
+from frontpage.run_comparison import Difference, compare
+from frontpage.run_table import (
+    HEADLINE,
+    Row,
+    check_columns,
+    collect_runs,
+    default_columns,
+    filter_rows,
+    need_rows,
+    shown,
+    sort_rows,
+    spelled,
+)
+
+
+def main() -> None:
+    """Collect, filter, sort, print; score and compare where that is asked for."""
+    parser = Arguments("Print a table of runs; damaged ones are named and do no harm.")
+    parser.add_argument("paths", nargs="+", help="directories of runs, or folders that hold some, e.g. logs/")
+    parser.add_argument("--sort", metavar="COLUMN", help=f"lowest first ({HEADLINE}, where a run has it)")
+    parser.add_argument("--descending", action="store_true", help="highest first")
+    parser.add_argument("--columns", type=lambda text: text.split(","), metavar="A,B", help="instead of the usual ones")
+    parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="only these; may be repeated")
+    parser.add_argument(
+        "--compare", action="store_true", help="score the runs on their validation titles, and pair them by title"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="every column of every run, numbers unrounded")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the table that is printed")
+    arguments = parser.parse_args()
+
+    rows = filter_rows(collect_runs(*arguments.paths), arguments.where)
+    need_rows(rows, "--where")
+    by = arguments.sort or (HEADLINE if any(HEADLINE in row for row in rows) else "run")
+    rows = sort_rows(rows, by, arguments.descending)
+    if arguments.columns:
+        check_columns(rows, arguments.columns, "--columns")
+    columns = arguments.columns or default_columns(rows)
+    cells = [columns] + [[shown(column, row.get(column)) for column in columns] for row in rows]
+    print(aligned(cells))
+    differences = compare([Path(row["directory"]) for row in rows]) if arguments.compare else []
+    if arguments.compare:
+        print(f"\n{paired_table(differences, rows)}")
+    _write(arguments.csv, "--csv", _csv(rows))
+    _write(arguments.markdown, "--markdown", markdown(cells))
+    result = {"runs": rows, "differences": [one.as_dict() for one in differences], "notices": notices()}
+    save_json(arguments.json, result)
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Columns of one width each, numbers to the right."""
+    columns = list(zip(*cells, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [all(not cell or cell[0].isdigit() or cell[0] in "-+" for cell in column[1:]) for column in columns]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in cells
+    )
+
+
+def markdown(cells: Sequence[Sequence[str]]) -> str:
+    """The table for a document."""
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in cells]
+    lines = [escaped[0], ["---"] * len(cells[0]), *escaped[1:]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def paired_table(differences: Sequence[Difference], rows: Sequence[Row]) -> str:
+    """Each run against the best, title by title."""
+    names = {row["directory"]: row["run"] for row in rows}
+    lines = [["run", HEADLINE, "minus the best", "standard error", "in errors"]]
+    for one in differences:
+        spread = f"{one.difference / one.error:+.1f}" if one.error else ""
+        numbers = [f"{one.value:.4f}", f"{one.difference:+.4f}", f"{one.error:.4f}", spread]
+        lines.append([names[str(one.directory)], *numbers])
+    titles = f"best checkpoints, paired over {differences[0].titles:,} validation titles, nats a character"
+    return f"{titles}\n{aligned(lines)}"
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([["" if row.get(name) is None else spelled(row[name]) for name in names] for row in rows])
+    return file.getvalue()
+
+
+def _write(path: Path | None, option: str, text: str) -> None:
+    try:
+        if path is not None:
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise bad_value(option, path, f"cannot be written ({error.strerror})") from error
+
+
+if __name__ == "__main__":
+    program(main)

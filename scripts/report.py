@@ -1,0 +1,60 @@
+"""One page about runs: `python scripts/report.py [logs] [--compare] [--output page.html]`."""
+
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from frontpage.errors import bad_value, require
+from frontpage.notices import notices
+from frontpage.run_command import Arguments, save_json
+from frontpage.run_comparison import compare
+from frontpage.run_curves import read_curves
+from frontpage.run_report.page import page
+from frontpage.run_table import collect_runs, filter_rows, need_rows
+
+LOGS, PAGE, STUDY = "logs", "runs.html", "study.journal"
+
+
+def main() -> None:
+    """Collect the runs, read their curves, write the page."""
+    parser = Arguments("Write one HTML page about runs; it needs no network.")
+    parser.add_argument("paths", nargs="*", default=[LOGS], help=f"directories of runs, or folders of some ({LOGS})")
+    parser.add_argument("--output", type=Path, metavar="FILE", help=f"the page ({PAGE} in the first folder)")
+    parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="only these; may be repeated")
+    parser.add_argument(
+        "--compare", action="store_true", help="score the runs on their validation titles, and pair them by title"
+    )
+    arguments = parser.parse_args()
+    rows = filter_rows(collect_runs(*arguments.paths), arguments.where)
+    need_rows(rows, "--where")
+    first = Path(arguments.paths[0])
+    output = arguments.output or first / PAGE
+    require(
+        output.resolve().parent.is_dir() and not output.is_dir(), "--output", output, "a file in an existing folder"
+    )
+    differences = compare([Path(row["directory"]) for row in rows]) if arguments.compare else []
+    curves = {row["run"]: read_curves(row["directory"]) for row in rows}
+    text = page(rows, curves, differences, studies(arguments.paths, output), " ".join(arguments.paths), notices())
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise bad_value("--output", output, f"cannot be written ({error.strerror})") from error
+    print(f"page: {output} ({len(text.encode()) / 1e6:.2f} MB, {len(rows)} runs)")
+    save_json(arguments.json, {"page": str(output), "runs": [row["directory"] for row in rows], "notices": notices()})
+
+
+def studies(paths: Sequence[str], output: Path) -> list[tuple[str, str | None]]:
+    """The sweeps below `paths`, each with the address of its page, seen from `output`, where it has one."""
+    found = dict.fromkeys(journal.parent for path in paths for journal in sorted(Path(path).rglob(STUDY)))
+    pages = {folder: folder / "report.html" for folder in found}
+    here = output.resolve().parent
+    return [
+        (str(folder), Path(os.path.relpath(there.resolve(), here)).as_posix() if there.is_file() else None)
+        for folder, there in pages.items()
+    ]
+
+
+if __name__ == "__main__":
+    program(main)
