@@ -34,9 +34,10 @@ class StopOnSignal(L.Callback):
         self._stop_if_asked(trainer)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Give the signals back, unless Lightning has, to whom they belonged before it: its handler holds the run."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == self._ask:
+                signal.signal(number, handler)
         self._before.clear()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
