@@ -39,7 +39,7 @@ class StopOnSignal(L.Callback):
             self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the signals back: no step is left to wait for."""
+        """Give the signals back before Lightning does with its own: a handler left behind holds the run in memory."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
