@@ -9,7 +9,7 @@ from attentions import BLOCK, HEADS, SETTINGS, WIDTH, attention_factory, inputs
 from tiny import options
 
 from frontpage.analysis.attention_maps import attention_maps, mixes_only, recorded_weights
-from frontpage.analysis.cost import median_seconds, saved_bytes
+from frontpage.analysis.cost import processor_seconds, saved_bytes
 from frontpage.analysis.mutual_information import (
     common_tokens,
     dependence,
@@ -166,6 +166,6 @@ def test_saved_bytes_are_those_that_the_backward_pass_needs_each_storage_once():
 def test_runs_take_turns_and_the_warm_up_is_not_counted():
     order = []
     runs = {name: (lambda name=name: order.append(name)) for name in "ab"}
-    seconds = median_seconds(runs, rounds=3, warm_up=2)
+    seconds = processor_seconds(runs, rounds=3, warm_up=2)
     assert order == ["a", "b"] * 5
     assert {*seconds} == {*runs}

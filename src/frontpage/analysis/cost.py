@@ -24,13 +24,16 @@ def saved_bytes(run: Callable[[], Tensor], without: Iterable[Tensor] = ()) -> in
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-def median_seconds(runs: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, float]:
-    """The median time of each of `runs`, which take turns, so that a noisy machine is as unkind to all of them."""
+def processor_seconds(runs: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, float]:
+    """The median processor time of each of `runs`, which take turns; of all threads of this process, on a CPU only.
+
+    Other programs slow the wall clock down many times, but they do not count here; caches that they fill do.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(warm_up + rounds):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = time.process_time()
             run()
             if turn >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(time.process_time() - start)
     return {name: statistics.median(taken) for name, taken in seconds.items()}
