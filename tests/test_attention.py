@@ -253,7 +253,7 @@ def test_mixed_precision_on_cpu_stays_near(make, settings):
     expected = attention(x.float(), document_ids=ids, positions=positions)
     with torch.autocast("cpu", torch.bfloat16):
         mixed = attention(x.float(), document_ids=ids, positions=positions)
-    assert (mixed.float() - expected).abs().max() < 0.02 * max(1.0, float(expected.abs().max()))
+    assert (mixed.float() - expected).abs().max() < 0.03 * max(1.0, float(expected.abs().max()))
 
 
 def test_a_seed_fixes_the_weights(make, settings):
