@@ -111,6 +111,18 @@ def test_a_run_that_breaks_off_is_finished_with_its_exit_code(
         assert finished_with == [code, 0]
 
 
+@pytest.mark.slow
+def test_the_runs_of_a_search_are_a_group_and_each_is_finished(command, tmp_path, finished_with):
+    """Also one that fails: the next must not be logged into it."""
+    search = ["--multirun", "hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "hydra.sweeper.study_name=together"]
+    rates = ["optimizer.lr=choice(1e30,1e-3)", "trainer.gradient_clip_val=null", "scheduler.warmup=0", "optimizer=sgd"]
+    assert command(*SHORT, "logger=wandb", *search, *rates).status == 0
+    assert finished_with == [1, 0]
+    for number in (0, 1):
+        (run,) = offline_runs(tmp_path / f"logs/sweeps/together/{number}")
+        assert b"together" in run.read_bytes()
+
+
 def test_without_a_key_it_is_offline_and_says_so_once(unset):
     unset.setattr(wandb_run, "reachable", lambda url: pytest.fail("the network was asked"))
     assert choose_mode("auto") == "offline" == choose_mode("auto")

@@ -131,13 +131,14 @@ def interrupts_each(error):
     return objective
 
 
-def test_several_objectives(toy):  # noqa: F811
+def test_several_objectives(toy, caplog):  # noqa: F811
     config = {"objective": ["val/loss", "parameters"]}
 
     def both(number, x, **others):
         return x, 1 - x
 
-    said = toy(both, SPACE, n_trials=4, config=config, sampler="nsgaii")
+    said = toy(both, SPACE, n_trials=4, config=config, sampler="nsgaii", pruner="median")
+    assert "hydra.sweeper.pruner: none, since runs with several objectives" in caplog.text
     study = toy.study()
     assert study.user_attrs["objectives"] == ["val/loss", "parameters"]
     assert [direction.name for direction in study.directions] == ["MINIMIZE"] * 2

@@ -119,6 +119,14 @@ def test_a_worker_of_another_machine_is_dead_after_a_while_without_a_sign(tmp_pa
         assert not workers.dead(workers.name)
 
 
+def test_a_trial_of_a_worker_that_cannot_be_seen_counts_and_is_said(toy, caplog):  # noqa: F811
+    abandoned(toy, "elsewhere-1-abc")
+    (toy.folder / "sweeps/toy/workers/elsewhere-1-abc").unlink()
+    toy(valley, SPACE, n_trials=2)
+    assert toy.states() == ["COMPLETE", "RUNNING"]
+    assert "trial 1 runs in a worker that cannot be seen" in caplog.text
+
+
 def test_a_worker_gives_signs_of_life(tmp_path):
     with Workers(tmp_path, heartbeat=0.05) as workers:
         path = tmp_path / workers.name

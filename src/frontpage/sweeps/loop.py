@@ -14,14 +14,16 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
+from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
 from frontpage.cli import FAILURE, Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError, require
+from frontpage.notices import notice
 from frontpage.sweeps.recovery import fail, recover, set_attributes, take_over
 from frontpage.sweeps.rehearsal import rehearse
 from frontpage.sweeps.results import line_of, save_results, summary
-from frontpage.sweeps.settings import Settings
+from frontpage.sweeps.settings import Settings, open_pruner
 from frontpage.sweeps.space import overrides_of, read_space
 from frontpage.sweeps.study import open_study
 from frontpage.sweeps.workers import Workers
@@ -200,6 +202,11 @@ class Sweep:
         wanted = min(self.settings.n_trials, len(self.points)) if self.points is not None else self.settings.n_trials
         print(f"study {name}: {done} of {wanted} trials are there; storage {self.settings.storage}")
         print(f"runs in {self.directory}, the console of each in {self.directory}/console", flush=True)
+        if len(self.study.directions) > 1 and not isinstance(open_pruner(self.settings.pruner), NopPruner):
+            notice("hydra.sweeper.pruner: none, since runs with several objectives cannot be compared while they train")
+        strange = [one for one in trials if one.state == TrialState.RUNNING]
+        for trial in (one for one in strange if self.workers.unknown(one.user_attrs.get("worker"))):
+            notice(f"trial {trial.number} runs in a worker that cannot be seen from {self.workers.folder}; it counts")
 
     def _say(self, number: int) -> None:
         trials = self.study.get_trials(deepcopy=False)

@@ -69,9 +69,9 @@ class Workers:
                 return False
         return name.rpartition("-")[0].rpartition("-")[0] == _host() or self._silence(path) > self.heartbeat
 
-    def unknown(self, name: str) -> bool:
+    def unknown(self, name: str | None) -> bool:
         """Whether nothing can be said of a worker: it does not share this folder."""
-        return not self._path(name).exists()
+        return name is not None and not self._path(name).exists()
 
     def _silence(self, path: Path) -> float:
         """Seconds since a worker's last sign of life, as the file system tells the time."""
