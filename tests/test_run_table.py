@@ -245,8 +245,8 @@ def test_the_error_of_a_paired_difference_is_that_of_a_ratio():
 def trained(tmp_path_factory):
     """A folder of two real runs of a second, and a third on other titles; titles in its samples are nasty."""
     folder = tmp_path_factory.mktemp("trained") / "runs"
-    for name, overrides in {"slow": ["optimizer.lr=1e-4"], "quick": ["optimizer.lr=1e-2", "log_interval=2"]}.items():
-        train_tiny(folder / name, f"name={name}", *overrides)
+    for name, overrides in {"slow": ["optimizer.lr=1e-4"], "quick": ["optimizer.lr=1e-2"]}.items():
+        train_tiny(folder / name, f"name={name}", "log_interval=1", *overrides)
     samples = folder / "quick" / "samples.txt"
     samples.write_text(f"update 14\n  {NASTY}\n", encoding="utf-8")
     return folder

@@ -112,7 +112,7 @@ def _labels(directories: Sequence[Path]) -> list[str]:
 
 def config_keys(rows: Iterable[Row]) -> list[str]:
     """The columns that come from configs, in order of appearance."""
-    others = {"run", "name", "directory", "commit", *FACTS, *(f"data.{name}" for name in DATA)}
+    others = {"run", "directory", "commit", *FACTS, *(f"data.{name}" for name in DATA)}
     found = dict.fromkeys(key for row in rows for key in row)
     return [key for key in found if key not in others and "/" not in key and not key.startswith("attention.")]
 

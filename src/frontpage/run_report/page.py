@@ -128,7 +128,7 @@ def _table(rows: Sequence[Row], differences: Sequence[Difference], colours: Mapp
         cells = [(one.get(name), "number" if name in numbers else "", shown(name, one.get(name))) for name in columns]
         if paired:
             found = paired.get(one["directory"])
-            said = f"{found.difference:+.4f} ± {found.error:.4f}" if found else ""
+            said = f"{found.difference:+.4f} ± {found.error:.4f}" if found and found.error else "best" if found else ""
             cells.insert(4, (found and found.difference, "number", said))
         body.append(row(one["run"] == best, cells))
     if paired:
@@ -174,7 +174,10 @@ def _configurations(rows: Sequence[Row]) -> str:
     for key in keys:
         values = [spelled(one[key]) if key in one else "" for one in known]
         most = max(set(values), key=values.count)
-        cells = "".join(f"<td{'' if value == most else ' class=other'}>{text(value)}</td>" for value in values)
+        usual = values.count(most) > 1  # else there is nothing that most runs have
+        cells = "".join(
+            f"<td{' class=other' if usual and value != most else ''}>{text(value)}</td>" for value in values
+        )
         body.append(f"<tr{'' if key in different else ' class=same'}><th scope='row'>{text(key)}</th>{cells}</tr>")
     heads = "".join(f"<th scope='col'>{text(one['run'])}</th>" for one in known)
     return (
