@@ -5,8 +5,9 @@ import functools
 import numpy as np
 import pytest
 import torch
-from attentions import BLOCK, HEADS, SETTINGS, WIDTH, attention_factory, inputs
-from tiny import options
+from attentions import BLOCK, HEADS, SETTINGS, WIDTH, inputs
+from omegaconf import OmegaConf
+from tiny import CONFIGS, options
 
 from frontpage.analysis.attention_maps import attention_maps, mixes_only, recorded_weights
 from frontpage.analysis.cost import processor_seconds, saved_bytes
@@ -19,6 +20,7 @@ from frontpage.analysis.mutual_information import (
 )
 from frontpage.analysis.near_duplicates import near_duplicates, normalised, shingles
 from frontpage.attention.pattern import PatternAttention
+from frontpage.build import build
 from frontpage.data.encoded import EncodedTitles
 from frontpage.models.gpt import GPT
 
@@ -100,7 +102,10 @@ def test_rare_tokens_are_merged_and_common_ones_are_not():
 MIXING = {"bottleneck", "causal", "fixed", "local", "sliding_window", "sparsek", "strided"}
 
 
-factory_of = functools.cache(attention_factory)
+@functools.cache
+def factory_of(name):
+    """A variant as its file has it; to compose a whole config for each would take seconds."""
+    return build(OmegaConf.load(CONFIGS / "model" / "attention" / f"{name}.yaml"), "model.attention")
 
 
 def layer_of(name, setting="plain"):
