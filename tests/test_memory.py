@@ -323,6 +323,7 @@ def test_a_run_says_its_estimate_beside_its_measured_peak(command, run_directori
     assert f"estimated {estimated:.2f} GiB, measured peak {measured:.2f} GiB" in outcome.stdout
 
 
+@pytest.mark.slow
 def test_the_script_prints_layers_totals_generation_and_what_fits(capfd, tmp_path):
     small = ("model.n_layer=1", "model.d_model=32", "data.block_size=32")
     path = tmp_path / "memory.json"

@@ -161,6 +161,7 @@ def test_names_that_stayed_are_found_at_their_place(refused):
         assert f"did you mean '{place}'" in refused(f"{place.split('.')[-1]}=1")
 
 
+@pytest.mark.slow
 def test_every_value_that_is_translated_is_one(config):
     pieces = [piece for _, here in rows("Values") for piece in re.findall(r"`([^`]+)`", here)]
     options = [piece for piece in pieces if "=" in piece]

@@ -265,6 +265,7 @@ def short_of_time(monkeypatch):
     return clock
 
 
+@pytest.mark.slow
 def test_max_time_ends_a_run_with_a_validation_and_more_time_continues_it(command, tmp_path, short_of_time, whole):
     directory = tmp_path / "run"
     place = f"hydra.run.dir={directory}"

@@ -252,6 +252,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_runs_are_compared_by_title_with_their_best_weights(trained):
     best, other = compare([trained / "slow", trained / "quick"])
     assert (best.directory.name, best.difference, best.error) == ("quick", 0.0, 0.0)
@@ -262,6 +263,7 @@ def test_runs_are_compared_by_title_with_their_best_weights(trained):
     assert other.titles == 12
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_once_and_again_when_its_weights_change(trained):
     run = trained / "slow"
     first = title_nats(run)
@@ -271,6 +273,7 @@ def test_a_run_is_scored_once_and_again_when_its_weights_change(trained):
     assert title_nats(run).nll.tolist() == first.nll.tolist() and "scored anew" in notices()[0]
 
 
+@pytest.mark.slow
 def test_runs_on_other_titles_are_not_compared(trained, tmp_path):
     other = train_tiny(tmp_path / "other", "data.seed=2")
     with pytest.raises(UserError, match="not validated on the titles of"):
@@ -289,6 +292,7 @@ def page(trained, tmp_path, capfd):
     return output
 
 
+@pytest.mark.slow
 def test_the_page_tells_all_and_asks_for_nothing(page, trained):
     text = page.read_text(encoding="utf-8")
     data = json.loads(re.search(r'<script type="application/json" id="runs">(.*?)</script>', text)[1])
