@@ -18,6 +18,11 @@ from frontpage.sweeps.storage import open_storage
 SWEEP = (*TINY, "--multirun", "hydra/sweeper=optuna", "hydra.sweeper.study_name=s", "hydra/sweeper/pruner=none")
 
 
+def slow(*values):
+    """A case of a slow test."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.fixture
 def sweep(command, tmp_path):
     """sweep(*overrides) runs a tiny search; its outcome and its study."""
@@ -108,18 +113,16 @@ def test_running_out_of_memory_leaves_the_estimate(sweep, monkeypatch):
     [
         (["optimizer.lrr=interval(0,1)"], ["optimizer.lrr=", "did you mean 'optimizer.lr'"]),
         (["model/attention=choice(causal,locl)"], ["model/attention=locl", "did you mean 'local'"]),
-        (["data.batch_size=interval(1,4)"], ["data.batch_size=1.0", "a whole number"]),
+        slow(["data.batch_size=interval(1,4)"], ["data.batch_size=1.0", "a whole number"]),
         (["model.dropout=interval(0,1)"], ["model.dropout=1.0", "from 0 to below 1"]),
-        (["optimizer.lr=interval(1,0)"], ["optimizer.lr=interval(1,0)"]),
         (
             ["optimizer.lr=choice(1,2)", "trainer.devices=2"],
             ["trainer.devices=2", "CUDA_VISIBLE_DEVICES"],
         ),
-        (["optimizer.lr=choice(1,2)", "trainer.strategy=ddp"], ["trainer.strategy=ddp", "one device"]),
-        (["optimizer.lr=choice(1,2)", "objective=[val/loss,nonsense]"], ["objective=['val/loss', 'nonsense']"]),
-        (["optimizer.lr=choice(1,2)", "hydra/sweeper/sampler=tpee"], ["hydra/sweeper/sampler=tpee", "tpe"]),
+        slow(["optimizer.lr=choice(1,2)", "trainer.strategy=ddp"], ["trainer.strategy=ddp", "one device"]),
+        slow(["optimizer.lr=choice(1,2)", "objective=[val/loss,nonsense]"], ["objective=['val/loss', 'nonsense']"]),
+        slow(["optimizer.lr=choice(1,2)", "hydra/sweeper/sampler=tpee"], ["hydra/sweeper/sampler=tpee", "tpe"]),
         (["optimizer.lr=choice(1,2)", "hydra.sweeper.pruner=foo"], ["hydra.sweeper.pruner=foo", "median none"]),
-        (["optimizer.lr=choice(1,2)", "hydra.sweeper.n_trials=0"], ["hydra.sweeper.n_trials=0", "at least 1"]),
         (["optimizer.lr=choice(1,2)", "hydra.sweeper.n_trails=5"], ["hydra.sweeper.n_trails", "did you mean"]),
     ],
     ids=lambda value: value[-1],
@@ -141,7 +144,7 @@ def test_a_search_without_multirun(command, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_trial_that_was_ended_is_continued_from_its_checkpoint(command, tmp_path, number):
     """The continued trial ends with the bits of one that nobody disturbed."""
-    search = ["optimizer.lr=choice(1e-3)", "hydra/sweeper/sampler=grid", "trainer.max_steps=60", "val_interval=10"]
+    search = ["optimizer.lr=choice(1e-3)", "hydra/sweeper/sampler=grid", "trainer.max_steps=40", "val_interval=10"]
     search = [*SWEEP, *search, "hydra.sweeper.max_retries=1", "data.num_titles=1500", "callbacks.sample_titles=null"]
     places = [f"paths.log_dir={tmp_path}/logs", f"paths.cache_dir={tmp_path}/cache"]
     with open(tmp_path / "console.txt", "w") as console:
@@ -160,7 +163,7 @@ def test_a_trial_that_was_ended_is_continued_from_its_checkpoint(command, tmp_pa
     assert first.state.name == "FAIL" and first.user_attrs["requeued"] == again.number
     assert again.params == first.params and again.user_attrs["retries"] == (number == signal.SIGKILL)
     assert any(one.startswith("ckpt_path=") for one in again.user_attrs["overrides"])
-    assert [*again.intermediate_values] == [10, 20, 30, 40, 50, 60]
+    assert [*again.intermediate_values] == [10, 20, 30, 40]
     assert sorted(trial.state.name for trial in study(tmp_path).trials) == ["COMPLETE", "FAIL"]
     if number != signal.SIGKILL:
         return

@@ -101,6 +101,7 @@ def test_what_does_not_fit_is_no_failure_of_the_search(toy):  # noqa: F811
     assert first["status"] == "infeasible" and first["estimated_memory_bytes"] == 9 * 2**30
 
 
+@pytest.mark.slow
 def test_a_space_in_which_nothing_fits_ends(toy):  # noqa: F811
     def large(number, **values):
         raise Infeasible("too large")
@@ -109,7 +110,11 @@ def test_a_space_in_which_nothing_fits_ends(toy):  # noqa: F811
     assert toy.states() == ["FAIL"] * 10
 
 
-@pytest.mark.parametrize("error", [Interrupted("stopped"), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [Interrupted("stopped"), pytest.param(KeyboardInterrupt(), marks=pytest.mark.slow)],
+    ids=lambda error: type(error).__name__,
+)
 def test_an_interrupt_loses_nothing_and_is_no_retry(toy, error):  # noqa: F811
     said = []
     for _ in range(3):
