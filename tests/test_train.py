@@ -372,8 +372,8 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_with_the_same_bits
 
 @pytest.fixture
 def sigint():
-    """The handler of Ctrl-C is put back: Lightning leaves none behind."""
-    before = signal.getsignal(signal.SIGINT)
+    """Ctrl-C interrupts, also where the tests run in the background; put back, since Lightning leaves none behind."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
