@@ -1,5 +1,6 @@
-"""Scripts that run in this process, and a tiny run for them to reopen."""
+"""Scripts that run in this process, a tiny run for them to reopen, and what a run has left."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from tiny import ROOT, TINY
 
 import frontpage.cli
 import train
+from frontpage.runs import load_run
 
 
 class Ended(NamedTuple):
@@ -60,3 +62,16 @@ def write_csv(path: Path, titles: list[str], column: str = "title") -> Path:
     quoted = ('"' + title.replace('"', '""') + '"' for title in [column, *titles])
     path.write_text("\n".join(quoted) + "\n", encoding="utf-8")
     return path
+
+
+def record_of(directory):
+    """run.json, refusing what strict JSON refuses."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} in run.json")
+
+    return json.loads((directory / "run.json").read_text(), parse_constant=refuse)
+
+
+def weights_of(directory, checkpoint="last"):
+    return load_run(directory, checkpoint)[1].state_dict()
