@@ -1,13 +1,18 @@
-"""`model.compile=true` compiles what a training step runs, as one graph, and changes no result."""
+"""`model.compile=true` compiles what a training step runs, as one graph, and changes no result; `auto` is for CUDA."""
 
 import shutil
 
+import lightning as L
 import pytest
 import torch
+from tiny import options
 from torch._dynamo.utils import counters
 
 from frontpage.build import build
 from frontpage.data.packing import TitleBatch
+from frontpage.errors import UserError
+from frontpage.models import compiling
+from frontpage.notices import forget_notices, notices
 
 SMALL = ("data=synthetic", "data.block_size=32", "model.d_model=32", "model.n_layer=1", "model.dropout=0")
 
@@ -38,3 +43,35 @@ def test_a_compiled_training_step_is_one_graph_and_gives_what_the_plain_one_give
     counters.clear()
     module.eval().hidden(batch)
     assert not counters["stats"], "validation is not compiled: its shapes vary"
+
+
+@pytest.mark.parametrize(
+    ("device", "triton", "capability", "expected"),
+    [
+        ("cpu", True, (9, 0), False),
+        ("mps", True, (9, 0), False),
+        ("cuda", True, (9, 0), True),
+        ("cuda", True, (6, 1), False),
+        ("cuda", False, (9, 0), False),
+    ],
+)
+def test_auto_compiles_on_cuda_where_triton_can_and_says_so(monkeypatch, device, triton, capability, expected):
+    monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: object() if triton else None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    forget_notices()
+    assert compiling.worth_compiling(torch.device(device)) is expected
+    assert any("model.compile=auto" in said for said in notices()) == (device == "cuda")
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_every_architecture_asks_by_default_and_a_cpu_stays_as_it_is(config, model):
+    module = build(config(*SMALL, f"model={model}", "model.n_head=4").model, "model", vocab_size=100)
+    assert module.compile_net == compiling.AUTO
+    module.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    module.configure_model()
+    assert module._training_hidden == module.net.hidden
+
+
+def test_another_word_is_refused(config):
+    with pytest.raises(UserError, match=r"model\.compile=maybe: true, false or auto"):
+        build(config(*SMALL, "model.compile=maybe").model, "model", vocab_size=100)

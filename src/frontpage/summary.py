@@ -32,6 +32,7 @@ def print_start(
     dropout, attention_dropout = (config["model"].get(key, 0) for key in ("dropout", "attention_dropout"))
     devices = f" x {trainer.world_size} devices" if trainer.world_size > 1 else ""
     accumulated = f" x {trainer.accumulate_grad_batches} accumulated" if trainer.accumulate_grad_batches > 1 else ""
+    visible = "all" if attention["visible_pairs"] == 1 else f"{attention['visible_pairs']:.3g}"
     lines = {
         "device": f"{device_name(trainer)}, precision {trainer.precision}",
         "data": f"{about['source']}: {about['train_titles']:,} titles train, {about['validation_titles']:,} validate;"
@@ -39,7 +40,7 @@ def print_start(
         "model": f"{type(module.net).__name__}, {parameters:,} parameters, dropout {dropout:g},"
         f" of attention {attention_dropout:g}",
         "attention": f"{attention['class']}, computed by {attention['backend']}{chosen};"
-        f" {attention['visible_pairs']:.3g} of a document's causal pairs visible",
+        f" {visible} of a document's causal pairs visible",
         "update": f"{plan.rows:,} rows of {data.block_size:,}, {plan.tokens:,} tokens"
         f" (batch {data.batch_size:,}{accumulated}{devices})",
         "length": f"{plan.updates:,} updates, {plan.updates_per_epoch:,} an epoch"

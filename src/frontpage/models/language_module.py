@@ -14,6 +14,7 @@ from frontpage.evaluation.metrics import TitleScores, honest_metrics
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
 from frontpage.evaluation.scoring import ScoringBatch
 from frontpage.losses import next_token_loss, token_losses
+from frontpage.models.compiling import AUTO, worth_compiling
 from frontpage.notices import notice
 from frontpage.optim import LR_SCALINGS, optimizer_of
 from frontpage.trainer import planned_steps
@@ -39,7 +40,7 @@ class LanguageModule(L.LightningModule):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
         document_mask: bool = True,
-        compile: bool = False,
+        compile: bool | str = AUTO,
         original_metric: str = "end",
         packed_metric: str = "end",
         partial_validation: bool = False,
@@ -51,6 +52,8 @@ class LanguageModule(L.LightningModule):
         for key, value in (("original_metric", original_metric), ("packed_metric", packed_metric)):
             if value not in WHEN:
                 raise ValueError(f"{key}={value}: one of {' '.join(WHEN)}")
+        if compile not in (True, False, AUTO):
+            raise ValueError(f"compile={compile}: true, false or {AUTO}")
         if lr_scaling not in LR_SCALINGS:
             raise ValueError(f"lr_scaling={lr_scaling}: one of {' '.join(LR_SCALINGS)}")
         self.net = self.architecture(**architecture)
@@ -72,6 +75,8 @@ class LanguageModule(L.LightningModule):
 
     def configure_model(self) -> None:
         """Compile what a training step runs; validation and generation, whose shapes vary, stay as they are."""
+        if self.compile_net == AUTO:
+            self.compile_net = worth_compiling(self.trainer.strategy.root_device)
         if self.compile_net:
             self._training_hidden = torch.compile(self.net.hidden)
 

@@ -1,0 +1,24 @@
+"""Whether `torch.compile` is worth its start-up time: `model.compile=auto`."""
+
+import importlib.util
+
+import torch
+
+from frontpage.notices import notice
+
+AUTO = "auto"
+OLDEST = (7, 0)  # compute capability that Triton makes kernels for
+
+
+def worth_compiling(device: torch.device) -> bool:
+    """Whether to compile a training step for `device`: on CUDA, where Triton can; what is decided there is said."""
+    if device.type != "cuda":
+        return False
+    if importlib.util.find_spec("triton") is None:
+        notice("model.compile=auto: not compiled, since Triton is not installed")
+        return False
+    if torch.cuda.get_device_capability(device) < OLDEST:
+        notice("model.compile=auto: not compiled, since Triton has no kernels for a GPU as old as this")
+        return False
+    notice("model.compile=auto: the first step compiles the net, which takes a while; model.compile=false does not")
+    return True
