@@ -23,10 +23,10 @@ class LogMetrics(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log under the names of `evaluation.md`; `train/loss` is logged by the module itself."""
-        if trainer._logger_connector.should_update_logs:
-            values = training_metrics(trainer, pl_module, pl_module.loss)
-            pl_module.log_dict({name: value for name, value in values.items() if name != "train/loss"})
+        """Log under the names of `evaluation.md`, straight to the loggers: `log_dict` takes as long as a small step."""
+        connector = trainer._logger_connector
+        if connector.should_update_logs and not trainer.fit_loop._should_accumulate():
+            connector.log_metrics(training_metrics(trainer, pl_module, pl_module.loss))
 
 
 @torch.no_grad()

@@ -96,7 +96,7 @@ class LanguageModule(L.LightningModule):
         loss = self.loss_of(batch)
         self.loss = loss.detach()
         if self._trainer is not None and self._trainer._logger_connector.should_update_logs:  # costs a millisecond
-            self.log("train/loss", loss)
+            self.log("train/loss", loss, logger=False)  # for callbacks; loggers have it from `LogMetrics`
         return loss
 
     def configure_gradient_clipping(
