@@ -1,6 +1,6 @@
 """Train a model: `python train.py experiment=quickstart`; `--help` lists every group and option."""
 
-from frontpage.cli import CONFIGS, WHITELIST, program, task  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.cli import program, task  # isort: skip  (first: it sends warnings to stdout)
 
 import hydra
 import lightning as L
@@ -13,6 +13,7 @@ from frontpage.callbacks.run_clock import RunClock
 from frontpage.callbacks.score_test_set import ScoreTestSet
 from frontpage.checkpoints import rewind
 from frontpage.checks import check_config, check_run
+from frontpage.config_folder import CONFIGS, WHITELIST
 from frontpage.fit_batch import fit_batch
 from frontpage.notices import forget_notices
 from frontpage.objective import objective_values

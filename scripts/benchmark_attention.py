@@ -4,7 +4,7 @@ Times what lies between the projections, forward and backward, of every variant 
 with dense attention, since machines are noisy: ratios of medians count. On CUDA: --lengths 256,1024,4096, in bf16.
 """
 
-from frontpage.cli import CONFIGS, program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
 import statistics
@@ -22,6 +22,7 @@ from frontpage.attention.base import ProjectedAttention, SelfAttention
 from frontpage.attention.delta_rule import chunked, recurrent
 from frontpage.attention.gated_delta import GatedDeltaAttention
 from frontpage.build import build
+from frontpage.config_folder import CONFIGS
 from frontpage.processor import processor_name
 from frontpage.run_command import Arguments, number, save_json
 

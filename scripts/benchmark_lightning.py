@@ -1,6 +1,6 @@
 """Time training with Lightning and all callbacks beside a bare loop: `python scripts/benchmark_lightning.py`."""
 
-from frontpage.cli import CONFIGS, program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
 import statistics
 import tempfile
@@ -18,6 +18,7 @@ from frontpage.build import build, build_all
 from frontpage.callbacks.event_log import EventLog
 from frontpage.callbacks.record_run import RecordRun
 from frontpage.callbacks.run_clock import RunClock
+from frontpage.config_folder import CONFIGS
 from frontpage.data.title_data import TitleData
 from frontpage.models.language_module import LanguageModule
 from frontpage.optim import optimizer_of

@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from frontpage.cli import MISTAKE
+from frontpage.endings import MISTAKE
 from frontpage.errors import UserError, require
 from frontpage.run_command import Arguments, number, save_json
 from frontpage.run_directory import read_record

@@ -1,6 +1,6 @@
 """What this machine offers: `python scripts/doctor.py`, or with the sizes of an experiment, `experiment=adamw_gpt`."""
 
-from frontpage.cli import CONFIGS, program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
 import warnings
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from frontpage.checks import check_config
+from frontpage.config_folder import CONFIGS
 from frontpage.doctor import check_free_memory, examine
 from frontpage.memory import GIB
 from frontpage.run_command import Arguments, number, save_json

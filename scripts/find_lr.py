@@ -1,6 +1,6 @@
 """Suggest a learning rate: `python scripts/find_lr.py experiment=quickstart --out rates.png`."""
 
-from frontpage.cli import CONFIGS, program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
 import csv
 import os
@@ -10,6 +10,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from frontpage.checks import check_config
+from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, require
 from frontpage.rate_test import range_test, smoothed, suggest
 from frontpage.run_command import Arguments, number, save_json

@@ -1,6 +1,6 @@
 """How much memory an experiment needs, and which batch fits: `python scripts/memory.py experiment=quickstart`."""
 
-from frontpage.cli import CONFIGS, program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
 import functools
 from pathlib import Path
@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from frontpage.attention.describe import check_backends
 from frontpage.build import build
 from frontpage.checks import check_config
+from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError
 from frontpage.memory import (
     CUDA_CONTEXT,

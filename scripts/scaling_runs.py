@@ -1,6 +1,6 @@
 """Train the runs of a scaling law: `python scripts/scaling_runs.py logs/scaling data.path=titles.parquet`."""
 
-from frontpage.cli import CONFIGS, program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
 import os
@@ -17,8 +17,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from frontpage.checks import check_config
-from frontpage.cli import MISTAKE
+from frontpage.config_folder import CONFIGS
 from frontpage.data.files import read_titles
+from frontpage.endings import MISTAKE
 from frontpage.errors import UserError, bad_value, require
 from frontpage.run_command import Arguments, number
 from frontpage.run_directory import read_record

@@ -9,8 +9,8 @@ import torch
 from tiny import TINY
 
 from frontpage.callbacks.gradient_noise_scale import GradientNoiseScale, estimate
-from frontpage.cli import Interrupted
 from frontpage.data.packing import IGNORED, TitleBatch
+from frontpage.endings import Interrupted
 from frontpage.errors import UserError
 
 WIDTH, ROW = 12, 5  # numbers a row, and tokens it stands for

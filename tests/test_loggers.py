@@ -11,7 +11,7 @@ import pytest
 from tiny import TINY
 
 from frontpage import wandb_run
-from frontpage.cli import Interrupted
+from frontpage.endings import Interrupted
 from frontpage.notices import forget_notices, notices
 from frontpage.wandb_run import WandbRun, choose_mode, reachable
 

@@ -18,8 +18,8 @@ from tiny import CONFIGS, TINY, options
 from frontpage.attention.causal import CausalAttention
 from frontpage.build import build
 from frontpage.checkpoints import check_continues
-from frontpage.cli import Interrupted
 from frontpage.data.packing import TitleBatch
+from frontpage.endings import Interrupted
 from frontpage.errors import UserError
 from frontpage.memory import optimizer_bytes
 from frontpage.models.gpt import GPTModule

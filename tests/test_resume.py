@@ -15,7 +15,7 @@ from tiny import ROOT, TINY
 from torch import nn
 
 from frontpage.callbacks.event_log import EventLog
-from frontpage.cli import Interrupted
+from frontpage.endings import Interrupted
 from frontpage.metrics_file import MetricsFile
 from frontpage.runs import load_run
 

@@ -7,7 +7,7 @@ import pytest
 from test_mistakes import check_message
 from toy_searches import SPACE, toy, valley  # noqa: F811, F401
 
-from frontpage.cli import Interrupted, Pruned
+from frontpage.endings import Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError
 from frontpage.out_of_memory import OutOfMemory
 

@@ -9,7 +9,7 @@ import torch
 from programs import record_of, weights_of
 from tiny import TINY
 
-from frontpage.cli import Interrupted
+from frontpage.endings import Interrupted
 from frontpage.runs import load_run
 
 METRICS = {

@@ -79,7 +79,9 @@ def copy(tmp_path_factory) -> Copy:
     for path, text in FILES.items():
         (copy.root / path).write_text(text, encoding="utf-8")
 
-    found = copy.run("python -c 'import frontpage, frontpage.cli as cli; print(frontpage.__file__, cli.CONFIGS)'")
+    found = copy.run(
+        "python -c 'import frontpage, frontpage.config_folder as configs; print(frontpage.__file__, configs.CONFIGS)'"
+    )
     assert found.stdout.split() == [str(copy.root / "src/frontpage/__init__.py"), str(copy.root / "configs")]
     assert before[TABLE].count(HEAD) == 1
     (copy.root / TABLE).write_text(before[TABLE].replace(HEAD, HEAD + LINE), encoding="utf-8")

@@ -7,7 +7,7 @@ import hydra
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.cli import WHITELIST
+from frontpage.config_folder import WHITELIST
 from frontpage.errors import UserError
 
 

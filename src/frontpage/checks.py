@@ -28,7 +28,7 @@ from frontpage.attention.pattern import PatternAttention
 from frontpage.build import at_key, build
 from frontpage.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.checkpoints import check_callbacks, check_continues, load_checkpoint
-from frontpage.cli import CONFIGS, WHITELIST
+from frontpage.config_folder import CONFIGS, WHITELIST
 from frontpage.data.files import read_titles
 from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value, nearest, require

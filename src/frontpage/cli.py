@@ -9,14 +9,11 @@ import traceback
 import warnings
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from omegaconf import OmegaConf
-
+from frontpage.endings import INTERRUPTED, MISTAKE, Interrupted
 from frontpage.env_file import load_env_file
 from frontpage.errors import UserError
-from frontpage.objective import monitored
 from frontpage.secrets import hide
 
 
@@ -43,12 +40,6 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # CUDA only: batches of changing sizes leave no holes that nothing fits into.
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
-CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")
-WHITELIST = ("frontpage.*", "torch.*", "lightning.*", "optuna.*")  # what a config may name as `_target_`
-
-MISTAKE, INTERRUPTED, FAILURE = 2, 130, 1
-OmegaConf.register_resolver("monitored", monitored, replace=True)  # for callbacks that follow the objective
-
 
 class _Stderr:
     """stderr, but what Hydra says there of every job of a sweep that was pruned or failed goes to stdout."""
@@ -63,14 +54,6 @@ class _Stderr:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-class Interrupted(BaseException):
-    """The run was asked to stop (Ctrl-C or SIGTERM) and stopped in good order."""
-
-
-class Pruned(Exception):
-    """A trial of a search was ended early, since others are better; the message says at which update."""
 
 
 class TaskError(BaseException):

@@ -23,7 +23,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from frontpage.cli import CONFIGS
+from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, nearest
 from frontpage.old_names import in_our_words
 

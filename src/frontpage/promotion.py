@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf._utils import get_omega_conf_dumper  # the one that quotes texts which read as numbers
 
-from frontpage.cli import CONFIGS
+from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
 from frontpage.secrets import HIDDEN

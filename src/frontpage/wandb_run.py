@@ -14,7 +14,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from frontpage.cli import INTERRUPTED, Interrupted, Pruned
+from frontpage.endings import INTERRUPTED, Interrupted, Pruned
 from frontpage.errors import UserError, require
 from frontpage.notices import notice
 from frontpage.sweeps.job import study_of_job

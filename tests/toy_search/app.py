@@ -10,7 +10,9 @@ import optuna
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from frontpage.cli import CONFIGS, Interrupted, Pruned, program, task
+from frontpage.cli import program, task
+from frontpage.config_folder import CONFIGS
+from frontpage.endings import Interrupted, Pruned
 
 os.environ.setdefault("FRONTPAGE_CONFIGS", CONFIGS)
 

@@ -9,9 +9,10 @@ import lightning as L
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+import frontpage.cli  # noqa: F401  (what it sets of warnings and of the allocator)
 from frontpage.build import build
 from frontpage.checks import check_config
-from frontpage.cli import CONFIGS
+from frontpage.config_folder import CONFIGS
 from frontpage.data.title_data import TitleData
 from frontpage.errors import require
 from frontpage.models.language_module import LanguageModule

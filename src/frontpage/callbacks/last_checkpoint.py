@@ -5,7 +5,7 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from frontpage.cli import Interrupted
+from frontpage.endings import Interrupted
 
 
 class LastCheckpoint(Checkpoint):

@@ -18,7 +18,7 @@ from frontpage.attention.describe import describe_attention
 from frontpage.callbacks.log_metrics import training_metrics
 from frontpage.callbacks.run_clock import clock_of
 from frontpage.callbacks.weight_average import WeightAverage
-from frontpage.cli import Interrupted, Pruned
+from frontpage.endings import Interrupted, Pruned
 from frontpage.git_state import git_state
 from frontpage.notices import notices
 from frontpage.peak_memory import peak_memory, start_counting

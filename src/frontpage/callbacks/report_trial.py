@@ -3,7 +3,7 @@
 import lightning as L
 import optuna
 
-from frontpage.cli import Pruned
+from frontpage.endings import Pruned
 from frontpage.errors import Infeasible
 from frontpage.fit_batch import free_bytes
 from frontpage.memory import GIB

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 
-from frontpage.cli import Interrupted
+from frontpage.endings import Interrupted
 
 
 class StopOnSignal(L.Callback):

@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
-from frontpage.cli import CONFIGS
+from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, bad_value, nearest
 
 JOURNAL = "study.journal"

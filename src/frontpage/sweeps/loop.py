@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from frontpage.cli import FAILURE, Interrupted, Pruned
+from frontpage.endings import FAILURE, Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError, require
 from frontpage.notices import notice
 from frontpage.sweeps.recovery import fail, recover, set_attributes, take_over

@@ -12,7 +12,7 @@ import optuna
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.cli import CONFIGS
+from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, bad_value, nearest, require
 
 # What a sampler imports at its first proposal, and the extra of ours that brings it.

@@ -1,0 +1,11 @@
+"""The ways in which a program ends that are no success: its exit statuses, and what a run raises to end so."""
+
+FAILURE, MISTAKE, INTERRUPTED = 1, 2, 130
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop (Ctrl-C or SIGTERM) and stopped in good order."""
+
+
+class Pruned(Exception):
+    """A trial of a search was ended early, since others are better; the message says at which update."""
