@@ -21,6 +21,7 @@ from frontpage.attention.causal import CausalAttention
 from frontpage.errors import UserError
 from frontpage.flops import measure_matmul_peak, training_flops_per_token
 from frontpage.losses import next_token_loss
+from frontpage.models.compiling import worth_compiling
 from frontpage.models.gpt import GPT
 from frontpage.naive_gpt import NaiveGPT
 from frontpage.peak_memory import peak_memory, start_counting
@@ -43,13 +44,15 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--precision", default="auto", help="of our step: auto (default), 32-true, bf16-mixed")
     parser.add_argument("--checkpointing", action="store_true", help="activation checkpointing in our step")
-    parser.add_argument("--compile", action="store_true", help="torch.compile of our net; times it uncompiled, too")
+    compile_help = "torch.compile of our net, timed uncompiled, too (default: as model.compile=auto)"
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help=compile_help)
     parser.add_argument("--memory-of", choices=["reference", "ours"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.width % arguments.heads:
         raise UserError(f"--heads={arguments.heads}: must divide --width={arguments.width}")
     device = torch.device(find_accelerator(arguments.device, "--device"))
     arguments.precision = str(settle_precision(arguments.precision, device.type))
+    arguments.compile = worth_compiling(device) if arguments.compile is None else arguments.compile
     if arguments.memory_of:
         print(json.dumps(memory_of(arguments, device)))
         return
@@ -61,7 +64,7 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Medians of steps that take turns (`eager`: ours without `--compile`), and of the matrix products between them."""
+    """Medians of steps that take turns (`eager`: ours, not compiled), and of the matrix products between them."""
     kept = device.type == "cpu" and keep_freed_memory()  # as train.py does
     steps, net = both(arguments, device)
     product = functools.partial(matmul_seconds, device)
@@ -197,7 +200,7 @@ def in_own_process(side: str, arguments: argparse.Namespace) -> int:
     """`memory_of` one side in a process that does nothing else."""
     command = [sys.executable, __file__, "--memory-of", side, "--precision", arguments.precision]
     command += ["--device", arguments.device, *["--checkpointing"] * arguments.checkpointing]
-    command += ["--compile"] * arguments.compile
+    command += ["--compile" if arguments.compile else "--no-compile"]
     for name in SIZES:
         command += [f"--{name}", str(getattr(arguments, name))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -215,7 +218,7 @@ def report(result: dict[str, Any]) -> None:
     for side, name in (("reference", "naive, fp32"), ("ours", f"ours, {result['precision']}")):
         row = result[side]
         print(
-            f"{name:<17}{row['seconds']:>4.2f}{row['tokens_per_second']:>10,.0f}"
+            f"{name:<17}{row['seconds']:>4.3g}{row['tokens_per_second']:>10,.0f}"
             f"{row['model_flops_per_second'] / 1e9:>9,.0f}{row['peak_memory_bytes'] / 2**30:>10.2f} GiB"
         )
     less = result["reference"]["peak_memory_bytes"] / result["ours"]["peak_memory_bytes"]
@@ -227,7 +230,7 @@ def report(result: dict[str, Any]) -> None:
     if result["compile"]:
         print(
             f"torch.compile: {result['compile_speedup']:.2f} times as fast as our step without it"
-            f" ({result['eager']['seconds']:.2f} s); the first step takes {result['compile_seconds']:.0f} s more"
+            f" ({result['eager']['seconds']:.3g} s); the first step takes {result['compile_seconds']:.0f} s more"
         )
 
 
