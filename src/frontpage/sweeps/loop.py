@@ -20,11 +20,13 @@ from optuna.trial import FrozenTrial, TrialState
 from frontpage.cli import FAILURE, Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError, require
 from frontpage.notices import notice
+from frontpage.secrets import hide
 from frontpage.sweeps.recovery import fail, recover, set_attributes, take_over
 from frontpage.sweeps.rehearsal import rehearse
 from frontpage.sweeps.results import line_of, save_results, summary
 from frontpage.sweeps.settings import Settings, open_pruner
 from frontpage.sweeps.space import overrides_of, read_space
+from frontpage.sweeps.storage import KEY, why_not_opened
 from frontpage.sweeps.study import open_study
 from frontpage.sweeps.workers import Workers
 
@@ -66,6 +68,11 @@ class Sweep:
                 while batch := self._next_batch():
                     self._launch(batch)
                 self._conclude()
+        except optuna.exceptions.StorageInternalError as error:  # a database that was there, and is gone
+            place = hide(f"{KEY}={self.settings.storage}")
+            advice = "the same command goes on when it is back"
+            print(f"{place}: the database was lost ({why_not_opened(error)}); {advice}", file=sys.stderr)
+            raise SystemExit(FAILURE) from None
         finally:
             gc.unfreeze()
             if before is not None:
@@ -200,7 +207,7 @@ class Sweep:
         name, trials = self.settings.study_name, self.study.get_trials(deepcopy=False)
         done = _count(trials, TrialState.COMPLETE, TrialState.PRUNED)
         wanted = min(self.settings.n_trials, len(self.points)) if self.points is not None else self.settings.n_trials
-        print(f"study {name}: {done} of {wanted} trials are there; storage {self.settings.storage}")
+        print(f"study {name}: {done} of {wanted} trials are there; storage {hide(self.settings.storage)}")
         print(f"runs in {self.directory}, the console of each in {self.directory}/console", flush=True)
         if len(self.study.directions) > 1 and not isinstance(open_pruner(self.settings.pruner), NopPruner):
             notice("hydra.sweeper.pruner: none, since runs with several objectives cannot be compared while they train")
