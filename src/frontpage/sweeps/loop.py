@@ -22,7 +22,7 @@ from frontpage.errors import Infeasible, UserError, require
 from frontpage.notices import notice
 from frontpage.secrets import hide
 from frontpage.sweeps.recovery import fail, recover, set_attributes, take_over
-from frontpage.sweeps.rehearsal import rehearse
+from frontpage.sweeps.rehearsal import check_shared, make_folder, rehearse
 from frontpage.sweeps.results import line_of, save_results, summary
 from frontpage.sweeps.settings import Settings, open_pruner
 from frontpage.sweeps.space import overrides_of, read_space
@@ -48,6 +48,7 @@ class Sweep:
         self.space = read_space(settings.params or {}, arguments)
         require(bool(self.space.texts) or settings.custom_search_space is not None, "hydra.sweeper.params", "{}",
                 "nothing to search; give a range, e.g. optimizer.lr='tag(log,interval(1e-4,1e-2))'")  # fmt: skip
+        settings.check_sampler(self.space.distributions)
         self.points = self.space.grid() if settings.grid else None
         self.suggest_more = settings.function("custom_search_space")
         self.directory = Path(config.hydra.sweep.dir)
@@ -56,7 +57,9 @@ class Sweep:
 
     def run(self) -> None:
         """Sweep; raises UserError before the study is made, SystemExit(1) where nothing but failures came of it."""
+        check_shared(self.config)
         rehearse(self.space, self.config, self.loader, self.settings.function("check"))
+        make_folder(self.directory)
         logging.getLogger("hydra").setLevel(logging.WARNING)  # it names every job, and so do we
         before = signal.signal(signal.SIGTERM, _interrupt) if _in_main_thread() else None
         gc.freeze()  # what is there now stays; to look through it behind each trial takes a second
