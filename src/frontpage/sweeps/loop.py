@@ -60,7 +60,8 @@ class Sweep:
         check_shared(self.config)
         rehearse(self.space, self.config, self.loader, self.settings.function("check"))
         make_folder(self.directory)
-        logging.getLogger("hydra").setLevel(logging.WARNING)  # it names every job, and so do we
+        for name in ("hydra", "hydra_plugins"):
+            logging.getLogger(name).setLevel(logging.WARNING)  # they name every job, and so do we
         before = signal.signal(signal.SIGTERM, _interrupt) if _in_main_thread() else None
         gc.freeze()  # what is there now stays; to look through it behind each trial takes a second
         try:
