@@ -1,9 +1,13 @@
 """Promises of launchers: a search by several processes or as jobs of a cluster, and what is said without them."""
 
+import logging
+
 import pytest
 from test_mistakes import check_message
 from tiny import TINY
 from toy_searches import SPACE, toy  # noqa: F401
+
+from frontpage.cli import task
 
 
 def test_the_toy_program_is_a_search(toy):  # noqa: F811
@@ -14,6 +18,14 @@ def test_the_toy_program_is_a_search(toy):  # noqa: F811
     assert toy.started() == [0, 1] and len(said.splitlines()) == 6
     for number in (0, 1):
         assert (toy.folder / f"sweeps/toy/console/{number}.txt").read_text() == f"hello from {number}\n"
+
+
+def test_lightning_is_quiet_in_the_processes_of_a_launcher(monkeypatch):
+    """There `task` is called without `program`."""
+    lightning = logging.getLogger("lightning.pytorch")
+    monkeypatch.setattr(lightning, "handlers", [logging.StreamHandler()])
+    monkeypatch.setattr(lightning, "level", logging.INFO)
+    assert task(lambda config: (lightning.handlers, lightning.level))(None) == ([], logging.WARNING)
 
 
 @pytest.mark.slow
@@ -43,7 +55,9 @@ def test_a_batch_of_several_at_once(toy, launcher):  # noqa: F811
 @pytest.mark.parametrize(("launcher", "plugin"), [("joblib", "joblib"), ("slurm", "submitit_slurm")])
 def test_a_launcher_without_its_extra(command, monkeypatch, launcher, plugin):
     from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
 
+    Plugins.instance()  # fills the store, where no test before has done so
     there = ConfigStore.instance().repo["hydra"]["launcher"]
     for name in ("joblib.yaml", "submitit_slurm.yaml"):
         monkeypatch.delitem(there, name, raising=False)

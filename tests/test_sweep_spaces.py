@@ -90,6 +90,7 @@ def test_the_command_line_wins_over_the_file():
         ("x=range(3,3)", "x=range(3,3)"),
         ("x=glob(a*)", "x=glob(a*)"),
         ("name=choice(a,b)", "name=choice(a,b)"),
+        ("x=choice(a,8,b,8)", "x=choice(a,8,b,8): has 8 more than once"),
     ],
 )
 def test_a_range_that_holds_nothing_is_refused(text, said):
@@ -103,6 +104,10 @@ def test_a_range_that_holds_nothing_is_refused(text, said):
     [
         ([], {}, ["hydra.sweeper.params={}", "nothing to search"]),
         ([SPACE], {"sampler": "grid"}, ["x=interval(0,1)", "a grid takes choice(a,b) and range(a,b) only"]),
+        ([SPACE], {"config": {"ckpt_path": "last"}}, ["ckpt_path=last", "continues by itself"]),
+        ([SPACE], {"config": {"init_from": "none/here"}}, ["init_from=none/here", "no such file"]),
+        ([SPACE, "y=choice(1,2)"], {"sampler": "cmaes"}, ["hydra/sweeper/sampler=cmaes", "this space has 1"]),
+        ([SPACE], {"params": 3}, ["hydra.sweeper.params=3", "a range for each key"]),
         ([SPACE], {"n_trials": 0}, ["hydra.sweeper.n_trials=0", "a whole number, at least 1"]),
         ([SPACE], {"n_trials": 2.5}, ["hydra.sweeper.n_trials=2.5", "a whole number"]),
         ([SPACE], {"max_failed": 0}, ["hydra.sweeper.max_failed=0", "at least 1"]),
@@ -127,6 +132,12 @@ def test_a_mistake_is_refused_before_anything_is_written(toy, arguments, keys, p
     refused = toy(valley, *arguments, status=2, **keys)
     check_message(refused, pieces)
     assert not list(toy.folder.rglob("*.journal")) and toy.direct.launched == []
+
+
+def test_cmaes_says_what_it_draws_at_random(toy, caplog):  # noqa: F811
+    pytest.importorskip("cmaes")
+    toy(valley, SPACE, "y=interval(0,1)", "kind.offset=choice(1,2)", n_trials=1, sampler="cmaes")
+    assert "cmaes draws choices at random: kind.offset" in caplog.text
 
 
 def test_a_sampler_without_its_package_names_the_extra(toy, monkeypatch):  # noqa: F811

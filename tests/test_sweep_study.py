@@ -7,6 +7,7 @@ import pytest
 from test_mistakes import check_message, contents
 from toy_searches import SPACE, toy, valley  # noqa: F401
 
+from frontpage.errors import UserError
 from frontpage.sweeps.storage import open_storage
 
 
@@ -27,6 +28,37 @@ def test_a_url_is_a_database(toy):  # noqa: F811
         toy(valley, SPACE, n_trials=trials, storage=storage)
     assert [trial.state.name for trial in toy.study(storage=storage).trials] == ["COMPLETE"] * 3
     assert not list(toy.folder.rglob("*.journal"))
+
+
+def test_a_lost_database_is_one_line_and_loses_no_trial(toy):  # noqa: F811
+    path, intact = toy.folder / "study.db", []
+
+    def lose(number: int, x: float, **others: float) -> float:
+        if number == 1:
+            intact.append(path.read_bytes())
+            path.write_bytes(b"?" * len(intact[0]))
+        return x
+
+    keys = {"n_trials": 3, "storage": f"sqlite:///{path}"}
+    said = toy(lose, SPACE, status=1, **keys)
+    check_message(said, ["hydra.sweeper.storage=sqlite:///", "the database was lost (", "goes on when it is back"])
+    path.write_bytes(intact[0])
+    assert "trial 1: its worker died; trial 2 starts anew" in toy(valley, SPACE, **keys)
+    states = [trial.state.name for trial in toy.study(storage=keys["storage"]).trials]
+    assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_the_password_of_a_database_is_not_told(toy):  # noqa: F811
+    """Neither when a sweep begins, nor where a trial fails by what its message quotes."""
+    url, journal = "postgresql+psycopg2://me:hush/hush@host/db", toy.folder / "kept.journal"
+    toy.patch.setattr("frontpage.sweeps.study.open_storage", lambda place: open_storage(str(journal)))
+
+    def broken(number: int, x: float, **others: float) -> float:
+        raise UserError(f"hydra.sweeper.storage={url}: cannot be opened")
+
+    toy(broken, SPACE, n_trials=1, max_failed=1, storage=url, status=1)
+    assert "storage postgresql+psycopg2://me:***@host/db" in toy.said and "FAIL" in toy.said
+    assert "hush/hush" not in toy.said + journal.read_text()
 
 
 def test_a_study_says_what_it_is(toy):  # noqa: F811

@@ -1,12 +1,14 @@
 """Promises of what becomes of a trial: complete, pruned, failed and why; and when a sweep gives up."""
 
 import math
+from types import SimpleNamespace
 
 import optuna
 import pytest
 from test_mistakes import check_message
 from toy_searches import SPACE, toy, valley  # noqa: F811, F401
 
+from frontpage.callbacks.report_trial import ReportTrial
 from frontpage.endings import Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError
 from frontpage.out_of_memory import OutOfMemory
@@ -159,3 +161,25 @@ def test_directions_may_differ(toy):  # noqa: F811
     refused = toy(valley, SPACE, study_name="other", config={"objective": ["a", "b", "c"]}, status=2,
                   direction=["minimize", "maximize"])  # fmt: skip
     check_message(refused, ("hydra.sweeper.direction=", "one for each of: a b c"))
+
+
+def test_a_run_goes_on_while_its_database_does_not_answer(caplog):
+    """And is neither pruned by what it could not tell, nor silent about it."""
+
+    class Lost:
+        """A trial, a study and a storage that is gone."""
+
+        directions = [None]
+        study = property(lambda self: self)
+
+        def __getattr__(self, name):
+            raise optuna.exceptions.StorageInternalError("the server is away")
+
+    trainer = SimpleNamespace(global_step=3, should_stop=False)
+    module = SimpleNamespace(metrics={"val/nats_per_char": 1.0}, total_steps=9)
+    callback = ReportTrial(Lost(), "val/nats_per_char", skip_infeasible=False)
+    callback.on_validation_end(trainer, module)
+    trainer.global_step, callback._validated = 4, True  # of a database that went away in between
+    callback.on_update_end(trainer, module)
+    for step in (3, 4):
+        assert f"update {step}: the study cannot be reached (the server is away); the run goes on" in caplog.text

@@ -136,6 +136,13 @@ def test_a_worker_gives_signs_of_life(tmp_path):
     assert not path.exists()
 
 
+def test_a_worker_that_leaves_with_an_error_is_seen_to_be_dead(tmp_path):
+    with pytest.raises(RuntimeError), Workers(tmp_path, heartbeat=600) as leaving:
+        raise RuntimeError("the disk is full")
+    with Workers(tmp_path, heartbeat=600) as workers:
+        assert workers.dead(leaving.name), "its trial would run for ever"
+
+
 @pytest.mark.slow
 def test_several_workers_run_exactly_so_many_different_trials(toy):  # noqa: F811
     processes = [toy.start(SPACE, "hydra.sweeper.n_trials=8", "pause=0.3") for _ in range(3)]

@@ -69,6 +69,7 @@ def task(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
         from frontpage.sweeps.job import console_of_trial
 
+        quiet_lightning()  # in the processes of a launcher, too
         try:
             with console_of_trial():
                 return function(config)
@@ -90,9 +91,7 @@ def program(main: Callable[[], object]) -> None:
     full = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise its errors, so that we can word them
     argparse.ArgumentParser.error = _refuse
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).handlers.clear()  # they write to stderr
-        logging.getLogger(name).setLevel(logging.WARNING)
+    quiet_lightning()
     try:
         with contextlib.redirect_stderr(_Stderr(sys.stderr)):
             load_env_file()
@@ -114,6 +113,13 @@ def program(main: Callable[[], object]) -> None:
         raise error  # not inside `except`, so that its traceback holds its own causes only
     print(hide("".join(traceback.format_exception(error)) if full else lines), file=sys.stderr)
     sys.exit(MISTAKE)
+
+
+def quiet_lightning() -> None:
+    """Take from Lightning its own handlers, which write to stderr, and what is no warning."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _leave_interrupted() -> NoReturn:

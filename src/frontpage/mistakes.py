@@ -64,6 +64,10 @@ def _unparsable(error: OverrideParseException) -> str:
         return f"{key}: not a setting; allowed: key=value or group=option"
     if not key.strip("+~ "):
         return f"{error.override}: the key is missing; allowed: key=value or group=option"
+    if re.match(r"(tag|int|float|interval|choice|range|glob)\(", value):
+        from frontpage.sweeps.space import ALLOWED  # Optuna is only wanted in a search
+
+        return f"{error.override}: not a range of a search; allowed: {ALLOWED}"
     return (
         f"{error.override}: the value cannot be read; allowed without quotes: letters, digits and . / - _ : + % @\n"
         f"quote any other text twice, once for the shell: {_quoted(key, value)}"

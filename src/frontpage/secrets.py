@@ -10,8 +10,8 @@ SHORTEST = 6  # characters: hiding a shorter text wherever it occurs would hide 
 SECRET_KEY = re.compile(r"(^|_)(api_?key|password|passwd|secret|token)$", re.IGNORECASE)  # of a config
 SECRET_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)  # of an .env file
 
-_OVERRIDE = re.compile(r"((?:^|[\s._+~'\"])(?:api_?key|password|passwd|secret|token)=)[^\s'\"]+", re.IGNORECASE)
-_IN_URL = re.compile(r"(\w://[^\s/:@]*:)[^\s/]+(?=@)")
+_OVERRIDE = re.compile(r"((?:^|[\s._+~'\"?&])(?:api_?key|password|passwd|secret|token)=)[^\s'\"]+", re.IGNORECASE)
+_IN_URL = re.compile(r"(\w://[^\s/:@]*:)(?!\d+/)\S+(?=@)")  # a password may have / and @ in it; 8080/ is a port
 _variables = {"WANDB_API_KEY", "HF_TOKEN"}
 _values: set[str] = set()
 

@@ -1,5 +1,8 @@
 """ReportTrial: a run of a search tells its study each validation, and ends early where others are better."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import lightning as L
 import optuna
 
@@ -7,6 +10,8 @@ from frontpage.endings import Pruned
 from frontpage.errors import Infeasible
 from frontpage.fit_batch import free_bytes
 from frontpage.memory import GIB
+from frontpage.notices import notice
+from frontpage.sweeps.storage import why_not_opened
 
 
 class ReportTrial(L.Callback):
@@ -14,6 +19,7 @@ class ReportTrial(L.Callback):
 
     With several objectives nothing is reported, since Optuna can then not compare runs that are under way. With
     `skip_infeasible` a run that is estimated to need more memory than is free raises Infeasible before its first step.
+    A database that does not answer costs a notice and not the run.
     """
 
     def __init__(self, trial: optuna.Trial, metric: str, skip_infeasible: bool) -> None:
@@ -34,17 +40,30 @@ class ReportTrial(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Report once a step; a run that continues does not tell a value again."""
         step = trainer.global_step
-        known = self.trial.study._storage.get_trial(self.trial._trial_id).intermediate_values
-        if len(self.trial.study.directions) == 1 and step not in known:
-            self.trial.report(float(pl_module.metrics[self.metric]), step)
-            self._validated = True
+        with _not_fatal(step):
+            known = self.trial.study._storage.get_trial(self.trial._trial_id).intermediate_values
+            if len(self.trial.study.directions) == 1 and step not in known:
+                self.trial.report(float(pl_module.metrics[self.metric]), step)
+                self._validated = True
 
     def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """End the run where it is worse than others; not behind its last update, when it is complete."""
         due, self._validated = self._validated, False
         if not due or trainer.should_stop or trainer.global_step >= pl_module.total_steps:
             return
-        if self.trial.should_prune():
+        worse = False
+        with _not_fatal(trainer.global_step):
+            worse = self.trial.should_prune()
+        if worse:
             value = pl_module.metrics[self.metric]
             at = f"at update {trainer.global_step} of {pl_module.total_steps}"
             raise Pruned(f"pruned {at}: {self.metric} is {value:.6g}, and others were better there")
+
+
+@contextmanager
+def _not_fatal(step: int) -> Iterator[None]:
+    """Go on where the study's database does not answer: what the run is worth stands in its run.json as well."""
+    try:
+        yield
+    except optuna.exceptions.StorageInternalError as error:
+        notice(f"update {step}: the study cannot be reached ({why_not_opened(error)}); the run goes on unpruned")

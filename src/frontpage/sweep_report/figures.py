@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from frontpage.objective import COSTS
 from frontpage.sweep_report.sweep import HEADLINE, Sweep, SweepTrial, text_of
 
 BLUE, ORANGE, RED, GREY = "#2a6f97", "#d97706", "#b42318", "#98a2b3"
@@ -46,6 +47,11 @@ def styled(figure: go.Figure, height: int = 360) -> go.Figure:
 def labelled(metric: str) -> str:
     """A metric's name with its unit, for an axis."""
     return f"{metric} ({UNITS[metric]})" if metric in UNITS else metric
+
+
+def _axis(metric: str) -> dict:
+    """Title and numbers of an objective's axis: 20k parameters, and 1e-5 nats."""
+    return {"title": {"text": labelled(metric)}, "exponentformat": "SI" if metric in COSTS else "e"}
 
 
 def about(trial: SweepTrial, line: str = "<br>") -> str:
@@ -90,7 +96,7 @@ def history(sweep: Sweep, place: int, name: str) -> Panel:
         x=numbers, **points, mode="markers", marker={"color": BLUE, "size": 8, "opacity": 0.75}, name="finished trial"
     )
     figure.update_traces(hovertemplate="%{text}<br>%{y:.5g}<extra></extra>", selector={"mode": "markers"})
-    figure.update_layout(xaxis_title="trial", yaxis_title=labelled(name))
+    figure.update_layout(xaxis_title="trial", yaxis=_axis(name))
     return Panel(key, title, caption, styled(figure))
 
 
@@ -192,5 +198,5 @@ def pareto(sweep: Sweep) -> Panel:
             name=kind,
             hovertemplate="%{text}<br>%{y:.5g}, %{x:.5g}<extra></extra>",
         )
-    figure.update_layout(xaxis_title=labelled(second), yaxis_title=labelled(first))
+    figure.update_layout(xaxis=_axis(second), yaxis=_axis(first))
     return Panel("pareto", title, caption, styled(figure, 400))

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, bad_value, nearest
+from frontpage.sweeps.storage import why_not_opened
 
 JOURNAL = "study.journal"
 SQLITE = "sqlite:///"
@@ -78,7 +79,7 @@ def _database(url: str, given: str) -> BaseStorage:
     try:
         return RDBStorage(url, skip_table_creation=True)
     except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
-        raise bad_value("study", given, f"no database of Optuna's ({_first_line(error)})") from error
+        raise bad_value("study", given, f"no database of Optuna's ({why_not_opened(error)})") from error
 
 
 def _pick(storage: BaseStorage, given: str, name: str, folder: Path | None) -> OpenedStudy:
@@ -93,16 +94,12 @@ def _pick(storage: BaseStorage, given: str, name: str, folder: Path | None) -> O
                 "study", given, f"no study {name} in there{nearest(name, names)}; it has: {' '.join(names)}"
             )
         return OpenedStudy(optuna.load_study(study_name=name or names[0], storage=storage), folder)
-    except SQLAlchemyError as error:
-        raise bad_value("study", given, f"no database of Optuna's ({_first_line(error)})") from error
+    except (SQLAlchemyError, OptunaError) as error:
+        raise bad_value("study", given, f"no database of Optuna's ({why_not_opened(error)})") from error
 
 
 def _folder_of(url: str) -> Path | None:
     return Path(url.removeprefix(SQLITE)).parent if url.startswith(SQLITE) else None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def need_plotly() -> None:

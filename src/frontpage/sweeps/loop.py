@@ -20,11 +20,13 @@ from optuna.trial import FrozenTrial, TrialState
 from frontpage.endings import FAILURE, Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError, require
 from frontpage.notices import notice
+from frontpage.secrets import hide
 from frontpage.sweeps.recovery import fail, recover, set_attributes, take_over
-from frontpage.sweeps.rehearsal import rehearse
+from frontpage.sweeps.rehearsal import check_shared, make_folder, rehearse
 from frontpage.sweeps.results import line_of, save_results, summary
 from frontpage.sweeps.settings import Settings, open_pruner
 from frontpage.sweeps.space import overrides_of, read_space
+from frontpage.sweeps.storage import KEY, why_not_opened
 from frontpage.sweeps.study import open_study
 from frontpage.sweeps.workers import Workers
 
@@ -46,6 +48,7 @@ class Sweep:
         self.space = read_space(settings.params or {}, arguments)
         require(bool(self.space.texts) or settings.custom_search_space is not None, "hydra.sweeper.params", "{}",
                 "nothing to search; give a range, e.g. optimizer.lr='tag(log,interval(1e-4,1e-2))'")  # fmt: skip
+        settings.check_sampler(self.space.distributions)
         self.points = self.space.grid() if settings.grid else None
         self.suggest_more = settings.function("custom_search_space")
         self.directory = Path(config.hydra.sweep.dir)
@@ -54,8 +57,11 @@ class Sweep:
 
     def run(self) -> None:
         """Sweep; raises UserError before the study is made, SystemExit(1) where nothing but failures came of it."""
+        check_shared(self.config)
         rehearse(self.space, self.config, self.loader, self.settings.function("check"))
-        logging.getLogger("hydra").setLevel(logging.WARNING)  # it names every job, and so do we
+        make_folder(self.directory)
+        for name in ("hydra", "hydra_plugins"):
+            logging.getLogger(name).setLevel(logging.WARNING)  # they name every job, and so do we
         before = signal.signal(signal.SIGTERM, _interrupt) if _in_main_thread() else None
         gc.freeze()  # what is there now stays; to look through it behind each trial takes a second
         try:
@@ -66,6 +72,11 @@ class Sweep:
                 while batch := self._next_batch():
                     self._launch(batch)
                 self._conclude()
+        except optuna.exceptions.StorageInternalError as error:  # a database that was there, and is gone
+            place = hide(f"{KEY}={self.settings.storage}")
+            advice = "the same command goes on when it is back"
+            print(f"{place}: the database was lost ({why_not_opened(error)}); {advice}", file=sys.stderr)
+            raise SystemExit(FAILURE) from None
         finally:
             gc.unfreeze()
             if before is not None:
@@ -200,7 +211,7 @@ class Sweep:
         name, trials = self.settings.study_name, self.study.get_trials(deepcopy=False)
         done = _count(trials, TrialState.COMPLETE, TrialState.PRUNED)
         wanted = min(self.settings.n_trials, len(self.points)) if self.points is not None else self.settings.n_trials
-        print(f"study {name}: {done} of {wanted} trials are there; storage {self.settings.storage}")
+        print(f"study {name}: {done} of {wanted} trials are there; storage {hide(self.settings.storage)}")
         print(f"runs in {self.directory}, the console of each in {self.directory}/console", flush=True)
         if len(self.study.directions) > 1 and not isinstance(open_pruner(self.settings.pruner), NopPruner):
             notice("hydra.sweeper.pruner: none, since runs with several objectives cannot be compared while they train")

@@ -7,6 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from frontpage.objective import objective_values
+from frontpage.secrets import hide
 from frontpage.sweeps.workers import Workers
 
 DIED = "its worker died"
@@ -90,7 +91,7 @@ def settle(study: optuna.Study, trial: FrozenTrial, record: dict) -> str:
 
 def fail(study: optuna.Study, trial: FrozenTrial, reason: str, status: str = "failed") -> None:
     """Record a trial as failed, and why."""
-    set_attributes(study, trial, reason=reason, status=status)
+    set_attributes(study, trial, reason=hide(reason), status=status)
     study.tell(trial.number, state=TrialState.FAIL)
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from frontpage.errors import require
+from frontpage.errors import bad_value, require
 from frontpage.sweeps.space import SearchSpace, overrides_of
 
 OF_THE_STUDY = ("hydra.sweeper.study_name", "hydra.sweeper.storage", "hydra.sweep.dir")
+FILES = ("data.path", "data.test_path", "init_from")
 
 
 def rehearse(
@@ -25,6 +27,28 @@ def rehearse(
         if check is not None:
             with _as_in_its_job(composed) as task:
                 check(task)
+
+
+def check_shared(config: DictConfig) -> None:
+    """Raise a UserError for what would fail every trial, or go for one run only."""
+    checkpoint = OmegaConf.select(config, "ckpt_path")
+    own = "null, since a trial that was broken off continues by itself; init_from=... starts all from the same weights"
+    require(checkpoint is None, "ckpt_path", checkpoint, own)
+    for given in OmegaConf.select(config, "hydra.overrides.hydra") or []:
+        key, _, place = given.partition("=")
+        require(key != "hydra.run.dir", key, place, "for a single run; a search has hydra.sweeper.directory=...")
+    for key in FILES:
+        path = OmegaConf.select(config, key)
+        require(path is None or Path(path).exists(), key, path, "no such file, and every trial would fail")
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of the trials; UserError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        allowed = f"cannot be made ({error.strerror}); hydra.sweeper.directory=... names another folder"
+        raise bad_value("hydra.sweep.dir", path, allowed) from error
 
 
 @contextmanager

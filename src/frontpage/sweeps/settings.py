@@ -2,7 +2,7 @@
 
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ import hydra
 import optuna
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, bad_value, nearest, require
+from frontpage.notices import notice
 
 # What a sampler imports at its first proposal, and the extra of ours that brings it.
 NEEDS = {"CmaEsSampler": ("cmaes", "cmaes"), "GPSampler": ("scipy", "analysis"), "QMCSampler": ("scipy", "analysis")}
@@ -53,6 +55,8 @@ class Settings:
         require(number and self.heartbeat > 0, "hydra.sweeper.heartbeat", self.heartbeat, "seconds, above 0")
         text = isinstance(self.study_name, str) and self.study_name.strip("./") != "" and "/" not in self.study_name
         require(text, "hydra.sweeper.study_name", self.study_name, "a text without /, which names a folder")
+        require(self.params is None or isinstance(self.params, DictConfig), "hydra.sweeper.params", self.params,
+                "a range for each key, e.g. {optimizer.lr: 'interval(1e-4,1e-2)'}")  # fmt: skip
         require(isinstance(self.skip_infeasible, bool), "hydra.sweeper.skip_infeasible", self.skip_infeasible,
                 "true or false")  # fmt: skip
         given = [self.direction] if isinstance(self.direction, str) else list(self.direction or [])
@@ -78,6 +82,17 @@ class Settings:
         seed = self.sampler.get("seed")
         own = {"seed": seed + 1009 * number} if seed is not None and _target(self.sampler) not in SEEDED_ALIKE else {}
         return _make(self.sampler, "hydra/sweeper/sampler", **own)
+
+    def check_sampler(self, distributions: Mapping[str, BaseDistribution]) -> None:
+        """Say what CMA-ES would draw at random; UserError where that is all of the space."""
+        if _target(self.sampler) != "CmaEsSampler":
+            return
+        choices = [key for key, one in distributions.items() if isinstance(one, CategoricalDistribution)]
+        numbers = len(distributions) - len(choices)
+        allowed = f"searches over two numbers or more, and this space has {numbers}; tpe searches over anything"
+        require(numbers >= 2 or self.custom_search_space is not None, "hydra/sweeper/sampler", "cmaes", allowed)
+        if choices:
+            notice(f"hydra/sweeper/sampler=cmaes draws choices at random: {' '.join(choices)}")
 
     def function(self, key: str) -> Callable[..., Any] | None:
         """The function that `custom_search_space` or `check` names."""

@@ -68,6 +68,7 @@ def read_space(params: Mapping[str, Any], arguments: list[str]) -> SearchSpace:
         except (ValueError, AssertionError, NotImplementedError) as error:
             raise bad_value(key, text, f"not a range of a search ({error}); allowed: {ALLOWED}") from error
         require(key != "name", key, text, "names the study, so it is the same in all trials")
+        _refuse_repeated(key, text, distribution)
         space.distributions[key], space.texts[key] = distribution, text
     space.fixed.extend(fixed.values())
     return space
@@ -81,6 +82,13 @@ def overrides_of(point: Mapping[str, Any]) -> tuple[str, ...]:
 def spelled(value: Any) -> str:
     """A value as an override spells it."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def _refuse_repeated(key: str, text: str, distribution: BaseDistribution) -> None:
+    """Raise a UserError for a choice that stands twice: its points would be run twice."""
+    choices = [spelled(choice) for choice in getattr(distribution, "choices", ())]
+    repeated = [choice for choice in dict.fromkeys(choices) if choices.count(choice) > 1]
+    require(not repeated, key, text, f"has {' '.join(repeated)} more than once; name each choice once")
 
 
 def _ends(distribution: BaseDistribution) -> tuple[Any, Any]:

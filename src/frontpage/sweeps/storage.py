@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 import optuna
@@ -25,9 +26,10 @@ def open_storage(place: str, base: str | Path = ".") -> optuna.storages.BaseStor
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if "://" in place:
         try:
-            return optuna.storages.get_storage(place)
+            # A connection that was lost while a trial ran is opened again.
+            return optuna.storages.get_storage(optuna.storages.RDBStorage(place, {"pool_pre_ping": True}))
         except Exception as error:  # of SQLAlchemy and of the database's driver
-            raise bad_value(KEY, place, f"the database cannot be opened ({_first_line(error)})") from error
+            raise bad_value(KEY, place, f"the database cannot be opened ({why_not_opened(error)})") from error
     path = Path(base, place).absolute()  # the lock is a link to the file, which Optuna follows
     lock = JournalFileSymlinkLock(str(path), grace_period=PATIENCE)
     try:
@@ -67,5 +69,17 @@ def _whole(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def _first_line(error: Exception) -> str:
+def why_not_opened(error: BaseException) -> str:
+    """One line: what the database or its driver said, below what Optuna makes of it."""
+    said = _first_line(error)
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+        if re.search(r"\w", str(error)):
+            said = _first_line(error)
+    if isinstance(error, ModuleNotFoundError):
+        said += "; for PostgreSQL: pip install -e '.[postgresql]', and postgresql+psycopg2://..."
+    return said
+
+
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

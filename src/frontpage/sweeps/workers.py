@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from frontpage.errors import bad_value
+from frontpage.errors import UserError, bad_value
 
 BEATS = 10  # signs of life within the time after which a worker is dead
 
@@ -39,10 +39,12 @@ class Workers:
         self._thread.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._stopped.set()
         self._thread.join()
-        self._path(self.name).unlink(missing_ok=True)
+        # A crash leaves its trial behind, and the file shows that the trial's worker is dead.
+        if kind is None or issubclass(kind, UserError):
+            self._path(self.name).unlink(missing_ok=True)
         self._file.close()
 
     @contextmanager
