@@ -144,6 +144,15 @@ def test_a_torn_journal_is_mended_and_goes_on(toy, caplog):  # noqa: F811
     assert toy.states() == ["COMPLETE"] * 4
 
 
+@pytest.mark.parametrize("content", [b"a note\nand another", b"SQLite format 3\x00\n\xfb", b"{}"])
+def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(toy, content):  # noqa: F811
+    path = toy.folder / "file"
+    path.write_bytes(content)
+    said = toy(valley, SPACE, n_trials=1, storage=str(path), status=2)
+    check_message(said, [f"hydra.sweeper.storage={path}", "not the journal of a study", "sqlite:///"])
+    assert path.read_bytes() == content, "what had no newline at its end was taken for a torn record"
+
+
 def test_a_journal_is_the_same_from_another_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     optuna.create_study(study_name="a", storage=open_storage("below/study.journal"))

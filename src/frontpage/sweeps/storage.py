@@ -13,6 +13,7 @@ from frontpage.notices import notice
 
 PATIENCE = 10  # seconds after which the lock of a writer that was killed is broken; a record takes milliseconds
 KEY = "hydra.sweeper.storage"
+RECORD = b'{"op_code":'  # how each line of a journal begins
 
 
 def open_storage(place: str, base: str | Path = ".") -> optuna.storages.BaseStorage:
@@ -35,12 +36,21 @@ def open_storage(place: str, base: str | Path = ".") -> optuna.storages.BaseStor
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("ab").close()
+        _require_journal(place, path)
         _mend(path, lock)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
     except OSError as error:
         raise bad_value(KEY, place, f"cannot be written ({error.strerror})") from error
     except ValueError as error:
         raise bad_value(KEY, place, f"not the journal of a study ({_first_line(error)})") from error
+
+
+def _require_journal(place: str, path: Path) -> None:
+    """Raise a UserError for a file that is something else, before anything is cut off it or written to it."""
+    with path.open("rb") as file:
+        start = file.read(len(RECORD))
+    if start != RECORD[: len(start)]:
+        raise bad_value(KEY, place, "not the journal of a study; name a new file, or a database: sqlite:///FILE")
 
 
 def _mend(path: Path, lock: JournalFileSymlinkLock) -> None:
