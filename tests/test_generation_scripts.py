@@ -211,6 +211,7 @@ MISTAKES = {
     "blank prompt": ("generate", ["--prompt", "  "], "empty"),
     "a blank first": ("generate", ["--prompt", " x"], "no title begins with a blank"),
     "no UTF-8": ("generate", ["--prompt", "a\udcff"], "not valid UTF-8"),
+    "two prompts": ("generate", ["--prompt", "a", "--prompt", "b"], "given more than once"),
     "two ways to ask": ("generate", ["--prompt", "x", "--interactive"], "--interactive"),
     "no title": ("score", [], "required"),
     "empty title": ("score", ["  "], "empty"),

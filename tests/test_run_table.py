@@ -20,7 +20,7 @@ from frontpage.notices import forget_notices, notices
 from frontpage.run_comparison import SCORES, compare, title_nats
 from frontpage.run_curves import Point, read_curves, thinned
 from frontpage.run_directory import read_record
-from frontpage.run_table import default_columns, differing, filter_rows, flatten, same_value
+from frontpage.run_table import default_columns, differing, filter_rows, fitting, flatten, same_value
 from frontpage.runs import collect_runs
 
 NASTY = "</script><script>document.title='broken'</script> <b>& \"it's\""
@@ -127,6 +127,8 @@ def test_runs_are_told_apart_by_the_shortest_end_of_their_paths(folder):
         "list",
     ]
     assert [row["run"] for row in collect_runs(folder / "b", folder / "b")] == ["b"]
+    write_run(folder / "search" / "0")  # a number alone says nothing
+    assert [row["run"] for row in collect_runs(folder / "search", folder / "b")] == ["search/0", "b"]
 
 
 def test_damaged_records_are_named_and_harm_nothing(folder):
@@ -142,6 +144,10 @@ def test_keys_that_differ_are_found_and_damaged_runs_do_not_count(folder):
     keys = flatten(CONFIG)
     assert differing(rows, keys) == ["name", "data.batch_size", "optimizer.lr"]
     assert default_columns(rows)[-2:] == ["data.batch_size", "optimizer.lr"]
+    for row, value in zip([row for row in rows if row["status"] != "damaged"], (1, 2, 2), strict=True):
+        row |= {"interval": value, "trainer.interval": value, "other.interval": 2 * value}
+        row |= {"of_one_class": 1} if value == 1 else {}
+    assert default_columns(rows)[-4:] == ["data.batch_size", "optimizer.lr", "interval", "other.interval"]
     assert "val/mainrun_loss" not in default_columns(rows)
 
 
@@ -178,8 +184,16 @@ def test_the_script_sorts_filters_and_writes_every_format(folder, tmp_path, capf
     ]
 
 
+def test_a_terminal_shows_what_fits_and_names_the_rest(folder):
+    columns = ["run", "val/nats_per_char", "seconds", "optimizer.lr"]
+    assert fitting(columns, [3, 17, 7, 12], 45) == columns
+    assert fitting(columns, [3, 17, 7, 12], 44) == ["run", "val/nats_per_char", "optimizer.lr"]
+    assert fitting(columns, [3, 17, 7, 12], 10) == ["run"]
+
+
 MISTAKES = {
-    "no such folder": (["{folder}s"], "no run's directory"),
+    "no such folder": (["{folder}s"], "there is no such folder (did you mean 'logs'?)"),
+    "a file": (["{folder}/a/run.json"], "no run's directory, and no folder that holds one\n"),
     "unknown column": (["{folder}", "--sort", "val/nats_per_chr"], "did you mean 'val/nats_per_char'"),
     "unknown key": (["{folder}", "--where", "optimizer.l=1"], "did you mean 'optimizer.lr'"),
     "no value": (["{folder}", "--where", "optimizer.lr"], "key=value"),
