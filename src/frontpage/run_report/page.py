@@ -109,11 +109,13 @@ def _swatch(colour: int) -> str:
 
 
 def _glance(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
-    sources = {one.get("data.fingerprint") for one in rows if one.get(HEADLINE) is not None}
+    scored = [one for one in rows if one.get(HEADLINE) is not None]
+    sets = {(one.get("data.validation_titles"), one.get("data.validation_characters")) for one in scored}
     caption = "Nats a character on the whole validation set; the bars are two standard errors to either side."
-    if len(sources) > 1:
+    if len(sets) > 1:
         caption += (
-            " <b>The runs were validated on different titles or with different tokenizers:</b> compare within one."
+            " <b>Not all runs were validated on the same titles</b> (validation_titles, validation_characters): a"
+            " smaller number means a better model only between runs that were."
         )
     return f"<p class='caption'>{caption}</p>{error_bars(rows, colours)}"
 
