@@ -339,7 +339,25 @@ def test_a_study_in_the_folder_is_linked_with_its_own_page(folder, capfd):
     (folder / "sweeps" / "told" / "report.html").touch()
     assert run_script(capfd, "report", folder).status == 0
     text = (folder / "runs.html").read_text(encoding="utf-8")
-    assert "href='sweeps/told/report.html'" in text and "make sweep-report" in text and text.count("<li>") == 2
+    assert "href='sweeps/told/report.html'" in text and "make sweep-report" in text
+    assert text.count("Not drawn: no trial has been validated") == 2
+
+
+def test_a_search_is_drawn_with_the_best_so_far(folder, capfd):
+    study = folder / "sweeps" / "search"
+    for number, loss in enumerate((2.0, 3.0, 1.5)):
+        write_run(study / str(number), loss, optimizer__lr=0.1 * number)
+    record = json.loads((study / "1" / "run.json").read_text())
+    (study / "1" / "run.json").write_text(json.dumps(record | {"status": "pruned"}))
+    (study / "study.journal").touch()
+    assert run_script(capfd, "report", folder).status == 0
+    picture = re.search(r'<svg class="picture history".*?</svg>', (folder / "runs.html").read_text(), re.DOTALL)[0]
+    assert picture.count("<circle") == 3 and picture.count('class="ended"') == 1
+    assert "trial 1, pruned: 3.0000 optimizer.lr=0.1<" in picture
+    line = re.search(r'<path class="best" d="(.*?)"', picture)[1]
+    points = dict(re.findall(r'<circle(?: class="ended")? cx="(.*?)" cy="(.*?)"', picture))
+    first, last = min(points, key=float), max(points, key=float)
+    assert line == f"M{first} {points[first]}H{last}V{points[last]}H{last}"  # the pruned trial is left out
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import Path
 from frontpage.run_comparison import Difference
 from frontpage.run_curves import Point, thinned
 from frontpage.run_report.bars import error_bars, memory_bars
+from frontpage.run_report.history import history
 from frontpage.run_table import ERROR, HEADLINE, Row, config_keys, default_columns, differing, shown, sort_rows, spelled
 from frontpage.web_page.parts import (
     cards,
@@ -59,7 +60,7 @@ def page(
         memory_bars(rows),
         "<h2>Titles they invented</h2>",
         _samples(rows, colours),
-        _studies(studies),
+        _studies(studies, rows),
     ]
     data = {
         "order": [one["run"] for one in rows],
@@ -202,13 +203,20 @@ def _samples(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
     return f"<div class='columns'>{''.join(parts)}</div>" if parts else "<p class='lacking'>No run has written any.</p>"
 
 
-def _studies(studies: Sequence[tuple[str, str | None]]) -> str:
-    if not studies:
+def _studies(studies: Sequence[tuple[str, str | None]], rows: Sequence[Row]) -> str:
+    parts = []
+    for folder, address in studies:
+        trials = [one for one in rows if Path(folder).resolve() in Path(one["directory"]).parents]
+        whole = (
+            f"<a href='{text(address)}'>the whole page of this search</a>"
+            if address
+            else f"its whole page is written by <code>make sweep-report STUDY={text(folder)}</code>"
+        )
+        parts.append(f"<h3>{text(folder)}</h3><p class='caption'>{len(trials)} trials; {whole}</p>{history(trials)}")
+    if not parts:
         return ""
-    lines = (
-        f"<li><a href='{text(address)}'>{text(folder)}</a></li>"
-        if address
-        else f"<li>{text(folder)}: its page is written by <code>make sweep-report STUDY={text(folder)}</code></li>"
-        for folder, address in studies
+    caption = (
+        "Each point is a trial, its val/nats_per_char over its number (pointing at it shows what it was); orange: not"
+        " finished, most often pruned. The line is the best of those that finished so far."
     )
-    return f"<h2>Searches</h2><ul id='studies'>{''.join(lines)}</ul>"
+    return f"<h2>Searches</h2><p class='caption'>{caption}</p><div id='studies'>{''.join(parts)}</div>"
