@@ -332,6 +332,12 @@ def test_a_folder_without_one_good_run_still_has_a_page(folder, tmp_path, capfd)
     assert (ended.status, ended.stderr) == (0, "") and "cannot be read" in (tmp_path / "x.html").read_text()
 
 
+def test_one_run_by_itself_shows_its_whole_configuration(folder, tmp_path, capfd):
+    assert run_script(capfd, "report", folder / "a", "--output", tmp_path / "x.html").status == 0
+    text = (tmp_path / "x.html").read_text()
+    assert "<table id='configurations' class=''>" in text and "id='all-keys' checked" in text
+
+
 def test_a_study_in_the_folder_is_linked_with_its_own_page(folder, capfd):
     for name in ("told", "untold"):
         (folder / "sweeps" / name).mkdir(parents=True)

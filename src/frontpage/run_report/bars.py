@@ -85,5 +85,6 @@ def _short(name: str) -> str:
 
 def _svg(parts: Sequence[str], height: float, what: str) -> str:
     return (
-        f'<svg class="picture" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{what}">{"".join(parts)}</svg>'
+        f'<div class="pictured"><svg class="picture" viewBox="0 0 {WIDTH} {height:.0f}" role="img"'
+        f' aria-label="{what}">{"".join(parts)}</svg></div>'
     )

@@ -48,6 +48,6 @@ def history(rows: Sequence[Row]) -> str:
         said = text(f"trial {number}, {one['status']}: {value:.4f} {settings}")
         parts.append(f'<circle{kind} cx="{x(number):.1f}" cy="{y(value):.1f}" r="5"><title>{said}</title></circle>')
     return (
-        f'<svg class="picture history" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
-        f' aria-label="{HEADLINE} of every trial">{"".join(parts)}</svg>'
+        f'<div class="pictured"><svg class="picture history" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+        f' aria-label="{HEADLINE} of every trial">{"".join(parts)}</svg></div>'
     )

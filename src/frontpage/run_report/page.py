@@ -183,10 +183,16 @@ def _configurations(rows: Sequence[Row]) -> str:
         )
         body.append(f"<tr{'' if key in different else ' class=same'}><th scope='row'>{text(key)}</th>{cells}</tr>")
     heads = "".join(f"<th scope='col'>{text(one['run'])}</th>" for one in known)
+    told = f"{len(different)} of {len(keys)} keys differ; what most runs do not have is marked."
+    if len(known) == 1:
+        told = f"{len(keys)} keys; with another run beside it, this shows what differs."
+    elif not different:
+        told = f"None of the {len(keys)} keys differs."
+    every, kind = (" checked", "") if not different else ("", "different")
     return (
-        f"<p class='caption'>{len(different)} of {len(keys)} keys differ; what most runs do not have is marked."
-        " <label><input type='checkbox' id='all-keys'> show the others, too</label></p>"
-        f"<div class='scroll'><table id='configurations' class='different'><thead><tr><th>key</th>{heads}</tr></thead>"
+        f"<p class='caption'>{told}"
+        f" <label><input type='checkbox' id='all-keys'{every}> show those that do not differ, too</label></p>"
+        f"<div class='scroll'><table id='configurations' class='{kind}'><thead><tr><th>key</th>{heads}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 
