@@ -4,12 +4,14 @@ from frontpage.cli import program  # isort: skip  (first: it sends warnings to s
 
 import csv
 import io
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from frontpage.errors import bad_value
 from frontpage.notices import notices
-from frontpage.run_command import Arguments, save_json
+from frontpage.run_command import Arguments, save_json, writable
 from frontpage.run_comparison import Difference, compare
 from frontpage.run_table import (
     HEADLINE,
@@ -18,17 +20,20 @@ from frontpage.run_table import (
     collect_runs,
     default_columns,
     filter_rows,
+    fitting,
     need_rows,
     shown,
     sort_rows,
     spelled,
 )
 
+LOGS = "logs"
+
 
 def main() -> None:
     """Collect, filter, sort, print; score and compare where that is asked for."""
     parser = Arguments("Print a table of runs; damaged ones are named and do no harm.")
-    parser.add_argument("paths", nargs="+", help="directories of runs, or folders that hold some, e.g. logs/")
+    parser.add_argument("paths", nargs="*", default=[LOGS], help=f"directories of runs, or folders of some ({LOGS})")
     parser.add_argument("--sort", metavar="COLUMN", help=f"lowest first ({HEADLINE}, where a run has it)")
     parser.add_argument("--descending", action="store_true", help="highest first")
     parser.add_argument("--columns", type=lambda text: text.split(","), metavar="A,B", help="instead of the usual ones")
@@ -36,8 +41,8 @@ def main() -> None:
     parser.add_argument(
         "--compare", action="store_true", help="score the runs on their validation titles, and pair them by title"
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="every column of every run, numbers unrounded")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the table that is printed")
+    parser.add_argument("--csv", type=writable("--csv"), metavar="FILE", help="every column, numbers unrounded")
+    parser.add_argument("--markdown", type=writable("--markdown"), metavar="FILE", help="the table that is printed")
     arguments = parser.parse_args()
 
     rows = filter_rows(collect_runs(*arguments.paths), arguments.where)
@@ -48,7 +53,7 @@ def main() -> None:
         check_columns(rows, arguments.columns, "--columns")
     columns = arguments.columns or default_columns(rows)
     cells = [columns] + [[shown(column, row.get(column)) for column in columns] for row in rows]
-    print(aligned(cells))
+    print(aligned(cells) if arguments.columns or not sys.stdout.isatty() else on_a_terminal(cells))
     differences = compare([Path(row["directory"]) for row in rows]) if arguments.compare else []
     if arguments.compare:
         print(f"\n{paired_table(differences, rows)}")
@@ -70,6 +75,16 @@ def aligned(cells: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in cells
     )
+
+
+def on_a_terminal(cells: Sequence[Sequence[str]]) -> str:
+    """The columns that fit beside each other, and which do not."""
+    places = dict(zip(cells[0], zip(*cells, strict=True), strict=True))
+    widths = [max(map(len, column)) for column in places.values()]
+    chosen = fitting(cells[0], widths, shutil.get_terminal_size().columns)
+    left = [name for name in cells[0] if name not in chosen]
+    table = aligned([*zip(*(places[name] for name in chosen), strict=True)])
+    return f"{table}\ntoo wide for this terminal (--columns A,B shows them): {' '.join(left)}" if left else table
 
 
 def markdown(cells: Sequence[Sequence[str]]) -> str:

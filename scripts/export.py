@@ -10,17 +10,18 @@ from frontpage.errors import UserError, require
 from frontpage.export.folder import check_new
 from frontpage.export.formats import FORMATS, NEEDED, export
 from frontpage.export.gguf_file import PRECISIONS
-from frontpage.run_command import Arguments, save_json
+from frontpage.run_command import Arguments, run_and_checkpoint, save_json
 from frontpage.runs import load_run
 
 
 def main() -> None:
     """Write a new folder, then compare what it says with what the run says."""
     parser = Arguments("Write a run's model in a layout that other programs load, and compare the two.")
-    parser.add_argument("run", help="a run's directory, e.g. logs/runs/quickstart/2026-01-31_12-00-00-000000")
+    example = "logs/runs/quickstart/2026-01-31_12-00-00-000000"
+    parser.add_argument("run", help=f"a run's directory, e.g. {example}, or one of its checkpoints")
     parser.add_argument("--format", required=True, choices=FORMATS, help="transformers, our own names, llama.cpp")
     parser.add_argument("--output", type=Path, metavar="DIR", help="a new or empty folder (<run dir>/export/<format>)")
-    parser.add_argument("--checkpoint", default="best", help="best (the default), last, or the path of a checkpoint")
+    parser.add_argument("--checkpoint", help="best (the default), last, or the path of a checkpoint")
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of the matrices; gguf only (fp32)")
     parser.add_argument(
         "--verify",
@@ -28,6 +29,7 @@ def main() -> None:
         help="compare afterwards; the default where what it needs is installed",
     )
     arguments = parser.parse_args()
+    arguments.run, arguments.checkpoint = run_and_checkpoint(arguments.run, arguments.checkpoint)
     output = arguments.output or Path(arguments.run) / "export" / arguments.format
     require(
         arguments.format == "gguf" or arguments.precision == "fp32",

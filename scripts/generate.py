@@ -12,6 +12,7 @@ from frontpage.data.training_titles import seen_in_training
 from frontpage.errors import UserError
 from frontpage.generate import BATCH, Generated, drafts
 from frontpage.models.language_module import LanguageModule
+from frontpage.notices import notice
 from frontpage.run_command import RunArguments, number, reopen, save_json
 from frontpage.sampling import RANGES, Sampling, fits
 from frontpage.terminal import Redrawn, can_redraw, printable, typed_lines
@@ -23,7 +24,9 @@ INTERACTIVE = "type the beginning of a title (nothing: any title), then Enter; C
 def main() -> None:
     """Titles with the natural log of their probability, and a star for each that is a training title."""
     parser = RunArguments("Titles invented by a run; the same seed gives the same titles.")
-    parser.add_argument("--prompt", help="what every title begins with; without it they begin as they like")
+    parser.add_argument(
+        "--prompt", action="append", help="what every title begins with; without it they begin as they like"
+    )
     parser.add_argument("--interactive", action="store_true", help="ask for one prompt after another")
     parser.add_argument("--num", type=number(int, 1), default=5, help="how many titles (5)")
     parser.add_argument("--seed", type=number(int, 0, MOST_SEED), default=0, help="of the draws (0)")
@@ -39,21 +42,34 @@ def main() -> None:
     parser.add_argument("--heal", action="store_true", help="the prompt may end within a word")
     parser.add_argument("--batch", type=number(int, 1), default=BATCH, help=f"titles computed together ({BATCH})")
     arguments = parser.parse_args()
-    if arguments.prompt is not None and arguments.interactive:
-        raise UserError("--prompt: not with --interactive, which asks for it")
-    if arguments.prompt is not None and not arguments.prompt.strip():
-        raise UserError(f"--prompt={arguments.prompt!r}: empty; leave it away for titles that begin as they like")
+    prompt = the_prompt(arguments)
     _, module, known = reopen(arguments)
     result: list[dict[str, Any]] = []
     try:
         if arguments.interactive:
             answer(arguments, module, known, result)
         else:
-            result += invent(arguments, module, known, arguments.prompt or "", arguments.seed)
+            result += invent(arguments, module, known, prompt, arguments.seed)
             print(novelty(result))
     finally:
         if result:
             save_json(arguments.json, result)
+
+
+def the_prompt(arguments: argparse.Namespace) -> str:
+    """What titles shall begin with, nothing where they begin as they like; UserError for what has no meaning."""
+    if arguments.prompt is None:
+        return ""
+    if arguments.interactive:
+        raise UserError("--prompt: not with --interactive, which asks for it")
+    if len(arguments.prompt) > 1:
+        raise UserError("--prompt: given more than once; one command takes one, --interactive asks for several")
+    prompt = arguments.prompt[0]
+    if not prompt.strip():
+        raise UserError(f"--prompt={prompt!r}: empty; leave it away for titles that begin as they like")
+    if prompt[-1].isspace() and not arguments.heal:
+        notice("the prompt ends with a blank, which belongs to the next token: leave it away, or add --heal")
+    return prompt
 
 
 def setting(name: str) -> Callable[[str], Any]:
@@ -77,12 +93,14 @@ def answer(
 ) -> None:
     """Titles for each prompt that is typed, each with the next seed; a prompt that cannot be taken is said."""
     print(INTERACTIVE)
-    for turn, prompt in enumerate(typed_lines("> ")):
-        try:
-            result += invent(arguments, module, known, prompt.strip(), arguments.seed + turn)
-        except UserError as error:
-            print(error)
-    print(f"\n{novelty(result)}")
+    try:
+        for turn, prompt in enumerate(typed_lines("> ")):
+            try:
+                result += invent(arguments, module, known, prompt.strip(), arguments.seed + turn)
+            except UserError as error:
+                print(error)
+    finally:
+        print(f"\n{novelty(result)}")  # after Ctrl-C, too
 
 
 def invent(

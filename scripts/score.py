@@ -89,10 +89,8 @@ def report(tokenizer: TitleTokenizer, scored: TitleTokens, seen: bool | None, co
         print(
             f"  {one.nats:8.4f} {math.exp(-one.nats):12.3g} {one.rank:6d}  {shown}{others and ' likeliest: '}{others}"
         )
-    per_character = scored.nats / scored.characters
-    print(
-        f"  {scored.nats:8.4f} nats, {per_character:.4f} nats a character ({scored.characters}, the end counted as 5)"
-    )
+    per_character, characters = scored.nats / scored.characters, f"{scored.characters} of them, the end counted as 5"
+    print(f"  {scored.nats:8.4f} nats, {per_character:.4f} nats a character ({characters})")
 
 
 def painted(text: str, nats: float) -> str:
@@ -110,8 +108,8 @@ def legend() -> str:
         )
         parts.append(painted(words, least))
         least = below
-    shares = ", ".join(f"{nats} nats are {math.exp(-nats):.2g}" for nats in (1, 3, 5, 7))
-    return f"nats  {''.join(parts)}   (of probabilities: {shares})"
+    shares = ", ".join(f"{nats}: {math.exp(-nats):.2g}" for nats in (1, 3, 5, 7))
+    return f"nats  {''.join(parts)}   (as probabilities {shares})"
 
 
 def as_json(tokenizer: TitleTokenizer, scored: TitleTokens, seen: bool | None) -> dict[str, Any]:

@@ -258,6 +258,7 @@ MISTAKES = {
     "no checkpoint": (["{run}", "--format", "hf", "--checkpoint", "{folder}/none.ckpt"], "no such checkpoint"),
     "output in use": (["{run}", "--format", "hf", "--output", "{run}"], "--output"),
     "output is a file": (["{run}", "--format", "hf", "--output", "{run}/run.json"], "--output"),
+    "output on no disk": (["{run}", "--format", "hf", "--output", "/proc/x"], "--output=/proc/x: cannot be made"),
     "output in a file": (["{run}", "--format", "hf", "--output", "{run}/run.json/x"], "--output"),
     "precision": (["{run}", "--format", "hf", "--precision", "fp16"], "--precision=fp16: --format hf is written in"),
     "rows": (["{run}", "--format", "gguf", "--precision", "q8_0", "--output", "{folder}/out"], "model.d_ff=88"),
@@ -298,6 +299,15 @@ def test_a_run_without_a_checkpoint_is_refused(run, tmp_path, capfd):
     assert ended.status == 2
     assert "best.ckpt: no such checkpoint" in ended.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_card_of_a_checkpoint_from_elsewhere_has_no_metrics_of_the_run(run, tmp_path, capfd):
+    shutil.copy(run / "checkpoints" / "last.ckpt", tmp_path / "best.ckpt")
+    for place, recorded in ((run / "checkpoints" / "best.ckpt", True), (tmp_path / "best.ckpt", False)):
+        output = tmp_path / f"recorded_{recorded}"
+        arguments = ("--format", "safetensors", "--checkpoint", place, "--output", output)
+        assert run_script(capfd, "export", run, *arguments).status == 0
+        assert ("Not recorded for this checkpoint" not in (output / "README.md").read_text()) == recorded
 
 
 def test_a_folder_of_another_kind_is_not_loaded(run):

@@ -16,8 +16,9 @@ from programs import run_script, train_tiny, training_titles
 from frontpage.evaluation.score import ScoredTitles
 from frontpage.export.formats import export
 from frontpage.export.verify import quiet_transformers
-from frontpage.generate import generate
+from frontpage.generate import Draft
 from frontpage.runs import load_run
+from frontpage.sampling import Sampling
 
 pytestmark = pytest.mark.slow
 
@@ -57,13 +58,28 @@ def test_logits_and_continuations_are_ours(case, loaded):
     config, module = exportable(kind, changes)
     model, tokenizer = loaded(config, module)
     assert model.config.model_type == layout
+    agrees(module, model, tokenizer)
+
+
+@pytest.mark.parametrize("name", ["unigram", "bytes"])  # bpe: above
+@pytest.mark.parametrize("kind", ["gpt", "modern"])
+@torch.no_grad()
+def test_every_tokenizer_goes_with_every_architecture(kind, name, loaded):
+    config, module = exportable(kind, {}, name)
+    agrees(module, *loaded(config, module))
+
+
+def agrees(module, model, tokenizer):
+    """The logits of titles, and the likeliest continuations token by token, are ours."""
     for title in TITLES[:6]:
         tokens = tokenizer(title, return_tensors="pt").input_ids[:, :BLOCK]
         assert (model(tokens).logits - module(tokens)).abs().max() < 1e-5 * max(1, module(tokens).abs().max())
     for prompt in ("", "Show HN:", "A", "The worst"):
         greedy = model.generate(**tokenizer(prompt, return_tensors="pt"), do_sample=False)[0]
-        ours = generate(module, module.tokenizer, prompt=prompt, num=1, temperature=0)[0]
-        assert tokenizer.decode(greedy, skip_special_tokens=True) == ours.title
+        draft = Draft(module, module.tokenizer, prompt, num=1, sampling=Sampling(temperature=0))
+        ours = [*draft.start, *(int(step.tokens[0]) for step in draft)]
+        assert greedy.tolist() == ours
+        assert tokenizer.decode(greedy, skip_special_tokens=True) == draft.titles()[0].title
 
 
 @pytest.mark.parametrize("name", ["bpe", "unigram", "bytes"])

@@ -183,6 +183,7 @@ def test_generate_asks_for_one_prompt_after_another(runs, capfd, tmp_path, typed
     assert "fill the block of 32" in ended.stdout and "not valid UTF-8" in ended.stdout
     result = json.loads(output.read_text(encoding="utf-8"))
     assert len(result) == 6
+    assert "> Show HN:\n" in ended.stdout  # what came of a pipe stands where it was asked for
     for one, begun in zip(result, ["Show HN:"] * 2 + [""] * 2 + ["東"] * 2, strict=True):
         assert one["title"].startswith(begun)
     run_script(capfd, "generate", runs("bpe"), "--num", 2, "--seed", 6, "--json", output)
@@ -211,6 +212,7 @@ MISTAKES = {
     "blank prompt": ("generate", ["--prompt", "  "], "empty"),
     "a blank first": ("generate", ["--prompt", " x"], "no title begins with a blank"),
     "no UTF-8": ("generate", ["--prompt", "a\udcff"], "not valid UTF-8"),
+    "two prompts": ("generate", ["--prompt", "a", "--prompt", "b"], "given more than once"),
     "two ways to ask": ("generate", ["--prompt", "x", "--interactive"], "--interactive"),
     "no title": ("score", [], "required"),
     "empty title": ("score", ["  "], "empty"),
@@ -240,3 +242,10 @@ def test_lines_are_cut_to_the_columns_of_a_terminal():
     assert [cut("a東b", columns) for columns in (1, 2, 3, 4)] == ["a", "a", "a東", "a東b"]
     assert cut("e\u0301x", 1) == "e\u0301"
     assert printable("a\033[2Jb\n\u202ec") == "a�[2Jb��c"
+
+
+def test_a_blank_behind_the_prompt_is_noticed_and_healed(runs, capfd):
+    plain = run_script(capfd, "generate", runs("bpe"), "--prompt", "Show HN: ", "--num", 1)
+    assert plain.status == 0 and "the prompt ends with a blank" in plain.stdout
+    healed = run_script(capfd, "generate", runs("bpe"), "--prompt", "Show HN: ", "--num", 1, "--heal")
+    assert healed.status == 0 and "ends with a blank" not in healed.stdout

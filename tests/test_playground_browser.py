@@ -125,6 +125,7 @@ def test_a_mistake_is_said_on_the_page(browser, playground):
     browser.type("#prompt", "y")
     said = browser.wait("return document.querySelector('.problem:not(:empty)')?.textContent")
     assert "fill the block of 32" in said
+    assert browser.run("return document.querySelectorAll('.title').length") == 0  # none of another beginning
     assert any("400" in one for one in browser.complaints())  # the browser's own line about the refused request
 
 

@@ -20,7 +20,7 @@ from frontpage.notices import forget_notices, notices
 from frontpage.run_comparison import SCORES, compare, title_nats
 from frontpage.run_curves import Point, read_curves, thinned
 from frontpage.run_directory import read_record
-from frontpage.run_table import default_columns, differing, filter_rows, flatten, same_value
+from frontpage.run_table import default_columns, differing, filter_rows, fitting, flatten, same_value
 from frontpage.runs import collect_runs
 
 NASTY = "</script><script>document.title='broken'</script> <b>& \"it's\""
@@ -127,6 +127,8 @@ def test_runs_are_told_apart_by_the_shortest_end_of_their_paths(folder):
         "list",
     ]
     assert [row["run"] for row in collect_runs(folder / "b", folder / "b")] == ["b"]
+    write_run(folder / "search" / "0")  # a number alone says nothing
+    assert [row["run"] for row in collect_runs(folder / "search", folder / "b")] == ["search/0", "b"]
 
 
 def test_damaged_records_are_named_and_harm_nothing(folder):
@@ -142,6 +144,10 @@ def test_keys_that_differ_are_found_and_damaged_runs_do_not_count(folder):
     keys = flatten(CONFIG)
     assert differing(rows, keys) == ["name", "data.batch_size", "optimizer.lr"]
     assert default_columns(rows)[-2:] == ["data.batch_size", "optimizer.lr"]
+    for row, value in zip([row for row in rows if row["status"] != "damaged"], (1, 2, 2), strict=True):
+        row |= {"interval": value, "trainer.interval": value, "other.interval": 2 * value}
+        row |= {"of_one_class": 1} if value == 1 else {}
+    assert default_columns(rows)[-4:] == ["data.batch_size", "optimizer.lr", "interval", "other.interval"]
     assert "val/mainrun_loss" not in default_columns(rows)
 
 
@@ -178,8 +184,16 @@ def test_the_script_sorts_filters_and_writes_every_format(folder, tmp_path, capf
     ]
 
 
+def test_a_terminal_shows_what_fits_and_names_the_rest(folder):
+    columns = ["run", "val/nats_per_char", "seconds", "optimizer.lr"]
+    assert fitting(columns, [3, 17, 7, 12], 45) == columns
+    assert fitting(columns, [3, 17, 7, 12], 44) == ["run", "val/nats_per_char", "optimizer.lr"]
+    assert fitting(columns, [3, 17, 7, 12], 10) == ["run"]
+
+
 MISTAKES = {
-    "no such folder": (["{folder}s"], "no run's directory"),
+    "no such folder": (["{folder}s"], "there is no such folder (did you mean 'logs'?)"),
+    "a file": (["{folder}/a/run.json"], "no run's directory, and no folder that holds one\n"),
     "unknown column": (["{folder}", "--sort", "val/nats_per_chr"], "did you mean 'val/nats_per_char'"),
     "unknown key": (["{folder}", "--where", "optimizer.l=1"], "did you mean 'optimizer.lr'"),
     "no value": (["{folder}", "--where", "optimizer.lr"], "key=value"),
@@ -318,6 +332,12 @@ def test_a_folder_without_one_good_run_still_has_a_page(folder, tmp_path, capfd)
     assert (ended.status, ended.stderr) == (0, "") and "cannot be read" in (tmp_path / "x.html").read_text()
 
 
+def test_one_run_by_itself_shows_its_whole_configuration(folder, tmp_path, capfd):
+    assert run_script(capfd, "report", folder / "a", "--output", tmp_path / "x.html").status == 0
+    text = (tmp_path / "x.html").read_text()
+    assert "<table id='configurations' class=''>" in text and "id='all-keys' checked" in text
+
+
 def test_a_study_in_the_folder_is_linked_with_its_own_page(folder, capfd):
     for name in ("told", "untold"):
         (folder / "sweeps" / name).mkdir(parents=True)
@@ -325,7 +345,25 @@ def test_a_study_in_the_folder_is_linked_with_its_own_page(folder, capfd):
     (folder / "sweeps" / "told" / "report.html").touch()
     assert run_script(capfd, "report", folder).status == 0
     text = (folder / "runs.html").read_text(encoding="utf-8")
-    assert "href='sweeps/told/report.html'" in text and "make sweep-report" in text and text.count("<li>") == 2
+    assert "href='sweeps/told/report.html'" in text and "make sweep-report" in text
+    assert text.count("Not drawn: no trial has been validated") == 2
+
+
+def test_a_search_is_drawn_with_the_best_so_far(folder, capfd):
+    study = folder / "sweeps" / "search"
+    for number, loss in enumerate((2.0, 3.0, 1.5)):
+        write_run(study / str(number), loss, optimizer__lr=0.1 * number)
+    record = json.loads((study / "1" / "run.json").read_text())
+    (study / "1" / "run.json").write_text(json.dumps(record | {"status": "pruned"}))
+    (study / "study.journal").touch()
+    assert run_script(capfd, "report", folder).status == 0
+    picture = re.search(r'<svg class="picture history".*?</svg>', (folder / "runs.html").read_text(), re.DOTALL)[0]
+    assert picture.count("<circle") == 3 and picture.count('class="ended"') == 1
+    assert "trial 1, pruned: 3.0000 optimizer.lr=0.1<" in picture
+    line = re.search(r'<path class="best" d="(.*?)"', picture)[1]
+    points = dict(re.findall(r'<circle(?: class="ended")? cx="(.*?)" cy="(.*?)"', picture))
+    first, last = min(points, key=float), max(points, key=float)
+    assert line == f"M{first} {points[first]}H{last}V{points[last]}H{last}"  # the pruned trial is left out
 
 
 @pytest.mark.slow

@@ -170,10 +170,18 @@ def broken(run, tmp_path_factory):
 
 FILE_OF_TITLES = "data.path={broken}/titles.csv"
 MISTAKES = {
-    "no run": ("evaluate", ["{broken}", FILE_OF_TITLES], "config.yaml"),
-    "no folder": ("generate", ["{broken}/nothing"], "config.yaml"),
+    "a folder of runs": ("evaluate", ["{broken}", FILE_OF_TITLES], "a folder of 3 runs; name one of them"),
+    "a folder of a run": ("generate", ["{run}/checkpoints"], "config.yaml"),
+    "no folder": ("generate", ["{broken}/nothing"], "there is no {broken}/nothing"),
+    "a folder misspelt": ("generate", ["{broken}/without_chekpoint"], "(did you mean 'without_checkpoint'?)"),
+    "a folder above misspelt": ("generate", ["{run}/checkpoint/x"], "{run}/checkpoint (did you mean 'checkpoints'?)"),
+    "a file": ("generate", ["{broken}/titles.csv"], "titles.csv: a file, but no checkpoint in a run's directory"),
     "no tokenizer": ("generate", ["{broken}/without_tokenizer"], "tokenizer.json"),
-    "no checkpoint": ("evaluate", ["{broken}/without_checkpoint", FILE_OF_TITLES], "no such checkpoint"),
+    "no checkpoint": (
+        "evaluate",
+        ["{broken}/without_checkpoint", FILE_OF_TITLES],
+        "no such checkpoint; this run has: last",
+    ),
     "corrupt checkpoint": ("generate", ["{broken}/corrupt_checkpoint"], "not a readable checkpoint"),
     "unknown checkpoint": ("generate", ["{run}", "--checkpoint", "middle"], "middle"),
     "no arguments": ("evaluate", [], "required"),
@@ -201,7 +209,7 @@ def test_a_mistake_ends_with_2_and_says_what_is_allowed(mistake, run, broken, ca
     name, arguments, said = MISTAKES[mistake]
     ended = run_script(capfd, name, *(argument.format(run=run, broken=broken) for argument in arguments))
     assert ended.status == 2, ended
-    assert said in ended.stderr
+    assert said.format(run=run, broken=broken) in ended.stderr
     assert 1 <= len(ended.stderr.splitlines()) <= 3
 
 

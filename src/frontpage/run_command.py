@@ -25,7 +25,7 @@ class Arguments(argparse.ArgumentParser):
     def __init__(self, description: str, json: bool = True) -> None:
         super().__init__(description=description, allow_abbrev=False)
         if json:
-            self.add_argument("--json", type=writable, metavar="FILE", help="write the result there, too")
+            self.add_argument("--json", type=writable("--json"), metavar="FILE", help="write the result there, too")
 
     def error(self, message: str) -> NoReturn:
         """Instead of the usage in several lines."""
@@ -43,13 +43,17 @@ class RunArguments(Arguments):
         self.add_argument("--device", default="auto", help="auto (the default: CUDA, MPS or the CPU), cpu, cuda, mps")
 
 
-def writable(text: str) -> Path:
-    """The type of `--json`: a file that can be written, which is known before anything is computed."""
-    path = Path(text)
-    folder = path.resolve().parent
-    usable = folder.is_dir() and os.access(folder, os.W_OK) and not path.is_dir()
-    require(usable, "--json", path, "a file in an existing folder that can be written")
-    return path
+def writable(option: str) -> Callable[[str], Path]:
+    """The type of `--json` and the like: a file that can be written, which is known before anything is computed."""
+
+    def parse(text: str) -> Path:
+        path = Path(text)
+        folder = path.resolve().parent
+        usable = folder.is_dir() and os.access(folder, os.W_OK) and not path.is_dir()
+        require(usable, option, path, "a file in an existing folder that can be written")
+        return path
+
+    return parse
 
 
 def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], Any]:
@@ -90,8 +94,10 @@ def run_and_checkpoint(run: str, checkpoint: str | None) -> tuple[str, str]:
     """What `load_run` takes: a run's directory and which checkpoint; `run` may name a checkpoint of a run instead."""
     if not Path(run).is_file():
         return run, checkpoint or "best"
+    directory = Path(run).absolute().parent.parent
+    require((directory / "config.yaml").is_file(), "run", run, "a file, but no checkpoint in a run's directory")
     require(checkpoint is None, "--checkpoint", checkpoint, f"{run} names a checkpoint already; leave one of them away")
-    return str(Path(run).absolute().parent.parent), run
+    return str(directory), run
 
 
 def save_json(path: Path | None, content: Any) -> None:

@@ -83,8 +83,10 @@ def find_runs(path: Path) -> list[Path]:
         return [path.resolve()]
     found = {file.parent.resolve() for name in RUN_FILES for file in path.rglob(name)} if path.is_dir() else set()
     if not found:
+        if path.exists():
+            raise bad_value("run", path, "no run's directory, and no folder that holds one")
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise bad_value("run", path, f"no run's directory, and no folder that holds one{nearest(path.name, beside)}")
+        raise bad_value("run", path, f"there is no such folder{nearest(path.name, beside)}")
     return sorted(found)
 
 

@@ -28,7 +28,8 @@ DATA = "source fingerprint train_titles validation_titles train_tokens validatio
 REPEATED = re.compile(
     r"(ckpt_path|data\.tokenizer|model\.(optimizer|scheduler)|paths|logger)(\.|$)|.*\.(path|dirpath|directory|cache_dir|default_root_dir)$"
 )
-TIMED = re.compile(r"\d{4}-\d\d-\d\d_")  # how a folder begins that Hydra has named
+# Folders that say nothing by themselves: those that Hydra names by the time, and trials, which are counted.
+NAMELESS = re.compile(r"\d{4}-\d\d-\d\d_|\d+$")
 
 
 def collect_runs(*paths: str | Path) -> list[Row]:
@@ -100,10 +101,10 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Row:
 
 
 def _labels(directories: Sequence[Path]) -> list[str]:
-    """For each path the fewest of its last parts that tell it from the others; a time alone tells nothing."""
+    """For each path the fewest of its last parts that tell it from the others; a time or number tells nothing."""
     labels = []
     for one in directories:
-        depth = 2 if TIMED.match(one.name) else 1
+        depth = 2 if NAMELESS.match(one.name) else 1
         while depth < len(one.parts) and sum(one.parts[-depth:] == other.parts[-depth:] for other in directories) > 1:
             depth += 1
         labels.append("/".join(one.parts[-depth:]))
@@ -166,9 +167,38 @@ def check_columns(rows: Sequence[Row], columns: Iterable[str], option: str) -> N
 
 
 def default_columns(rows: Sequence[Row]) -> list[str]:
-    """The usual columns as far as runs fill them, and behind them the config keys that differ."""
+    """The usual columns as far as runs fill them, and behind them the config keys that every run has and that differ.
+
+    Those that name a class (`model`, `tokenizer`) stand before numbers. A key that says the same as an earlier one of
+    its name is left out (`trainer.val_interval` beside `val_interval`).
+    """
     filled = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
-    return filled + [key for key in differing(rows, config_keys(rows)) if key != "name"]
+    known = [row for row in rows if row["status"] != "damaged"]
+    found, told = [], set()
+    for key in differing(rows, config_keys(rows)):
+        said = repr((key.rsplit(".", 1)[-1], [row.get(key) for row in known]))
+        if key != "name" and said not in told and all(key in row for row in known):
+            found.append(key)
+        told.add(said)
+    options = [key for key in found if any(other.startswith(f"{key}.") for row in known for other in row)]
+    return filled + options + [key for key in found if key not in options]
+
+
+def fitting(columns: Sequence[str], widths: Sequence[int], room: int) -> list[str]:
+    """Those columns, in their order, that fit beside each other into `room` letters, two blanks between them.
+
+    What a run is and its headline come first, then the config, which stands last in the table, then all else.
+    """
+    first = [name for name in columns if name in COLUMNS[:4]]
+    first += [name for name in columns if name not in COLUMNS]
+    first += [name for name in columns if name in COLUMNS[4:]]
+    size, chosen = dict(zip(columns, widths, strict=True)), set()
+    room += 2  # nothing stands behind the last one
+    for name in first:
+        if size[name] + 2 <= room:
+            chosen.add(name)
+            room -= size[name] + 2
+    return [name for name in columns if name in chosen]
 
 
 def spelled(value: Any) -> str:

@@ -10,9 +10,10 @@ from frontpage.build import build
 from frontpage.checkpoints import weights_for
 from frontpage.data.title_data import TitleData
 from frontpage.data.training_titles import load_training_titles, save_training_titles
-from frontpage.errors import bad_value
+from frontpage.errors import bad_value, nearest
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
+from frontpage.run_directory import read_record
 from frontpage.run_table import collect_runs
 from frontpage.secrets import HIDDEN, SECRET_KEY, hide_all, remember_value
 from frontpage.tokenizer import TitleTokenizer
@@ -55,17 +56,44 @@ def load_run(directory: Path | str, checkpoint: str = "best") -> tuple[DictConfi
     Raises UserError for a folder that is no run, and for a checkpoint that is missing, unreadable or another model's.
     """
     directory = Path(directory)
-    for name in ("config.yaml", "tokenizer.json"):
-        if not (directory / name).is_file():
-            raise bad_value("run", directory, f"not a run's directory (it has no {name})")
+    check_is_run(directory)
     config = OmegaConf.load(directory / "config.yaml")
-    named = directory / "checkpoints" / f"{checkpoint}.ckpt"
-    path = named if checkpoint in ("best", "last") else Path(checkpoint)
+    path = _checkpoint_of(directory, checkpoint)
     tokenizer = TitleTokenizer.load(directory / "tokenizer.json")
     module = build(config.model, "model", vocab_size=tokenizer.vocab_size)
     load_weights(module, path, "checkpoint")
     module.tokenizer = tokenizer
     return config, module.eval()
+
+
+def check_is_run(directory: Path) -> None:
+    """Raise a UserError unless a run can be reopened from `directory`; it names a run that may have been meant."""
+    lacking = [name for name in ("config.yaml", "tokenizer.json") if not (directory / name).is_file()]
+    if not lacking:
+        return
+    if not directory.is_dir():
+        if directory.exists():
+            raise bad_value("run", directory, "a file, not a run's directory")
+        lost = next(path for path in (*reversed(directory.parents), directory) if not path.exists())
+        beside = [entry.name for entry in lost.parent.iterdir()] if lost.parent.is_dir() else []
+        raise bad_value("run", directory, f"not a run's directory: there is no {lost}{nearest(lost.name, beside)}")
+    # logs/ holds runs/<name>/<time>; deeper than that is not searched, so that `/` is answered at once as well.
+    found = [path for depth in range(1, 4) for path in directory.glob("*/" * depth + "run.json")]
+    if found:
+        newest = max(found, key=lambda path: path.stat().st_mtime).parent
+        raise bad_value("run", directory, f"a folder of {len(found)} runs; name one of them, the newest is {newest}")
+    raise bad_value("run", directory, f"not a run's directory (it has no {lacking[0]})")
+
+
+def _checkpoint_of(directory: Path, checkpoint: str) -> Path:
+    """The file of a checkpoint, named or given by its path; a UserError says which the run has."""
+    path = directory / "checkpoints" / f"{checkpoint}.ckpt" if checkpoint in ("best", "last") else Path(checkpoint)
+    if not path.exists():
+        names = sorted(other.stem for other in (directory / "checkpoints").glob("*.ckpt"))
+        status = (read_record(directory) or {}).get("status", "unknown")
+        there = f"this run has: {' '.join(names)}" if names else f"this run has none (its status: {status})"
+        raise bad_value("checkpoint", path, f"no such checkpoint; {there}")
+    return path
 
 
 def load_weights(module: L.LightningModule, path: Path, key: str) -> None:

@@ -66,6 +66,9 @@ def typed_lines(ask: str = "") -> Iterator[str]:
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     while True:
         try:
-            yield input(ask)
+            line = input(ask)
         except EOFError:
             return
+        if ask and not sys.stdin.isatty():
+            print(printable(line))  # as a terminal does, so that what comes of a pipe can be read
+        yield line

@@ -25,7 +25,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
     check_new(folder)
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:  # the disk may be read-only though the folder's permissions are not
+        raise bad_value("--output", folder, f"cannot be made ({error.strerror})") from error
     try:
         yield partial
         if folder.exists():

@@ -46,6 +46,8 @@ def export(
     """
     writers = {"hf": _hugging_face, "safetensors": _own_names, "gguf": _gguf}
     record = _record(run)
+    if checkpoint not in ("best", "last") and Path(checkpoint).resolve().parent != (run / "checkpoints").resolve():
+        record["metrics"] = {}  # those of the run are not those of a checkpoint from elsewhere
     with new_folder(output) as folder:
         written, net = writers[form](folder, config, module, precision, verify), module.net
         facts = {"layers": len(net.blocks), "width": net.widths[0], "vocabulary": net.vocab_size} | written.facts

@@ -68,8 +68,8 @@ def memory_bars(rows: Sequence[Row]) -> str:
                 + _small(split + speed / fastest * quick, y + 22, f"{speed:,.0f}")
             )
     caption = (
-        "<p class='caption'>Left: memory, <b class='measured'>measured peak</b> above what was"
-        " <b class='estimated'>estimated</b> before the run. Right: <b class='speed'>tokens a second</b>.</p>"
+        "<p class='caption'>Left: memory, the <b class='measured'>measured peak</b> (upper bar) and what was"
+        " <b class='estimated'>estimated</b> before (lower bar). Right: <b class='speed'>tokens a second</b>.</p>"
     )
     return caption + _svg(parts, len(drawn) * height, "memory and speed of every run")
 
@@ -85,5 +85,6 @@ def _short(name: str) -> str:
 
 def _svg(parts: Sequence[str], height: float, what: str) -> str:
     return (
-        f'<svg class="picture" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{what}">{"".join(parts)}</svg>'
+        f'<div class="pictured"><svg class="picture" viewBox="0 0 {WIDTH} {height:.0f}" role="img"'
+        f' aria-label="{what}">{"".join(parts)}</svg></div>'
     )

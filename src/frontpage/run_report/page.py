@@ -7,6 +7,7 @@ from pathlib import Path
 from frontpage.run_comparison import Difference
 from frontpage.run_curves import Point, thinned
 from frontpage.run_report.bars import error_bars, memory_bars
+from frontpage.run_report.history import history
 from frontpage.run_table import ERROR, HEADLINE, Row, config_keys, default_columns, differing, shown, sort_rows, spelled
 from frontpage.web_page.parts import (
     cards,
@@ -59,7 +60,7 @@ def page(
         memory_bars(rows),
         "<h2>Titles they invented</h2>",
         _samples(rows, colours),
-        _studies(studies),
+        _studies(studies, rows),
     ]
     data = {
         "order": [one["run"] for one in rows],
@@ -109,11 +110,13 @@ def _swatch(colour: int) -> str:
 
 
 def _glance(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
-    sources = {one.get("data.fingerprint") for one in rows if one.get(HEADLINE) is not None}
+    scored = [one for one in rows if one.get(HEADLINE) is not None]
+    sets = {(one.get("data.validation_titles"), one.get("data.validation_characters")) for one in scored}
     caption = "Nats a character on the whole validation set; the bars are two standard errors to either side."
-    if len(sources) > 1:
+    if len(sets) > 1:
         caption += (
-            " <b>The runs were validated on different titles or with different tokenizers:</b> compare within one."
+            " <b>Not all runs were validated on the same titles</b> (validation_titles, validation_characters): a"
+            " smaller number means a better model only between runs that were."
         )
     return f"<p class='caption'>{caption}</p>{error_bars(rows, colours)}"
 
@@ -180,10 +183,16 @@ def _configurations(rows: Sequence[Row]) -> str:
         )
         body.append(f"<tr{'' if key in different else ' class=same'}><th scope='row'>{text(key)}</th>{cells}</tr>")
     heads = "".join(f"<th scope='col'>{text(one['run'])}</th>" for one in known)
+    told = f"{len(different)} of {len(keys)} keys differ; what most runs do not have is marked."
+    if len(known) == 1:
+        told = f"{len(keys)} keys; with another run beside it, this shows what differs."
+    elif not different:
+        told = f"None of the {len(keys)} keys differs."
+    every, kind = (" checked", "") if not different else ("", "different")
     return (
-        f"<p class='caption'>{len(different)} of {len(keys)} keys differ; what most runs do not have is marked."
-        " <label><input type='checkbox' id='all-keys'> show the others, too</label></p>"
-        f"<div class='scroll'><table id='configurations' class='different'><thead><tr><th>key</th>{heads}</tr></thead>"
+        f"<p class='caption'>{told}"
+        f" <label><input type='checkbox' id='all-keys'{every}> show those that do not differ, too</label></p>"
+        f"<div class='scroll'><table id='configurations' class='{kind}'><thead><tr><th>key</th>{heads}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 
@@ -200,13 +209,20 @@ def _samples(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
     return f"<div class='columns'>{''.join(parts)}</div>" if parts else "<p class='lacking'>No run has written any.</p>"
 
 
-def _studies(studies: Sequence[tuple[str, str | None]]) -> str:
-    if not studies:
+def _studies(studies: Sequence[tuple[str, str | None]], rows: Sequence[Row]) -> str:
+    parts = []
+    for folder, address in studies:
+        trials = [one for one in rows if Path(folder).resolve() in Path(one["directory"]).parents]
+        whole = (
+            f"<a href='{text(address)}'>the whole page of this search</a>"
+            if address
+            else f"its whole page is written by <code>make sweep-report STUDY={text(folder)}</code>"
+        )
+        parts.append(f"<h3>{text(folder)}</h3><p class='caption'>{len(trials)} trials; {whole}</p>{history(trials)}")
+    if not parts:
         return ""
-    lines = (
-        f"<li><a href='{text(address)}'>{text(folder)}</a></li>"
-        if address
-        else f"<li>{text(folder)}: its page is written by <code>make sweep-report STUDY={text(folder)}</code></li>"
-        for folder, address in studies
+    caption = (
+        "Each point is a trial, its val/nats_per_char over its number (pointing at it shows what it was); orange: not"
+        " finished, most often pruned. The line is the best of those that finished so far."
     )
-    return f"<h2>Searches</h2><ul id='studies'>{''.join(lines)}</ul>"
+    return f"<h2>Searches</h2><p class='caption'>{caption}</p><div id='studies'>{''.join(parts)}</div>"
