@@ -1,6 +1,6 @@
 """Kill a run at random moments, continue it each time, and compare it with one that nothing interrupted.
 
-python scripts/kill_and_resume.py                          20 kills: about 3 minutes on one core
+python scripts/kill_and_resume.py                          20 kills of a run of half a minute: 5 minutes of a core
 python scripts/kill_and_resume.py --kills 3 --seed 7       fewer, at other moments
 python scripts/kill_and_resume.py callbacks=ema            further overrides, for both runs
 
@@ -52,7 +52,7 @@ def main() -> None:
     parser = Arguments("Kill a run at random moments, continue it, and compare it with an uninterrupted one.")
     parser.add_argument("--kills", type=number(int, 1), default=20, help="how often (default 20)")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="of the moments (default 0)")
-    parser.add_argument("--epochs", type=number(int, 1), default=8, help="length of the run (default 8)")
+    parser.add_argument("--epochs", type=number(int, 1), default=60, help="length of the run (default 60)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="further settings of both runs")
     arguments = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory(prefix="frontpage_kill_") as folder:
