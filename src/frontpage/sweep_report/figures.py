@@ -76,7 +76,7 @@ def over_trials(sweep: Sweep) -> Iterator[Panel]:
 def history(sweep: Sweep, place: int, name: str) -> Panel:
     """Each finished trial, and the best so far."""
     key, title = f"history-{place}", f"History: {name}"
-    caption = "A point is a finished trial, the line the best so far. Where it still falls at the end, more trials may pay."
+    caption = "A point is a finished trial, the line the best so far. If it still falls at the end, go on."
     if not sweep.finished:
         return Panel(key, title, caption, lacking="no trial has finished")
     best, line = None, []
