@@ -115,3 +115,9 @@ def test_the_estimate_is_near_the_allocators_peak(model, precision, documents):
     torch.cuda.reset_peak_memory_stats()
     training_step(net, optimizer, tokens, context, precision)
     assert estimated == pytest.approx(torch.cuda.max_memory_allocated() - before, rel=0.15)
+
+
+def test_a_run_compiles_its_step_by_itself(command):
+    outcome = command("experiment=quickstart", "debug=fast", "trainer=gpu", "model.compile=auto")
+    assert outcome.status == 0, outcome.stderr
+    assert "model.compile=auto: the first step compiles" in outcome.stdout
