@@ -58,7 +58,7 @@ def test_logits_and_continuations_are_ours(case, loaded):
     config, module = exportable(kind, changes)
     model, tokenizer = loaded(config, module)
     assert model.config.model_type == layout
-    agrees(module, model, tokenizer)
+    assert_agreement(module, model, tokenizer)
 
 
 @pytest.mark.parametrize("name", ["unigram", "bytes"])  # bpe: above
@@ -66,10 +66,12 @@ def test_logits_and_continuations_are_ours(case, loaded):
 @torch.no_grad()
 def test_every_tokenizer_goes_with_every_architecture(kind, name, loaded):
     config, module = exportable(kind, {}, name)
-    agrees(module, *loaded(config, module))
+    model, tokenizer = loaded(config, module)
+    assert model.config.vocab_size == module.tokenizer.vocab_size
+    assert_agreement(module, model, tokenizer)
 
 
-def agrees(module, model, tokenizer):
+def assert_agreement(module, model, tokenizer):
     """The logits of titles, and the likeliest continuations token by token, are ours."""
     for title in TITLES[:6]:
         tokens = tokenizer(title, return_tensors="pt").input_ids[:, :BLOCK]
