@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from frontpage.allocator import keep_freed_memory
 from frontpage.attention.base import ProjectedAttention, SelfAttention
-from frontpage.attention.delta_rule import chunked, recurrent
 from frontpage.attention.gated_delta import GatedDeltaAttention
 from frontpage.build import build
 from frontpage.config_folder import CONFIGS
@@ -143,9 +142,7 @@ def step(
         given += [decay.requires_grad_(), write.requires_grad_()]
 
         def run() -> torch.Tensor:
-            if layer.backend == "recurrent":
-                return recurrent(*given, document_ids=ids)[0]
-            return chunked(*given, chunk=layer.chunk, document_ids=ids)[0]
+            return layer.rule(length, device)(*given, document_ids=ids)[0]
     elif isinstance(layer, ProjectedAttention):
 
         def run() -> torch.Tensor:

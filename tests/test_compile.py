@@ -20,7 +20,14 @@ SMALL = ("data=synthetic", "data.block_size=32", "model.d_model=32", "model.n_la
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch imports torch.jit for itself
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-@pytest.mark.parametrize("settings", [("model.n_head=4",), ("model.n_head=2", "model/attention=strided")])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("model.n_head=4",),
+        ("model.n_head=2", "model/attention=strided"),
+        ("model.n_head=2", "model/attention=gated_delta"),
+    ],
+)
 def test_a_compiled_training_step_is_one_graph_and_gives_what_the_plain_one_gives(config, settings):
     module = build(config(*SMALL, *settings, "model.compile=true").model, "model", vocab_size=100).train()
     tokens = torch.randint(0, 100, (4, 32), generator=torch.Generator().manual_seed(0))

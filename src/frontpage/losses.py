@@ -19,7 +19,7 @@ def next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     Zero where every target is ignored. Products are in the type of `hidden`, or of autocast.
     """
     hidden, targets = hidden.flatten(0, 1), targets.flatten()
-    rows = max(CHUNK_NUMBERS["cpu" if on_cpu(hidden) else "gpu"] // len(weight), 1)
+    rows = max(CHUNK_NUMBERS["cpu" if on_cpu(hidden.device) else "gpu"] // len(weight), 1)
     total = ChunkedCrossEntropy.apply(hidden, weight, targets, _product_type(hidden), rows)
     return total / (targets != IGNORED).sum().clamp(min=1)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import Tensor
+import torch
 
 _as_on_card = False  # a plain global: torch.compile cannot trace a ContextVar
 
@@ -19,6 +19,6 @@ def as_on_card() -> Iterator[None]:
         _as_on_card = before
 
 
-def on_cpu(x: Tensor) -> bool:
-    """Whether a tensor is on the CPU, and is to be computed as there."""
-    return x.device.type == "cpu" and not _as_on_card
+def on_cpu(device: torch.device) -> bool:
+    """Whether this is the CPU, and what is on it is to be computed as there."""
+    return device.type == "cpu" and not _as_on_card

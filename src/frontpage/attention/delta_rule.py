@@ -35,13 +35,13 @@ def recurrent(
     """
     decay, write, heads = log_decay.exp()[..., None, None], log_write.exp()[..., None], k.shape[1]
     state = k.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1]) if state is None else state
-    opens = None if document_ids is None else _opens(document_ids)[:, None, :, None, None]
+    begins = None if document_ids is None else opens(document_ids)[:, None, :, None, None]
     outputs = []
     with _full_precision(q.device):
         for t in range(k.shape[2]):
             state = decay[:, :, t] * state
-            if opens is not None:
-                state = state.masked_fill(opens[:, :, t], 0.0)
+            if begins is not None:
+                state = state.masked_fill(begins[:, :, t], 0.0)
             key = k[:, :, t, :, None]  # (B, Hkv, D, 1)
             change = write[:, :, t] * (v[:, :, t] - (key * state).sum(-2))
             state = state + key * change[..., None, :]
@@ -98,16 +98,16 @@ def _sight(k: Tensor, batch: int, document_ids: Tensor | None) -> _Sight:
         return _Sight(causal, k.new_ones(1, 1, chunk), causal)
 
     def build() -> _Sight:
-        opens = F.pad(_opens(document_ids), (0, chunks * chunk - document_ids.shape[1]))
-        opens = opens.unflatten(1, (chunks, chunk)).transpose(0, 1).repeat_interleave(rows // batch, dim=1)
-        begun = opens.cumsum(-1)  # documents since the chunk's beginning
+        begins = F.pad(opens(document_ids), (0, chunks * chunk - document_ids.shape[1]))
+        begins = begins.unflatten(1, (chunks, chunk)).transpose(0, 1).repeat_interleave(rows // batch, dim=1)
+        begun = begins.cumsum(-1)  # documents since the chunk's beginning
         pairs = causal * (begun[..., :, None] == begun[..., None, :])
-        return _Sight(pairs, (begun == 0).to(k.dtype), pairs * ~opens[..., None, :])
+        return _Sight(pairs, (begun == 0).to(k.dtype), pairs * ~begins[..., None, :])
 
     return once(document_ids, ("delta rule", chunk, rows // batch, k.dtype), build)
 
 
-def _opens(document_ids: Tensor) -> Tensor:
+def opens(document_ids: Tensor) -> Tensor:
     """(B, T), True where a document begins: a run of equal ids."""
     return F.pad(document_ids[:, 1:] != document_ids[:, :-1], (1, 0), value=True)
 

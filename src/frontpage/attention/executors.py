@@ -28,7 +28,7 @@ def sdpa(
     Values may be of another width than queries and keys: the narrower are filled up with zeros, because unequal widths
     would leave the fused CPU kernel. Half precision is computed in single on CPU, where its backward pass is slow.
     """
-    if on_cpu(q) and (v.dtype in HALF or torch.is_autocast_enabled("cpu")):
+    if on_cpu(q.device) and (v.dtype in HALF or torch.is_autocast_enabled("cpu")):
         with torch.autocast("cpu", enabled=False):
             y = sdpa(q.float(), k.float(), v.float(), mask=mask, causal=causal, dropout=dropout, scale=scale)
         return y.to(v.dtype)
@@ -63,7 +63,7 @@ def math(
 
 def in_tiles(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, causal: bool = False, dropout: float) -> Tensor:
     """What both give, for many small (T, S): on CPU by plain products, which the fused kernel does not reach there."""
-    small = on_cpu(q) and q.shape[2] * k.shape[2] <= SMALL_SCORES
+    small = on_cpu(q.device) and q.shape[2] * k.shape[2] <= SMALL_SCORES
     return (math if small else sdpa)(q, k, v, mask=mask, causal=causal, dropout=dropout)
 
 

@@ -1,6 +1,8 @@
 """Gated delta rule (Yang et al. 2024, "Gated Delta Networks", arXiv 2412.06464): linear in time, constant memory."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,10 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from frontpage.attention.base import ProjectedAttention
+from frontpage.attention.delta_kernel import by_kernel, kernel_problem
 from frontpage.attention.delta_rule import chunked, recurrent
+from frontpage.attention.unit_vectors import unit
+from frontpage.notices import notice
+from frontpage.on_card import on_cpu
 
 DECAY_RATES = 1.0, 16.0  # from Mamba-2, as the paper's: A is drawn between these
 DECAY_STEPS = 1e-3, 1e-1  # the step with which A is multiplied where the input says nothing, log-uniform
+KEY_EPS = 1e-6  # of the squared length of keys and queries
+KERNEL_WIDTH = 64  # of a head: up to here the kernel was measured to be faster than chunks (docs/attention.md)
 NORM_EPS = 1e-5  # outputs of a first token are small where its query and key are almost orthogonal
 
 
@@ -49,7 +57,7 @@ class GatedDeltaAttention(ProjectedAttention):
     ####
     """
 
-    backends = ("chunk", "recurrent")
+    backends = ("cpp", "chunk", "recurrent")
 
     def __init__(self, d_model: int, n_head: int, block_size: int, *, chunk: int = 16, **shared: Any) -> None:
         if chunk < 1:
@@ -69,18 +77,21 @@ class GatedDeltaAttention(ProjectedAttention):
         kind = torch.promote_types(torch.float32, q.dtype)
         step, write = self.gates(x).to(kind).transpose(1, 2).chunk(2, dim=1)  # (B, Hkv, T)
         log_decay = -self.log_rate.to(kind).exp()[:, None] * F.softplus(step + self.step_bias.to(kind)[:, None])
-        q, k, v = _unit(q.to(kind)), _unit(k.to(kind)), v.to(kind)
+        q, k, v = unit(q.to(kind), KEY_EPS), unit(k.to(kind), KEY_EPS), v.to(kind)
         if self.training and self.dropout:
             v = v * F.dropout(v.new_ones(*v.shape[:3], 1), self.dropout)
         gates = log_decay, F.logsigmoid(write)
         state = None if cache is None else cache.state
-        if self.route(q.shape[2], q.device) == "chunk":
-            y, state = chunked(q, k, v, *gates, chunk=self.chunk, document_ids=document_ids, state=state)
-        else:
-            y, state = recurrent(q, k, v, *gates, document_ids=document_ids, state=state)
+        y, state = self.rule(q.shape[2], q.device)(q, k, v, *gates, document_ids=document_ids, state=state)
         if cache is not None:
             cache.append(state, q.shape[2])
-        return F.rms_norm(y, self.norm.normalized_shape, self.norm.weight.to(kind), self.norm.eps).to(x.dtype)
+        width = self.head_width  # RMSNorm: as long as `width` numbers of mean square 1 are
+        return (unit(y, width * self.norm.eps) * (self.norm.weight.to(kind) * width**0.5)).to(x.dtype)
+
+    def rule(self, length: int, device: torch.device) -> Callable[..., tuple[Tensor, Tensor]]:
+        """The function of the backend that computes `length` tokens there."""
+        rules = {"cpp": by_kernel, "chunk": partial(chunked, chunk=self.chunk), "recurrent": recurrent}
+        return rules[self.route(length, device)]
 
     def new_cache(self) -> StateCache:
         """An empty cache, of a state."""
@@ -95,15 +106,22 @@ class GatedDeltaAttention(ProjectedAttention):
         return torch.ones(1, length, length, dtype=torch.bool).tril()
 
     def fastest(self, length: int, device: torch.device, documents: bool, training: bool) -> str:
-        """Chunks, except for a single token."""
+        """On CPU the compiled kernel, where there is one; else chunks, except for a single token."""
+        if on_cpu(device) and self.head_width <= KERNEL_WIDTH:
+            problem = kernel_problem(self.head_width)
+            if problem is None:
+                return "cpp"
+            if not torch.compiler.is_compiling():
+                notice(f"model.attention.backend=auto: gated_delta without its faster kernel: {problem}")
         return "chunk" if length > 1 else "recurrent"
+
+    def refusal(self, backend: str, device: torch.device, documents: bool, training: bool) -> str | None:
+        """`cpp` is for the CPU, and is compiled there."""
+        if backend != "cpp":
+            return None
+        return kernel_problem(self.head_width) if on_cpu(device) else "for the CPU only"
 
     def mixing_flops(self, length: int) -> float:
         """Of a state read by key and query, decayed, and written: whatever the length."""
         read, query = self.n_kv_head * 5 * self.head_width**2, self.n_head * 2 * self.head_width**2
         return read + query
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Vectors of length 1; zeros stay, with a finite gradient."""
-    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)

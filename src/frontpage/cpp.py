@@ -1,0 +1,61 @@
+"""C++ that is compiled where it runs, for the processor it runs on, as `torch.compile` does it."""
+
+import ctypes
+import functools
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+COMPILERS = ("c++", "g++", "clang++")
+SECONDS = 120.0  # more than a compiler takes that works
+
+
+class NotCompiled(Exception):
+    """There is no C++ compiler here, or it fails; the message says why in one line."""
+
+
+@functools.cache
+def compiled(source: Path, **values: str | int) -> ctypes.CDLL:
+    """The library that `source` gives with the macros `values`; once a process and set of values, about a second.
+
+    The compiler is that of the variable CXX, else the first of COMPILERS. Raises NotCompiled.
+    """
+    with tempfile.TemporaryDirectory(prefix="frontpage-") as folder:
+        library = Path(folder, source.with_suffix(".so").name)
+        macros = [f"-D{name}={value}" for name, value in values.items()]
+        command = [*_compiler(), *_flags(), *macros, str(source), "-o", str(library)]
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NotCompiled(f"{command[0]} fails ({error})") from error
+        if ended.returncode:
+            said = [line for line in ended.stderr.splitlines() if "error" in line.lower()] or ended.stderr.splitlines()
+            raise NotCompiled(f"{command[0]} fails ({said[0].strip() if said else f'status {ended.returncode}'})")
+        try:
+            return ctypes.CDLL(str(library))  # it stays loaded when the file is gone
+        except OSError as error:
+            raise NotCompiled(f"what {command[0]} made cannot be loaded ({error})") from error
+
+
+def _compiler() -> list[str]:
+    if sys.platform == "win32":
+        raise NotCompiled("not on Windows")
+    if os.environ.get("CXX"):
+        return shlex.split(os.environ["CXX"])
+    found = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if found is None:
+        raise NotCompiled("no C++ compiler is installed (CXX, or one of " + " ".join(COMPILERS) + ")")
+    return [found]
+
+
+def _flags() -> list[str]:
+    flags = ["-std=c++17", "-O3", "-ffp-contract=fast", "-shared", "-fPIC"]
+    if platform.machine() in ("x86_64", "AMD64"):
+        flags.append("-march=native")
+    # OpenMP is the threads that PyTorch has already; the compiler of macOS knows but the vector loops of it.
+    return [*flags, "-fopenmp-simd" if sys.platform == "darwin" else "-fopenmp"]
