@@ -10,6 +10,8 @@ from frontpage.attention.executors import repeat_heads
 from frontpage.attention.local import attend_in_blocks, in_blocks
 from frontpage.attention.pattern import Pattern, PatternAttention
 
+RUNS = 4  # of blocks, each computed at once: its last block says how many summaries all of it meets
+
 
 @dataclass(frozen=True)
 class Fixed(Pattern):
@@ -89,20 +91,33 @@ class FixedAttention(PatternAttention):
             k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
         time = q.shape[2]
         q, k, v = (in_blocks(part, first.block) for part in (q, k, v))  # (B, H, blocks, block, D)
-        sight = _sight(q.shape[2], first.block, first.summary, q.device)
-        return attend_in_blocks(q, self._with_summaries(k), self._with_summaries(v), sight, dropout)[:, :, :time]
+        columns, mixed, begin = [self._summaries(part) for part in (k, v)], [], 0
+        run = -(-q.shape[2] // RUNS)
+        for own in zip(*(part.split(run, dim=2) for part in (q, k, v)), strict=True):
+            end = begin + own[0].shape[2]
+            seen = [
+                _beside(part[:, :, : (end - 1) * first.summary], x) for part, x in zip(columns, own[1:], strict=True)
+            ]
+            sight = _sight(begin, end, first.block, first.summary, q.device)
+            mixed.append(attend_in_blocks(own[0], *seen, sight, dropout))
+            begin = end
+        return torch.cat(mixed, dim=2)[:, :, :time]
 
-    def _with_summaries(self, x: Tensor) -> Tensor:
-        """(B, H, blocks, block, D) -> (B, H, blocks, columns + block, D), each group with its own columns."""
+    def _summaries(self, x: Tensor) -> Tensor:
+        """(B, H, blocks, block, D) -> (B, H, columns, D), each group of heads with its own columns."""
         shares = zip(self.patterns, x.chunk(len(self.patterns), dim=1), strict=True)
-        columns = torch.cat([pattern.summaries(part) for pattern, part in shares], dim=1)
-        return torch.cat((columns[:, :, None].expand(-1, -1, x.shape[2], -1, -1), x), dim=3)
+        return torch.cat([pattern.summaries(part) for pattern, part in shares], dim=1)
 
 
-def _sight(blocks: int, block: int, summary: int, device: torch.device) -> Tensor:
-    """(blocks, block, columns + block): the columns of earlier blocks, and the own block up to the query."""
-    places = torch.arange(blocks, device=device)
+def _beside(columns: Tensor, x: Tensor) -> Tensor:
+    """(B, H, columns, D), (B, H, blocks, block, D) -> (B, H, blocks, columns + block, D)."""
+    return torch.cat((columns[:, :, None].expand(-1, -1, x.shape[2], -1, -1), x), dim=3)
+
+
+def _sight(begin: int, end: int, block: int, summary: int, device: torch.device) -> Tensor:
+    """(end - begin, block, columns + block): the columns of earlier blocks, and the own block up to the query."""
+    places = torch.arange(end, device=device)
     of = places[:-1].repeat_interleave(summary)  # the block that a column is of
-    earlier = (of < places[:, None])[:, None].expand(-1, block, -1)
-    own = torch.ones(block, block, dtype=torch.bool, device=device).tril().expand(blocks, -1, -1)
+    earlier = (of < places[begin:, None])[:, None].expand(-1, block, -1)
+    own = torch.ones(block, block, dtype=torch.bool, device=device).tril().expand(end - begin, -1, -1)
     return torch.cat((earlier, own), dim=2)
