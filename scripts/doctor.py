@@ -48,6 +48,7 @@ def report(found: dict[str, Any]) -> None:
         *(("gpu", gpu_line(gpu)) for gpu in found["gpus"] or [None]),
         ("matmul", f"{rates} TFLOP/s on {found['device']}"),
         ("precision", f"trainer.precision=auto takes {precision['auto']}: {precision['reason']}"),
+        ("compiler", compiler_line(found["compiler"])),
         ("disk", f"{disk['free_bytes'] / GIB:.1f} of {disk['bytes'] / GIB:.1f} GiB free for {disk['folder']}"),
         ("versions", ", ".join(f"{name} {number or 'missing'}" for name, number in found["versions"].items())),
         ("keys", ", ".join(f"{name} {'present' if there else 'absent'}" for name, there in found["keys"].items())),
@@ -58,6 +59,13 @@ def report(found: dict[str, Any]) -> None:
     for row in found["attention"]["kernels"]:
         result = row["problem"] or f"{row['milliseconds']:.2f} ms"
         print(f"  {row['dtype']} {row['kernel']:<20} {result}")
+
+
+def compiler_line(compiler: dict[str, str | None]) -> str:
+    """A C++ compiler in words."""
+    if compiler["problem"]:
+        return f"{compiler['problem']}: gated_delta is slower on a CPU, and model.compile=true cannot run there"
+    return f"{compiler['name']}, for gated_delta and model.compile=true on a CPU"
 
 
 def gpu_line(gpu: dict[str, Any] | None) -> str:

@@ -32,7 +32,7 @@ def test_it_reports_the_machine_and_no_secret(capfd, tmp_path, monkeypatch):
     assert found["precision"]["auto"] in ("32-true", "bf16-mixed")
     assert 0 < found["disk"]["free_bytes"] <= found["disk"]["bytes"] and found["disk"]["folder"] == f"{tmp_path}/logs"
     assert found["attention"]["shape"] == [2, 2, 16, 16]
-    for line in ("processor", "gpu", "matmul", "precision", "disk", "versions", "keys", "attention"):
+    for line in ("processor", "gpu", "matmul", "precision", "compiler", "disk", "versions", "keys", "attention"):
         assert f"\n{line}" in f"\n{ended.stdout}"
 
 
@@ -48,6 +48,19 @@ def test_every_kernel_is_tried_and_what_does_not_run_says_why():
             assert row["milliseconds"] > 0
         else:
             assert row["problem"], "these two are of CUDA"
+
+
+def test_the_compiler_names_itself_or_what_is_wrong_is_said(monkeypatch, tmp_path):
+    program = tmp_path / "compiler"
+    program.write_text("#!/bin/sh\necho A compiler 1.2\necho of somebody\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("CXX", str(program))
+    assert doctor.cpp_compiler() == {"name": "A compiler 1.2", "problem": None}
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    assert doctor.cpp_compiler() == {"name": None, "problem": "/no/such/compiler does not answer"}
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", "")
+    assert "no C++ compiler is installed" in doctor.cpp_compiler()["problem"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")

@@ -28,7 +28,7 @@ def compiled(source: Path, **values: str | int) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory(prefix="frontpage-") as folder:
         library = Path(folder, source.with_suffix(".so").name)
         macros = [f"-D{name}={value}" for name, value in values.items()]
-        command = [*_compiler(), *_flags(), *macros, str(source), "-o", str(library)]
+        command = [*compiler(), *_flags(), *macros, str(source), "-o", str(library)]
         try:
             ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -42,7 +42,8 @@ def compiled(source: Path, **values: str | int) -> ctypes.CDLL:
             raise NotCompiled(f"what {command[0]} made cannot be loaded ({error})") from error
 
 
-def _compiler() -> list[str]:
+def compiler() -> list[str]:
+    """The words that call the C++ compiler. Raises NotCompiled where there is none."""
     if sys.platform == "win32":
         raise NotCompiled("not on Windows")
     if os.environ.get("CXX"):

@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from frontpage.cpp import NotCompiled, compiler
 from frontpage.errors import require
 from frontpage.flops import measure_matmul_peak
 from frontpage.memory import GIB
@@ -71,6 +72,7 @@ def examine(log_dir: Path, batch_size: int, n_head: int, block_size: int, head_w
         "matmul_flops": {name: measure_matmul_peak(device, dtype) for name, dtype in DTYPES.items()},
         "attention": {"shape": list(shape), "kernels": attention_kernels(device, shape)},
         "precision": {"auto": precision, "reason": reason},
+        "compiler": cpp_compiler(),
         "disk": disk(log_dir),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "keys": {name: bool(os.environ.get(name)) for name in KEYS},
@@ -87,6 +89,16 @@ def processor_features() -> list[str]:
             text = _output("sysctl", "-a").replace("hw.optional.arm.FEAT_", " ").replace(": 1", " ").lower()
     words = {*text.replace(":", " ").split()}
     return [name for name in FEATURES if name in words]
+
+
+def cpp_compiler() -> dict[str, str | None]:
+    """`name`, of the C++ compiler that calls itself so, or the `problem`."""
+    try:
+        command = compiler()
+    except NotCompiled as error:
+        return {"name": None, "problem": str(error)}
+    said = _output(*command, "--version").splitlines()
+    return {"name": said[0], "problem": None} if said else {"name": None, "problem": f"{command[0]} does not answer"}
 
 
 def gpus() -> list[dict[str, Any]]:

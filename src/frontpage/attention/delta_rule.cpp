@@ -168,7 +168,7 @@ extern "C" void backward(const View* view, const Sizes* sizes) {
             const integer row = unit / heads, head = unit % heads;
             read(gradient, d_states.at(row, head));
             turn(turned, d_states.at(row, head));
-            for (integer mark = (sizes->time - 1) / MARK_EVERY; mark >= 0; --mark) {
+            for (integer mark = (sizes->time + MARK_EVERY - 1) / MARK_EVERY - 1; mark >= 0; --mark) {
                 const integer begin = mark * MARK_EVERY, end = std::min(sizes->time, begin + MARK_EVERY);
                 turn(work->past[0], marks.at(row, head, mark));
                 for (integer t = begin; t < end; ++t) {  // the states once more
