@@ -15,7 +15,7 @@ COPY scripts/install.sh scripts/
 RUN mkdir -p src/frontpage && EXTRAS='' TORCH="$TORCH" PIP_OPTIONS='--no-cache-dir' bash scripts/install.sh
 
 FROM python:${PYTHON}-slim-bookworm
-# torch.compile and FlexAttention call a C++ compiler at run time; git stays out, so git_commit in run.json is null.
+# torch.compile, FlexAttention and gated_delta call a C++ compiler at run time; git stays out, so git_commit in run.json is null.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 WORKDIR /frontpage
