@@ -87,6 +87,16 @@ def test_it_leaves_its_inputs_alone(kernel):
     assert_near([part.detach() for part in (*given, state)], before, within=0)
 
 
+@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("change", [torch.Tensor.float, lambda part: part[:, :1], lambda part: part[:, :, :5]])
+def test_tensors_that_do_not_fit_are_refused(place, change):
+    """The kernel would read what is not theirs."""
+    given = [part.detach() for part in parts()] + [torch.randn(2, 2, 8, 8, dtype=torch.float64)]
+    given[place] = change(given[place])
+    with pytest.raises(ValueError, match="does not fit|no multiple"):
+        by_kernel(*given[:5], state=given[5])
+
+
 def test_the_bits_do_not_depend_on_the_threads(kernel):
     given, threads = parts(rows=5, dtype=torch.float32), torch.get_num_threads()
     results = []
@@ -158,7 +168,8 @@ def script(folder, text):
     [
         ("echo first >&2; echo 'rule.cpp:3:1: error: no such thing' >&2; exit 1", "rule.cpp:3:1: error: no such thing"),
         ("exit 3", "status 3"),
-        ("exit 0", "cannot be loaded"),
+        ("exit 0", "cannot be kept or loaded"),
+        (r"printf '\n\377 error\n' >&2; exit 1", "error"),
     ],
 )
 def test_a_compiler_that_fails_is_named_with_its_first_error(monkeypatch, tmp_path, text, problem):
@@ -166,6 +177,13 @@ def test_a_compiler_that_fails_is_named_with_its_first_error(monkeypatch, tmp_pa
     with pytest.raises(cpp.NotCompiled, match="my compiler.*" + problem) as raised:
         cpp.compiled(delta_kernel.SOURCE, REAL="float", KEY_WIDTH=2, VALUE_WIDTH=2, MARK=77)
     assert "\n" not in str(raised.value)
+
+
+def test_a_compiler_that_hangs_is_given_up(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", script(tmp_path, "exec sleep 60"))
+    monkeypatch.setattr(cpp, "SECONDS", 0.0)
+    with pytest.raises(cpp.NotCompiled, match="my compiler takes more than 0 seconds$"):
+        cpp.compiled(delta_kernel.SOURCE, REAL="float", KEY_WIDTH=2, VALUE_WIDTH=2, MARK=76)
 
 
 def test_a_compiler_that_is_not_there_is_said(monkeypatch, tmp_path):
@@ -178,3 +196,15 @@ def test_a_compiler_that_is_not_there_is_said(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "/no/such/compiler")
     with pytest.raises(cpp.NotCompiled, match="/no/such/compiler fails"):
         cpp.compiled(delta_kernel.SOURCE, REAL="float", KEY_WIDTH=2, VALUE_WIDTH=2, MARK=78)
+    monkeypatch.setenv("CXX", "g++ '-g")
+    with pytest.raises(cpp.NotCompiled, match="CXX=g.. '-g: No closing quotation"):
+        cpp.compiler()
+
+
+def test_without_a_folder_for_temporary_files_nothing_is_compiled(kernel, monkeypatch):
+    def gone():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(cpp.tempfile, "gettempdir", gone)
+    with pytest.raises(cpp.NotCompiled, match="cannot be kept or loaded .No usable temporary directory found"):
+        cpp.compiled(delta_kernel.SOURCE, REAL="float", KEY_WIDTH=2, VALUE_WIDTH=2, MARK=79)

@@ -25,29 +25,42 @@ def compiled(source: Path, **values: str | int) -> ctypes.CDLL:
 
     The compiler is that of the variable CXX, else the first of COMPILERS. Raises NotCompiled.
     """
-    with tempfile.TemporaryDirectory(prefix="frontpage-") as folder:
-        library = Path(folder, source.with_suffix(".so").name)
-        macros = [f"-D{name}={value}" for name, value in values.items()]
-        command = [*compiler(), *_flags(), *macros, str(source), "-o", str(library)]
-        try:
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise NotCompiled(f"{command[0]} fails ({error})") from error
-        if ended.returncode:
-            said = [line for line in ended.stderr.splitlines() if "error" in line.lower()] or ended.stderr.splitlines()
-            raise NotCompiled(f"{command[0]} fails ({said[0].strip() if said else f'status {ended.returncode}'})")
-        try:
+    call = compiler()
+    try:
+        with tempfile.TemporaryDirectory(prefix="frontpage-") as folder:
+            library = Path(folder, source.with_suffix(".so").name)
+            macros = [f"-D{name}={value}" for name, value in values.items()]
+            _run([*call, *_flags(), *macros, str(source), "-o", str(library)])
             return ctypes.CDLL(str(library))  # it stays loaded when the file is gone
-        except OSError as error:
-            raise NotCompiled(f"what {command[0]} made cannot be loaded ({error})") from error
+    except OSError as error:  # there is no folder to write to, or one whose files may not be run
+        raise NotCompiled(f"what {call[0]} makes cannot be kept or loaded ({error})") from error
+
+
+def _run(command: list[str]) -> None:
+    """Call the compiler. Raises NotCompiled with the first of what it says is wrong."""
+    settings = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "errors": "replace"}
+    try:
+        ended = subprocess.run(command, timeout=SECONDS, **settings)
+    except OSError as error:
+        raise NotCompiled(f"{command[0]} fails ({error.strerror})") from error
+    except subprocess.TimeoutExpired as error:
+        raise NotCompiled(f"{command[0]} takes more than {SECONDS:.0f} seconds") from error
+    if ended.returncode:
+        lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
+        said = [line for line in lines if "error" in line.lower()] or lines or [f"status {ended.returncode}"]
+        raise NotCompiled(f"{command[0]} fails ({said[0]})")
 
 
 def compiler() -> list[str]:
     """The words that call the C++ compiler. Raises NotCompiled where there is none."""
     if sys.platform == "win32":
         raise NotCompiled("not on Windows")
-    if os.environ.get("CXX"):
-        return shlex.split(os.environ["CXX"])
+    said = os.environ.get("CXX", "")
+    if said.strip():
+        try:
+            return shlex.split(said)
+        except ValueError as error:
+            raise NotCompiled(f"CXX={said}: {error}") from error
     found = next(filter(None, map(shutil.which, COMPILERS)), None)
     if found is None:
         raise NotCompiled("no C++ compiler is installed (CXX, or one of " + " ".join(COMPILERS) + ")")

@@ -44,12 +44,34 @@ def by_kernel(
     document_ids: Tensor | None = None,
     state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """What `recurrent` gives; float32 or float64, on the CPU. Raises NotCompiled where there is no kernel."""
+    """What `recurrent` gives; float32 or float64, on the CPU. Raises NotCompiled where there is no kernel.
+
+    Raises ValueError where the tensors do not fit together: the kernel would read what is not theirs.
+    """
     decay = log_decay.exp()
     if document_ids is not None:
         decay = decay.masked_fill(opens(document_ids)[:, None], 0.0)
     state = k.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1]) if state is None else state
-    return _rule(q, k, v, decay, log_write.exp(), state)[:2]
+    given = q, k, v, decay, log_write.exp(), state
+    _check(*given)
+    return _rule(*given)[:2]
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, *gates_and_state: Tensor) -> None:
+    gate, value_width = k.shape[:3], v.shape[-1]
+    fitting = {
+        "q": (k.shape[0], q.shape[1], *k.shape[2:]),
+        "v": (*gate, value_width),
+        "log_decay": gate,
+        "log_write": gate,
+        "state": (*k.shape[:2], k.shape[-1], value_width),
+    }
+    for (name, shape), part in zip(fitting.items(), (q, v, *gates_and_state), strict=True):
+        if part.shape != shape or part.dtype != k.dtype or k.dtype not in REALS:
+            found, wanted = (f"{tuple(one.shape)} {one.dtype}" for one in (part, k))
+            raise ValueError(f"{name} {found}: does not fit k {wanted}; all float32 or all float64")
+    if q.shape[1] % k.shape[1]:
+        raise ValueError(f"{q.shape[1]} heads of q: no multiple of the {k.shape[1]} of k")
 
 
 @torch.library.custom_op("frontpage::delta_rule", mutates_args=(), device_types="cpu")
