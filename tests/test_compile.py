@@ -82,3 +82,11 @@ def test_every_architecture_asks_by_default_and_a_cpu_stays_as_it_is(config, mod
 def test_another_word_is_refused(config):
     with pytest.raises(UserError, match=r"model\.compile=maybe: true, false or auto"):
         build(config(*SMALL, "model.compile=maybe").model, "model", vocab_size=100)
+
+
+def test_a_cpu_without_a_compiler_is_refused_before_the_run(monkeypatch, tmp_path):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"model\.compile=true: no C\+\+ compiler is installed .*; false or auto"):
+        compiling.check_compiles(torch.device("cpu"))
+    compiling.check_compiles(torch.device("cuda"))

@@ -32,6 +32,7 @@ from frontpage.config_folder import CONFIGS, WHITELIST
 from frontpage.data.files import read_titles
 from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value, nearest, require
+from frontpage.models.compiling import check_compiles
 from frontpage.models.language_module import LanguageModule
 from frontpage.objective import COSTS, objectives
 from frontpage.old_names import refuse_old_name
@@ -189,6 +190,8 @@ def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkp
         raise bad_value(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
     packed = {"documents": model.document_mask, "scored": data.evaluation_row is not None}
     check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
+    if model.compile_net is True:
+        check_compiles(trainer.strategy.root_device)
     optimizer = optimizer_of(model.net, model.make_optimizer)
     if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["fused"]:
         half_on_cpu = trainer.strategy.root_device.type == "cpu" and str(trainer.precision) in ("bf16-true", "16-true")

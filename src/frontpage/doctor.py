@@ -74,7 +74,7 @@ def examine(log_dir: Path, batch_size: int, n_head: int, block_size: int, head_w
         "precision": {"auto": precision, "reason": reason},
         "compiler": cpp_compiler(),
         "disk": disk(log_dir),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(),
         "keys": {name: bool(os.environ.get(name)) for name in KEYS},
     }
 
@@ -89,6 +89,12 @@ def processor_features() -> list[str]:
             text = _output("sysctl", "-a").replace("hw.optional.arm.FEAT_", " ").replace(": 1", " ").lower()
     words = {*text.replace(":", " ").split()}
     return [name for name in FEATURES if name in words]
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and PACKAGES; PyTorch's with its build, as in 2.13.0+cpu, which the package's own may leave out."""
+    found = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+    return found | {"torch": torch.__version__}
 
 
 def cpp_compiler() -> dict[str, str | None]:

@@ -1,9 +1,12 @@
-"""Whether `torch.compile` is worth its start-up time: `model.compile=auto`."""
+"""Whether `torch.compile` is worth its start-up time (`model.compile=auto`), and whether it can run."""
 
 import importlib.util
+import sys
 
 import torch
 
+from frontpage.cpp import NotCompiled, compiler
+from frontpage.errors import bad_value
 from frontpage.notices import notice
 
 AUTO = "auto"
@@ -22,3 +25,13 @@ def worth_compiling(device: torch.device) -> bool:
         return False
     notice("model.compile=auto: the first step compiles the net, which takes a while; model.compile=false does not")
     return True
+
+
+def check_compiles(device: torch.device) -> None:
+    """Raise a UserError where `model.compile=true` lacks the C++ compiler that it calls on a CPU."""
+    if device.type != "cpu" or sys.platform == "win32":  # where it calls another
+        return
+    try:
+        compiler()
+    except NotCompiled as error:
+        raise bad_value("model.compile", True, f"{error}; false or auto") from error
