@@ -46,13 +46,18 @@ def main() -> None:
     sizes = "the largest micro-batch on cards of these GiB, e.g. 8,16,24,40,80"
     parser.add_argument("--fits", type=numbers(float, 0.1), default=[], metavar="GIB,...", help=sizes)
     parser.add_argument("--titles", type=numbers(int, 1), default=[1, 100], help="generated at a time: 1,100")
+    lengths = "tokens of a generated title, at most data.block_size, the default"
+    parser.add_argument("--lengths", type=numbers(int, 1), metavar="TOKENS,...", help=lengths)
     arguments = parser.parse_intermixed_args()
     config = composed(arguments.overrides)
     check_config(config)
+    longest = max(arguments.lengths or [1])
+    if longest > config.data.block_size:
+        raise UserError(f"--lengths {longest}: at most data.block_size={config.data.block_size}")
     module = on_meta(config)
     check_backends(module.net, config.data.block_size, CPU, documents=config.model.document_mask)
     result = training(config, module) | {
-        "generation": generation(config, arguments.titles),
+        "generation": generation(config, arguments.titles, arguments.lengths),
         "fits": {f"{card:g}": fits(config, card) for card in arguments.fits},
     }
     report(config, result)
@@ -118,25 +123,29 @@ def training(config: DictConfig, module: LanguageModule) -> dict[str, Any]:
     }
 
 
-def generation(config: DictConfig, titles: list[int]) -> list[dict[str, Any]]:
+def generation(config: DictConfig, titles: list[int], lengths: list[int] | None = None) -> list[dict[str, Any]]:
     """Weights and caches of every attention variant in the model of the config; why not, where its sizes do not fit.
 
-    The config's own variant has the config's knobs, the others have their defaults.
+    A row for each variant and each of `lengths` in tokens (None: the block's). The config's own variant has the
+    config's knobs, the others have their defaults.
     """
-    rows, length = [], config.data.block_size
+    rows = []
     for path in sorted(Path(CONFIGS, "model", "attention").glob("*.yaml")):
-        row: dict[str, Any] = {"attention": path.stem, "length": length}
         changed, variant = config.copy(), OmegaConf.load(path)
         if variant._target_ != config.model.attention._target_:
             changed.model.attention = variant
         try:
             net = on_meta(changed).net
         except UserError as error:
-            row["refused"] = str(error)
-        else:
-            row["weights"] = generation_bytes(net, 1, length)[0]
-            row["caches"] = {str(many): generation_bytes(net, many, length)[1] for many in titles}
-        rows.append(row)
+            net, refused = None, str(error)
+        for length in lengths or [config.data.block_size]:
+            row: dict[str, Any] = {"attention": path.stem, "length": length}
+            if net is None:
+                row["refused"] = refused
+            else:
+                row["weights"] = generation_bytes(net, 1, length)[0]
+                row["caches"] = {str(many): generation_bytes(net, many, length)[1] for many in titles}
+            rows.append(row)
     return rows
 
 
@@ -179,8 +188,10 @@ def report(config: DictConfig, result: dict[str, Any]) -> None:
         *((f"total, {STATES[state]}", all_["total"]) for state, all_ in result["activation_checkpointing"].items()),
     ]
     print("\n" + "\n".join(f"{name:<50} {size / MIB:>10.1f} MiB" for name, size in rows))
-    print(f"\ngeneration of up to {data.block_size} tokens, fp32: weights, and caches of titles at a time")
-    for row in result["generation"]:
+    lengths = list(dict.fromkeys(row["length"] for row in result["generation"]))
+    for row in sorted(result["generation"], key=lambda row: lengths.index(row["length"])):  # a table for each length
+        if row["attention"] == result["generation"][0]["attention"]:
+            print(f"\ngeneration of up to {row['length']} tokens, fp32: weights, and caches of titles at a time")
         if "refused" in row:
             print(f"{row['attention']:<16} {row['refused']}")
             continue

@@ -25,7 +25,8 @@ REACH = {
 FLEX = [("grouped-norm-rotary", True)]
 OTHERS = [pair for pair in itertools.product(SETTINGS, (False, True)) if pair not in FLEX]
 FLEX += [pytest.param(*pair, marks=pytest.mark.slow) for pair in OTHERS]
-CHUNKS = [[1] * 20, [7, 13], [5, 1, 1, 6, 7], [20]]
+ROW = 50  # tokens: longer than every default window, so that caches forget and patterns have gaps
+CHUNKS = {"one by one": [1] * ROW, "two": [7, 43], "mixed": [5, 38, 1, 6], "at once": [ROW]}
 
 
 @pytest.fixture(autouse=True)
@@ -60,12 +61,12 @@ def make(factory):
     return made
 
 
-def packed():
-    """Inputs (2, 40, C) that hold several documents a row, their ids, and positions inside them."""
-    lengths = [[1, 5, 19, 15], [30, 1, 1, 8]]
+def packed(first=(1, 5, 19, 15), second=(30, 1, 1, 8)):
+    """Inputs (2, T, C) whose rows hold documents of these lengths, their ids, and positions inside them."""
+    lengths = first, second
     ids = torch.stack([torch.repeat_interleave(torch.arange(4), torch.tensor(row)) for row in lengths])
     positions = torch.stack([torch.cat([torch.arange(length) for length in row]) for row in lengths])
-    return inputs(2, 40), ids, positions
+    return inputs(2, sum(first)), ids, positions
 
 
 def test_every_variant_says_how_far_it_reaches():
@@ -126,7 +127,7 @@ def test_outputs_and_gradients_are_finite_at_any_length(make, settings, time):
 
 def test_packed_documents_give_what_each_gives_alone(make, settings):
     attention = make(**settings)
-    x, ids, positions = packed()
+    x, ids, positions = packed((2, ROW, 3, 1), (ROW - 2, 1, 1, 6))  # the default windows end inside the long ones
     together = attention(x, document_ids=ids, positions=positions)
     for row, document in itertools.product(range(2), range(4)):
         own = ids[row] == document
@@ -150,14 +151,14 @@ def test_ids_that_are_changed_in_place_are_read_again(make):
     assert torch.equal(attention(x, document_ids=ids, positions=positions), expected)
 
 
-@pytest.mark.parametrize("chunks", CHUNKS, ids=str)
+@pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
 def test_continuing_a_cache_gives_what_all_tokens_at_once_give(make, settings, chunks):
-    attention, x = make(**settings), inputs(3, 20)
+    attention, x = make(**settings), inputs(3, ROW)
     cache, parts = attention.new_cache(), []
     for part in x.split(chunks, dim=1):
         parts.append(attention(part, cache=cache))
     torch.testing.assert_close(torch.cat(parts, dim=1), attention(x), rtol=0, atol=1e-10)
-    assert len(cache) == 20
+    assert len(cache) == ROW
 
 
 def test_a_cache_holds_as_many_numbers_as_is_said_however_long_the_title(make, settings):
@@ -202,7 +203,7 @@ def check_backends(make, settings, documents, backends):
         attention = make(**settings, backend=backend)
         training = backend != "flex"  # no backward pass on CPU
         try:
-            attention.route(40, x.device, documents=documents, training=training)
+            attention.route(x.shape[1], x.device, documents=documents, training=training)
         except ValueError as refused:
             assert f"backend={backend}: " in str(refused)
             continue

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from frontpage.attention.delta_kernel import by_kernel, kernel_problem
 from frontpage.attention.delta_rule import chunked, recurrent
+from frontpage.attention.unit_vectors import unit
 
 FORMS = {f"chunk {chunk}": partial(chunked, chunk=chunk) for chunk in (1, 4, 16, 64)} | {"cpp": by_kernel}
 IDS = torch.tensor([[0] * 5 + [1] + [2] * 13 + [7] * 4, [3] * 16 + [4] * 7])  # (2, 23); one boundary is a chunk's
@@ -250,3 +251,16 @@ def test_it_runs_where_there_is_no_data(make):
 def test_a_chunk_of_no_tokens_is_refused(make):
     with pytest.raises(ValueError, match="chunk=0"):
         make(chunk=0)
+
+
+def test_vectors_of_length_one_have_their_numeric_gradient():
+    """Also where a vector is as short as what is added to its squared length."""
+    x = torch.randn(3, 5, dtype=torch.float64) * torch.tensor([1.0, 1e-3, 30.0], dtype=torch.float64)[:, None]
+    x.requires_grad_()
+    for eps in (1e-6, 0.5):
+        assert_near(unit(x, eps), x / (x.square().sum(-1, keepdim=True) + eps).sqrt(), within=1e-14)
+        assert torch.autograd.gradcheck(lambda x, eps=eps: unit(x, eps), (x,), eps=1e-8)
+    zeros = torch.zeros(1, 5, dtype=torch.float64, requires_grad=True)
+    y = unit(zeros, 1e-6)
+    y.sum().backward()
+    assert not y.any() and zeros.grad.isfinite().all()

@@ -359,6 +359,11 @@ def test_generation_says_whose_sizes_do_not_fit_and_has_the_configs_own_knobs():
     rows = {row["attention"]: row for row in script["generation"](config, [1])}
     assert "groups=4" in rows["fixed"]["refused"] and "refused" not in rows["causal"]
     assert rows["local"]["caches"] == {"1": generation_bytes(script["on_meta"](config).net, 1, 128)[1]}
+    many = script["generation"](config, [1, 7], [4, 100])
+    caches = {(row["attention"], row["length"]): row.get("caches") for row in many}
+    token = 2 * 96 * 4  # bytes of its key and value
+    assert caches["causal", 100]["7"] == 700 * token
+    assert caches["local", 4] == caches["local", 100] == {"1": 4 * token, "7": 28 * token}  # a window of 5
 
 
 def test_cards_are_sized_with_the_optimizers_temporaries_of_cuda():
@@ -379,6 +384,7 @@ def test_cards_are_sized_with_the_optimizers_temporaries_of_cuda():
         (("experiment=quikstart",), ("experiment=quikstart", "did you mean 'quickstart'")),
         (("model.n_head=3",), ("n_head=3",)),
         (("--fits", "0"), ("--fits", "at least 0.1")),
+        (("experiment=quickstart", "--lengths", "16,4096"), ("--lengths 4096", "data.block_size=")),
         (("--fit", "8"), ("--fit",)),
         (("experiment=quickstart", "model.attention.backend=flex"), ("model.attention.backend=flex",)),
         (("model/attention=fixed", "model.attention.backend=reshape"), ("model.attention.backend=reshape",)),

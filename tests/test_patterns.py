@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_mask
 
+from frontpage.attention.describe import describe_attention
 from frontpage.attention.documents import places_in_documents
 from frontpage.attention.executors import FlexMask
 from frontpage.attention.fixed import Fixed, FixedAttention
@@ -91,6 +92,21 @@ def test_average_keys_are_those_of_the_closed_forms():
         (Fixed(length, summary), (length + 1) / 2 + summary * (time / length - 1) / 2),
     ):
         assert float(mask(pattern, time).sum()) / time == keys
+
+
+def test_a_net_says_the_classes_and_the_share_of_pairs_that_its_layers_show():
+    """T = 256: of causal attention's 128.5 keys a query, 44.5 and in turn 15.5 and 8.5."""
+    sizes, device = {"d_model": 64, "n_head": 8, "block_size": 256}, torch.device("cpu")
+    fixed = FixedAttention(**sizes, block=32, summary=8, groups=4, backend="sdpa")
+    by_layer = [StridedAttention(**sizes, stride=16, alternate="layer", layer=layer) for layer in (0, 1)]
+    windows = 16 - 16 * 15 / (2 * 256)
+    for layers, kind, backend, keys in (
+        ([fixed], "FixedAttention", "sdpa", 44.5),
+        (by_layer, "StridedAttention", "reshape", (windows + 8.5) / 2),
+        ([fixed, *by_layer], "FixedAttention StridedAttention", "sdpa reshape", (44.5 + windows + 8.5) / 3),
+    ):
+        said = describe_attention(torch.nn.ModuleList(layers), 256, device, documents=False)
+        assert said == {"class": kind, "backend": backend, "visible_pairs": pytest.approx(keys / 128.5)}
 
 
 def test_a_window_and_a_stride_together_reach_every_earlier_token_in_two_steps():
