@@ -71,5 +71,6 @@ def _flags() -> list[str]:
     flags = ["-std=c++17", "-O3", "-ffp-contract=fast", "-shared", "-fPIC"]
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("-march=native")
-    # OpenMP is the threads that PyTorch has already; the compiler of macOS knows but the vector loops of it.
-    return [*flags, "-fopenmp-simd" if sys.platform == "darwin" else "-fopenmp"]
+    if sys.platform != "darwin":  # whose compiler has none, so that one thread computes
+        flags.append("-fopenmp")  # the threads that PyTorch has already
+    return flags

@@ -15,7 +15,7 @@ from frontpage.attention.delta_rule import opens
 from frontpage.cpp import NotCompiled, compiled
 
 SOURCE = Path(__file__).with_name("delta_rule.cpp")
-MARK = 16
+MARK = 16  # tokens between two states that are kept for the backward pass
 REALS = {torch.float32: "float", torch.float64: "double"}
 
 
