@@ -1,6 +1,7 @@
 """Fixtures: a command line that runs in this process, and real titles where a copy of them lies beside the checkout."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # for commands that tests start: tiny models only wait for each other's threads
 torch.set_num_threads(1)
 os.environ["WANDB_MODE"] = "offline"
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # a shell's job in the background, whose programs would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Outcome(NamedTuple):
