@@ -15,7 +15,8 @@ from frontpage import promotion
 from frontpage.checks import check_config
 from frontpage.errors import UserError
 from frontpage.notices import forget_notices, notices
-from frontpage.promotion import _composed, _leaves, _resolved, _word, experiment_name, promotion_of
+from frontpage.override_words import word
+from frontpage.promotion import _composed, _leaves, _resolved, experiment_name, promotion_of
 from frontpage.runs import masked
 
 
@@ -146,7 +147,7 @@ def test_a_value_survives_the_file_and_the_command_line(value):
     assert typed(_leaves({"k": written["k"]})) == typed(_leaves({"k": {"a": value}}))
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parsed = OverridesParser.create().parse_override(f"k={_word(value)}").value()
+    parsed = OverridesParser.create().parse_override(f"k={word(value)}").value()
     assert typed({"k": _unquoted(parsed)}) == typed({"k": value})
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import json
 import re
 import tempfile
 import textwrap
@@ -19,6 +18,7 @@ from omegaconf._utils import get_omega_conf_dumper  # the one that quotes texts 
 from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
+from frontpage.override_words import word
 from frontpage.secrets import HIDDEN
 
 EXPERIMENTS = Path(CONFIGS, "experiment")
@@ -49,9 +49,9 @@ class Promotion(NamedTuple):
     def overrides(self) -> list[str]:
         """The same as words of a command line."""
         words = _started(self.base)
-        words += [f"{'+' * (group in self.added)}{group}={_word(option)}" for group, option in self.groups.items()]
+        words += [f"{'+' * (group in self.added)}{group}={word(option)}" for group, option in self.groups.items()]
         plus = {path: "++" for path in self.new}
-        return words + [f"{plus.get(path, '')}{path}={_word(value)}" for path, value in _leaves(self.keys)]
+        return words + [f"{plus.get(path, '')}{path}={word(value)}" for path, value in _leaves(self.keys)]
 
     def text(self, name: str, header: Sequence[str]) -> str:
         """The file `configs/experiment/NAME.yaml`, `header` as comments above its content."""
@@ -69,7 +69,7 @@ class Promotion(NamedTuple):
         lines += [f"  - {name}" for name in self.base]
         for group, option in self.groups.items():
             kind = "" if group in self.added else "override "
-            lines.append(f"  - {kind}/{group}: {_word(option)}")
+            lines.append(f"  - {kind}/{group}: {word(option)}")
         lines.append("  - _self_")
         blocks = [{"name": name}, *({key: value} for key, value in self.keys.items())]
         return "\n".join(lines) + "\n\n" + "\n".join(map(_yaml, blocks))
@@ -106,7 +106,7 @@ def promotion_of(overrides: Sequence[str], recorded: Mapping[str, Any] | None, t
 
 
 def _started(base: list[str]) -> list[str]:
-    return [f"experiment={_word(base[0] if len(base) == 1 else base)}"] if base else []
+    return [f"experiment={word(base[0] if len(base) == 1 else base)}"] if base else []
 
 
 def write_experiment(text: str, name: str, force: bool) -> Path:
@@ -249,35 +249,6 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     return type(one) is type(other) and one == other
-
-
-def _word(value: Any) -> str:
-    """A value in Hydra's grammar for command lines, which YAML reads alike."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_word, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_word(one)}" for key, one in value.items()) + "}"
-    if isinstance(value, str):
-        return value if _plain(value) else _quoted(value)
-    return repr(value) if isinstance(value, float) else json.dumps(value)
-
-
-def _quoted(text: str) -> str:
-    """In quotes, as Hydra reads them: backslashes stand for themselves, except before a quote."""
-    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), text) + '"'
-
-
-def _plain(text: str) -> bool:
-    """Whether a text needs no quotes: it is a word that does not read as a number, a truth value or null."""
-    if not re.fullmatch(r"[A-Za-z_/][\w./-]*", text):
-        return False
-    return isinstance(OmegaConf.create(f"x: {text}").x, str) and text.lower() not in (
-        "null",
-        "true",
-        "false",
-        "nan",
-        "inf",
-    )
 
 
 def _yaml(block: Keys) -> str:

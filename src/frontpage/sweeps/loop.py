@@ -1,5 +1,6 @@
 """Sweep: asks for trials, launches them, tells the study what came of them, until there are enough."""
 
+import functools
 import gc
 import logging
 import signal
@@ -20,8 +21,10 @@ from optuna.trial import FrozenTrial, TrialState
 from frontpage.endings import FAILURE, Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError, require
 from frontpage.notices import notice
+from frontpage.override_words import literal
 from frontpage.secrets import hide
-from frontpage.sweeps.recovery import fail, recover, set_attributes, take_over
+from frontpage.sweeps.draw import draw, enter
+from frontpage.sweeps.recovery import fail, failure, recover, set_attributes, take_over
 from frontpage.sweeps.rehearsal import check_shared, make_folder, rehearse
 from frontpage.sweeps.results import line_of, save_results, summary
 from frontpage.sweeps.settings import Settings, open_pruner
@@ -87,50 +90,47 @@ class Sweep:
         storage = self.settings.storage
         return (self.directory if "://" in storage else Path(storage).parent) / "workers"
 
-    def _next_batch(self) -> list[optuna.Trial]:
+    def _next_batch(self) -> list[FrozenTrial]:
         """Trials of consecutive numbers that are ours to run; none where there are enough."""
+        taken: list[FrozenTrial] = []
         with self.workers.turn():
             for line in recover(self.study, self.workers, self.settings.max_retries):
                 print(line, flush=True)
-            trials = self.study.get_trials(deepcopy=False)
-            self._give_up_if_hopeless(trials)
-            left = self.settings.n_trials - _count(trials, TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-            waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
-            if waiting:
-                consecutive = sum(number == waiting[0] + place for place, number in enumerate(waiting))
-                return self._ask(min(self.settings.n_jobs, left, consecutive))
-            points = self._open_points(trials)
-            batch = min(self.settings.n_jobs, left, *([len(points)] if points is not None else []))
-            for point in (points or [])[: max(batch, 0)]:
-                self.study.enqueue_trial(point)
-            return self._ask(batch)
-
-    def _ask(self, count: int) -> list[optuna.Trial]:
-        """Take `count` trials; one that the custom function refuses is failed, and ends the batch."""
-        taken: list[optuna.Trial] = []
-        while len(taken) < count:
-            self.study.sampler = self.settings.make_sampler(len(self.study.get_trials(deepcopy=False)))
-            trial = self.study.ask(self.space.distributions)
-            set_attributes(self.study, trial, worker=self.workers.name)
-            try:
-                if self.suggest_more is not None:
-                    self.suggest_more(self.config, trial)
-            except Exception as error:
-                fail(self.study, trial, f"{type(error).__name__}: {error}", status="infeasible")
-                self._say(trial.number)
-                self._give_up_if_hopeless(self.study.get_trials(deepcopy=False))
-                if taken:
+            while len(taken) < self.settings.n_jobs:
+                trials = self.study.get_trials(deepcopy=False)
+                if not taken:
+                    self._give_up_if_hopeless(trials)
+                counted = _count(trials, TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+                waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
+                points = self._open_points(trials) if waiting is None else None
+                number = len(trials) if waiting is None else waiting.number
+                follows = not taken or number == taken[-1].number + 1
+                if counted >= self.settings.n_trials or points == [] or not follows:
                     break
-                continue
-            taken.append(trial)
+                trial = self._take(number, waiting, points[0] if points else None)
+                taken += [trial] if trial is not None else []
         return taken
 
-    def _launch(self, batch: list[optuna.Trial]) -> None:
+    def _take(self, number: int, waiting: FrozenTrial | None, point: dict[str, Any] | None) -> FrozenTrial | None:
+        """Trial `number`, of the queue or new, which is ours from now on; None where the custom function refuses it."""
+        more = None if self.suggest_more is None else functools.partial(self.suggest_more, self.config)
+        make, space = self.settings.make_sampler, self.space.distributions
+        drawn, refused = draw(self.study, make, space, more, waiting=waiting, point=point)
+        if refused is not None:
+            said = failure(f"{type(refused).__name__}: {refused}", "infeasible")
+            enter(self.study, drawn, TrialState.FAIL, said, waiting)
+            self._say(number)
+            return None
+        attributes = {
+            "worker": self.workers.name,
+            "directory": str((self.directory / str(number)).absolute()),
+            "overrides": self._overrides_of(drawn.params, waiting),
+        }
+        return enter(self.study, drawn, TrialState.RUNNING, attributes, waiting)
+
+    def _launch(self, batch: list[FrozenTrial]) -> None:
         """Run trials and tell the study what came of them."""
-        jobs = [self._overrides_of(trial) for trial in batch]
-        for trial, overrides in zip(batch, jobs, strict=True):
-            directory = str((self.directory / str(trial.number)).absolute())
-            set_attributes(self.study, trial, directory=directory, overrides=list(overrides))
+        jobs = [tuple(trial.user_attrs["overrides"]) for trial in batch]
         try:
             returns: Sequence[JobReturn | Exception] = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
         except (Interrupted, KeyboardInterrupt):
@@ -143,7 +143,7 @@ class Sweep:
         del returns
         _forget_run()
 
-    def _hand_back(self, batch: list[optuna.Trial]) -> None:
+    def _hand_back(self, batch: list[FrozenTrial]) -> None:
         """Queue interrupted trials again; it is no retry."""
         with self.workers.turn():
             for trial in batch:
@@ -151,7 +151,7 @@ class Sweep:
                 if frozen.state == TrialState.RUNNING:
                     print(take_over(self.study, frozen, "interrupted", self.settings.max_retries, retry=False))
 
-    def _tell(self, trial: optuna.Trial, result: JobReturn | Exception) -> None:
+    def _tell(self, trial: FrozenTrial, result: JobReturn | Exception) -> None:
         error = result if isinstance(result, Exception) else None
         if isinstance(result, JobReturn) and result.status == JobStatus.FAILED:
             error = result._return_value
@@ -171,7 +171,7 @@ class Sweep:
             print(f"trial {trial.number}: another worker has taken it over, since this one gave no sign of life")
         self._say(trial.number)
 
-    def _fail(self, trial: optuna.Trial, error: BaseException) -> None:
+    def _fail(self, trial: FrozenTrial, error: BaseException) -> None:
         said = str(error).splitlines() or [""]
         estimate = getattr(error, "estimated_memory_bytes", None)
         if estimate is not None:
@@ -180,10 +180,10 @@ class Sweep:
         status = "infeasible" if isinstance(error, Infeasible) else "failed"
         fail(self.study, trial, said[0] if known else f"{type(error).__name__}: {said[0]}", status)
 
-    def _overrides_of(self, trial: optuna.Trial) -> tuple[str, ...]:
-        checkpoint = trial.user_attrs.get("checkpoint")
-        resumed = [f"ckpt_path='{checkpoint}'"] if checkpoint else []
-        return (*overrides_of(trial.params), *self.space.fixed, *resumed)
+    def _overrides_of(self, params: dict[str, Any], waiting: FrozenTrial | None) -> list[str]:
+        checkpoint = waiting.user_attrs.get("checkpoint") if waiting is not None else None
+        resumed = [f"ckpt_path={literal(checkpoint)}"] if checkpoint else []
+        return [*overrides_of(params), *self.space.fixed, *resumed]
 
     def _open_points(self, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]] | None:
         """The points of the grid that nobody has run or runs; None for any other sampler."""

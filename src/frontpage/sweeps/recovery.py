@@ -91,8 +91,13 @@ def settle(study: optuna.Study, trial: FrozenTrial, record: dict) -> str:
 
 def fail(study: optuna.Study, trial: FrozenTrial, reason: str, status: str = "failed") -> None:
     """Record a trial as failed, and why."""
-    set_attributes(study, trial, reason=hide(reason), status=status)
+    set_attributes(study, trial, **failure(reason, status))
     study.tell(trial.number, state=TrialState.FAIL)
+
+
+def failure(reason: str, status: str = "failed") -> dict[str, str]:
+    """What a failed trial says of itself."""
+    return {"reason": hide(reason), "status": status}
 
 
 def set_attributes(study: optuna.Study, trial: FrozenTrial | optuna.Trial, **attributes: object) -> None:

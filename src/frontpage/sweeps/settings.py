@@ -19,7 +19,7 @@ from frontpage.notices import notice
 
 # What a sampler imports at its first proposal, and the extra of ours that brings it.
 NEEDS = {"CmaEsSampler": ("cmaes", "cmaes"), "GPSampler": ("scipy", "analysis"), "QMCSampler": ("scipy", "analysis")}
-SEEDED_ALIKE = ("GridSampler", "QMCSampler")  # their workers share one sequence
+SEEDS_APART = 1009
 DIRECTIONS = ("minimize", "maximize")
 WHITELIST = ("optuna.*", "frontpage.*", "hydra_plugins.hydra_optuna_sweeper.*")
 
@@ -72,15 +72,19 @@ class Settings:
         """Whether every point of the space is to be run."""
         return _target(self.sampler) == "GridSampler"
 
-    def make_sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """A sampler for trial `number`; its seed is its own, so that workers do not propose each other's points.
+    def make_sampler(self, draw: int) -> optuna.samplers.BaseSampler:
+        """A sampler for the trial of that draw; its seed is its own, so that workers do not propose the same points.
 
         A study that was broken off is continued with the proposals that it would have had.
         """
-        if self.grid:
-            return optuna.samplers.RandomSampler(self.seed)  # for what a function suggests beside the grid
-        seed = self.sampler.get("seed")
-        own = {"seed": seed + 1009 * number} if seed is not None and _target(self.sampler) not in SEEDED_ALIKE else {}
+        if self.grid:  # for what a function suggests beside the grid
+            return optuna.samplers.RandomSampler(None if self.seed is None else self.seed + SEEDS_APART * draw)
+        seed, target = self.sampler.get("seed"), _target(self.sampler)
+        own: dict[str, Any] = {}
+        if seed is not None and target != "QMCSampler":
+            own["seed"] = seed + SEEDS_APART * draw
+        elif seed is not None:  # its draws share one sequence, but for what it leaves to chance, as all of the first is
+            own["independent_sampler"] = optuna.samplers.RandomSampler(seed + SEEDS_APART * draw)
         return _make(self.sampler, "hydra/sweeper/sampler", **own)
 
     def check_sampler(self, distributions: Mapping[str, BaseDistribution]) -> None:

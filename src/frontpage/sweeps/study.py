@@ -41,7 +41,8 @@ LISTED = 3  # differences that are named
 def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> optuna.Study:
     """The study of `hydra.sweeper.study_name`, made if it is new; UserError where it belongs to another search.
 
-    To be called within a turn. An old study is not changed.
+    To be called within a turn. An old study is not changed, but for one whose maker died before it had said all of it:
+    it has no trial yet, and what it lacks is added.
     """
     names = objectives(config.objective) if "objective" in config else ["objective"]
     directions = settings.directions if len(settings.directions) > 1 else settings.directions * len(names)
@@ -55,14 +56,6 @@ def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> op
         "signature": signature(config, space),
         "custom_search_space": settings.custom_search_space,
     }
-    try:
-        study = optuna.load_study(study_name=settings.study_name, storage=storage)
-    except KeyError:
-        check_new(settings)
-    else:
-        check_same(study, own, directions, settings)
-        return study
-    study = optuna.create_study(study_name=settings.study_name, storage=storage, directions=directions)
     about = {
         "search": config.hydra.runtime.choices.get("hparams_search"),
         "overrides": space.fixed,
@@ -70,8 +63,26 @@ def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> op
         "git_commit": git_state()["git_commit"],
         "sweep_dir": str(Path(settings.directory).absolute()),
     }
-    for key, value in hide_all(own | about).items():
-        study.set_user_attr(key, value)
+    said = hide_all(own | about)
+    try:
+        study = optuna.load_study(study_name=settings.study_name, storage=storage)
+    except KeyError:
+        check_new(settings)
+    else:
+        known, used = study.user_attrs.keys(), bool(study.get_trials(deepcopy=False))
+        if known >= own.keys():
+            check_same(study, own, directions, settings)
+            return study if used else _described(study, said)
+        require(not used and known <= said.keys(), "hydra.sweeper.study_name", settings.study_name,
+                f"the study in {settings.storage} was not made by this sweeper; name another study")  # fmt: skip
+        optuna.delete_study(study_name=settings.study_name, storage=storage)
+    return _described(optuna.create_study(study_name=settings.study_name, storage=storage, directions=directions), said)
+
+
+def _described(study: optuna.Study, said: dict[str, Any]) -> optuna.Study:
+    """The study with what it does not say of itself yet."""
+    for key in [key for key in said if key not in study.user_attrs]:
+        study.set_user_attr(key, said[key])
     return study
 
 
