@@ -1,7 +1,10 @@
 """Promises of a search that is killed between any two records of its journal, or within one, and started again."""
 
+import json
 import re
+import resource
 import shutil
+from contextlib import contextmanager
 
 import optuna
 import pytest
@@ -143,3 +146,39 @@ def test_a_study_that_is_not_ours_is_refused_and_left_as_it_is(toy):  # noqa: F8
     refused = toy(uneven, *SPACE, n_trials=1, status=2)
     check_message(refused, ["hydra.sweeper.study_name=toy", "was not made by this sweeper", "name another study"])
     assert path.read_bytes() == before
+
+
+@contextmanager
+def files_end_at(size):
+    """No file of this process may grow beyond so many bytes: what is written is cut there, as by a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75, 0.8, 0.97])
+def test_a_disk_that_fills_up_is_one_line_and_loses_nothing(toy, share):  # noqa: F811
+    search(toy, "tpe")
+    wanted, path = points(toy), toy.folder / "sweeps/toy/study.journal"
+    full = int(len(path.read_bytes()) * share)
+    killed_behind(toy, b"")
+    with files_end_at(full):
+        said = search(toy, "tpe", status=1)
+    check_message(said, [f"hydra.sweeper.storage={path}", "File too large", "goes on"])
+    assert path.read_bytes().endswith(b"\n"), "another worker would write behind a torn record"
+    search(toy, "tpe")
+    assert points(toy) == wanted
+
+
+def test_another_workers_torn_record_is_cut_off_before_the_next(tmp_path):
+    """It died while it wrote; this one has the journal open."""
+    path = tmp_path / "study.journal"
+    study = optuna.create_study(study_name="toy", storage=open_storage(str(path)))
+    path.write_bytes(path.read_bytes() + b'{"op_code":5,"worker_')
+    study.set_user_attr("a", 1)
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+    assert study.user_attrs == {"a": 1}
+    assert optuna.load_study(study_name="toy", storage=open_storage(str(path))).user_attrs == {"a": 1}

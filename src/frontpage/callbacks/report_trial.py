@@ -62,8 +62,8 @@ class ReportTrial(L.Callback):
 
 @contextmanager
 def _not_fatal(step: int) -> Iterator[None]:
-    """Go on where the study's database does not answer: what the run is worth stands in its run.json as well."""
+    """Go on where the study's storage does not answer: what the run is worth stands in its run.json as well."""
     try:
         yield
-    except optuna.exceptions.StorageInternalError as error:
+    except (optuna.exceptions.StorageInternalError, OSError) as error:
         notice(f"update {step}: the study cannot be reached ({why_not_opened(error)}); the run goes on unpruned")

@@ -75,10 +75,13 @@ class Sweep:
                 while batch := self._next_batch():
                     self._launch(batch)
                 self._conclude()
-        except optuna.exceptions.StorageInternalError as error:  # a database that was there, and is gone
-            place = hide(f"{KEY}={self.settings.storage}")
+        except (optuna.exceptions.StorageInternalError, OSError) as error:  # it was there, and is gone, or full
+            place, kind = (
+                hide(f"{KEY}={self.settings.storage}"),
+                "journal" if isinstance(error, OSError) else "database",
+            )
             advice = "the same command goes on when it is back"
-            print(f"{place}: the database was lost ({why_not_opened(error)}); {advice}", file=sys.stderr)
+            print(f"{place}: the {kind} was lost ({why_not_opened(error)}); {advice}", file=sys.stderr)
             raise SystemExit(FAILURE) from None
         finally:
             gc.unfreeze()

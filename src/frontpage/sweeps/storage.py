@@ -1,19 +1,15 @@
 """Where a study is kept: a journal file, which any number of processes may share, or a database."""
 
-import contextlib
-import os
 import re
 from pathlib import Path
 
 import optuna
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-from frontpage.errors import bad_value
-from frontpage.notices import notice
+from frontpage.errors import bad_value, require
+from frontpage.sweeps.journal import Journal, is_journal
 
 PATIENCE = 10  # seconds after which the lock of a writer that was killed is broken; a record takes milliseconds
 KEY = "hydra.sweeper.storage"
-RECORD = b'{"op_code":'  # how each line of a journal begins
 
 
 def open_storage(place: str, base: str | Path = ".") -> optuna.storages.BaseStorage:
@@ -32,51 +28,16 @@ def open_storage(place: str, base: str | Path = ".") -> optuna.storages.BaseStor
         except Exception as error:  # of SQLAlchemy and of the database's driver
             raise bad_value(KEY, place, f"the database cannot be opened ({why_not_opened(error)})") from error
     path = Path(base, place).absolute()  # the lock is a link to the file, which Optuna follows
-    lock = JournalFileSymlinkLock(str(path), grace_period=PATIENCE)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("ab").close()
-        _require_journal(place, path)
-        _mend(path, lock)
-        return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
+        allowed = "not the journal of a study; name a new file, or a database: sqlite:///FILE"
+        require(is_journal(path), KEY, place, allowed)  # before anything is cut off it or written to it
+        return optuna.storages.JournalStorage(Journal(path, PATIENCE))
     except OSError as error:
         raise bad_value(KEY, place, f"cannot be written ({error.strerror})") from error
     except ValueError as error:
         raise bad_value(KEY, place, f"not the journal of a study ({_first_line(error)})") from error
-
-
-def _require_journal(place: str, path: Path) -> None:
-    """Raise a UserError for a file that is something else, before anything is cut off it or written to it."""
-    with path.open("rb") as file:
-        start = file.read(len(RECORD))
-    if start != RECORD[: len(start)]:
-        raise bad_value(KEY, place, "not the journal of a study; name a new file, or a database: sqlite:///FILE")
-
-
-def _mend(path: Path, lock: JournalFileSymlinkLock) -> None:
-    """Cut off what follows the last newline."""
-    if _whole(path):
-        return
-    lock.acquire()
-    try:
-        if _whole(path):  # another process was writing
-            return
-        with path.open("r+b") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
-            os.fsync(file.fileno())
-        notice(f"{path}: its last record was cut short and has been removed; the study goes on without it")
-    finally:
-        with contextlib.suppress(RuntimeError):
-            lock.release()
-
-
-def _whole(path: Path) -> bool:
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return True
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
 
 
 def why_not_opened(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Which sweeping processes are alive, and whose turn it is to change the study."""
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -83,7 +84,8 @@ class Workers:
 
     def _beat(self) -> None:
         while not self._stopped.wait(self.heartbeat / BEATS):
-            os.utime(self._path(self.name))
+            with contextlib.suppress(OSError):  # a disk that is away for a moment
+                os.utime(self._path(self.name))
 
     def _path(self, name: str) -> Path:
         return self.folder / name
