@@ -1,10 +1,13 @@
 """Promises of search spaces and samplers: grids, groups, conditions, seeds, and what is refused beforehand."""
 
 import pytest
+from omegaconf import OmegaConf
 from test_mistakes import check_message
+from tiny import CONFIGS
 from toy_searches import SPACE, toy, valley  # noqa: F811, F401
 
 from frontpage.errors import Infeasible, UserError
+from frontpage.sweeps.settings import settings_of
 from frontpage.sweeps.space import read_space
 
 
@@ -117,6 +120,34 @@ def test_a_range_that_holds_nothing_is_refused(text, said):
         ([SPACE], {"pruner": "medain"}, ["hydra.sweeper.pruner=medain", "did you mean 'median'", "hyperband"]),
         ([SPACE], {"direction": "down"}, ["hydra.sweeper.direction=down", "minimize or maximize"]),
         ([SPACE], {"study_name": "a/b"}, ["hydra.sweeper.study_name=a/b", "without /"]),
+        ([SPACE], {"study_name": "../up"}, ["hydra.sweeper.study_name=../up", "without /"]),
+        ([SPACE], {"study_name": ".."}, ["hydra.sweeper.study_name=..", "without /"]),
+        ([SPACE], {"study_name": "a\tb"}, ["hydra.sweeper.study_name=a\tb", "a text"]),
+        ([SPACE], {"study_name": "x" * 300}, ["hydra.sweep.dir=", "File name too long"]),
+        ([SPACE], {"storage": None}, ["hydra.sweeper.storage=null", "a path, or with :// a database"]),
+        ([SPACE], {"storage": "/tmp"}, ["hydra.sweeper.storage=/tmp", "a file, or with :// a database"]),
+        ([SPACE], {"storage": "/dev/null"}, ["hydra.sweeper.storage=/dev/null", "a file"]),
+        ([SPACE], {"storage": "mysql://x/y"}, ["hydra.sweeper.storage=mysql://x/y", "sqlite:///FILE"]),
+        ([SPACE], {"storage": "sqlite:////nowhere/x"}, ["hydra.sweeper.storage=sqlite", "unable to open"]),
+        ([SPACE], {"n_trials": -1}, ["hydra.sweeper.n_trials=-1", "at least 1"]),
+        ([SPACE], {"n_trials": 1e9}, ["hydra.sweeper.n_trials=1000000000.0", "a whole number"]),
+        ([SPACE], {"seed": 2**32}, ["hydra.sweeper.seed=4294967296", "below 4294967296"]),
+        ([SPACE], {"heartbeat": float("inf")}, ["hydra.sweeper.heartbeat=inf", "above 0"]),
+        ([SPACE], {"direction": 3}, ["hydra.sweeper.direction=3", "minimize or maximize"]),
+        (
+            [SPACE],
+            {"direction": ["minimize"] * 2, "config": {"objective": "val/loss"}},
+            ["hydra.sweeper.direction=", "one for each of: val/loss"],
+        ),
+        ([SPACE], {"pruner": 3}, ["hydra/sweeper/pruner=3", "_target_"]),
+        ([SPACE], {"sampler_keys": {"seed": "abc"}}, ["hydra.sweeper.sampler.seed=abc", "a whole number"]),
+        ([SPACE], {"sampler_keys": {"_target_": None}}, ["hydra/sweeper/sampler=", "one of cmaes gp grid"]),
+        (
+            [SPACE],
+            {"custom_search_space": "os.fspath"},
+            ["custom_search_space=os.fspath", "is called with (config, trial)"],
+        ),
+        ([SPACE], {"custom_search_space": 3}, ["custom_search_space=3", "no such function"]),
         ([SPACE], {"skip_infeasible": "perhaps"}, ["hydra.sweeper.skip_infeasible=perhaps", "true or false"]),
         (
             [SPACE],
@@ -131,7 +162,34 @@ def test_a_range_that_holds_nothing_is_refused(text, said):
 def test_a_mistake_is_refused_before_anything_is_written(toy, arguments, keys, pieces):  # noqa: F811
     refused = toy(valley, *arguments, status=2, **keys)
     check_message(refused, pieces)
-    assert not list(toy.folder.rglob("*.journal")) and toy.direct.launched == []
+    assert [*toy.folder.rglob("*")] in ([], [toy.folder / "sweeps"]) and toy.direct.launched == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "pieces"),
+    [
+        ({"+search_space": {"seed": 1}}, ["hydra.sweeper.search_space=", "did you mean 'custom_search_space'"]),
+        ({"n_trial": 1}, ["hydra.sweeper.n_trial=1", "did you mean 'n_trials'"]),
+        ({"~n_trials": None}, ["~hydra.sweeper.n_trials", "a search needs it"]),
+        ({"sampler": None}, ["hydra/sweeper/sampler=null", "one of cmaes gp grid"]),
+    ],
+    ids=str,
+)
+def test_a_key_that_the_sweeper_does_not_have_or_lacks_is_told(keys, pieces):
+    node = OmegaConf.to_container(OmegaConf.load(CONFIGS / "hydra/sweeper/optuna.yaml"), resolve=False)
+    del node["defaults"], node["_target_"]
+    node |= {"sampler": {"_target_": "optuna.samplers.TPESampler"}, "pruner": None, "study_name": "a", "seed": 1}
+    node |= {"directory": "a", "storage": "a", "n_jobs": 1, "params": OmegaConf.create({})}
+    node = OmegaConf.create(node)
+    settings_of(node)
+    for key, value in keys.items():
+        if key.startswith("~"):
+            del node[key[1:]]
+        else:
+            node[key.removeprefix("+")] = value
+    with pytest.raises(UserError) as refused:
+        settings_of(node)
+    check_message(str(refused.value), pieces)
 
 
 def test_cmaes_says_what_it_draws_at_random(toy, caplog):  # noqa: F811

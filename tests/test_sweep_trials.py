@@ -11,6 +11,7 @@ from toy_searches import SPACE, toy, valley  # noqa: F811, F401
 from frontpage.callbacks.report_trial import ReportTrial
 from frontpage.endings import Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError
+from frontpage.objective import monitored
 from frontpage.out_of_memory import OutOfMemory
 
 
@@ -152,6 +153,19 @@ def test_several_objectives(toy, caplog):  # noqa: F811
     assert len(study.best_trials) == 4 and "[Pareto front: 0 1 2 3]" in said
     toy(lambda number, **values: 1.0, SPACE, n_trials=5, config=config, max_failed=1, status=1)
     assert toy.states()[4] == "FAIL", "one value for two objectives"
+
+
+@pytest.mark.parametrize("objective", ["val/loss", "seconds"])
+def test_a_list_of_one_objective_is_that_objective(toy, caplog, objective):  # noqa: F811
+    toy(lambda number, x, **_: (x,), SPACE, n_trials=2, config={"objective": [objective]}, pruner="median")
+    trials = toy.study().trials
+    assert [trial.value for trial in trials] == [trial.params["x"] for trial in trials]
+    assert ("none, since seconds is not known while a run trains" in caplog.text) == (objective == "seconds")
+
+
+def test_what_is_not_known_while_a_run_trains_is_not_what_it_is_pruned_by():
+    assert monitored(["val/loss"]) == monitored("val/loss") == "val/loss"
+    assert monitored(["seconds"]) is None and monitored(["val/loss", "seconds"]) is None
 
 
 def test_directions_may_differ(toy):  # noqa: F811

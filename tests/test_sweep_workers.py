@@ -8,6 +8,8 @@ import time
 
 import optuna
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from toy_searches import SPACE, toy, valley  # noqa: F401
 
 from frontpage.sweeps.workers import Workers
@@ -52,6 +54,21 @@ def test_a_trial_is_taken_up_so_many_times_only(toy):  # noqa: F811
     assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert trials[1].user_attrs["reason"].endswith("taken up again 3 times (hydra.sweeper.max_retries)")
     assert "requeued" not in trials[1].user_attrs and trials[2].params != trials[1].params
+
+
+@pytest.mark.parametrize("name", ["it's", 'say "x"', "a b, c", "$" + "{x}", "back\\slash\\", "100%"])
+def test_a_checkpoint_is_found_whatever_its_path_looks_like(toy, name):  # noqa: F811
+    trial = abandoned(toy, DEAD)
+    place = f"/runs/{name}/last.ckpt"
+    params = {"params": trial.params, "distributions": trial.distributions}
+    attributes = {"retry_of": 1, "checkpoint": place, "continues_at": 7}
+    toy.study().add_trial(
+        optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, user_attrs=attributes, **params)
+    )
+    assert "trial 1: its worker died; trial 2 continues at update 7" in toy(valley, SPACE, n_trials=2)
+    (_, overrides), *_ = toy.direct.launched
+    (override,) = OverridesParser.create().parse_overrides([overrides[-1]])
+    assert OmegaConf.create({"ckpt_path": override.value()}).ckpt_path == place
 
 
 def test_a_trial_that_was_taken_up_halfway_is_not_taken_up_twice(toy):  # noqa: F811

@@ -45,11 +45,12 @@ def explain(error: BaseException) -> str | None:
         (OverrideParseException, _unparsable),
         (MissingConfigException, _no_such_option),
         (ConfigCompositionException, _not_composable),
-        (HydraException, str),
+        (HydraException, _of_hydra),
         (InterpolationResolutionError, _at_its_key),
         (MissingMandatoryValue, _at_its_key),
         (OSError, _no_directory),
         (ValueError, _not_an_option),
+        (RuntimeError, _not_configured),
     ]
     for kind, wording in wordings:
         if isinstance(error, kind):
@@ -64,8 +65,10 @@ def _unparsable(error: OverrideParseException) -> str:
         return f"{key}: not a setting; allowed: key=value or group=option"
     if not key.strip("+~ "):
         return f"{error.override}: the key is missing; allowed: key=value or group=option"
-    if re.match(r"(tag|int|float|interval|choice|range|glob)\(", value):
-        from frontpage.sweeps.space import ALLOWED  # Optuna is only wanted in a search
+    if re.match(r"choice\((.*,)?\s*null\s*[,)]", value):
+        return f"{error.override}: choice takes no null; write {key}={value[len('choice(') :].removesuffix(')')}"
+    if re.match(r"(tag|int|float|str|bool|json_str|interval|choice|range|glob|sort|shuffle)\(", value):
+        from frontpage.sweeps.ranges import ALLOWED  # Optuna is only wanted in a search
 
         return f"{error.override}: not a range of a search; allowed: {ALLOWED}"
     return (
@@ -148,18 +151,29 @@ def _no_directory(error: OSError) -> str | None:
     return f"hydra.run.dir={path}: the directory cannot be made ({error.strerror}); name one that can be written"
 
 
-def _not_an_option(error: ValueError) -> str | None:
+def _not_an_option(error: Exception) -> str | None:
     """What Hydra finds wrong with a group's value, e.g. `model=null`; None for any other ValueError."""
     if not _raised_in(error).startswith(HYDRA):
         return None
     for argument in sys.argv[1:]:
         group, _, option = argument.lstrip("+~").partition("=")
-        if group in _groups() and (option == "null" or option.isdigit()):
+        if group in _groups() and (option in ("null", "true", "false") or option.isdigit()):
             options = [path.stem for path in Path(CONFIGS, group).glob("*.yaml")]
             return f"{argument}: not an option of {group}; allowed: {_listed(sorted(options))}, or leave it out"
         if not group:
             return f"{argument}: the key is missing; allowed: key=value or group=option"
     return str(error)
+
+
+def _of_hydra(error: HydraException) -> str:
+    """What Hydra says, or of a group's value, e.g. `logger=false`, what is allowed."""
+    return (str(error).startswith("Config group override must be") and _not_an_option(error)) or str(error)
+
+
+def _not_configured(error: RuntimeError) -> str | None:
+    """`hydra.sweeper=null` and `hydra.launcher=null`; None for any other RuntimeError."""
+    part = re.fullmatch(r"Hydra (sweeper|launcher) is not configured", str(error))
+    return part and f"hydra.{part[1]}=null: a search needs it; leave the setting out"
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

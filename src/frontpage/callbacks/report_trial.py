@@ -17,12 +17,13 @@ from frontpage.sweeps.storage import why_not_opened
 class ReportTrial(L.Callback):
     """Reports `metric` by optimizer update, and raises Pruned behind the update where the pruner says so.
 
-    With several objectives nothing is reported, since Optuna can then not compare runs that are under way. With
+    Without a metric nothing is reported: there are several objectives, which Optuna cannot compare while runs are under
+    way, or the objective is a cost that is known at the end. With
     `skip_infeasible` a run that is estimated to need more memory than is free raises Infeasible before its first step.
     A database that does not answer costs a notice and not the run.
     """
 
-    def __init__(self, trial: optuna.Trial, metric: str, skip_infeasible: bool) -> None:
+    def __init__(self, trial: optuna.Trial, metric: str | None, skip_infeasible: bool) -> None:
         self.trial, self.metric, self.skip_infeasible = trial, metric, skip_infeasible
         self._validated = False
 
@@ -42,7 +43,7 @@ class ReportTrial(L.Callback):
         step = trainer.global_step
         with _not_fatal(step):
             known = self.trial.study._storage.get_trial(self.trial._trial_id).intermediate_values
-            if len(self.trial.study.directions) == 1 and step not in known:
+            if self.metric is not None and step not in known:
                 self.trial.report(float(pl_module.metrics[self.metric]), step)
                 self._validated = True
 

@@ -1,5 +1,6 @@
 """Sweep: asks for trials, launches them, tells the study what came of them, until there are enough."""
 
+import contextlib
 import functools
 import gc
 import logging
@@ -21,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from frontpage.endings import FAILURE, Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError, require
 from frontpage.notices import notice
+from frontpage.objective import monitored
 from frontpage.override_words import literal
 from frontpage.secrets import hide
 from frontpage.sweeps.draw import draw, enter
@@ -83,6 +85,10 @@ class Sweep:
             advice = "the same command goes on when it is back"
             print(f"{place}: the {kind} was lost ({why_not_opened(error)}); {advice}", file=sys.stderr)
             raise SystemExit(FAILURE) from None
+        except UserError:
+            with contextlib.suppress(OSError):  # it holds something
+                self.directory.rmdir()
+            raise
         finally:
             gc.unfreeze()
             if before is not None:
@@ -120,7 +126,8 @@ class Sweep:
         make, space = self.settings.make_sampler, self.space.distributions
         drawn, refused = draw(self.study, make, space, more, waiting=waiting, point=point)
         if refused is not None:
-            said = failure(f"{type(refused).__name__}: {refused}", "infeasible")
+            status = "infeasible" if isinstance(refused, Infeasible) else "failed"
+            said = failure(f"{type(refused).__name__}: {refused}", status)
             enter(self.study, drawn, TrialState.FAIL, said, waiting)
             self._say(number)
             return None
@@ -186,14 +193,15 @@ class Sweep:
     def _overrides_of(self, params: dict[str, Any], waiting: FrozenTrial | None) -> list[str]:
         checkpoint = waiting.user_attrs.get("checkpoint") if waiting is not None else None
         resumed = [f"ckpt_path={literal(checkpoint)}"] if checkpoint else []
-        return [*overrides_of(params), *self.space.fixed, *resumed]
+        return [*overrides_of(params, self.space.distributions), *self.space.fixed, *resumed]
 
     def _open_points(self, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]] | None:
         """The points of the grid that nobody has run or runs; None for any other sampler."""
         if self.points is None:
             return None
-        taken = [_point(trial) for trial in trials if "requeued" not in trial.user_attrs]
-        return [point for point in self.points if point not in [{key: one.get(key) for key in point} for one in taken]]
+        points = [_point(trial) for trial in trials if "requeued" not in trial.user_attrs]
+        taken = {tuple(point.get(key) for key in self.space.distributions) for point in points}
+        return [point for point in self.points if tuple(point.values()) not in taken]
 
     def _give_up_if_hopeless(self, trials: Sequence[FrozenTrial]) -> None:
         """Leave with status 1 where too many trials have failed."""
@@ -216,8 +224,14 @@ class Sweep:
         wanted = min(self.settings.n_trials, len(self.points)) if self.points is not None else self.settings.n_trials
         print(f"study {name}: {done} of {wanted} trials are there; storage {hide(self.settings.storage)}")
         print(f"runs in {self.directory}, the console of each in {self.directory}/console", flush=True)
-        if len(self.study.directions) > 1 and not isinstance(open_pruner(self.settings.pruner), NopPruner):
+        names, prunes = (
+            self.study.user_attrs["objectives"],
+            not isinstance(open_pruner(self.settings.pruner), NopPruner),
+        )
+        if prunes and len(names) > 1:
             notice("hydra.sweeper.pruner: none, since runs with several objectives cannot be compared while they train")
+        elif prunes and "objective" in self.config and monitored(names) is None:
+            notice(f"hydra.sweeper.pruner: none, since {names[0]} is not known while a run trains")
         strange = [one for one in trials if one.state == TrialState.RUNNING]
         for trial in (one for one in strange if self.workers.unknown(one.user_attrs.get("worker"))):
             notice(f"trial {trial.number} runs in a worker that cannot be seen from {self.workers.folder}; it counts")
@@ -252,8 +266,9 @@ def _failures(trials: Sequence[FrozenTrial]) -> tuple[int, int]:
 
 def _numbers(value: Any, count: int) -> list[float]:
     """The objective's values; ValueError unless they are `count` finite or infinite numbers."""
+    several = isinstance(value, Sequence) and not isinstance(value, str)
     try:
-        numbers = [float(one) for one in (value if isinstance(value, Sequence) and count > 1 else [value])]
+        numbers = [float(one) for one in (value if several else [value])]
     except (TypeError, ValueError) as error:
         raise ValueError(f"the objective is no number: {value!r}") from error
     if len(numbers) != count:

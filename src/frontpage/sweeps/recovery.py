@@ -49,14 +49,15 @@ def take_over(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries:
                 params=trial.params,
                 distributions=trial.distributions,
                 intermediate_values={at: value for at, value in trial.intermediate_values.items() if at <= step},
-                user_attrs=attributes | ({"checkpoint": str(checkpoint)} if checkpoint else {}),
+                user_attrs=attributes | ({"checkpoint": str(checkpoint), "continues_at": step} if checkpoint else {}),
                 system_attrs=trial.system_attrs,
             )
         )
         new = _continuation(study, trial)
     set_attributes(study, trial, requeued=new.number)
     fail(study, trial, reason, status="interrupted")
-    where = f"continues at update {step}" if new.user_attrs.get("checkpoint") else "starts anew"
+    update = new.user_attrs.get("continues_at")
+    where = "starts anew" if update is None else f"continues at update {update}"
     return f"trial {trial.number}: {reason}; trial {new.number} {where} with the same parameters"
 
 

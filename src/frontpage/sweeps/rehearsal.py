@@ -20,7 +20,7 @@ def rehearse(
 ) -> None:
     """Compose the corners of a space, and let `check` look at each; raises what Hydra or `check` find wrong."""
     for point in space.corners():
-        composed = loader.load_sweep_config(config, [*overrides_of(point), *space.fixed])
+        composed = loader.load_sweep_config(config, [*overrides_of(point, space.distributions), *space.fixed])
         for key in OF_THE_STUDY:
             there, here = (OmegaConf.select(one, key) for one in (config, composed))
             require(there == here, key, there, "must be the same in all trials, so it must not name what is searched")

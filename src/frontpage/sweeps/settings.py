@@ -1,16 +1,18 @@
 """Settings: the keys of `hydra.sweeper`, checked, and what they name: sampler, pruner, functions."""
 
 import importlib
+import inspect
+import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import hydra
 import optuna
 from hydra.utils import get_method
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from frontpage.config_folder import CONFIGS
@@ -19,7 +21,7 @@ from frontpage.notices import notice
 
 # What a sampler imports at its first proposal, and the extra of ours that brings it.
 NEEDS = {"CmaEsSampler": ("cmaes", "cmaes"), "GPSampler": ("scipy", "analysis"), "QMCSampler": ("scipy", "analysis")}
-SEEDS_APART = 1009
+SEEDS, SEEDS_APART = 2**32, 1009  # those of NumPy, and from one draw to the next
 DIRECTIONS = ("minimize", "maximize")
 WHITELIST = ("optuna.*", "frontpage.*", "hydra_plugins.hydra_optuna_sweeper.*")
 
@@ -47,19 +49,28 @@ class Settings:
     directions: list[str] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("directory", "storage"):
+            value = getattr(self, name)
+            require(isinstance(value, str) and value.strip() != "", f"hydra.sweeper.{name}", value, "a path"
+                    + (", or with :// a database" if name == "storage" else ""))  # fmt: skip
+        options = " ".join(sorted(path.stem for path in Path(CONFIGS, "hydra/sweeper/sampler").glob("*.yaml")))
+        node = isinstance(self.sampler, DictConfig) and self.sampler.get("_target_") is not None
+        require(node, "hydra/sweeper/sampler", self.sampler, f"one of {options}")
         for name, least in (("n_trials", 1), ("max_failed", 1), ("max_retries", 0), ("n_jobs", 1)):
             _require_whole(name, getattr(self, name), least)
         if self.seed is not None:
-            _require_whole("seed", self.seed, 0)
+            _require_seed("seed", self.seed)
         number = isinstance(self.heartbeat, int | float) and not isinstance(self.heartbeat, bool)
-        require(number and self.heartbeat > 0, "hydra.sweeper.heartbeat", self.heartbeat, "seconds, above 0")
-        text = isinstance(self.study_name, str) and self.study_name.strip("./") != "" and "/" not in self.study_name
-        require(text, "hydra.sweeper.study_name", self.study_name, "a text without /, which names a folder")
+        require(number and 0 < self.heartbeat < math.inf, "hydra.sweeper.heartbeat", self.heartbeat, "seconds, above 0")
+        text = isinstance(self.study_name, str) and self.study_name.strip("./ ") != "" and "/" not in self.study_name
+        require(text and self.study_name.isprintable(), "hydra.sweeper.study_name", self.study_name,
+                "a text without /, which names a folder")  # fmt: skip
         require(self.params is None or isinstance(self.params, DictConfig), "hydra.sweeper.params", self.params,
                 "a range for each key, e.g. {optimizer.lr: 'interval(1e-4,1e-2)'}")  # fmt: skip
         require(isinstance(self.skip_infeasible, bool), "hydra.sweeper.skip_infeasible", self.skip_infeasible,
                 "true or false")  # fmt: skip
-        given = [self.direction] if isinstance(self.direction, str) else list(self.direction or [])
+        several = isinstance(self.direction, list | tuple | ListConfig)
+        given = list(self.direction) if several else [self.direction]
         self.directions = [str(getattr(one, "name", one)) for one in given]
         known = bool(given) and all(one in DIRECTIONS for one in self.directions)
         require(known, "hydra.sweeper.direction", self.direction, "minimize or maximize, or a list of them")
@@ -78,14 +89,16 @@ class Settings:
         A study that was broken off is continued with the proposals that it would have had.
         """
         if self.grid:  # for what a function suggests beside the grid
-            return optuna.samplers.RandomSampler(None if self.seed is None else self.seed + SEEDS_APART * draw)
+            return optuna.samplers.RandomSampler(_seed_of(self.seed, draw))
         seed, target = self.sampler.get("seed"), _target(self.sampler)
+        if seed is not None:
+            _require_seed("sampler.seed", seed)
         own: dict[str, Any] = {}
         if seed is not None and target != "QMCSampler":
-            own["seed"] = seed + SEEDS_APART * draw
+            own["seed"] = _seed_of(seed, draw)
         elif seed is not None:  # its draws share one sequence, but for what it leaves to chance, as all of the first is
-            own["independent_sampler"] = optuna.samplers.RandomSampler(seed + SEEDS_APART * draw)
-        return _make(self.sampler, "hydra/sweeper/sampler", **own)
+            own["independent_sampler"] = optuna.samplers.RandomSampler(_seed_of(seed, draw))
+        return _make(self.sampler, "hydra/sweeper/sampler", optuna.samplers.BaseSampler, **own)
 
     def check_sampler(self, distributions: Mapping[str, BaseDistribution]) -> None:
         """Say what CMA-ES would draw at random; UserError where that is all of the space."""
@@ -103,10 +116,31 @@ class Settings:
         path = getattr(self, key)
         if path is None:
             return None
+        arguments = ("config", "trial") if key == "custom_search_space" else ("config",)
         try:
-            return get_method(path)
+            function = get_method(str(path))
         except (ImportError, ValueError, TypeError) as error:
             raise bad_value(f"hydra.sweeper.{key}", path, f"no such function ({_said(error)})") from error
+        try:
+            inspect.signature(function).bind(*arguments)
+        except ValueError:  # one of C, which does not say what it takes
+            pass
+        except TypeError as error:
+            allowed = f"is called with ({', '.join(arguments)}), and it says: {_said(error)}"
+            raise bad_value(f"hydra.sweeper.{key}", path, allowed) from error
+        return function
+
+
+def settings_of(keys: Mapping[str, Any]) -> Settings:
+    """Settings of the keys below `hydra.sweeper`; UserError for one that is unknown, and for one that was deleted."""
+    known = [field.name for field in fields(Settings) if field.name != "directions"]
+    for key, value in keys.items():
+        allowed = f"no such key{nearest(key, known)}; hydra.sweeper has: {' '.join(known)}"
+        require(key in known, f"hydra.sweeper.{key}", value, allowed)
+    missing = [key for key in known if key not in keys]
+    if missing:
+        raise UserError(f"~hydra.sweeper.{missing[0]}: a search needs it; set it to another value instead")
+    return Settings(**keys)
 
 
 def open_pruner(node: DictConfig | str | None) -> optuna.pruners.BasePruner:
@@ -118,16 +152,24 @@ def open_pruner(node: DictConfig | str | None) -> optuna.pruners.BasePruner:
         known = f"one of {' '.join(options)}{nearest(node, options)}"
         require(node in options, "hydra.sweeper.pruner", node, known)
         node = OmegaConf.load(Path(CONFIGS, "hydra/sweeper/pruner", f"{node}.yaml"))
-    return _make(node, "hydra/sweeper/pruner")
+    return _make(node, "hydra/sweeper/pruner", optuna.pruners.BasePruner)
 
 
-def _make(node: DictConfig, key: str, **late: Any) -> Any:
+def _seed_of(seed: int | None, draw: int) -> int | None:
+    return None if seed is None else (seed + SEEDS_APART * draw) % SEEDS
+
+
+def _make(node: Any, key: str, kind: type, **late: Any) -> Any:
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    require(target is not None, key, node, "a node with a _target_")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # most of Optuna's newer options
         try:
-            return hydra.utils.instantiate(node, **late, _execution_whitelist_=WHITELIST)
+            made = hydra.utils.instantiate(node, **late, _execution_whitelist_=WHITELIST)
         except Exception as error:
             raise UserError(f"{key}: {_said(error)}") from error
+    require(isinstance(made, kind), key, target, f"is no {kind.__name__.removeprefix('Base').lower()} of Optuna")
+    return made
 
 
 def _target(node: DictConfig) -> str:
@@ -146,6 +188,11 @@ def _require_packages(sampler: str) -> None:
 def _require_whole(name: str, value: object, least: int) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
     require(whole, f"hydra.sweeper.{name}", value, f"a whole number, at least {least}")
+
+
+def _require_seed(name: str, value: object) -> None:
+    _require_whole(name, value, 0)
+    require(value < SEEDS, f"hydra.sweeper.{name}", value, f"a whole number, below {SEEDS}")
 
 
 def _said(error: BaseException) -> str:

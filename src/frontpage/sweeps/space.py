@@ -1,21 +1,21 @@
-"""The space of a search: what is varied, what is fixed, and the points of a grid.
-
-The only file that uses inner parts of hydra-optuna-sweeper: how a range of Hydra's grammar becomes Optuna's.
-"""
+"""The space of a search: what is varied, what is fixed, and the points of a grid."""
 
 import itertools
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_optuna_distribution_from_override
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from frontpage.errors import bad_value, require
+from frontpage.errors import require
+from frontpage.override_words import word
+from frontpage.sweeps.ranges import MOST_POINTS, distribution_of, grid_values, refuse_fixed
 
-ALLOWED = "interval(a,b) int(interval(a,b)) tag(log,interval(a,b)) choice(a,b) range(a,b), with a below b"
+MANY = 20  # choices; of so many numbers only the first and the last are looked at before a search
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,9 @@ class SearchSpace:
 
     def grid(self) -> list[dict[str, Any]]:
         """Every point, the last key varying fastest; UserError for a range that has no end of points."""
-        axes = []
-        for key, distribution in self.distributions.items():
-            try:
-                axes.append(list(OptunaSweeperImpl._to_grid_sampler_choices(distribution)))
-            except ValueError as error:
-                allowed = "a grid takes choice(a,b) and range(a,b) only"
-                raise bad_value(key, self.texts[key], allowed) from error
+        axes = [grid_values(key, self.texts[key], one) for key, one in self.distributions.items()]
+        count = math.prod(map(len, axes))
+        require(count <= MOST_POINTS, "hydra/sweeper/sampler", "grid", f"{count:,} points; at most {MOST_POINTS:,}")
         return [dict(zip(self.distributions, values, strict=True)) for values in itertools.product(*axes)]
 
     def corners(self) -> Iterator[dict[str, Any]]:
@@ -44,7 +40,8 @@ class SearchSpace:
         yield {key: _ends(distribution)[1] for key, distribution in self.distributions.items()}
         for key, distribution in self.distributions.items():
             if isinstance(distribution, CategoricalDistribution):
-                for choice in distribution.choices[1:-1]:
+                between = distribution.choices[1:-1]
+                for choice in between if len(between) < MANY else [one for one in between if isinstance(one, str)]:
                     yield first | {key: choice}
 
 
@@ -53,30 +50,38 @@ def read_space(params: Mapping[str, Any], arguments: list[str]) -> SearchSpace:
 
     Raises UserError for a range that holds nothing, and Hydra's own error for what cannot be read.
     """
-    given = [f"{key}={spelled(value)}" for key, value in params.items()] + arguments
+    given = [_line(str(key), value) for key, value in params.items()] + arguments
     space = SearchSpace({}, {}, [])
     fixed: dict[str, str] = {}
     for line, override in zip(given, OverridesParser.create().parse_overrides(given), strict=True):
-        key = override.get_key_element()
-        fixed.pop(key, None), space.distributions.pop(key, None), space.texts.pop(key, None)
+        key, text = override.get_key_element(), line.partition("=")[2]
+        for earlier in (fixed, space.distributions, space.texts):
+            for other in [other for other in earlier if other.lstrip("+~") == key.lstrip("+~")]:
+                earlier.pop(other)  # `x=1`, `+x=1` and `~x` speak of one key
+        inner = re.match(r"[+~]*hydra[./@]", key)
+        require(not inner, key, text, "belongs to the search, not to its trials; set it beside hydra.sweeper.params")
         if override.is_delete() or not override.is_sweep_override():
+            refuse_fixed(key, text, override)
             fixed[key] = line
             continue
-        text = line.partition("=")[2]
-        try:
-            distribution = create_optuna_distribution_from_override(override)
-        except (ValueError, AssertionError, NotImplementedError) as error:
-            raise bad_value(key, text, f"not a range of a search ({error}); allowed: {ALLOWED}") from error
-        require(key != "name", key, text, "names the study, so it is the same in all trials")
+        distribution = distribution_of(key, text, override)
+        require(key.lstrip("+") != "name", key, text, "names the study, so it is the same in all trials")
         _refuse_repeated(key, text, distribution)
         space.distributions[key], space.texts[key] = distribution, text
     space.fixed.extend(fixed.values())
     return space
 
 
-def overrides_of(point: Mapping[str, Any]) -> tuple[str, ...]:
-    """The overrides that make a run of a point."""
-    return tuple(f"{key}={spelled(value)}" for key, value in point.items())
+def _line(key: str, value: Any) -> str:
+    """An entry of hydra.sweeper.params as a word of the command line."""
+    nested = isinstance(value, Mapping) and any("(" in str(one) for one in value.values())
+    require(not nested, f"hydra.sweeper.params.{key}", value, "name the whole key with dots, such as optimizer.lr")
+    return f"{key}={spelled(value)}"
+
+
+def overrides_of(point: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> tuple[str, ...]:
+    """The overrides that make a run of a point; what is not of the space was suggested by a function, as a value."""
+    return tuple(f"{key}={spelled(value) if key in space else word(value)}" for key, value in point.items())
 
 
 def spelled(value: Any) -> str:
@@ -85,9 +90,9 @@ def spelled(value: Any) -> str:
 
 
 def _refuse_repeated(key: str, text: str, distribution: BaseDistribution) -> None:
-    """Raise a UserError for a choice that stands twice: its points would be run twice."""
-    choices = [spelled(choice) for choice in getattr(distribution, "choices", ())]
-    repeated = [choice for choice in dict.fromkeys(choices) if choices.count(choice) > 1]
+    """Raise a UserError for a choice that stands twice: its points would be run twice. 1, 1.0 and true are one."""
+    choices = getattr(distribution, "choices", ())
+    repeated = [spelled(one) for place, one in enumerate(choices) if one in choices[:place]]
     require(not repeated, key, text, f"has {' '.join(repeated)} more than once; name each choice once")
 
 

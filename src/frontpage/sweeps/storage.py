@@ -30,6 +30,7 @@ def open_storage(place: str, base: str | Path = ".") -> optuna.storages.BaseStor
     path = Path(base, place).absolute()  # the lock is a link to the file, which Optuna follows
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        require(path.is_file() or not path.exists(), KEY, place, "a file, or with :// a database")  # not a pipe
         path.open("ab").close()
         allowed = "not the journal of a study; name a new file, or a database: sqlite:///FILE"
         require(is_journal(path), KEY, place, allowed)  # before anything is cut off it or written to it
@@ -48,7 +49,7 @@ def why_not_opened(error: BaseException) -> str:
         if re.search(r"\w", str(error)):
             said = _first_line(error)
     if isinstance(error, ModuleNotFoundError):
-        said += "; for PostgreSQL: pip install -e '.[postgresql]', and postgresql+psycopg2://..."
+        said += "; tried are sqlite:///FILE and, with pip install -e '.[postgresql]', postgresql+psycopg2://..."
     return said
 
 

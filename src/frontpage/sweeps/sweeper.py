@@ -28,6 +28,6 @@ class StudySweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run the sweep; UserError before anything is written, SystemExit with status 1 where all trials failed."""
         from frontpage.sweeps.loop import Sweep  # Optuna is not wanted at the start of every run
-        from frontpage.sweeps.settings import Settings
+        from frontpage.sweeps.settings import settings_of
 
-        Sweep(Settings(**self.settings), self.config, self.context.config_loader, self.launcher, arguments).run()
+        Sweep(settings_of(self.settings), self.config, self.context.config_loader, self.launcher, arguments).run()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from frontpage.errors import UserError, bad_value
 
+LOCK = "study.lock"
 BEATS = 10  # signs of life within the time after which a worker is dead
 
 
@@ -25,6 +26,7 @@ class Workers:
     """
 
     def __init__(self, folder: Path, heartbeat: float) -> None:
+        self._new = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -47,11 +49,15 @@ class Workers:
         if kind is None or issubclass(kind, UserError):
             self._path(self.name).unlink(missing_ok=True)
         self._file.close()
+        refused = kind is not None and issubclass(kind, UserError)
+        if refused and self._new and [one.name for one in self.folder.iterdir()] == [LOCK]:
+            self._path(LOCK).unlink()
+            self.folder.rmdir()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Only one worker at a time is in here."""
-        with (self.folder / "study.lock").open("w") as file:
+        with self._path(LOCK).open("w") as file:
             fcntl.lockf(file, fcntl.LOCK_EX)
             yield
 
