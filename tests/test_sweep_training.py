@@ -128,6 +128,17 @@ def test_running_out_of_memory_leaves_the_estimate(sweep, monkeypatch):
         slow(["optimizer.lr=choice(1,2)", "hydra/sweeper/sampler=tpee"], ["hydra/sweeper/sampler=tpee", "tpe"]),
         (["optimizer.lr=choice(1,2)", "hydra.sweeper.pruner=foo"], ["hydra.sweeper.pruner=foo", "median none"]),
         (["optimizer.lr=choice(1,2)", "hydra.sweeper.n_trails=5"], ["hydra.sweeper.n_trails", "did you mean"]),
+        slow(["optimizer.lr=choice(1,2)", "+hydra.sweeper.more.seed=5"], ["hydra.sweeper.more=", "no such key"]),
+        slow(["optimizer.lr=choice(1,2)", "hydra.sweeper.sampler=null"], ["hydra/sweeper/sampler=null", "tpe"]),
+        slow(["optimizer.lr=choice(1,2)", "hydra.sweeper.storage=null"], ["hydra.sweeper.storage=null", "a path"]),
+        slow(["optimizer.lr=choice(1,2)", "hydra.launcher=null"], ["hydra.launcher=null", "leave the setting out"]),
+        slow(["optimizer.lr=choice(1,2)", "logger=[]"], ["logger: is missing", "logger=none"]),
+        slow(["optimizer.lr=choice(1,2)", "~logger"], ["logger: is missing", "logger=none"]),
+        slow(["optimizer.lr=choice(1,2)", "~name"], ["'name' not found"]),
+        (["optimizer.lr=choice(1,2)", "logger=false"], ["logger=false: not an option", "csv"]),
+        (["optimizer.lr=choice(1,2)", "~objective"], ["objective: is missing"]),
+        (["optimizer.weight_decay=choice(1,null)"], ["choice takes no null; write optimizer.weight_decay=1,null"]),
+        slow(["optimizer.lr=choice(1,2)", "objective=val/mainrun_loss"], ["needs model.original_metric=always"]),
     ],
     ids=lambda value: value[-1],
 )
@@ -135,6 +146,13 @@ def test_a_mistake_leaves_no_study(sweep, tmp_path, overrides, pieces):
     outcome, found = sweep(*overrides, status=2)
     check_message(outcome.stderr, pieces)
     assert found is None and contents(tmp_path) == {}
+
+
+def test_an_objective_that_no_run_would_have_is_found_before_the_study(sweep, tmp_path):
+    asked = ["objective=[val/mainrun_loss]", "model.original_metric=always", "data.batch_size=choice(512,1024)"]
+    outcome, found = sweep(*asked, status=2)
+    check_message(outcome.stderr, ["objective=val/mainrun_loss: never computed", "= 16,385 fits"])
+    assert found is None and not (tmp_path / "logs").exists()
 
 
 def test_a_search_without_multirun(command, tmp_path):

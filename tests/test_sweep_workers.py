@@ -98,6 +98,20 @@ def test_a_run_that_had_ended_before_its_worker_died_counts(toy, status):  # noq
     assert ended.user_attrs.get("reason") == (None if status == "finished" else "so it was")
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "3", "{}", '{"status": "finished"}', '{"status": "finished", "metrics": []}', "{", '"finished"', "\xff"]
+    + ['{"status": "finished", "metrics": {"final": {"objective": "low"}}}'],
+)
+def test_a_record_that_does_not_say_how_its_run_ended_is_not_believed(toy, content):  # noqa: F811
+    directory = toy.folder / "sweeps/toy/1"
+    directory.mkdir(parents=True)
+    abandoned(toy, DEAD, directory=str(directory))
+    (directory / "run.json").write_bytes(content.encode("latin-1"))
+    toy(valley, SPACE, n_trials=2)
+    assert toy.states() == ["COMPLETE", "FAIL", "COMPLETE"]
+
+
 def test_a_living_workers_trial_is_left_alone_and_promised(toy):  # noqa: F811
     """Its lock is held by another process, as a living worker holds it."""
     abandoned(toy, DEAD)

@@ -1,7 +1,9 @@
 """A trial as an experiment: what its config has beyond the experiment that it started from, as a YAML file."""
 
+import contextlib
 import copy
 import functools
+import os
 import re
 import tempfile
 import textwrap
@@ -114,9 +116,13 @@ def write_experiment(text: str, name: str, force: bool) -> Path:
     path = EXPERIMENTS / f"{name}.yaml"
     if path.exists() and not force:
         raise bad_value("--name", name, f"{path} exists; --force overwrites it, another --name keeps it")
+    partial = path.with_name(f"{path.name}.partial")  # half an experiment would be taken for one
     try:
-        path.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise bad_value("--name", name, f"{path} cannot be written ({error.strerror})") from error
     return path
 

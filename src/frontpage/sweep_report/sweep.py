@@ -77,7 +77,10 @@ class SweepTrial:
 
     def metric(self, name: str) -> float | None:
         """A metric of its last validation."""
-        return (self.record.get("metrics") or {}).get("final", {}).get(name)
+        metrics = self.record.get("metrics")
+        final = metrics.get("final") if isinstance(metrics, Mapping) else None
+        value = final.get(name) if isinstance(final, Mapping) else None
+        return value if isinstance(value, int | float) else None
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,8 @@ def read_sweep(opened: OpenedStudy) -> Sweep:
     trials = []
     for frozen in study.get_trials(deepcopy=False):
         directory = _directory(frozen, folder)
-        trials.append(SweepTrial(frozen, directory, (read_record(directory) if directory else None) or {}))
+        record = read_record(directory) if directory else None
+        trials.append(SweepTrial(frozen, directory, record if isinstance(record, Mapping) else {}))
     return Sweep(study, folder, trials)
 
 

@@ -1,6 +1,7 @@
 """Trials whose worker died or was interrupted: those that had ended are settled, the others are queued again."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
@@ -31,7 +32,8 @@ def take_over(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries:
     `retry`: whether it counts as one of `max_retries`. The new trial has the same parameters, and the values that were
     reported up to the checkpoint that it will continue from.
     """
-    record = read_record(trial.user_attrs["directory"]) if "directory" in trial.user_attrs else None
+    directory = trial.user_attrs.get("directory")
+    record = read_record(directory, study.user_attrs["objectives"]) if directory else None
     status = record.get("status") if record else None
     if status in ("finished", "pruned", "failed"):
         return settle(study, trial, record)
@@ -83,10 +85,10 @@ def settle(study: optuna.Study, trial: FrozenTrial, record: dict) -> str:
         set_attributes(study, trial, status="finished")
         study.tell(trial.number, values=list(values))
     elif record["status"] == "pruned":
-        set_attributes(study, trial, status="pruned", reason=record["reason"])
+        set_attributes(study, trial, status="pruned", reason=str(record.get("reason")))
         study.tell(trial.number, state=TrialState.PRUNED)
     else:
-        fail(study, trial, record["reason"] or f"{' '.join(names)}: no value")
+        fail(study, trial, str(record.get("reason") or "") or f"{' '.join(names)}: no value")
     return f"trial {trial.number}: its run had {record['status']} when its worker died; it counts"
 
 
@@ -113,9 +115,12 @@ def _continuation(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | None
     return next((one for one in trials if one.user_attrs.get("retry_of") == trial.number), None)
 
 
-def read_record(directory: str | Path) -> dict | None:
-    """The `run.json` of a run, where there is one; frontpage.run_directory has the same, and imports PyTorch."""
+def read_record(directory: str | Path, objectives: Sequence[str]) -> dict | None:
+    """The `run.json` of a run; None where there is none, or it does not say how the run ended and what came of it."""
     try:
-        return json.loads(Path(directory, "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = json.loads(Path(directory, "run.json").read_text(encoding="utf-8"))
+        if record["status"] == "finished":
+            objective_values(objectives, record)
+        return record
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
