@@ -23,6 +23,7 @@ from frontpage.attention.gated_delta import GatedDeltaAttention
 from frontpage.build import build
 from frontpage.config_folder import CONFIGS
 from frontpage.processor import processor_name
+from frontpage.progress_line import watched
 from frontpage.run_command import Arguments, number, save_json
 
 WARM_UP = 8  # rounds that are not counted: kernels are compiled, memory is taken
@@ -96,7 +97,7 @@ def measure(
     table: dict[str, dict[str, Any]] = {
         name: {"auto": route, "milliseconds": {}, "ratios": {}} for name, route in chosen.items()
     }
-    for (name, backend), run in runs.items():
+    for (name, backend), run in watched(runs.items(), f"{length} tokens", [1] * len(runs)):
         ours, theirs = timed(run, dense, arguments.rounds, device)
         table[name]["milliseconds"][backend] = ours * 1e3
         table[name]["ratios"][backend] = ours / theirs

@@ -52,7 +52,7 @@ def main() -> None:
             raise UserError(f"title={title!r}: not valid UTF-8")
     config, module, known = reopen(arguments)
     seen = [None] * len(titles) if known is None else seen_in_training(titles, known).tolist()
-    scored = score_tokens(module, titles, config.data, arguments.top)
+    scored = score_tokens(module, titles, config.data, arguments.top, watch="scoring")
 
     colour = wants_colour() and not arguments.no_color
     print("\n".join(f"{word:<5} {meaning}" for word, meaning in EXPLAINED.items()))

@@ -68,7 +68,7 @@ def title_nats(directory: Path) -> TitleNats:
     settings = OmegaConf.merge(config.data, {"path": _found(config.data.path, directory)})
     titles = build(settings, "data").select().validation
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    scored = ScoredTitles(module.to(device), titles, config.data)
+    scored = ScoredTitles(module.to(device), titles, config.data, watch=f"scoring {directory}")
     hashes = title_hashes(titles)
     order = np.argsort(hashes)
     sizes = TextSizes.of(titles, scored.encoded.lengths)

@@ -112,7 +112,7 @@ def _score(sweep: Sweep, trial: SweepTrial, source: str, titles: Sequence[str], 
     for those in (trained, chosen):
         seen |= False if those is None else those
     require(not seen.all(), "--test", source, f"all {len(titles)} titles of it were trained or chosen on by the search")
-    scored = ScoredTitles(module, titles, config.data)
+    scored = ScoredTitles(module, titles, config.data, watch="scoring")
     metrics = scored.metrics()
     return TestScore(
         study=sweep.name,
