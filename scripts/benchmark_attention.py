@@ -38,7 +38,7 @@ EXTRA = {  # settings beside a variant's own defaults
 
 def main() -> None:
     """Time all of them and print a table for each length."""
-    parser = Arguments("Time every attention beside dense causal attention.")
+    parser = Arguments("Time every attention beside dense causal attention.", ("lengths", "processor", "rounds"))
     parser.add_argument("--only", nargs="+", choices=[*variants()], metavar="VARIANT", help="beside causal; all")
     parser.add_argument("--batch", type=number(int, 1), default=32)
     parser.add_argument("--heads", type=number(int, 1), default=8)

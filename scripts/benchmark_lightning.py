@@ -48,7 +48,9 @@ class StepTimes(L.Callback):
 
 def main() -> None:
     """Train the same steps in turn with and without Lightning."""
-    parser = Arguments("Time the training loop with Lightning and all callbacks beside a bare loop.")
+    parser = Arguments(
+        "Time the training loop with Lightning and all callbacks beside a bare loop.", ("overhead", "turns")
+    )
     parser.add_argument("overrides", nargs="*", help="as for train.py, e.g. experiment=quickstart")
     parser.add_argument("--updates", type=number(int, 2 * SKIPPED), default=24, help="of each turn (default 24)")
     parser.add_argument("--turns", type=number(int, 1), default=7, help="default 7")

@@ -18,7 +18,9 @@ KEYS = ("data.path", "data.column")
 
 def main() -> None:
     """Every title of the file, without a split, and the same without the titles that the run has trained on."""
-    parser = RunArguments("Score every title of a file with the weights of a run, in fp32.")
+    parser = RunArguments(
+        "Score every title of a file with the weights of a run, in fp32.", ("run", "metrics", "seen_share")
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="data.path=FILE, and data.column=NAME where it is not `title`"
     )

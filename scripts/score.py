@@ -38,7 +38,10 @@ SHADES = [
 
 def main() -> None:
     """Each title in the colours of its tokens' nats, and a line for each token."""
-    parser = RunArguments("The nats, the probability and the rank of each token of titles, scored as by evaluate.py.")
+    parser = RunArguments(
+        "The nats, the probability and the rank of each token of titles, scored as by evaluate.py.",
+        ("run", "nats", "titles"),
+    )
     parser.add_argument("titles", nargs="+", metavar="title", help="titles, or - for those on stdin, one a line")
     parser.add_argument("--top", type=number(int, 0), default=0, metavar="N", help="and the N likeliest tokens (0)")
     parser.add_argument("--no-color", action="store_true", help="no colours; they are for terminals without NO_COLOR")

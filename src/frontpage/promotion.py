@@ -19,6 +19,7 @@ from omegaconf._utils import get_omega_conf_dumper  # the one that quotes texts 
 from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
+from frontpage.output_file import replace_file
 from frontpage.secrets import HIDDEN
 
 EXPERIMENTS = Path(CONFIGS, "experiment")
@@ -115,7 +116,7 @@ def write_experiment(text: str, name: str, force: bool) -> Path:
     if path.exists() and not force:
         raise bad_value("--name", name, f"{path} exists; --force overwrites it, another --name keeps it")
     try:
-        path.write_text(text, encoding="utf-8")
+        replace_file(path, text.encode())
     except OSError as error:
         raise bad_value("--name", name, f"{path} cannot be written ({error.strerror})") from error
     return path
