@@ -1,6 +1,5 @@
 """Which directory a run lives in, and which checkpoint it continues from."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from frontpage.checkpoints import check_resumable, newest_intact
 from frontpage.errors import UserError, bad_value, nearest
 from frontpage.notices import notice
+from frontpage.run_record import read_record as sound_record
 
 RUN_DIRECTORY, CHECKPOINT = "FRONTPAGE_RUN_DIRECTORY", "FRONTPAGE_CHECKPOINT"  # what other processes of a run inherit
 RUN_FILES = ("run.json", "run.lock")  # either makes a directory a run's; the second is there first
@@ -70,11 +70,8 @@ def open_run(config: DictConfig) -> RunDirectory:
 
 
 def read_record(path: Path) -> dict | None:
-    """The `run.json` of a run's directory, or None where there is none that can be read."""
-    try:
-        return json.loads((path / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    """The `run.json` of a run's directory, or None where there is none that can be read and is sound."""
+    return sound_record(path)
 
 
 def find_runs(path: Path) -> list[Path]:

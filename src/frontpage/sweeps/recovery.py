@@ -1,12 +1,12 @@
 """Trials whose worker died or was interrupted: those that had ended are settled, the others are queued again."""
 
-import json
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from frontpage.objective import objective_values
+from frontpage.run_record import read_record
 from frontpage.secrets import hide
 from frontpage.sweeps.workers import Workers
 
@@ -105,11 +105,3 @@ def _continuation(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | None
     """The trial that takes a broken off one up again."""
     trials = study.get_trials(deepcopy=False)
     return next((one for one in trials if one.user_attrs.get("retry_of") == trial.number), None)
-
-
-def read_record(directory: str | Path) -> dict | None:
-    """The `run.json` of a run, where there is one; frontpage.run_directory has the same, and imports PyTorch."""
-    try:
-        return json.loads(Path(directory, "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
