@@ -2,8 +2,7 @@
 
 from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
-import csv
-import io
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -116,11 +115,8 @@ def paired_table(differences: Sequence[Difference], rows: Sequence[Row]) -> str:
 def csv_text(rows: Sequence[Row]) -> str:
     """Every column, so that no program that opens the table takes a text for a formula."""
     names = list(dict.fromkeys(key for row in rows for key in row))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(map(_cell, names))
-    writer.writerows([[_cell(row.get(name)) for name in names] for row in rows])
-    return file.getvalue()
+    lines = [names, *([row.get(name) for name in names] for row in rows)]
+    return "".join(",".join(map(_cell, line)) + "\n" for line in lines)
 
 
 def _cell(value: Any) -> str:
@@ -128,13 +124,19 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     text = spelled(value)
-    if not isinstance(value, str) or not text.startswith(FORMULA):
-        return text
+    if isinstance(value, str) and text.startswith(FORMULA) and not _is_number(text):
+        text = f"'{text}"
+    # csv.writer leaves a carriage return bare, at which readers end the row.
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[,"\r\n]', text) else text
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text such as -0.5 is a number in whatever opens the table."""
     try:
-        float(text)  # -0.5 is a number in whatever opens it
+        float(text)
     except ValueError:
-        return f"'{text}"
-    return text
+        return False
+    return True
 
 
 if __name__ == "__main__":
