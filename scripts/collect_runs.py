@@ -26,6 +26,7 @@ from frontpage.run_table import (
     sort_rows,
     spelled,
 )
+from frontpage.terminal import printable
 
 LOGS = "logs"
 # What spreadsheets take for a formula; the last four are the first four on an East Asian keyboard.
@@ -57,6 +58,7 @@ def main() -> None:
         check_columns(rows, arguments.columns, "--columns")
     columns = arguments.columns or default_columns(rows)
     cells = [columns] + [[shown(column, row.get(column)) for column in columns] for row in rows]
+    cells = [[printable(cell) for cell in line] for line in cells]  # a name of a run may move the cursor
     print(aligned(cells) if arguments.columns or not sys.stdout.isatty() else on_a_terminal(cells))
     differences = compare([Path(row["directory"]) for row in rows]) if arguments.compare else []
     if arguments.compare:
