@@ -16,6 +16,7 @@ from frontpage.notices import notices
 from frontpage.precision import settle_precision
 from frontpage.run_comparison import compare
 from frontpage.run_curves import read_curves
+from frontpage.run_directory import read_record as said_record
 from frontpage.run_record import damage_of, read_record
 from frontpage.run_table import collect_runs
 
@@ -173,7 +174,9 @@ def test_what_a_continued_run_reads_of_its_record_is_sound_or_nothing(tmp_path):
     for content in ([], {"precision": ["32-true"]}, "x"):
         (run / "run.json").write_text(json.dumps(content))
         assert settle_precision("auto", "mps", run) == "32-true" and "was not measured" in notices()[-1]
-    assert read_record(tmp_path) is None and CONFIG["name"] == "one"
+    assert read_record(tmp_path) is None and said_record(tmp_path) is None and len(notices()) == 1
+    assert said_record(run) is None
+    assert notices()[-1] == f"{run}: its run.json holds a text, no object; it counts as if it were not there"
 
 
 def test_hashes_of_training_titles_that_are_none_are_unknown(tmp_path):

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frontpage.notices import notice
-from frontpage.run_directory import read_record
-from frontpage.run_record import LARGEST
+from frontpage.run_record import LARGEST, read_record
 
 TRAINING = ("train/learning_rate", "train/grad_norm", "train/weight_norm", "time/tokens_per_second")  # of metrics.csv
 

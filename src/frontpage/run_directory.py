@@ -10,10 +10,10 @@ import filelock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from frontpage import run_record
 from frontpage.checkpoints import check_resumable, newest_intact
 from frontpage.errors import UserError, bad_value, nearest
 from frontpage.notices import notice
-from frontpage.run_record import read_record as sound_record
 
 RUN_DIRECTORY, CHECKPOINT = "FRONTPAGE_RUN_DIRECTORY", "FRONTPAGE_CHECKPOINT"  # what other processes of a run inherit
 RUN_FILES = ("run.json", "run.lock")  # either makes a directory a run's; the second is there first
@@ -70,8 +70,11 @@ def open_run(config: DictConfig) -> RunDirectory:
 
 
 def read_record(path: Path) -> dict | None:
-    """The `run.json` of a run's directory, or None where there is none that can be read and is sound."""
-    return sound_record(path)
+    """The `run.json` of a run's directory, or None where there is none; a notice where there is one that is damaged."""
+    record = run_record.read_record(path)
+    if record is None and (path / "run.json").exists():
+        notice(f"{path}: {run_record.damage_of(path)}; it counts as if it were not there")
+    return record
 
 
 def find_runs(path: Path) -> list[Path]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from frontpage.errors import UserError, bad_value, nearest
 from frontpage.notices import notice
-from frontpage.run_directory import find_runs, read_record
-from frontpage.run_record import damage_of
+from frontpage.run_directory import find_runs
+from frontpage.run_record import damage_of, read_record
 
 Row = dict[str, Any]
 HEADLINE = "val/nats_per_char"

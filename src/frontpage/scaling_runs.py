@@ -9,8 +9,8 @@ import numpy as np
 
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
-from frontpage.run_directory import find_runs, read_record
-from frontpage.run_record import damage_of
+from frontpage.run_directory import find_runs
+from frontpage.run_record import damage_of, read_record
 
 SIZES = {"non_embedding": "non_embedding_parameters", "all": "parameters"}
 METRICS = ("val/nats_per_char", "val/loss")
