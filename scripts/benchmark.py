@@ -27,6 +27,7 @@ from frontpage.naive_gpt import NaiveGPT
 from frontpage.peak_memory import peak_memory, start_counting
 from frontpage.precision import settle_precision
 from frontpage.processor import processor_name
+from frontpage.progress_line import watched
 from frontpage.run_command import Arguments, number, save_json
 from frontpage.trainer import find_accelerator
 
@@ -37,7 +38,9 @@ Step = Callable[[], Tensor]
 
 def main() -> None:
     """Time both in turn, with a matrix product between them, and measure the memory of each in its own process."""
-    parser = Arguments("Time a training step of this project beside a naive one, in one process.")
+    parser = Arguments(
+        "Time a training step of this project beside a naive one, in one process.", ("speedup", "reference", "ours")
+    )
     for name, default in SIZES.items():
         parser.add_argument(f"--{name}", type=number(int, 1), default=default, help=f"default {default}")
     parser.add_argument("--rounds", type=number(int, 1), default=5, help="of which the median is taken (default 5)")
@@ -57,7 +60,7 @@ def main() -> None:
         print(json.dumps(memory_of(arguments, device)))
         return
     result = measure(arguments, device)
-    for side in ("reference", "ours"):
+    for side in watched(("reference", "ours"), "memory, each in its own process", (1, 1)):
         result[side]["peak_memory_bytes"] = in_own_process(side, arguments)
     report(result)
     save_json(arguments.json, result)
@@ -69,7 +72,8 @@ def measure(arguments: argparse.Namespace, device: torch.device) -> dict[str, An
     steps, net = both(arguments, device)
     product = functools.partial(matmul_seconds, device)
     all_seconds: dict[str, list[float]] = {name: [] for name in (*steps, "product")}
-    for _ in range(WARM_UP + arguments.rounds):
+    rounds = WARM_UP + arguments.rounds
+    for _ in watched(range(rounds), "rounds", [1] * rounds):
         for name, step in [*steps.items(), ("product", None)]:
             all_seconds[name].append(product() if step is None else timed(step, device))
     seconds = {name: times[WARM_UP:] for name, times in all_seconds.items()}

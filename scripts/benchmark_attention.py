@@ -23,6 +23,7 @@ from frontpage.attention.gated_delta import GatedDeltaAttention
 from frontpage.build import build
 from frontpage.config_folder import CONFIGS
 from frontpage.processor import processor_name
+from frontpage.progress_line import watched
 from frontpage.run_command import Arguments, number, save_json
 
 WARM_UP = 8  # rounds that are not counted: kernels are compiled, memory is taken
@@ -37,7 +38,7 @@ EXTRA = {  # settings beside a variant's own defaults
 
 def main() -> None:
     """Time all of them and print a table for each length."""
-    parser = Arguments("Time every attention beside dense causal attention.")
+    parser = Arguments("Time every attention beside dense causal attention.", ("lengths", "processor", "rounds"))
     parser.add_argument("--only", nargs="+", choices=[*variants()], metavar="VARIANT", help="beside causal; all")
     parser.add_argument("--batch", type=number(int, 1), default=32)
     parser.add_argument("--heads", type=number(int, 1), default=8)
@@ -96,7 +97,7 @@ def measure(
     table: dict[str, dict[str, Any]] = {
         name: {"auto": route, "milliseconds": {}, "ratios": {}} for name, route in chosen.items()
     }
-    for (name, backend), run in runs.items():
+    for (name, backend), run in watched(runs.items(), f"{length} tokens", [1] * len(runs)):
         ours, theirs = timed(run, dense, arguments.rounds, device)
         table[name]["milliseconds"][backend] = ours * 1e3
         table[name]["ratios"][backend] = ours / theirs

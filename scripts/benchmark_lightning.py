@@ -24,6 +24,7 @@ from frontpage.models.language_module import LanguageModule
 from frontpage.optim import optimizer_of
 from frontpage.plan import plan_run
 from frontpage.processor import processor_name
+from frontpage.progress_line import watched
 from frontpage.run_command import Arguments, number, save_json
 
 SKIPPED = 4  # first steps of each turn: kernels are chosen, memory is taken
@@ -47,7 +48,9 @@ class StepTimes(L.Callback):
 
 def main() -> None:
     """Train the same steps in turn with and without Lightning."""
-    parser = Arguments("Time the training loop with Lightning and all callbacks beside a bare loop.")
+    parser = Arguments(
+        "Time the training loop with Lightning and all callbacks beside a bare loop.", ("overhead", "turns")
+    )
     parser.add_argument("overrides", nargs="*", help="as for train.py, e.g. experiment=quickstart")
     parser.add_argument("--updates", type=number(int, 2 * SKIPPED), default=24, help="of each turn (default 24)")
     parser.add_argument("--turns", type=number(int, 1), default=7, help="default 7")
@@ -58,7 +61,7 @@ def main() -> None:
         data = build(config.data, "data")
         data.setup()
         turns = []
-        for _ in range(arguments.turns):
+        for _ in watched(range(arguments.turns), "turns", [1] * arguments.turns):
             alone = statistics.mean(bare(config, data, arguments.updates)[SKIPPED:])  # steps that log count, too
             turns.append((alone, statistics.mean(with_lightning(config, data, Path(folder))[SKIPPED:])))
     bare_seconds, lightning_seconds = (statistics.median(column) for column in zip(*turns, strict=True))

@@ -2,16 +2,16 @@
 
 from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
-import csv
-import io
+import re
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from frontpage.errors import bad_value
 from frontpage.notices import notices
-from frontpage.run_command import Arguments, save_json, writable
+from frontpage.output_file import beginning_with, holding
+from frontpage.run_command import Arguments, save_json
 from frontpage.run_comparison import Difference, compare
 from frontpage.run_table import (
     HEADLINE,
@@ -26,13 +26,18 @@ from frontpage.run_table import (
     sort_rows,
     spelled,
 )
+from frontpage.terminal import printable
 
 LOGS = "logs"
+# What spreadsheets take for a formula; the last four are the first four on an East Asian keyboard.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
+FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
+MADE_BY = "<!-- made by scripts/collect_runs.py -->"  # not shown in a document
 
 
 def main() -> None:
     """Collect, filter, sort, print; score and compare where that is asked for."""
-    parser = Arguments("Print a table of runs; damaged ones are named and do no harm.")
+    parser = Arguments("Print a table of runs; damaged ones are named and do no harm.", ("runs", "differences"))
     parser.add_argument("paths", nargs="*", default=[LOGS], help=f"directories of runs, or folders of some ({LOGS})")
     parser.add_argument("--sort", metavar="COLUMN", help=f"lowest first ({HEADLINE}, where a run has it)")
     parser.add_argument("--descending", action="store_true", help="highest first")
@@ -41,8 +46,8 @@ def main() -> None:
     parser.add_argument(
         "--compare", action="store_true", help="score the runs on their validation titles, and pair them by title"
     )
-    parser.add_argument("--csv", type=writable("--csv"), metavar="FILE", help="every column, numbers unrounded")
-    parser.add_argument("--markdown", type=writable("--markdown"), metavar="FILE", help="the table that is printed")
+    parser.add_output("--csv", beginning_with("run,name,directory,status"), help="every column, numbers unrounded")
+    parser.add_output("--markdown", holding(MADE_BY), help="the table that is printed")
     arguments = parser.parse_args()
 
     rows = filter_rows(collect_runs(*arguments.paths), arguments.where)
@@ -53,12 +58,15 @@ def main() -> None:
         check_columns(rows, arguments.columns, "--columns")
     columns = arguments.columns or default_columns(rows)
     cells = [columns] + [[shown(column, row.get(column)) for column in columns] for row in rows]
+    cells = [[printable(cell) for cell in line] for line in cells]  # a name of a run may move the cursor
     print(aligned(cells) if arguments.columns or not sys.stdout.isatty() else on_a_terminal(cells))
     differences = compare([Path(row["directory"]) for row in rows]) if arguments.compare else []
     if arguments.compare:
         print(f"\n{paired_table(differences, rows)}")
-    _write(arguments.csv, "--csv", _csv(rows))
-    _write(arguments.markdown, "--markdown", markdown(cells))
+    if arguments.csv is not None:
+        arguments.csv.write(csv_text(rows))
+    if arguments.markdown is not None:
+        arguments.markdown.write(markdown(cells))
     result = {"runs": rows, "differences": [one.as_dict() for one in differences], "notices": notices()}
     save_json(arguments.json, result)
 
@@ -91,7 +99,7 @@ def markdown(cells: Sequence[Sequence[str]]) -> str:
     """The table for a document."""
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in cells]
     lines = [escaped[0], ["---"] * len(cells[0]), *escaped[1:]]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{MADE_BY}\n"
 
 
 def paired_table(differences: Sequence[Difference], rows: Sequence[Row]) -> str:
@@ -106,21 +114,31 @@ def paired_table(differences: Sequence[Difference], rows: Sequence[Row]) -> str:
     return f"{titles}\n{aligned(lines)}"
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def csv_text(rows: Sequence[Row]) -> str:
+    """Every column, so that no program that opens the table takes a text for a formula."""
     names = list(dict.fromkeys(key for row in rows for key in row))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([["" if row.get(name) is None else spelled(row[name]) for name in names] for row in rows])
-    return file.getvalue()
+    lines = [names, *([row.get(name) for name in names] for row in rows)]
+    return "".join(",".join(map(_cell, line)) + "\n" for line in lines)
 
 
-def _write(path: Path | None, option: str, text: str) -> None:
+def _cell(value: Any) -> str:
+    """A value as the command line spells it, nothing for None; a text that begins like a formula behind a quote."""
+    if value is None:
+        return ""
+    text = spelled(value)
+    if isinstance(value, str) and text.startswith(FORMULA) and not _is_number(text):
+        text = f"'{text}"
+    # csv.writer leaves a carriage return bare, at which readers end the row.
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[,"\r\n]', text) else text
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text such as -0.5 is a number in whatever opens the table."""
     try:
-        if path is not None:
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise bad_value(option, path, f"cannot be written ({error.strerror})") from error
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

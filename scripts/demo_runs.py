@@ -49,7 +49,9 @@ RUNS = {  # the longest first; the rates are those of small models
 
 def main() -> None:
     """Train what is missing, and say where it lies."""
-    parser = Arguments("Train six small runs of different architectures, attentions and optimizers.")
+    parser = Arguments(
+        "Train six small runs of different architectures, attentions and optimizers.", ("folder", "trained", "runs")
+    )
     parser.add_argument("words", nargs="*", metavar="[folder] key=value", help=f"where ({FOLDER}), and overrides")
     parser.add_argument("--jobs", type=number(int, 1, 64), default=os.cpu_count() or 1, help="at a time (the cores)")
     arguments = parser.parse_intermixed_args()

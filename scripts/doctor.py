@@ -17,7 +17,10 @@ from frontpage.run_command import Arguments, number, save_json
 
 def main() -> None:
     """Look, measure, print."""
-    parser = Arguments("Say what this machine has: processor, GPUs, rates, attention kernels, disk, versions, keys.")
+    parser = Arguments(
+        "Say what this machine has: processor, GPUs, rates, attention kernels, disk, versions, keys.",
+        ("processor", "gpus", "attention"),
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="whose attention to try: experiment=adamw_gpt"
     )

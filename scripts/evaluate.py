@@ -2,12 +2,15 @@
 
 from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
+import numpy as np
+
 from frontpage.data.files import read_titles
 from frontpage.data.selection import distinct_titles
 from frontpage.data.training_titles import seen_in_training
 from frontpage.errors import UserError, nearest
 from frontpage.evaluation.score import ScoredTitles
 from frontpage.notices import notices
+from frontpage.part_times import PartTimes
 from frontpage.run_command import RunArguments, reopen, save_json
 
 KEYS = ("data.path", "data.column")
@@ -15,23 +18,32 @@ KEYS = ("data.path", "data.column")
 
 def main() -> None:
     """Every title of the file, without a split, and the same without the titles that the run has trained on."""
-    parser = RunArguments("Score every title of a file with the weights of a run, in fp32.")
+    parser = RunArguments(
+        "Score every title of a file with the weights of a run, in fp32.", ("run", "metrics", "seen_share")
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="data.path=FILE, and data.column=NAME where it is not `title`"
     )
+    more = "and val/packed_nats_per_char and val/mainrun_loss, for which the titles are passed over again"
+    parser.add_argument("--all-metrics", action="store_true", help=more)
     arguments = parser.parse_intermixed_args()
     overrides = _parse(arguments.overrides)
     if "data.path" not in overrides:
         raise UserError("data.path: give the file of titles to score, data.path=titles.parquet")
-    config, module, known = reopen(arguments)
+    times = PartTimes()
+    with times.part("opening the run"):
+        config, module, known = reopen(arguments)
     path, column = overrides["data.path"], overrides.get("data.column", config.data.column)
-    rows = read_titles(path, column)
-    titles = distinct_titles(rows)
-    seen = None if known is None else seen_in_training(titles, known)
-
-    scored = ScoredTitles(module, titles, config.data)
-    metrics = scored.metrics()
-    unseen = None if seen is None or seen.all() else scored.metrics(~seen) if seen.any() else metrics
+    with times.part("reading titles"):
+        rows = read_titles(path, column)
+        titles = distinct_titles(rows)
+        seen = None if known is None else seen_in_training(titles, known)
+    with times.part("scoring"):
+        scored = ScoredTitles(module, titles, config.data, watch="scoring")
+    metrics = measured(scored, None, arguments.all_metrics, times)
+    metrics_unseen = None if seen is None or seen.all() else metrics
+    if seen is not None and seen.any() and not seen.all():
+        metrics_unseen = measured(scored, ~seen, arguments.all_metrics, times)
     result = {
         "run": arguments.run,
         "checkpoint": arguments.checkpoint,
@@ -40,11 +52,25 @@ def main() -> None:
         "seen_titles": None if seen is None else int(seen.sum()),
         "seen_share": None if seen is None else float(seen.mean()),
         "metrics": metrics,
-        "metrics_unseen": unseen,
+        "metrics_unseen": metrics_unseen,
+        "seconds": times.seconds,
         "notices": notices(),
     }
     _print(result)
+    print(times)
     save_json(arguments.json, result)
+
+
+def measured(
+    scored: ScoredTitles, chosen: np.ndarray | None, everything: bool, times: PartTimes
+) -> dict[str, float | None]:
+    """The metrics of all titles, or of those that `chosen` (titles,) picks; with `everything` the costly ones, too."""
+    metrics = scored.metrics(chosen)
+    if everything:
+        which = "all titles" if chosen is None else "unseen titles"
+        with times.part(f"metrics of the stream, {which}"):
+            metrics |= scored.metrics_of_the_stream(chosen, watch=which)
+    return metrics
 
 
 def _parse(overrides: list[str]) -> dict[str, str]:

@@ -16,7 +16,9 @@ from frontpage.runs import load_run
 
 def main() -> None:
     """Write a new folder, then compare what it says with what the run says."""
-    parser = Arguments("Write a run's model in a layout that other programs load, and compare the two.")
+    parser = Arguments(
+        "Write a run's model in a layout that other programs load, and compare the two.", ("format", "layout", "files")
+    )
     example = "logs/runs/quickstart/2026-01-31_12-00-00-000000"
     parser.add_argument("run", help=f"a run's directory, e.g. {example}, or one of its checkpoints")
     parser.add_argument("--format", required=True, choices=FORMATS, help="transformers, our own names, llama.cpp")

@@ -2,8 +2,6 @@
 
 from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
-import csv
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +10,22 @@ from hydra import compose, initialize_config_dir
 from frontpage.checks import check_config
 from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, require
+from frontpage.output_file import OutputFile, beginning_with, check_kind, check_outputs, holding, picture
 from frontpage.rate_test import range_test, smoothed, suggest
 from frontpage.run_command import Arguments, number, save_json
+
+MADE_BY = "frontpage find_lr.py"
 
 
 def main() -> None:
     """Train for a short while with a growing rate; print the suggestion, write the curve."""
-    parser = Arguments("Train with an exponentially growing learning rate, and suggest where the loss falls fastest.")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for train.py, e.g. experiment=quickstart")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE.png", help="plot the curve there, and write FILE.csv beside it"
+    parser = Arguments(
+        "Train with an exponentially growing learning rate, and suggest where the loss falls fastest.",
+        ("suggestion", "learning_rates"),
     )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for train.py, e.g. experiment=quickstart")
+    beside = "plot the curve there, and write FILE.csv beside it"
+    parser.add_output("--out", holding(MADE_BY), metavar="FILE.png", help=beside)
     parser.add_argument("--updates", type=number(int, 20), default=200, help="optimizer updates (200)")
     parser.add_argument("--lowest", type=number(float, 1e-12), default=1e-6, help="rate of the first update (1e-6)")
     parser.add_argument("--highest", type=number(float, 1e-12), default=1.0, help="rate of the last update (1)")
@@ -30,7 +33,12 @@ def main() -> None:
     require(
         arguments.lowest < arguments.highest, "--lowest", arguments.lowest, f"below --highest {arguments.highest:g}"
     )
-    plt = None if arguments.out is None else pyplot(arguments.out)
+    plt, table = None, None
+    if arguments.out is not None:
+        check_kind(arguments.out)
+        table = OutputFile("--out", arguments.out.path.with_suffix(".csv"), beginning_with("learning_rate,loss"))
+        check_outputs([one for one in (arguments.out, table, arguments.json) if one], arguments.overwrite)
+        plt = pyplot(arguments.out.path)
     with initialize_config_dir(CONFIGS):
         config = compose("train", overrides=["paths.run_dir=none", *arguments.overrides])
     check_config(config)
@@ -41,9 +49,10 @@ def main() -> None:
     rates, losses = range_test(config, arguments.lowest, arguments.highest, arguments.updates)
     suggestion = suggest(rates, losses)
     if arguments.out is not None:
-        with arguments.out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("learning_rate", "loss"), *zip(rates, losses, strict=True)])
-        plot(plt, arguments.out, rates, losses, suggestion)
+        rows = [("learning_rate", "loss"), *zip(rates, losses, strict=True)]
+        table.write("".join(f"{rate},{loss}\n" for rate, loss in rows))
+        figure = plotted(plt, rates, losses, suggestion)
+        arguments.out.write(picture(figure, arguments.out.path, MADE_BY))
     ended = f"{len(rates)} updates from {rates[0]:.3g} to {rates[-1]:.3g}" if rates else "no update with a finite loss"
     said = "none: the loss never falls" if suggestion is None else f"optimizer.lr={suggestion:.2g}"
     print(f"{ended}\nsuggestion: {said} (the config has {config.optimizer.lr:g})", flush=True)
@@ -51,11 +60,7 @@ def main() -> None:
 
 
 def pyplot(path: Path) -> Any:
-    """Matplotlib, without a window; UserError without it, or where `path` cannot be written."""
-    folder = path.resolve().parent
-    usable = folder.is_dir() and os.access(folder, os.W_OK) and not path.is_dir()
-    require(usable, "--out", path, "a file in an existing folder that can be written")
-    require(path.suffix in (".png", ".svg", ".pdf"), "--out", path, "a name that ends in .png, .svg or .pdf")
+    """Matplotlib, without a window; UserError without it."""
     try:
         import matplotlib
     except ImportError as error:
@@ -66,7 +71,7 @@ def pyplot(path: Path) -> Any:
     return plt
 
 
-def plot(plt: Any, path: Path, rates: list[float], losses: list[float], suggestion: float | None) -> None:
+def plotted(plt: Any, rates: list[float], losses: list[float], suggestion: float | None) -> Any:
     """The losses, their smoothed course and the suggestion over the logarithm of the rate."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     axes.plot(rates, losses, color="0.8", label="of an update")
@@ -75,8 +80,8 @@ def plot(plt: Any, path: Path, rates: list[float], losses: list[float], suggesti
         axes.axvline(suggestion, color="C1", linestyle="--", label=f"steepest descent: {suggestion:.2g}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="train/loss, nats a token")
     axes.legend()
-    figure.savefig(path, dpi=150)
     plt.close(figure)
+    return figure
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ INTERACTIVE = "type the beginning of a title (nothing: any title), then Enter; C
 
 def main() -> None:
     """Titles with the natural log of their probability, and a star for each that is a training title."""
-    parser = RunArguments("Titles invented by a run; the same seed gives the same titles.")
+    parser = RunArguments(
+        "Titles invented by a run; the same seed gives the same titles.", ("title", "log_prob", "in_training")
+    )
     parser.add_argument(
         "--prompt", action="append", help="what every title begins with; without it they begin as they like"
     )

@@ -49,7 +49,9 @@ class Kill(NamedTuple):
 
 def main() -> None:
     """Run once without and once with kills, compare, and leave with status 1 where they differ."""
-    parser = Arguments("Kill a run at random moments, continue it, and compare it with an uninterrupted one.")
+    parser = Arguments(
+        "Kill a run at random moments, continue it, and compare it with an uninterrupted one.", ("kills", "differences")
+    )
     parser.add_argument("--kills", type=number(int, 1), default=20, help="how often (default 20)")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="of the moments (default 0)")
     parser.add_argument("--epochs", type=number(int, 1), default=60, help="length of the run (default 60)")

@@ -41,7 +41,10 @@ ASSUMED = (
 
 def main() -> None:
     """Print the memory of training by layer and in total, of generation, and the largest batches."""
-    parser = Arguments("Estimate the memory of training and generation, without computing anything.")
+    parser = Arguments(
+        "Estimate the memory of training and generation, without computing anything.",
+        ("parameters", "training", "generation"),
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for train.py, e.g. experiment=quickstart")
     sizes = "the largest micro-batch on cards of these GiB, e.g. 8,16,24,40,80"
     parser.add_argument("--fits", type=numbers(float, 0.1), default=[], metavar="GIB,...", help=sizes)

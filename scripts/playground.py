@@ -12,9 +12,7 @@ from frontpage.run_command import RunArguments, number, reopen
 
 def main() -> None:
     """Serve the page on this machine until Ctrl-C."""
-    parser = RunArguments(
-        "A page on this machine that continues the beginnings of titles as they are typed.", json=False
-    )
+    parser = RunArguments("A page on this machine that continues the beginnings of titles as they are typed.")
     parser.add_argument("second", nargs="?", help="another run, to stand beside the first")
     parser.add_argument("--port", type=number(int, 0, 65535), default=8000, help="of the page (8000; 0: any free one)")
     arguments = parser.parse_args()

@@ -13,7 +13,10 @@ from frontpage.sweep_report.sweep import read_sweep
 
 def main() -> None:
     """Read the study, compose its winner, compare with what the winner was, write the file."""
-    parser = Arguments("Write configs/experiment/<study>_best.yaml, which composes to exactly what a trial trained.")
+    parser = Arguments(
+        "Write configs/experiment/<study>_best.yaml, which composes to exactly what a trial trained.",
+        ("study", "trial", "experiment"),
+    )
     parser.add_argument(
         "study", help="a study's name, its journal file, or a database URL (#NAME picks one of several)"
     )

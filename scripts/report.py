@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from frontpage.errors import bad_value, require
 from frontpage.notices import notices
+from frontpage.output_file import OutputFile, holding
 from frontpage.run_command import Arguments, save_json
 from frontpage.run_comparison import compare
 from frontpage.run_curves import read_curves
@@ -15,13 +15,14 @@ from frontpage.run_report.page import page
 from frontpage.run_table import collect_runs, filter_rows, need_rows
 
 LOGS, PAGE, STUDY = "logs", "runs.html", "study.journal"
+OURS = holding('<script type="application/json" id="runs">')
 
 
 def main() -> None:
     """Collect the runs, read their curves, write the page."""
-    parser = Arguments("Write one HTML page about runs; it needs no network.")
+    parser = Arguments("Write one HTML page about runs; it needs no network.", ("page", "runs"))
     parser.add_argument("paths", nargs="*", default=[LOGS], help=f"directories of runs, or folders of some ({LOGS})")
-    parser.add_argument("--output", type=Path, metavar="FILE", help=f"the page ({PAGE} in the first folder)")
+    parser.add_output("--output", OURS, help=f"the page ({PAGE} in the first folder)")
     parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="only these; may be repeated")
     parser.add_argument(
         "--compare", action="store_true", help="score the runs on their validation titles, and pair them by title"
@@ -30,19 +31,16 @@ def main() -> None:
     rows = filter_rows(collect_runs(*arguments.paths), arguments.where)
     need_rows(rows, "--where")
     first = Path(arguments.paths[0])
-    output = arguments.output or first / PAGE
-    require(
-        output.resolve().parent.is_dir() and not output.is_dir(), "--output", output, "a file in an existing folder"
-    )
+    output = arguments.output or OutputFile("--output", first / PAGE, OURS)
+    output.check(arguments.overwrite)
     differences = compare([Path(row["directory"]) for row in rows]) if arguments.compare else []
     curves = {row["run"]: read_curves(row["directory"]) for row in rows}
-    text = page(rows, curves, differences, studies(arguments.paths, output), " ".join(arguments.paths), notices())
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise bad_value("--output", output, f"cannot be written ({error.strerror})") from error
-    print(f"page: {output} ({len(text.encode()) / 1e6:.2f} MB, {len(rows)} runs)")
-    save_json(arguments.json, {"page": str(output), "runs": [row["directory"] for row in rows], "notices": notices()})
+    text = page(rows, curves, differences, studies(arguments.paths, output.path), " ".join(arguments.paths), notices())
+    output.write(text)
+    print(f"page: {output.path} ({len(text.encode()) / 1e6:.2f} MB, {len(rows)} runs)")
+    save_json(
+        arguments.json, {"page": str(output.path), "runs": [row["directory"] for row in rows], "notices": notices()}
+    )
 
 
 def studies(paths: Sequence[str], output: Path) -> list[tuple[str, str | None]]:

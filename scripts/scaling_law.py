@@ -9,6 +9,7 @@ import numpy as np
 
 from frontpage.errors import UserError, require
 from frontpage.notices import notice, notices
+from frontpage.output_file import check_kind, holding, picture
 from frontpage.run_command import Arguments, number, save_json
 from frontpage.scaling_law import (
     Cost,
@@ -26,15 +27,19 @@ from frontpage.scaling_law import (
     need_scipy,
     why_not,
 )
-from frontpage.scaling_plot import draw
+from frontpage.scaling_plot import drawn
 from frontpage.scaling_runs import METRICS, SIZES, Point, check_comparable, read_points, sizes_of
 
+MADE_BY = "frontpage scaling_law.py"
 AHEAD = 3.0  # times the largest measured size, from which on a best size is called far outside
 
 
 def main() -> None:
     """Read, fit, choose, predict, print."""
-    parser = Arguments("Fit the loss of finished runs as a function of parameters, tokens and operations.")
+    parser = Arguments(
+        "Fit the loss of finished runs as a function of parameters, tokens and operations.",
+        ("metric", "fits", "chosen"),
+    )
     parser.add_argument("runs", nargs="+", help="directories of runs, or folders that hold runs")
     held_help = "a run that the fit does not see; its loss is predicted (repeat it for more)"
     parser.add_argument("--hold-out", action="append", default=[], metavar="RUN", help=held_help)
@@ -43,9 +48,11 @@ def main() -> None:
     parser.add_argument("--metric", choices=METRICS, default=METRICS[0])
     parser.add_argument("--draws", type=number(int, 20, 100_000), default=200, help="of the bootstrap (200)")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="of the bootstrap")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="a picture: .png, .svg or .pdf")
+    parser.add_output("--plot", holding(MADE_BY), help="a picture: .png, .svg or .pdf")
     arguments = parser.parse_args()
     need_scipy()
+    if arguments.plot:
+        check_kind(arguments.plot)
     held = read_points(arguments.hold_out, arguments.size, arguments.metric)
     asked = {str(Path(path).resolve()) for path in arguments.hold_out}
     require(
@@ -69,8 +76,9 @@ def main() -> None:
     }
     report(result)
     if arguments.plot:
-        draw(arguments.plot, chosen, points, held, arguments.metric)
-        print(f"\nplot: {arguments.plot}")
+        figure = drawn(chosen, points, held, arguments.metric)
+        arguments.plot.write(picture(figure, arguments.plot.path, MADE_BY))
+        print(f"\nplot: {arguments.plot.path}")
     save_json(arguments.json, result)
 
 

@@ -21,7 +21,7 @@ from frontpage.config_folder import CONFIGS
 from frontpage.data.files import read_titles
 from frontpage.endings import MISTAKE
 from frontpage.errors import UserError, bad_value, require
-from frontpage.run_command import Arguments, number
+from frontpage.run_command import Arguments, number, save_json
 from frontpage.run_directory import read_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +51,8 @@ class Planned(NamedTuple):
 def main() -> None:
     """Train what is not finished yet, the largest first, and say how to fit."""
     parser = Arguments(
-        "Train a grid of model sizes and token counts, and a larger run to predict; takes up where it stopped."
+        "Train a grid of model sizes and token counts, and a larger run to predict; takes up where it stopped.",
+        ("folder", "trained", "runs"),
     )
     parser.add_argument("folder", type=Path, help="where the runs go, each in a folder such as 64x2_500000")
     parser.add_argument(
@@ -71,9 +72,12 @@ def main() -> None:
     for run in [*grid, *extra]:
         require(run.tokens >= step, "--tokens", run.tokens, f"at least the {step:,} of an update")
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    train_all(list(dict.fromkeys([*grid, *extra])), arguments, config, step)
+    trained = train_all(list(dict.fromkeys([*grid, *extra])), arguments, config, step)
     fit = f"python scripts/scaling_law.py {arguments.folder}"
     fit += "".join(f" --hold-out {arguments.folder / run.name}" for run in extra if run not in grid)
+    result = {run.name: read_record(arguments.folder / run.name) or {} for run in dict.fromkeys([*grid, *extra])}
+    told = {name: {key: record.get(key) for key in ("steps", "seconds", "metrics")} for name, record in result.items()}
+    save_json(arguments.json, {"folder": str(arguments.folder), "trained": trained, "runs": told})
     print(f"\nall runs are finished; the fit:\n  {fit} --plot {arguments.folder}/law.png")
 
 
@@ -109,8 +113,11 @@ def composed(overrides: list[str]) -> DictConfig:
     return config
 
 
-def train_all(runs: list[Planned], arguments: argparse.Namespace, config: DictConfig, step: int) -> None:
-    """Train the runs, `jobs` at a time; UserError where the first mistake was the user's, RuntimeError for others."""
+def train_all(runs: list[Planned], arguments: argparse.Namespace, config: DictConfig, step: int) -> list[str]:
+    """Train the runs, `jobs` at a time, and name those that were not finished before.
+
+    UserError where the first mistake was the user's, RuntimeError for others.
+    """
     missing = [run for run in runs if status(arguments.folder / run.name) != "finished"]
     missing.sort(key=lambda run: run.flops(config.tokenizer.vocab_size), reverse=True)
     print(f"{len(runs)} runs, {len(runs) - len(missing)} finished before, {arguments.jobs} at a time", flush=True)
@@ -139,6 +146,7 @@ def train_all(runs: list[Planned], arguments: argparse.Namespace, config: DictCo
         raise RuntimeError(
             f"{failed[0]} failed: see {arguments.folder / failed[0]}.log; the same command goes on from here"
         )
+    return [run.name for run in missing]
 
 
 def train_one(run: Planned, arguments: argparse.Namespace, config: DictConfig, step: int) -> str | None:

@@ -38,7 +38,10 @@ SHADES = [
 
 def main() -> None:
     """Each title in the colours of its tokens' nats, and a line for each token."""
-    parser = RunArguments("The nats, the probability and the rank of each token of titles, scored as by evaluate.py.")
+    parser = RunArguments(
+        "The nats, the probability and the rank of each token of titles, scored as by evaluate.py.",
+        ("run", "nats", "titles"),
+    )
     parser.add_argument("titles", nargs="+", metavar="title", help="titles, or - for those on stdin, one a line")
     parser.add_argument("--top", type=number(int, 0), default=0, metavar="N", help="and the N likeliest tokens (0)")
     parser.add_argument("--no-color", action="store_true", help="no colours; they are for terminals without NO_COLOR")
@@ -52,7 +55,7 @@ def main() -> None:
             raise UserError(f"title={title!r}: not valid UTF-8")
     config, module, known = reopen(arguments)
     seen = [None] * len(titles) if known is None else seen_in_training(titles, known).tolist()
-    scored = score_tokens(module, titles, config.data, arguments.top)
+    scored = score_tokens(module, titles, config.data, arguments.top, watch="scoring")
 
     colour = wants_colour() and not arguments.no_color
     print("\n".join(f"{word:<5} {meaning}" for word, meaning in EXPLAINED.items()))

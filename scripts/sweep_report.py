@@ -8,6 +8,7 @@ from typing import Any
 
 from frontpage.errors import UserError, bad_value, require
 from frontpage.notices import notices
+from frontpage.output_file import OutputFile, holding
 from frontpage.promotion import experiment_name
 from frontpage.run_command import Arguments, number, save_json
 from frontpage.sweep_report.best import Best, best_of, trial_of
@@ -17,15 +18,16 @@ from frontpage.sweep_report.table import ERROR, LEGACY
 from frontpage.sweep_report.winner_score import kept_scores, score_winner
 
 PAGE = "report.html"
+OURS = holding('<script type="application/json" id="figures">')
 
 
 def main() -> None:
     """Read the study, score its winner where that is asked for, draw, write."""
-    parser = Arguments("Write one HTML page about a study; it needs no network.")
+    parser = Arguments("Write one HTML page about a study; it needs no network.", ("study", "counts", "pareto"))
     parser.add_argument(
         "study", help="a study's name, its journal file, or a database URL (#NAME picks one of several)"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help=f"the page ({PAGE} beside the study)")
+    parser.add_output("--output", OURS, help=f"the page ({PAGE} beside the study)")
     parser.add_argument(
         "--test", metavar="FILE", help="titles that the search has not seen, to score the winner on once"
     )
@@ -41,7 +43,8 @@ def main() -> None:
         require(not arguments.again, "--again", True, "needs --test=FILE")
     need_plotly()
     sweep = read_sweep(open_study(arguments.study))
-    output = _output(arguments.output, sweep)
+    output = arguments.output or OutputFile("--output", _beside(sweep), OURS)
+    output.check(arguments.overwrite)
     if arguments.test is not None:
         trial = trial_of(sweep, arguments.trial)
         scores = score_winner(sweep, trial, arguments.test, arguments.column, arguments.again)
@@ -56,18 +59,15 @@ def main() -> None:
     shares = importances(sweep)
     panels = [*over_trials(sweep), *over_parameters(sweep, shares)]
     text = page(sweep, panels, best, lacking, f"make promote STUDY={arguments.study}", scores, notices())
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise bad_value("--output", output, f"cannot be written ({error.strerror})") from error
+    output.write(text)
     drawn = sum(panel.figure is not None for panel in panels)
     _print(sweep, scores)
-    print(f"page: {output} ({len(text.encode()) / 1e6:.1f} MB, {drawn} of {len(panels)} plots drawn)")
+    print(f"page: {output.path} ({len(text.encode()) / 1e6:.1f} MB, {drawn} of {len(panels)} plots drawn)")
     result = summary(sweep) | {
         "importances": dict(zip(sweep.objectives, shares, strict=True)),
         "command": best.command if best else None,
         "test": [asdict(score) for score in scores],
-        "page": str(output),
+        "page": str(output.path),
         "notices": notices(),
     }
     save_json(arguments.json, result)
@@ -98,14 +98,10 @@ def summary(sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def _output(given: Path | None, sweep: Sweep) -> Path:
-    if given is None and (sweep.folder is None or not sweep.folder.is_dir()):
+def _beside(sweep: Sweep) -> Path:
+    if sweep.folder is None or not sweep.folder.is_dir():
         raise bad_value("--output", None, "the study's folder is not there; name a file")
-    output = given or sweep.folder / PAGE
-    require(
-        output.resolve().parent.is_dir() and not output.is_dir(), "--output", output, "a file in an existing folder"
-    )
-    return output
+    return sweep.folder / PAGE
 
 
 def _best(sweep: Sweep, study: str) -> tuple[Best | None, str]:

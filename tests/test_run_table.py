@@ -107,6 +107,34 @@ def test_the_script_sorts_filters_and_writes_every_format(folder, tmp_path, capf
     ]
 
 
+TEXTS = {  # a value of a config, and its cell
+    "=HYPERLINK(1)": "'=HYPERLINK(1)",
+    "+1+cmd": "'+1+cmd",
+    "-1+cmd|' /C calc'!A0": "'-1+cmd|' /C calc'!A0",
+    "@SUM(1)": "'@SUM(1)",
+    "\t=1": "'\t=1",
+    "\r=1": "'\r=1",
+    "\uff1d1": "'\uff1d1",
+    "-0.5": "-0.5",
+    "+1e-3": "+1e-3",
+    "a=b": "a=b",
+    "": "",
+    -0.5: "-0.5",
+    -3: "-3",
+}
+
+
+def test_no_cell_is_a_formula_and_numbers_stay_numbers(tmp_path, capfd):
+    for number, value in enumerate(TEXTS):
+        write_run(tmp_path / "logs" / f"run{number:02d}", data__path=value, **{"=1+1": 5})
+    path = tmp_path / "table.csv"
+    assert run_script(capfd, "collect_runs", tmp_path / "logs", "--sort", "directory", "--csv", path).status == 0
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["data.path"] for row in rows] == list(TEXTS.values())
+    assert {row["'=1+1"] for row in rows} == {"5"} and "=1+1" not in rows[0]
+
+
 def test_a_terminal_shows_what_fits_and_names_the_rest(folder):
     columns = ["run", "val/nats_per_char", "seconds", "optimizer.lr"]
     assert fitting(columns, [3, 17, 7, 12], 45) == columns

@@ -55,7 +55,7 @@ def recorded(run):
 
 
 def test_evaluate_gives_a_run_its_own_numbers_back(run, titles, evaluate):
-    result = evaluate(run, titles[1])
+    result = evaluate(run, titles[1], "--all-metrics")
     assert result["metrics"] == pytest.approx(recorded(run), rel=1e-6)
     assert result["metrics"]["val/coverage"] == 1
     assert (result["titles"], result["seen_titles"], result["seen_share"]) == (len(titles[1]), 0, 0.0)
@@ -86,7 +86,8 @@ def test_evaluate_says_when_the_training_titles_are_unknown(run, tmp_path, evalu
 
 
 def test_evaluate_writes_null_for_what_has_no_value(run, evaluate):
-    metrics = evaluate(run, NEW[:1])["metrics"]  # one title has no standard error and fills no span of the original's
+    # One title has no standard error and fills no span of the original's.
+    metrics = evaluate(run, NEW[:1], "--all-metrics")["metrics"]
     assert metrics["val/nats_per_char_se"] is metrics["val/mainrun_loss"] is None
     assert metrics["val/mainrun_coverage"] == 0
 

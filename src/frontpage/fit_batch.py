@@ -1,7 +1,6 @@
 """The micro-batch that fits into the memory of a device, at an unchanged effective batch."""
 
 import copy
-import json
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from frontpage.errors import bad_value
 from frontpage.memory import GIB, estimate_training
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
+from frontpage.run_record import read_record
 
 USED = 0.9  # of the free memory; the rest is for what the estimate does not count
 
@@ -70,7 +70,5 @@ def free_bytes(device: torch.device) -> int:
 
 
 def _recorded(directory: Path) -> int | None:
-    try:
-        return int(json.loads((directory / "run.json").read_text(encoding="utf-8"))["micro_batch"])
-    except (OSError, ValueError, KeyError):
-        return None
+    micro = (read_record(directory) or {}).get("micro_batch")
+    return micro if isinstance(micro, int) and micro > 0 else None

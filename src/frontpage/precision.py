@@ -1,7 +1,6 @@
 """Which precision is fastest on a device, and which it has."""
 
 import functools
-import json
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ import torch
 from frontpage.errors import bad_value
 from frontpage.flops import measure_matmul_peak
 from frontpage.notices import notice
+from frontpage.run_record import read_record
 
 WORTH_IT = 1.2  # bf16 products this many times as fast as fp32 ones, or fp32 stays
 
@@ -50,7 +50,4 @@ def settle_precision(asked: str | int, device_type: str, directory: Path | str |
 
 
 def _recorded(directory: Path) -> str | None:
-    try:
-        return json.loads((directory / "run.json").read_text(encoding="utf-8"))["precision"]
-    except (OSError, ValueError, KeyError):
-        return None
+    return (read_record(directory) or {}).get("precision")

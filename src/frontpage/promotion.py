@@ -1,9 +1,7 @@
 """A trial as an experiment: what its config has beyond the experiment that it started from, as a YAML file."""
 
-import contextlib
 import copy
 import functools
-import os
 import re
 import tempfile
 import textwrap
@@ -20,6 +18,7 @@ from omegaconf._utils import get_omega_conf_dumper  # the one that quotes texts 
 from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
+from frontpage.output_file import replace_file
 from frontpage.override_words import word
 from frontpage.secrets import HIDDEN
 
@@ -116,13 +115,9 @@ def write_experiment(text: str, name: str, force: bool) -> Path:
     path = EXPERIMENTS / f"{name}.yaml"
     if path.exists() and not force:
         raise bad_value("--name", name, f"{path} exists; --force overwrites it, another --name keeps it")
-    partial = path.with_name(f"{path.name}.partial")  # half an experiment would be taken for one
     try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        replace_file(path, text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise bad_value("--name", name, f"{path} cannot be written ({error.strerror})") from error
     return path
 

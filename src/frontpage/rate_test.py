@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from frontpage.build import build
+from frontpage.progress_line import ProgressLine
 
 SMOOTHING = 0.9  # of the exponential mean
 DIVERGED = 2.0  # times the best smoothed loss: the test ends
@@ -31,6 +32,7 @@ class RateSweep(L.Callback):
         self.rates: list[float] = []
         self.losses: list[float] = []  # the mean over the micro-batches of each update
         self._micro: list[float] = []
+        self.line = ProgressLine("updates", updates)
 
     def rate_at(self, update: int) -> float:
         """The rate of update 0, 1, ..."""
@@ -50,6 +52,7 @@ class RateSweep(L.Callback):
         self.rates.append(self.rate_at(len(self.losses)))
         self.losses.append(sum(self._micro) / len(self._micro))
         self._micro.clear()
+        self.line.advance(1)
         course = smoothed(self.losses)
         if not course[-1] <= DIVERGED * course.min():
             trainer.should_stop = True
@@ -67,7 +70,10 @@ def range_test(config: DictConfig, lowest: float, highest: float, updates: int) 
     data.setup()
     model = build(config.model, "model", vocab_size=data.vocab_size)
     model.make_scheduler = sweep.schedule
-    trainer.fit(model, datamodule=data)
+    try:
+        trainer.fit(model, datamodule=data)
+    finally:
+        sweep.line.close()
     finite = [index for index, loss in enumerate(sweep.losses) if math.isfinite(loss)]
     return [sweep.rates[index] for index in finite], [sweep.losses[index] for index in finite]
 

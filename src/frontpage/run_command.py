@@ -1,9 +1,9 @@
 """What the scripts that reopen a run share: its arguments, its device, and the JSON that they write."""
 
 import argparse
+import functools
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,49 +11,69 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from frontpage.callbacks.record_run import write_json
+from frontpage.callbacks.record_run import strict_json
 from frontpage.data.training_titles import load_training_titles
 from frontpage.errors import UserError, bad_value, require
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
+from frontpage.output_file import OutputFile, Recognise, check_outputs, json_with
 from frontpage.runs import load_run
 
 
 class Arguments(argparse.ArgumentParser):
-    """An argument parser whose mistakes are UserErrors, and which takes `--json FILE` where there is a result."""
+    """An argument parser whose mistakes are UserErrors, and which takes `--json FILE` where there is a result.
 
-    def __init__(self, description: str, json: bool = True) -> None:
+    `result` are keys of that JSON, or of each object in its list, by which an earlier result is recognised. Files to
+    write are checked when the words of the command line are read: before anything is computed.
+    """
+
+    def __init__(self, description: str, result: Sequence[str] | None = None) -> None:
         super().__init__(description=description, allow_abbrev=False)
-        if json:
-            self.add_argument("--json", type=writable("--json"), metavar="FILE", help="write the result there, too")
+        self._writes = False
+        if result is not None:
+            self.add_output("--json", json_with(*result), help="write the result there, too")
+
+    def add_output(self, option: str, ours: Recognise, **settings: Any) -> None:
+        """Add an option that names a file to write; `ours` recognises what this command wrote there before."""
+        if not self._writes:
+            replaces = "replace files that this command has not written, and a run's own files"
+            self.add_argument("--overwrite", action="store_true", help=replaces)
+        self._writes = True
+        made = functools.partial(_output_file, option, ours)
+        self.add_argument(option, type=made, **{"metavar": "FILE"} | settings)
+
+    def parse_args(self, *given: Any, **settings: Any) -> argparse.Namespace:  # type: ignore[override]
+        """As argparse does it, files to write checked."""
+        return _checked(super().parse_args(*given, **settings))
+
+    def parse_intermixed_args(self, *given: Any, **settings: Any) -> argparse.Namespace:  # type: ignore[override]
+        """As argparse does it, files to write checked."""
+        return _checked(super().parse_intermixed_args(*given, **settings))
 
     def error(self, message: str) -> NoReturn:
         """Instead of the usage in several lines."""
         raise UserError(f"{self.prog}: {message}; --help lists what is allowed")
 
 
+def _output_file(option: str, ours: Recognise, text: str) -> OutputFile:
+    return OutputFile(option, Path(text), ours)
+
+
+def _checked(arguments: argparse.Namespace) -> argparse.Namespace:
+    outputs = [value for value in vars(arguments).values() if isinstance(value, OutputFile)]
+    check_outputs(outputs, getattr(arguments, "overwrite", False))
+    return arguments
+
+
 class RunArguments(Arguments):
     """Arguments that concern a run."""
 
-    def __init__(self, description: str, json: bool = True) -> None:
-        super().__init__(description, json)
+    def __init__(self, description: str, result: Sequence[str] | None = None) -> None:
+        super().__init__(description, result)
         example = "logs/runs/quickstart/2026-01-31_12-00-00-000000"
         self.add_argument("run", help=f"a run's directory, e.g. {example}, or one of its checkpoints")
         self.add_argument("--checkpoint", help="best (the default), last, or the path of a checkpoint")
         self.add_argument("--device", default="auto", help="auto (the default: CUDA, MPS or the CPU), cpu, cuda, mps")
-
-
-def writable(option: str) -> Callable[[str], Path]:
-    """The type of `--json` and the like: a file that can be written, which is known before anything is computed."""
-
-    def parse(text: str) -> Path:
-        path = Path(text)
-        folder = path.resolve().parent
-        usable = folder.is_dir() and os.access(folder, os.W_OK) and not path.is_dir()
-        require(usable, option, path, "a file in an existing folder that can be written")
-        return path
-
-    return parse
 
 
 def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], Any]:
@@ -100,10 +120,7 @@ def run_and_checkpoint(run: str, checkpoint: str | None) -> tuple[str, str]:
     return str(directory), run
 
 
-def save_json(path: Path | None, content: Any) -> None:
-    """Write `content` as strict JSON where a path was given."""
-    try:
-        if path is not None:
-            write_json(path, content)
-    except OSError as error:
-        raise bad_value("--json", path, f"cannot be written ({error.strerror})") from error
+def save_json(output: OutputFile | None, content: Any) -> None:
+    """Write `content` as strict JSON where a file was named."""
+    if output is not None:
+        output.write(strict_json(content))

@@ -61,14 +61,17 @@ def title_nats(directory: Path) -> TitleNats:
         try:
             with np.load(kept) as file:
                 if int(file["checkpoint"]) == written:
-                    return TitleNats(file["hashes"], *(torch.from_numpy(file[name]) for name in ("nll", "characters")))
-        except (OSError, ValueError, KeyError):
+                    hashes, nll, characters = (file[name] for name in ("hashes", "nll", "characters"))
+                    if not hashes.shape == nll.shape == characters.shape:
+                        raise ValueError("not one number a title")
+                    return TitleNats(hashes, torch.from_numpy(nll), torch.from_numpy(characters))
+        except Exception:  # errors of numpy's, of zip and of torch's: it was computed, and can be again
             notice(f"{kept} cannot be read; the run is scored anew")
     config, module = load_run(directory)
     settings = OmegaConf.merge(config.data, {"path": _found(config.data.path, directory)})
     titles = build(settings, "data").select().validation
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    scored = ScoredTitles(module.to(device), titles, config.data)
+    scored = ScoredTitles(module.to(device), titles, config.data, watch=f"scoring {directory}")
     hashes = title_hashes(titles)
     order = np.argsort(hashes)
     sizes = TextSizes.of(titles, scored.encoded.lengths)
@@ -78,10 +81,22 @@ def title_nats(directory: Path) -> TitleNats:
 
 
 def compare(directories: Sequence[Path]) -> list[Difference]:
-    """Every run against the best of them, best first; UserError where they were validated on different titles."""
+    """Every run against the best of them, best first; UserError where they were validated on different titles.
+
+    A run that cannot be scored is left out, and a notice says why; UserError where all are such.
+    """
     if not directories:
         raise UserError("--compare: there are no runs to compare")
-    found = {directory: title_nats(directory) for directory in directories}
+    found, reasons = {}, []
+    for directory in directories:
+        try:
+            found[directory] = title_nats(directory)
+        except Exception as error:  # a run's files can be damaged in any way, and must not take the others with them
+            reasons.append(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+            if len(directories) > 1:
+                notice(f"--compare leaves out {directory}: {reasons[-1]}")
+    if not found:
+        raise UserError(reasons[0])
     best = min(found, key=lambda directory: found[directory].value)
     least = found[best]
     differences = []

@@ -2,14 +2,16 @@
 
 import csv
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from frontpage.run_directory import read_record
+from frontpage.notices import notice
+from frontpage.run_record import LARGEST, read_record
 
 TRAINING = ("train/learning_rate", "train/grad_norm", "train/weight_norm", "time/tokens_per_second")  # of metrics.csv
+
+MOST_UPDATES = 2**53  # what a script of a page can count
 
 
 class Point(NamedTuple):
@@ -31,7 +33,7 @@ def read_curves(directory: Path | str) -> dict[str, list[Point]]:
     tokens = (record.get("tokens_seen") or 0) / max(record.get("steps") or 1, 1)
     curves: dict[str, dict[int, Point]] = {}
     for name, update, seconds, value in (*_events(directory / "events.jsonl"), *_rates(directory / "metrics.csv")):
-        if math.isfinite(value) and math.isfinite(seconds):
+        if abs(value) <= LARGEST and 0 <= seconds <= LARGEST and 0 <= update <= MOST_UPDATES:  # NaN is in no range
             curves.setdefault(name, {})[update] = Point(update, update * tokens, seconds, value)
     return {name: [points[update] for update in sorted(points)] for name, points in curves.items()}
 
@@ -48,7 +50,7 @@ def _events(path: Path) -> Iterator[tuple[str, int, float, float]]:
         try:
             event = json.loads(line)
             kind, update, seconds = event["event"], int(event["step"]), float(event["elapsed_time"])
-        except (ValueError, KeyError, TypeError):  # cut off, or an event without a step
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # cut off, or an event without a step
             continue
         if kind == "training_step" and _number(event.get("loss")):
             yield "train/loss", update, seconds, event["loss"]
@@ -65,7 +67,7 @@ def _number(value: object) -> bool:
 
 
 def _rates(path: Path) -> Iterator[tuple[str, int, float, float]]:
-    for row in csv.DictReader(_lines(path)):
+    for row in _rows(path):
         for name in TRAINING:
             try:
                 yield name, int(row["step"] or "") + 1, float(row["time/elapsed_seconds"]), float(row[name] or "")
@@ -73,5 +75,32 @@ def _rates(path: Path) -> Iterator[tuple[str, int, float, float]]:
                 continue
 
 
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a table, each read by itself, so that what damage has made of one is no other one's harm."""
+    columns, *lines = _lines(path) or [""]
+    try:
+        names = next(csv.reader([columns]), [])
+        for line in lines:
+            yield dict(zip(names, next(csv.reader([line]), []), strict=False))
+    except csv.Error as error:
+        notice(f"{path}: damaged ({error}); its curves end there")
+
+
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    """The lines of a file that are UTF-8, the last one even if it is cut off; a notice counts the others."""
+    try:
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    except OSError as error:
+        notice(f"{path}: cannot be read ({error.strerror}); it is left out")
+        return []
+    texts = [text for text in map(_decoded, lines) if text is not None]
+    if len(texts) < len(lines):
+        notice(f"{path}: {len(lines) - len(texts)} damaged lines are left out")
+    return texts
+
+
+def _decoded(line: bytes) -> str | None:
+    try:
+        return line.rstrip(b"\r").decode("utf-8")
+    except UnicodeDecodeError:
+        return None

@@ -1,6 +1,5 @@
 """Which directory a run lives in, and which checkpoint it continues from."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import filelock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from frontpage import run_record
 from frontpage.checkpoints import check_resumable, newest_intact
 from frontpage.errors import UserError, bad_value, nearest
 from frontpage.notices import notice
@@ -70,11 +70,11 @@ def open_run(config: DictConfig) -> RunDirectory:
 
 
 def read_record(path: Path) -> dict | None:
-    """The `run.json` of a run's directory, or None where there is none that can be read."""
-    try:
-        return json.loads((path / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    """The `run.json` of a run's directory, or None where there is none; a notice where there is one that is damaged."""
+    record = run_record.read_record(path)
+    if record is None and (path / "run.json").exists():
+        notice(f"{path}: {run_record.damage_of(path)}; it counts as if it were not there")
+    return record
 
 
 def find_runs(path: Path) -> list[Path]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from frontpage.errors import UserError, bad_value, nearest
 from frontpage.notices import notice
-from frontpage.run_directory import find_runs, read_record
+from frontpage.run_directory import find_runs
+from frontpage.run_record import damage_of, read_record
 
 Row = dict[str, Any]
 HEADLINE = "val/nats_per_char"
@@ -69,16 +70,15 @@ def _row(directory: Path) -> Row:
     row |= {f"best/{name.removeprefix('val/')}": value for name, value in (metrics.get("best") or {}).items()}
     row |= (record.get("test") or {}).get("metrics") or {}
     flat = flatten(config)
-    row |= {key: value for key, value in flat.items() if key == "data.path" or not REPEATED.match(key)}
-    return row
+    kept = {key: value for key, value in flat.items() if key == "data.path" or not REPEATED.match(key)}
+    # No key of a config takes the place of what the record says.
+    return row | {key: value for key, value in kept.items() if key not in row and "/" not in key}
 
 
 def _damage(directory: Path, record: Any) -> str | None:
     """What keeps a record from being a row; None where nothing does."""
-    if not (directory / "run.json").exists():
-        return "it has no run.json yet"
-    if not isinstance(record, dict):
-        return "its run.json cannot be read"
+    if record is None:
+        return damage_of(directory)
     missing = [name for name in ("status", "config", "metrics") if not record.get(name)]
     missing += [] if "config" in missing or "name" in record["config"] else ["config.name"]
     return f"its run.json has no {' '.join(missing)}" if missing else None
@@ -212,17 +212,16 @@ def shown(column: str, value: Any) -> str:
     """What a cell shows: nothing for None, sizes in GiB, losses with four decimals, counts with separators."""
     if value is None:
         return ""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number:
+        return spelled(value)
     if column.endswith("_bytes"):
         return f"{value / 2**30:.2f} GiB"
     if isinstance(value, float) and ("/" in column or column == "model_flops_utilization"):
         return f"{value:.4f}"
     if column in ("seconds", "tokens_per_second", "training_flops"):
         return f"{value:,.0f}" if value < 1e12 else f"{value:.3g}"
-    if (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and column in (*FACTS, *(f"data.{name}" for name in DATA))
-    ):
+    if isinstance(value, int) and column in (*FACTS, *(f"data.{name}" for name in DATA)):
         return f"{value:,}"
     return spelled(value)
 

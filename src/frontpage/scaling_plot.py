@@ -1,22 +1,21 @@
 """The picture of a scaling law: measured points, fitted lines, held-out runs."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from frontpage.errors import UserError, bad_value
+from frontpage.errors import UserError
 from frontpage.scaling_law import Fit, TwoTerms, distinct
 from frontpage.scaling_runs import Point, sizes_of
 
 NAMES = ("parameters N", "tokens seen D")
 
 
-def draw(path: Path, fit: Fit, points: Sequence[Point], held: Sequence[Point], metric: str) -> None:
-    """Write the loss against N, a line for each D, and against D, a line for each N; stars are held-out runs.
+def drawn(fit: Fit, points: Sequence[Point], held: Sequence[Point], metric: str) -> Any:
+    """A figure: the loss against N, a line for each D, and against D, a line for each N; stars are held-out runs.
 
-    Raises UserError without matplotlib, and where the file cannot be written.
+    Raises UserError without matplotlib.
     """
     try:
         from matplotlib.figure import Figure
@@ -34,10 +33,7 @@ def draw(path: Path, fit: Fit, points: Sequence[Point], held: Sequence[Point], m
         axes.grid(which="both", alpha=0.25)
         axes.legend(fontsize=7)
         axes.set_ylabel(metric)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise bad_value("--plot", path, f"cannot be written ({error}); a .png, .svg or .pdf file") from error
+    return figure
 
 
 def _panel(axes: Any, column: int, fit: Fit, points: Sequence[Point], held: Sequence[Point]) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
-from frontpage.run_directory import find_runs, read_record
+from frontpage.run_directory import find_runs
+from frontpage.run_record import damage_of, read_record
 
 SIZES = {"non_embedding": "non_embedding_parameters", "all": "parameters"}
 METRICS = ("val/nats_per_char", "val/loss")
@@ -45,11 +46,14 @@ def read_points(paths: Sequence[str | Path], size: str = "non_embedding", metric
         if not (directory / "run.json").exists():
             unfinished.append(f"{directory} (just begun)")
         elif record is None:
-            raise bad_value("run", directory, "its run.json cannot be read")
+            raise bad_value("run", directory, f"{damage_of(directory)}; leave it out")
         elif record.get("status") != "finished":
             unfinished.append(f"{directory} ({record.get('status')})")
         else:
-            points.append(_point(directory, record, size, metric))
+            try:
+                points.append(_point(directory, record, size, metric))
+            except (KeyError, TypeError) as error:
+                raise bad_value("run", directory, f"its run.json lacks what a fit needs ({error})") from error
     if unfinished:
         notice(f"left out, not finished: {' '.join(unfinished)}")
     return sorted(points, key=lambda point: (point.parameters, point.tokens))

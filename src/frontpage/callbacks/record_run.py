@@ -131,10 +131,13 @@ class RecordRun(Checkpoint):
 def write_json(path: Path, content: Any) -> None:
     """Replace `path` by strict JSON in one step; a number that is not finite becomes null, secrets are hidden."""
     partial = path.with_suffix(".json.partial")
-    partial.write_text(
-        json.dumps(_finite(hide_all(content)), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
-    )
+    partial.write_text(strict_json(content), encoding="utf-8")
     os.replace(partial, path)
+
+
+def strict_json(content: Any) -> str:
+    """`content` as strict JSON; a number that is not finite becomes null, secrets are hidden."""
+    return json.dumps(_finite(hide_all(content)), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

@@ -28,7 +28,8 @@ class ScoreTestSet(L.Callback):
         if not trainer.is_global_zero:
             return
         config, module = load_run(self.directory)
-        found = ScoredTitles(module, self._titles, config.data).metrics()
+        scored = ScoredTitles(module, self._titles, config.data)
+        found = scored.metrics() | scored.metrics_of_the_stream()
         metrics = {name.replace("val/", "test/", 1): value for name, value in found.items()}
         known = {name: value for name, value in metrics.items() if value is not None}
         for logger in trainer.loggers:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,10 +29,11 @@ def save_training_titles(directory: Path, titles: Iterable[str], earlier: np.nda
 def load_training_titles(directory: Path | str) -> np.ndarray | None:
     """What `save_training_titles` wrote, (titles,) uint64; None where nothing readable is there."""
     try:
-        hashes = np.load(Path(directory) / FILE)
-    except (OSError, ValueError, EOFError):
+        with (Path(directory) / FILE).open("rb") as file:
+            hashes = np.load(file)
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile):
         return None
-    return hashes if hashes.dtype == np.uint64 and hashes.ndim == 1 else None
+    return hashes if isinstance(hashes, np.ndarray) and hashes.dtype == np.uint64 and hashes.ndim == 1 else None
 
 
 def seen_in_training(titles: Iterable[str], known: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from frontpage.evaluation.metrics import TextSizes, TitleScores, honest_metrics
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
 from frontpage.evaluation.scoring import ScoringBatch, ScoringRows
 from frontpage.models.language_module import LanguageModule
+from frontpage.progress_line import watched
 
 
 class ScoringSettings(Protocol):
@@ -26,32 +27,47 @@ class ScoredTitles:
     """Titles, each token of which a model has scored once.
 
     `module` is what `load_run` returns, `settings` its `config.data`. `nll` holds the nats of each title, `scored` its
-    scored tokens, both (titles,) on the CPU. Raises UserError for a title that the tokenizer cannot keep.
+    scored tokens, both (titles,) on the CPU. `watch` is what a line of progress calls the work; without it there is
+    none. Raises UserError for a title that the tokenizer cannot keep.
     """
 
-    def __init__(self, module: LanguageModule, titles: Sequence[str], settings: ScoringSettings) -> None:
+    def __init__(
+        self, module: LanguageModule, titles: Sequence[str], settings: ScoringSettings, watch: str | None = None
+    ) -> None:
         self.module, self.titles, self.settings = module, list(titles), settings
         self.encoded = encode_titles(module.tokenizer, self.titles)
         self.sizes = TextSizes.of(self.titles, self.encoded.lengths)
-        self.nll, self.scored = self._score()
+        self.nll, self.scored = self._score(watch)
 
     def metrics(self, chosen: np.ndarray | None = None) -> dict[str, float | None]:
-        """The `val/` metrics of `evaluation.md` over all titles, or over those that `chosen` (titles,) bool picks."""
-        encoded, sizes, nll, scored = self.encoded, self.sizes, self.nll, self.scored
+        """The honest metrics of `evaluation.md` over all titles, or over those that `chosen` (titles,) bool picks.
+
+        They are sums of what is known of each title: nothing is scored again.
+        """
+        if chosen is None:
+            return dict(honest_metrics(self.nll, self.scored, self.sizes))
+        picked = torch.from_numpy(np.flatnonzero(chosen))
+        return dict(honest_metrics(self.nll[picked], self.scored[picked], _sizes_of(self.sizes, picked)))
+
+    def metrics_of_the_stream(
+        self, chosen: np.ndarray | None = None, watch: str | None = None
+    ) -> dict[str, float | None]:
+        """`val/packed_nats_per_char`, `val/mainrun_loss` and `val/mainrun_coverage` of all or the chosen titles.
+
+        They score the titles as one stream, in which a title's nats depend on its neighbours: each is a pass of its
+        own over the titles that it is of.
+        """
+        encoded, sizes = self.encoded, self.sizes
         if chosen is not None:
-            picked = torch.from_numpy(np.flatnonzero(chosen))
-            encoded, nll, scored = _pick(encoded, picked.numpy()), nll[picked], scored[picked]
-            sizes = TextSizes(sizes.characters[picked], sizes.bytes[picked], sizes.tokens[picked])
-        metrics: dict[str, float | None] = dict(honest_metrics(nll, scored, sizes))
+            picked = np.flatnonzero(chosen)
+            encoded, sizes = _pick(encoded, picked), _sizes_of(sizes, torch.from_numpy(picked))
         block_size, batch_tokens = self.settings.block_size, self.settings.evaluation_tokens
-        metrics["val/packed_nats_per_char"] = packed_nats_per_char(
-            self.module, encoded, sizes, block_size, batch_tokens
-        )
-        loss, coverage = original_loss(self.module, encoded, sizes, block_size, self.settings.batch_size)
-        return metrics | {"val/mainrun_loss": loss, "val/mainrun_coverage": coverage}
+        packed = packed_nats_per_char(self.module, encoded, sizes, block_size, batch_tokens, watch)
+        loss, coverage = original_loss(self.module, encoded, sizes, block_size, self.settings.batch_size, watch)
+        return {"val/packed_nats_per_char": packed, "val/mainrun_loss": loss, "val/mainrun_coverage": coverage}
 
     @torch.no_grad()
-    def _score(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _score(self, watch: str | None) -> tuple[torch.Tensor, torch.Tensor]:
         device, tokenizer = self.module.device, self.module.tokenizer
         sums = TitleScores(len(self.titles)).to(device)
         rows = ScoringRows(
@@ -62,10 +78,14 @@ class ScoredTitles:
             batch_tokens=self.settings.evaluation_tokens,
             row_length=self.settings.evaluation_row,
         )
-        for batch in rows:
+        for batch in rows if watch is None else watched(rows, watch, rows.sizes):
             moved = ScoringBatch(*(field if field is None else field.to(device) for field in batch))
             sums.update(*self.module.score(moved))
         return sums.compute()
+
+
+def _sizes_of(sizes: TextSizes, picked: torch.Tensor) -> TextSizes:
+    return TextSizes(sizes.characters[picked], sizes.bytes[picked], sizes.tokens[picked])
 
 
 def _pick(encoded: EncodedTitles, chosen: np.ndarray) -> EncodedTitles:

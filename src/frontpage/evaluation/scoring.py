@@ -68,6 +68,11 @@ class ScoringRows:
         unscored = [[segment._replace(scored=segment.end) for segment in row] for row in rows[:1]]
         self.batches = _group(rows[rank::world_size] or unscored, batch_tokens)
 
+    @property
+    def sizes(self) -> list[int]:
+        """The tokens of each batch, padding counted."""
+        return [len(rows) * max(map(_length, rows)) for rows in self.batches]
+
     def __len__(self) -> int:
         return len(self.batches)
 

@@ -13,6 +13,7 @@ from frontpage.evaluation.score import ScoringSettings
 from frontpage.evaluation.scoring import ScoringBatch, ScoringRows
 from frontpage.losses import token_losses
 from frontpage.models.language_module import LanguageModule
+from frontpage.progress_line import watched
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,16 @@ class TitleTokens:
 
 @torch.no_grad()
 def score_tokens(
-    module: LanguageModule, titles: Sequence[str], settings: ScoringSettings, top: int = 0
+    module: LanguageModule,
+    titles: Sequence[str],
+    settings: ScoringSettings,
+    top: int = 0,
+    watch: str | None = None,
 ) -> list[TitleTokens]:
     """The titles with each token scored as `ScoredTitles` does it, and its `top` likeliest alternatives.
 
-    `module` is what `load_run` returns, `settings` its `config.data`. Raises UserError for a title that the tokenizer
-    cannot keep.
+    `module` is what `load_run` returns, `settings` its `config.data`. `watch` is what a line of progress calls the
+    work; without it there is none. Raises UserError for a title that the tokenizer cannot keep.
     """
     encoded = encode_titles(module.tokenizer, titles)
     rows = ScoringRows(
@@ -62,7 +67,8 @@ def score_tokens(
         row_length=settings.evaluation_row,
     )
     found: list[list[TokenScore]] = [[] for _ in titles]
-    for batch in rows:  # the windows of a long title come one after the other, since they are equally long
+    # The windows of a long title come one after the other, since they are equally long.
+    for batch in rows if watch is None else watched(rows, watch, rows.sizes):
         scored = batch.targets != IGNORED
         for title, score in zip(batch.titles[scored].tolist(), _scores(module, batch, top), strict=True):
             found[title].append(score)

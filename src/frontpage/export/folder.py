@@ -1,6 +1,7 @@
 """The folder that an export is written to: a new or empty one, filled beside its place and renamed when it is whole."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,18 +22,21 @@ def check_new(folder: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to write to, which becomes `folder` at the end, or vanishes where something goes wrong."""
+    """Give a folder to write to, which becomes `folder` at the end, or vanishes where something goes wrong.
+
+    A link to an empty folder is followed.
+    """
     check_new(folder)
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
+        place = folder.resolve()
+        partial = place.with_name(f".{secrets.token_hex(8)}.partial")  # no folder that is there already
         partial.mkdir(parents=True)
     except OSError as error:  # the disk may be read-only though the folder's permissions are not
         raise bad_value("--output", folder, f"cannot be made ({error.strerror})") from error
     try:
         yield partial
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
+        if place.exists():
+            place.rmdir()
+        partial.rename(place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

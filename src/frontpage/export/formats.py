@@ -1,6 +1,5 @@
 """The formats by name: one run becomes one new folder, and is compared with what it came from."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,8 @@ from frontpage.export.layout import choose
 from frontpage.export.traits import option_of, read_traits
 from frontpage.export.verify import Agreement, verify_gguf, verify_hugging_face, verify_own_names
 from frontpage.models.language_module import LanguageModule
+from frontpage.notices import notice
+from frontpage.run_record import damage_of, read_record
 
 FORMATS = ("hf", "safetensors", "gguf")
 NEEDED = {"hf": ("safetensors",), "safetensors": ("safetensors",), "gguf": ("gguf",)}  # packages
@@ -97,8 +98,8 @@ def _gguf(folder: Path, config: DictConfig, module: LanguageModule, precision: s
 
 
 def _record(run: Path) -> dict[str, Any]:
-    """The run's record, empty where there is none."""
-    try:
-        return json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    """The run's record, empty where there is none; a notice where it is damaged."""
+    record = read_record(run)
+    if record is None and (run / "run.json").exists():
+        notice(f"{run}: {damage_of(run)}; the model card says nothing of the run")
+    return record or {}

@@ -3,10 +3,13 @@
 import base64
 import errno
 import hashlib
+import io
 import json
 import re
+import socket
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +21,8 @@ from frontpage.playground.answers import OpenRun, continuations, described, read
 
 LOOPBACK = "127.0.0.1"
 LARGEST_BODY = 16 * 1024  # bytes of a request
-SECONDS = 30  # after which a silent connection is closed
+SECONDS = 30  # within which a whole request has come, and each piece of the answer has been taken
+WAITING = 1024  # connections that are taken before their threads have begun; the system may allow fewer
 
 
 class Playground(ThreadingHTTPServer):
@@ -28,6 +32,7 @@ class Playground(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = WAITING
 
     def __init__(self, runs: Sequence[OpenRun], port: int) -> None:
         self.runs = list(runs)
@@ -56,7 +61,13 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Playground
     server_version, sys_version = "Frontpage", ""
-    timeout = SECONDS
+    timeout: float = SECONDS
+
+    def setup(self) -> None:
+        """Read with one deadline for the whole request: who sends a byte now and then keeps no thread for ever."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_UntilDeadline(self.connection, self.timeout))
 
     def do_GET(self) -> None:  # noqa: N802 - http.server's name
         """The page, or the runs."""
@@ -148,6 +159,29 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
+
+
+class _UntilDeadline(io.RawIOBase):
+    """What a connection sends within so many seconds from now; TimeoutError after that."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        self._connection, self._seconds = connection, seconds
+        self._deadline = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for as long as is left; what is written keeps its own time."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request took too long")
+        self._connection.settimeout(left)
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(self._seconds)
 
 
 def _json(content: Any) -> bytes:

@@ -13,7 +13,7 @@ NUMBERS = 12  # at most so many stand under the points
 
 def history(rows: Sequence[Row]) -> str:
     """The picture for the runs of one search, whose folders are named by the numbers of their trials."""
-    numbered = [(int(Path(one["directory"]).name), one) for one in rows if Path(one["directory"]).name.isdigit()]
+    numbered = [(int(Path(one["directory"]).name), one) for one in rows if Path(one["directory"]).name.isdecimal()]
     scored = [(number, one[HEADLINE], one) for number, one in numbered if one.get(HEADLINE) is not None]
     trials = sorted(scored, key=lambda trial: trial[0])
     if not trials:

@@ -13,7 +13,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from frontpage.run_directory import read_record
+from frontpage.notices import notice
+from frontpage.run_record import damage_of, read_record
 from frontpage.sweep_report.study_file import JOURNAL, OpenedStudy
 
 WORDS = {
@@ -34,6 +35,7 @@ class SweepTrial:
     frozen: FrozenTrial
     directory: Path | None  # None where there is none any more
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    damage: str | None = None  # what is wrong with its record, where something is
 
     @property
     def number(self) -> int:
@@ -64,10 +66,11 @@ class SweepTrial:
         if self.state == CONTINUED:
             return f"its worker died; trial {attributes['requeued']} continues it"
         if self.state in ("failed", "pruned"):
-            return str(attributes.get("reason") or self.record.get("reason") or "no reason was recorded")
+            known = attributes.get("reason") or self.record.get("reason") or self.damage
+            return str(known or "no reason was recorded")
         if self.state == "finished" and self.values is None:
             return "its objective is no finite number"
-        return self.record.get("reason")
+        return self.record.get("reason") or self.damage
 
     @property
     def overrides(self) -> list[str] | None:
@@ -171,8 +174,11 @@ def read_sweep(opened: OpenedStudy) -> Sweep:
     trials = []
     for frozen in study.get_trials(deepcopy=False):
         directory = _directory(frozen, folder)
-        record = read_record(directory) if directory else None
-        trials.append(SweepTrial(frozen, directory, record if isinstance(record, Mapping) else {}))
+        there = directory is not None and (directory / "run.json").exists()
+        damage = damage_of(directory) if there else None
+        if damage:
+            notice(f"{directory}: {damage}; of trial {frozen.number} only what the study says is known")
+        trials.append(SweepTrial(frozen, directory, (read_record(directory) if there else None) or {}, damage))
     return Sweep(study, folder, trials)
 
 

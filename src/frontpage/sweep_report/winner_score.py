@@ -73,7 +73,7 @@ def score_winner(sweep: Sweep, trial: SweepTrial, source: str, column: str | Non
     """
     path, kept = _file_of(sweep), kept_scores(sweep)
     require(path is not None, "--test", source, "the study's folder is not there, so the score could not be kept")
-    column = column or (trial.record.get("config") or {}).get("data", {}).get("column") or "title"
+    column = column or ((trial.record.get("config") or {}).get("data") or {}).get("column") or "title"
     rows = read_titles(source, column, key="--test")
     titles = distinct_titles(rows)
     fingerprint = hashlib.sha256("\n".join(sorted(titles)).encode("utf-8", "surrogatepass")).hexdigest()
@@ -112,7 +112,7 @@ def _score(sweep: Sweep, trial: SweepTrial, source: str, titles: Sequence[str], 
     for those in (trained, chosen):
         seen |= False if those is None else those
     require(not seen.all(), "--test", source, f"all {len(titles)} titles of it were trained or chosen on by the search")
-    scored = ScoredTitles(module, titles, config.data)
+    scored = ScoredTitles(module, titles, config.data, watch="scoring")
     metrics = scored.metrics()
     return TestScore(
         study=sweep.name,

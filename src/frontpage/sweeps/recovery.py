@@ -1,6 +1,5 @@
 """Trials whose worker died or was interrupted: those that had ended are settled, the others are queued again."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from frontpage.objective import objective_values
+from frontpage.run_record import read_record
 from frontpage.secrets import hide
 from frontpage.sweeps.workers import Workers
 
@@ -33,7 +33,7 @@ def take_over(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries:
     reported up to the checkpoint that it will continue from.
     """
     directory = trial.user_attrs.get("directory")
-    record = read_record(directory, study.user_attrs["objectives"]) if directory else None
+    record = record_of_end(directory, study.user_attrs["objectives"]) if directory else None
     status = record.get("status") if record else None
     if status in ("finished", "pruned", "failed"):
         return settle(study, trial, record)
@@ -115,12 +115,12 @@ def _continuation(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | None
     return next((one for one in trials if one.user_attrs.get("retry_of") == trial.number), None)
 
 
-def read_record(directory: str | Path, objectives: Sequence[str]) -> dict | None:
+def record_of_end(directory: str | Path, objectives: Sequence[str]) -> dict | None:
     """The `run.json` of a run; None where there is none, or it does not say how the run ended and what came of it."""
+    record = read_record(Path(directory))
     try:
-        record = json.loads(Path(directory, "run.json").read_text(encoding="utf-8"))
-        if record["status"] == "finished":
+        if record is not None and record["status"] == "finished":
             objective_values(objectives, record)
         return record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         return None
