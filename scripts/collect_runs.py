@@ -11,7 +11,7 @@ from pathlib import Path
 
 from frontpage.errors import bad_value
 from frontpage.notices import notices
-from frontpage.run_command import Arguments, save_json, writable
+from frontpage.run_command import Arguments, add_trust, save_json, writable
 from frontpage.run_comparison import Difference, compare
 from frontpage.run_table import (
     HEADLINE,
@@ -43,6 +43,7 @@ def main() -> None:
     )
     parser.add_argument("--csv", type=writable("--csv"), metavar="FILE", help="every column, numbers unrounded")
     parser.add_argument("--markdown", type=writable("--markdown"), metavar="FILE", help="the table that is printed")
+    add_trust(parser)
     arguments = parser.parse_args()
 
     rows = filter_rows(collect_runs(*arguments.paths), arguments.where)
@@ -54,7 +55,7 @@ def main() -> None:
     columns = arguments.columns or default_columns(rows)
     cells = [columns] + [[shown(column, row.get(column)) for column in columns] for row in rows]
     print(aligned(cells) if arguments.columns or not sys.stdout.isatty() else on_a_terminal(cells))
-    differences = compare([Path(row["directory"]) for row in rows]) if arguments.compare else []
+    differences = compare([Path(row["directory"]) for row in rows], arguments.trust) if arguments.compare else []
     if arguments.compare:
         print(f"\n{paired_table(differences, rows)}")
     _write(arguments.csv, "--csv", _csv(rows))

@@ -1,6 +1,6 @@
 """Runs compared title by title: what they have in common in luck cancels, so that small differences can be seen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from frontpage.build import build
+from frontpage.build import build_stored
 from frontpage.data.training_titles import title_hashes
+from frontpage.disk_full import replacing
 from frontpage.errors import UserError, bad_value, require
 from frontpage.evaluation.metrics import TextSizes, ratio_with_error
 from frontpage.evaluation.score import ScoredTitles
@@ -49,7 +50,7 @@ class Difference:
         return asdict(self) | {"directory": str(self.directory)}
 
 
-def title_nats(directory: Path) -> TitleNats:
+def title_nats(directory: Path, trusted: Iterable[Path] = ()) -> TitleNats:
     """Score a run's best checkpoint on its validation titles in fp32, or read what was scored before.
 
     Raises UserError where the checkpoint or the titles cannot be read any more.
@@ -64,9 +65,9 @@ def title_nats(directory: Path) -> TitleNats:
                     return TitleNats(file["hashes"], *(torch.from_numpy(file[name]) for name in ("nll", "characters")))
         except (OSError, ValueError, KeyError):
             notice(f"{kept} cannot be read; the run is scored anew")
-    config, module = load_run(directory)
+    config, module = load_run(directory, trusted=trusted)
     settings = OmegaConf.merge(config.data, {"path": _found(config.data.path, directory)})
-    titles = build(settings, "data").select().validation
+    titles = build_stored(settings, "data", directory, trusted).select().validation
     device = "cuda" if torch.cuda.is_available() else "cpu"
     scored = ScoredTitles(module.to(device), titles, config.data)
     hashes = title_hashes(titles)
@@ -77,11 +78,11 @@ def title_nats(directory: Path) -> TitleNats:
     return found
 
 
-def compare(directories: Sequence[Path]) -> list[Difference]:
+def compare(directories: Sequence[Path], trusted: Iterable[Path] = ()) -> list[Difference]:
     """Every run against the best of them, best first; UserError where they were validated on different titles."""
     if not directories:
         raise UserError("--compare: there are no runs to compare")
-    found = {directory: title_nats(directory) for directory in directories}
+    found = {directory: title_nats(directory, trusted) for directory in directories}
     best = min(found, key=lambda directory: found[directory].value)
     least = found[best]
     differences = []
@@ -102,12 +103,13 @@ def _found(path: str | None, directory: Path) -> str | None:
 
 def _keep(path: Path, found: TitleNats, written: int) -> None:
     try:
-        np.savez(
-            path,
-            hashes=found.hashes,
-            nll=found.nll.numpy(),
-            characters=found.characters.numpy(),
-            checkpoint=np.int64(written),
-        )
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                hashes=found.hashes,
+                nll=found.nll.numpy(),
+                characters=found.characters.numpy(),
+                checkpoint=np.int64(written),
+            )
     except OSError as error:
         notice(f"{path} cannot be written ({error.strerror}); the next comparison scores the run again")

@@ -27,7 +27,9 @@ class ScoreTestSet(L.Callback):
         """Score, log, and leave the result to the record, which is written next."""
         if not trainer.is_global_zero:
             return
-        config, module = load_run(self.directory)
+        config, module = load_run(
+            self.directory, trusted=[self.directory]
+        )  # its own run: what this command has composed
         found = ScoredTitles(module, self._titles, config.data).metrics()
         metrics = {name.replace("val/", "test/", 1): value for name, value in found.items()}
         known = {name: value for name, value in metrics.items() if value is not None}
