@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_omega_conf_dumper  # the one that quotes texts which read as numbers
 
 from frontpage.config_folder import CONFIGS
+from frontpage.disk_full import replacing
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
 from frontpage.secrets import HIDDEN
@@ -118,7 +119,8 @@ def write_experiment(text: str, name: str, force: bool) -> Path:
     if path.exists() and not force:
         raise bad_value("--name", name, f"{path} exists; --force overwrites it, another --name keeps it")
     try:
-        path.write_text(text, encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise bad_value("--name", name, f"{path} cannot be written ({error.strerror})") from error
     return path
