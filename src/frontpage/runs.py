@@ -17,7 +17,7 @@ from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
 from frontpage.run_directory import read_record
 from frontpage.run_table import collect_runs
-from frontpage.secrets import HIDDEN, SECRET_KEY, hide_all, remember_value
+from frontpage.secrets import mask
 from frontpage.stored_config import stored_config
 from frontpage.tokenizer import TitleTokenizer
 
@@ -41,16 +41,7 @@ def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkp
 
 def masked(config: DictConfig) -> dict[str, Any]:
     """The resolved config as plain types; known secrets, and the value of every key that names one, are `***`."""
-
-    def mask(node: Any) -> Any:
-        if isinstance(node, dict):
-            named = {key for key in node if SECRET_KEY.search(str(key)) and node[key]}
-            for key in named:
-                remember_value(node[key])
-            return {key: HIDDEN if key in named else mask(node[key]) for key in node}
-        return [mask(item) for item in node] if isinstance(node, list) else node
-
-    return hide_all(mask(OmegaConf.to_container(config, resolve=True)))
+    return mask(OmegaConf.to_container(config, resolve=True))
 
 
 def load_run(

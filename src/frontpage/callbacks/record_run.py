@@ -24,7 +24,7 @@ from frontpage.notices import notices
 from frontpage.peak_memory import peak_memory, start_counting
 from frontpage.plan import RunPlan
 from frontpage.run_directory import OUT_OF_TIME
-from frontpage.secrets import hide_all
+from frontpage.secrets import hide_all, hide_argument
 from frontpage.stored_config import IN_CHECKPOINT
 from frontpage.trainer import device_name
 
@@ -56,7 +56,7 @@ class RecordRun(Checkpoint):
         self.record = {
             "status": "running",
             "reason": None,
-            "command": " ".join(sys.argv),
+            "command": " ".join(map(hide_argument, sys.argv)),
             "config": self.config,
             **git_state(),
             "versions": {"python": platform.python_version(), **_versions()},

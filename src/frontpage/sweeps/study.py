@@ -12,7 +12,7 @@ from optuna.distributions import distribution_to_json
 from frontpage.errors import UserError, bad_value, require
 from frontpage.git_state import git_state
 from frontpage.objective import objectives
-from frontpage.secrets import hide_all
+from frontpage.secrets import hide_all, hide_argument
 from frontpage.sweeps.settings import Settings
 from frontpage.sweeps.space import SearchSpace, read_space
 from frontpage.sweeps.storage import open_storage
@@ -66,7 +66,7 @@ def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> op
     about = {
         "search": config.hydra.runtime.choices.get("hparams_search"),
         "overrides": space.fixed,
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *map(hide_argument, sys.argv)]),
         "git_commit": git_state()["git_commit"],
         "sweep_dir": str(Path(settings.directory).absolute()),
     }
