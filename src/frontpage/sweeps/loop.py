@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from frontpage.endings import FAILURE, Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError, require
 from frontpage.notices import notice
-from frontpage.secrets import hide
+from frontpage.secrets import hide, hide_argument
 from frontpage.sweeps.recovery import fail, recover, set_attributes, take_over
 from frontpage.sweeps.rehearsal import check_shared, make_folder, rehearse
 from frontpage.sweeps.results import line_of, save_results, summary
@@ -130,7 +130,7 @@ class Sweep:
         jobs = [self._overrides_of(trial) for trial in batch]
         for trial, overrides in zip(batch, jobs, strict=True):
             directory = str((self.directory / str(trial.number)).absolute())
-            set_attributes(self.study, trial, directory=directory, overrides=list(overrides))
+            set_attributes(self.study, trial, directory=directory, overrides=[*map(hide_argument, overrides)])
         try:
             returns: Sequence[JobReturn | Exception] = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
         except (Interrupted, KeyboardInterrupt):
