@@ -6,5 +6,7 @@ from omegaconf import OmegaConf
 
 from frontpage.objective import monitored
 
-CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")
+PACKAGE = Path(__file__).resolve().parent
+INSTALLED = (PACKAGE / "configs" / "train.yaml").is_file()  # without a checkout: they were built into the package
+CONFIGS = str((PACKAGE if INSTALLED else PACKAGE.parents[1]) / "configs")
 OmegaConf.register_resolver("monitored", monitored, replace=True)  # for callbacks that follow the objective
