@@ -5,11 +5,13 @@ import shutil
 import pytest
 from omegaconf import OmegaConf
 from programs import run_script, train_tiny
+from studies import add, new_study, record_of
 from tiny import CONFIGS, ROOT, TINY, composed, options
 
 from frontpage.allowed_targets import PLACES, TARGET, check_composed, check_recorded, check_stored, named_targets
 from frontpage.build import build, build_stored
 from frontpage.errors import UserError
+from frontpage.export.own_names import load_export
 from frontpage.run_comparison import compare
 from frontpage.runs import load_run
 
@@ -143,6 +145,18 @@ def test_a_command_in_a_copied_run_is_not_run(tampered, tmp_path, capfd):
     assert not mark.exists()
 
 
+def test_an_export_is_as_little_trusted_as_a_run(run, tmp_path, capfd):
+    pytest.importorskip("safetensors", reason="the extra export is not installed")
+    assert run_script(capfd, "export", run, "--format", "safetensors", "--output", tmp_path / "out").status == 0
+    load_export(tmp_path / "out")
+    path = tmp_path / "out" / "config.yaml"
+    config = OmegaConf.load(path)
+    for target in (SHELL, "torch.load", "frontpage.models.gpt.GPT"):
+        OmegaConf.save(OmegaConf.merge(config, {"model": {"attention": {"_target_": target}}}), path)
+        with pytest.raises(UserError, match="model.attention._target_=.* is not trusted"):
+            load_export(tmp_path / "out")
+
+
 def test_trust_is_for_the_run_it_names(tampered, tmp_path, monkeypatch, capfd):
     (tmp_path / "mine.py").write_text(
         "from frontpage.models.gpt import GPTModule\n\n\nclass Mine(GPTModule):\n    pass\n"
@@ -209,3 +223,29 @@ def test_the_list_holds_every_target_of_configs_and_nothing_wide():
     assert named_targets() == written and len(written) > 40
     assert not any("*" in name for name in written)
     check_composed(OmegaConf.to_container(composed(), resolve=True), "")
+
+
+# A stored study
+
+
+@pytest.mark.parametrize("place", ["overrides", "record"])
+def test_promote_writes_no_strangers_class_and_no_question_to_the_environment(place, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("FP_PLANTED", "planted-9f8e7d")
+    monkeypatch.setattr("frontpage.promotion.EXPERIMENTS", tmp_path / "experiment")
+    (tmp_path / "experiment").mkdir()
+    attacks = {"model.positions._target_=": SHELL, "data.path=": "${oc.env:FP_PLANTED}"}
+    for name, (key, value) in zip(("class", "environment"), attacks.items(), strict=True):
+        overrides, record = [*TINY], record_of(1.0, config=OmegaConf.to_container(composed(*TINY), resolve=True))
+        if place == "overrides":
+            overrides.append(f"{key.replace('positions', 'attention')}'{value}'")
+            record = record_of(1.0)
+        elif name == "class":
+            record["config"]["model"]["positions"] = {"_target_": value}
+        else:
+            record["config"]["data"]["path"] = value
+        add(new_study(tmp_path / name), {"optimizer.lr": 0.01}, 1.0, record=record, overrides=overrides)
+        ended = run_script(capfd, "promote", tmp_path / name)
+        assert ended.status == 2 and value in ended.stderr and "planted" not in ended.stdout + ended.stderr, ended
+    assert list((tmp_path / "experiment").iterdir()) == []
+    if place == "overrides":
+        assert run_script(capfd, "promote", tmp_path / "class", "--trust", tmp_path / "class").status == 0
