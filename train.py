@@ -6,6 +6,7 @@ import hydra
 import lightning as L
 from omegaconf import DictConfig
 
+from frontpage.allowed_targets import named_targets
 from frontpage.build import build, build_all
 from frontpage.callbacks.event_log import EventLog
 from frontpage.callbacks.record_run import RecordRun
@@ -13,7 +14,7 @@ from frontpage.callbacks.run_clock import RunClock
 from frontpage.callbacks.score_test_set import ScoreTestSet
 from frontpage.checkpoints import rewind
 from frontpage.checks import check_config, check_run
-from frontpage.config_folder import CONFIGS, WHITELIST
+from frontpage.config_folder import CONFIGS
 from frontpage.fit_batch import fit_batch
 from frontpage.notices import forget_notices
 from frontpage.objective import objective_values
@@ -26,7 +27,7 @@ from frontpage.summary import print_start, print_summary
 from frontpage.sweeps.job import trial_callbacks
 
 
-@hydra.main(config_path=CONFIGS, config_name="train", execution_whitelist=WHITELIST)
+@hydra.main(config_path=CONFIGS, config_name="train", execution_whitelist=sorted(named_targets()))
 @task
 def train(config: DictConfig) -> float | tuple[float, ...] | None:
     """Run one experiment; what it returns is the objective of a search."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from frontpage.notices import notices
 from frontpage.output_file import beginning_with, holding
-from frontpage.run_command import Arguments, save_json
+from frontpage.run_command import Arguments, add_trust, save_json
 from frontpage.run_comparison import Difference, compare
 from frontpage.run_table import (
     HEADLINE,
@@ -48,6 +48,7 @@ def main() -> None:
     )
     parser.add_output("--csv", beginning_with("run,name,directory,status"), help="every column, numbers unrounded")
     parser.add_output("--markdown", holding(MADE_BY), help="the table that is printed")
+    add_trust(parser)
     arguments = parser.parse_args()
 
     rows = filter_rows(collect_runs(*arguments.paths), arguments.where)
@@ -60,7 +61,7 @@ def main() -> None:
     cells = [columns] + [[shown(column, row.get(column)) for column in columns] for row in rows]
     cells = [[printable(cell) for cell in line] for line in cells]  # a name of a run may move the cursor
     print(aligned(cells) if arguments.columns or not sys.stdout.isatty() else on_a_terminal(cells))
-    differences = compare([Path(row["directory"]) for row in rows]) if arguments.compare else []
+    differences = compare([Path(row["directory"]) for row in rows], arguments.trust) if arguments.compare else []
     if arguments.compare:
         print(f"\n{paired_table(differences, rows)}")
     if arguments.csv is not None:

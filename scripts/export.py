@@ -10,7 +10,7 @@ from frontpage.errors import UserError, require
 from frontpage.export.folder import check_new
 from frontpage.export.formats import FORMATS, NEEDED, export
 from frontpage.export.gguf_file import PRECISIONS
-from frontpage.run_command import Arguments, run_and_checkpoint, save_json
+from frontpage.run_command import Arguments, add_trust, run_and_checkpoint, save_json
 from frontpage.runs import load_run
 
 
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--format", required=True, choices=FORMATS, help="transformers, our own names, llama.cpp")
     parser.add_argument("--output", type=Path, metavar="DIR", help="a new or empty folder (<run dir>/export/<format>)")
     parser.add_argument("--checkpoint", help="best (the default), last, or the path of a checkpoint")
+    add_trust(parser)
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of the matrices; gguf only (fp32)")
     parser.add_argument(
         "--verify",
@@ -45,7 +46,8 @@ def main() -> None:
     lacking = arguments.format == "hf" and find_spec("transformers") is None
     if lacking and arguments.verify:
         raise UserError("--verify needs transformers: pip install -e '.[transformers]'")
-    config, module = load_run(arguments.run, arguments.checkpoint)  # before the folder: a wrong run makes none
+    # Before the folder: a wrong run makes none.
+    config, module = load_run(arguments.run, arguments.checkpoint, arguments.trust)
     check_new(output)
 
     written = export(

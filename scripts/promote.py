@@ -5,7 +5,7 @@ from frontpage.cli import program  # isort: skip  (first: it sends warnings to s
 from frontpage.errors import bad_value
 from frontpage.notices import notice, notices
 from frontpage.promotion import experiment_name, write_experiment
-from frontpage.run_command import Arguments, number, save_json
+from frontpage.run_command import Arguments, add_trust, number, save_json
 from frontpage.sweep_report.best import best_of, trial_of
 from frontpage.sweep_report.study_file import open_study
 from frontpage.sweep_report.sweep import read_sweep
@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--trial", type=number(int, 0), help="instead of the best one; the best by the first objective")
     parser.add_argument("--name", help="of the experiment (the study's name); _best is added where it lacks")
     parser.add_argument("--force", action="store_true", help="overwrite an experiment of that name")
+    add_trust(parser)
     arguments = parser.parse_args()
     if not arguments.study:
         raise bad_value("study", "", "give a study's name, its journal file or a database URL")
@@ -35,7 +36,7 @@ def main() -> None:
             f" {' '.join(others)}"
         )
     name = experiment_name(sweep.name if arguments.name is None else arguments.name)
-    best = best_of(sweep, trial, name, arguments.study)
+    best = best_of(sweep, trial, name, arguments.study, arguments.trust)
     path = write_experiment(best.text, name, arguments.force)
     print(f"{path}: trial {trial.number} of {len(sweep.trials)}\n\n{best.text}\npython train.py experiment={name}")
     save_json(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frontpage.notices import notices
 from frontpage.output_file import OutputFile, holding
-from frontpage.run_command import Arguments, save_json
+from frontpage.run_command import Arguments, add_trust, save_json
 from frontpage.run_comparison import compare
 from frontpage.run_curves import read_curves
 from frontpage.run_report.page import page
@@ -27,13 +27,14 @@ def main() -> None:
     parser.add_argument(
         "--compare", action="store_true", help="score the runs on their validation titles, and pair them by title"
     )
+    add_trust(parser)
     arguments = parser.parse_args()
     rows = filter_rows(collect_runs(*arguments.paths), arguments.where)
     need_rows(rows, "--where")
     first = Path(arguments.paths[0])
     output = arguments.output or OutputFile("--output", first / PAGE, OURS)
     output.check(arguments.overwrite)
-    differences = compare([Path(row["directory"]) for row in rows]) if arguments.compare else []
+    differences = compare([Path(row["directory"]) for row in rows], arguments.trust) if arguments.compare else []
     curves = {row["run"]: read_curves(row["directory"]) for row in rows}
     text = page(rows, curves, differences, studies(arguments.paths, output.path), " ".join(arguments.paths), notices())
     output.write(text)

@@ -10,7 +10,7 @@ from frontpage.errors import UserError, bad_value, require
 from frontpage.notices import notices
 from frontpage.output_file import OutputFile, holding
 from frontpage.promotion import experiment_name
-from frontpage.run_command import Arguments, number, save_json
+from frontpage.run_command import Arguments, add_trust, number, save_json
 from frontpage.sweep_report.best import Best, best_of, trial_of
 from frontpage.sweep_report.study_file import need_plotly, open_study
 from frontpage.sweep_report.sweep import HEADLINE, Sweep, read_sweep
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--column", help="of the test file (what the trials' data.column says)")
     parser.add_argument("--trial", type=number(int, 0), help="the trial to score (the best; by the first objective)")
     parser.add_argument("--again", action="store_true", help="score though another trial or file has been scored")
+    add_trust(parser)
     arguments = parser.parse_args()
     if not arguments.study:
         raise bad_value("study", "", "give a study's name, its journal file or a database URL")
@@ -47,7 +48,7 @@ def main() -> None:
     output.check(arguments.overwrite)
     if arguments.test is not None:
         trial = trial_of(sweep, arguments.trial)
-        scores = score_winner(sweep, trial, arguments.test, arguments.column, arguments.again)
+        scores = score_winner(sweep, trial, arguments.test, arguments.column, arguments.again, arguments.trust)
     else:
         scores = kept_scores(sweep)
 

@@ -8,7 +8,7 @@ from tiny import TINY
 from frontpage import secrets
 from frontpage.env_file import load_env_file
 from frontpage.errors import UserError
-from frontpage.secrets import hide, hide_all
+from frontpage.secrets import hide, hide_all, is_secret, mask
 
 PLANTED = {name: f"planted-{name.lower()}-9f8e7d" for name in ("WANDB_API_KEY", "HF_TOKEN", "MY_DB_PASSWORD")}
 
@@ -89,7 +89,31 @@ def test_a_line_that_cannot_be_read_is_a_mistake_that_does_not_show_it(env_file,
         ("postgresql://host/db?user=me&password=hush", "postgresql://host/db?user=me&password=***"),
         ("train.py +data.token=hush seed=1", "train.py +data.token=*** seed=1"),
         ("train.py +logger.wandb.api_key=hush", "train.py +logger.wandb.api_key=***"),
-        ("tokenizer.vocab_size=300 monkey=7 val/tokens=3", "tokenizer.vocab_size=300 monkey=7 val/tokens=3"),
+        ("https:/me:pw@host/x.csv", "https:/me:***@host/x.csv"),  # as a path spells it
+        ("data.path=https:/me:1234@host/x", "data.path=https:/me:***@host/x"),
+        ("http:/host:80/a@b", "http:/host:80/a@b"),
+        ("+aws_secret_access_key=AB/c+d== seed=1", "+aws_secret_access_key=*** seed=1"),
+        ("+x.private_key=abc ++clientSecret=abc", "+x.private_key=*** ++clientSecret=***"),
+        ("+x.pwd=ab'c\"d seed=1", "+x.pwd=*** seed=1"),
+        ("+x.password='it\\'s \"fine\"' seed=2", "+x.password=*** seed=2"),
+        ('+x.passphrase="two words" seed=2', "+x.passphrase=*** seed=2"),
+        ("+x={password:hush,user:me}", "+x={password:***,user:me}"),
+        ("{'password': 'hush hush', 'n': 1}", "{'password': ***, 'n': 1}"),
+        ("x.tokens=[a1,b2] x.tokens=abc", "x.tokens=*** x.tokens=***"),
+        ("https://h/x?token=abc&user=me&sig=ab%20", "https://h/x?token=***&user=me&sig=***"),
+        ("url=https://h/?password=abc&b=c z=1", "url=https://h/?password=***&b=c z=1"),
+        ("AKIAIOSFODNN7EXAMPLE in hf_abcdefghijklmnopqrstuvwxyz", "*** in ***"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY----- x", "*** x"),
+        *(
+            (text, text)
+            for text in (
+                "tokenizer.vocab_size=300 monkey=7 val/tokens=3",
+                "data.evaluation_tokens=16384 callbacks.sample_titles.max_tokens=null tokens=1,024 tokens=1e6",
+                "nats_per_token=3.2 keys=3 key=value monitor=val/loss password_file=/x",
+                "the prompt ends with a blank, which belongs to the next token: leave it away",
+                "experiment=quickstart 'data.path=\"my titles.csv\"'",
+            )
+        ),
     ],
 )
 def test_passwords_are_hidden_wherever_their_form_gives_them_away(text, shown):
@@ -124,3 +148,52 @@ def test_a_planted_secret_is_in_no_file_of_a_run_and_in_no_output(env_file, comm
         assert os.environ[name] == secret, "the file was not read"
         assert secret not in shown, name
         assert [path.name for path in files if secret.encode() in path.read_bytes()] == [], name
+
+
+# By the shape of names and values
+
+
+@pytest.mark.parametrize(
+    "name", "api_key apiKey AWS_SECRET_ACCESS_KEY private_key pwd db-password secrets ssh_key".split()
+)
+def test_a_name_that_ends_in_a_secrets_word_hides_its_value_whatever_that_is(name):
+    for value in ("x", 12345678, 1.5, ["a"], {"deeper": "b"}):
+        assert is_secret(name, value) and mask({"a": [{name: value}]}) == {"a": [{name: "***"}]}
+    for value in (None, "", True):
+        assert mask({name: value}) == {name: value}
+
+
+def test_tokens_are_a_secret_as_text_and_a_count_as_a_number():
+    counts = {"evaluation_tokens": 16384, "max_tokens": "8", "tokens": [1, 2], "tokens_seen": 5, "tokenizer": "bpe"}
+    assert mask(counts) == counts
+    assert mask({"tokens": ["ab", 1], "hub_tokens": "ab", "token": 1}) == dict.fromkeys(
+        ("tokens", "hub_tokens", "token"), "***"
+    )
+
+
+def test_what_stood_under_a_secrets_name_is_hidden_elsewhere_too():
+    mask({"credentials": {"user": "me", "words": ['it\'s "hush" hush', 98765432]}})
+    assert hide('told: it\'s "hush" hush and 98765432 of me') == "told: *** and *** of me"
+
+
+def test_secrets_with_quotes_and_blanks_stand_in_no_file_of_a_run_and_in_no_message(command, run_directories, tmp_path):
+    given = {
+        "+aws_secret_access_key": "AB/c+d9f8e7d",
+        "+x.private_key": "k9f8e7dprivate",
+        "+x.pwd": "p9w",
+        "+x.passphrase": "two 'quoted' words",
+        "+x.password": 'inner"quote',
+        "+x.tokens": "t9f8e7dtoken",
+    }
+    quoted = {"+x.passphrase": "\"two 'quoted' words\"", "+x.password": "'inner\"quote'"}
+    words = [f"{key}={quoted.get(key, value)}" for key, value in given.items()]
+    refused = command(*TINY, *words, "model.n_head=3")
+    outcome = command(*TINY, *words, "trainer.max_steps=1")
+    path = command(*TINY, *words, "data=hn_titles", "data.path=https://me:h9f8e7d@host/titles.csv")
+    wrong = command(*TINY, "+model.password=\"two 'quoted' words\"")
+    assert (refused.status, outcome.status, path.status, wrong.status) == (2, 0, 2, 2), outcome.stderr
+    (run,) = run_directories()
+    shown = "".join(one.stdout + one.stderr for one in (refused, outcome, path, wrong))
+    written = shown.encode() + b"".join(file.read_bytes() for file in run.rglob("*") if file.is_file())
+    for secret in (*given.values(), "quoted", "h9f8e7d"):
+        assert secret.encode() not in written, secret

@@ -61,6 +61,16 @@ def test_the_password_of_a_database_is_not_told(toy):  # noqa: F811
     assert "hush/hush" not in toy.said + journal.read_text()
 
 
+def test_a_study_keeps_no_secret_of_its_trials(toy):  # noqa: F811
+    given = ["aws_secret_access_key=k9f8e7d", "login.pwd=p9w", "tokens=t9x"]
+    said = toy(valley, SPACE, *given, n_trials=1, config={"login": {"pwd": None}})
+    journal = (toy.folder / "sweeps/toy/study.journal").read_text()
+    assert "aws_secret_access_key=***" in journal and "login.pwd=***" in journal
+    assert not any(secret in journal + said for secret in ("k9f8e7d", "p9w", "t9x"))
+    assert toy.study().trials[0].state.name == "COMPLETE"
+    toy(valley, SPACE, *given, n_trials=2, config={"login": {"pwd": None}})  # the same search to the study
+
+
 def test_a_study_says_what_it_is(toy):  # noqa: F811
     toy(valley, SPACE, "y=1", n_trials=1, study_name="mine")
     study, (trial,) = toy.study("mine"), toy.study("mine").trials

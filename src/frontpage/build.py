@@ -1,24 +1,35 @@
 """Config becomes code here: `_target_` nodes are instantiated, and what a constructor refuses names its config key."""
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-import hydra
+from hydra.utils import execution_whitelist, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.config_folder import WHITELIST
+from frontpage.allowed_targets import check_composed, check_stored
 from frontpage.errors import UserError
 
 
 def build(node: DictConfig, key: str, **late: Any) -> Any:
-    """Instantiate a `_target_` node; `late` are the arguments known at run time only.
+    """Instantiate a `_target_` node of a config composed here; `late` are the arguments known at run time only.
 
     A ValueError of the constructor, a wrong argument and a missing package become a UserError that names `key`, the
-    node's place in the config.
+    node's place in the config, and so does a target that no config file names.
     """
+    return _instantiate(node, key, check_composed(node, key), late)
+
+
+def build_stored(node: DictConfig, key: str, run: Path | str, trusted: Iterable[Path | str] = (), **late: Any) -> Any:
+    """`build` for a node that `run` has stored: it names what configs/ offer at that place, unless it is `trusted`."""
+    return _instantiate(node, key, check_stored(node, key, run, trusted), late)
+
+
+def _instantiate(node: DictConfig, key: str, targets: tuple[str, ...], late: dict[str, Any]) -> Any:
     try:
-        return hydra.utils.instantiate(node, _execution_whitelist_=WHITELIST, **late)
+        return instantiate(node, _execution_whitelist_=execution_whitelist(targets, reset=True), **late)
     except (ValueError, ImportError, MisconfigurationException) as error:
         raise UserError(at_key(key, node, error)) from error
     except TypeError as error:

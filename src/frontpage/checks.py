@@ -12,7 +12,6 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +21,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from frontpage.allowed_targets import check_target
 from frontpage.attention.base import ProjectedAttention, SelfAttention
 from frontpage.attention.describe import check_backends
 from frontpage.attention.pattern import PatternAttention
 from frontpage.build import at_key, build
 from frontpage.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.checkpoints import check_callbacks, check_continues, load_checkpoint
-from frontpage.config_folder import CONFIGS, WHITELIST
+from frontpage.config_folder import CONFIGS
 from frontpage.data.files import read_titles
 from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value, nearest, require
@@ -222,7 +222,8 @@ def _check_node(node: DictConfig, key: str) -> None:
         if kinds and name not in kinds and ANYTHING not in kinds:
             allowed = f"{node._target_} takes no such key{nearest(str(name), kinds)}; it takes: {' '.join(kinds)}"
             raise bad_value(place, value, allowed + _written_by_experiment(place))
-        if isinstance(value, DictConfig) and ("_target_" in value or not kinds):
+        built = isinstance(value, DictConfig) and ("_target_" in value or not kinds)
+        if built and not _plain(kinds.get(name, Any)):
             if not source:  # else it is checked where it is written
                 _check_node(value, place)
         else:
@@ -257,8 +258,7 @@ def _check_recipe(config: DictConfig) -> None:
 
 def _parameters(target: str, key: str) -> dict[str, Any]:
     """The keys that a target takes, and their types; ANYTHING is among them where they cannot be known."""
-    if not any(fnmatch(target, pattern) for pattern in WHITELIST):
-        raise bad_value(f"{key}._target_", target, f"must be one of {' '.join(WHITELIST)}")
+    check_target(target, key)
     try:
         function = get_object(target)
     except (ImportError, ValueError) as error:
@@ -323,6 +323,11 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         return typing.get_type_hints(getattr(function, "func", function))
     except (NameError, TypeError):  # names that exist for type checkers only
         return {}
+
+
+def _plain(kind: Any) -> bool:
+    """Whether `kind` is made of texts, numbers and truth values alone, so that nothing built can stand there."""
+    return all(part in WORDS or typing.get_origin(part) is typing.Literal for part in _parts(kind))
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:

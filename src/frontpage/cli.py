@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TextIO
 from frontpage.endings import INTERRUPTED, MISTAKE, Interrupted
 from frontpage.env_file import load_env_file
 from frontpage.errors import UserError
-from frontpage.secrets import hide
+from frontpage.secrets import hide, remember_arguments
 
 
 # Before torch and Lightning are imported: stderr is for errors only, all else goes to stdout.
@@ -95,6 +95,7 @@ def program(main: Callable[[], object]) -> None:
     try:
         with contextlib.redirect_stderr(_Stderr(sys.stderr)):
             load_env_file()
+            remember_arguments(sys.argv)
             main()
         return
     except (Interrupted, KeyboardInterrupt):

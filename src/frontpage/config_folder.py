@@ -1,4 +1,4 @@
-"""Where the configs lie, what they may name, and what they can ask for in `${...}`."""
+"""Where the configs lie, and what they can ask for in `${...}`."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 
 from frontpage.objective import monitored
 
-CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")
-WHITELIST = ("frontpage.*", "torch.*", "lightning.*", "optuna.*")  # what a config may name as `_target_`
+PACKAGE = Path(__file__).resolve().parent
+INSTALLED = (PACKAGE / "configs" / "train.yaml").is_file()  # without a checkout: they were built into the package
+CONFIGS = str((PACKAGE if INSTALLED else PACKAGE.parents[1]) / "configs")
 OmegaConf.register_resolver("monitored", monitored, replace=True)  # for callbacks that follow the objective

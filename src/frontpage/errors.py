@@ -4,6 +4,8 @@ import difflib
 import json
 from collections.abc import Iterable
 
+from frontpage.secrets import HIDDEN, is_secret
+
 
 class UserError(Exception):
     """A mistake in what the user gave; the message names the key, the value and what is allowed."""
@@ -20,7 +22,8 @@ class Infeasible(UserError):
 
 def bad_value(key: str, value: object, allowed: str) -> UserError:
     """A UserError in the house's form: `key=value: what is allowed`, the value as the command line spells it."""
-    spelled = json.dumps(value) if value is None or isinstance(value, bool) else value
+    shown = HIDDEN if is_secret(key, value) else value
+    spelled = json.dumps(shown) if shown is None or isinstance(shown, bool) else shown
     return UserError(f"{key}={spelled}: {allowed}")
 
 

@@ -4,9 +4,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from frontpage.config_folder import INSTALLED
+
 
 def git_state() -> dict[str, Any]:
-    """`git_commit` and `git_dirty`; both None outside git."""
+    """`git_commit` and `git_dirty`; both None outside git, and in an installed package, which no checkout holds."""
+    if INSTALLED:
+        return {"git_commit": None, "git_dirty": None}
 
     def ask(*words: str) -> str | None:
         try:

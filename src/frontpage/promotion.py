@@ -21,6 +21,7 @@ from frontpage.notices import notice
 from frontpage.output_file import replace_file
 from frontpage.override_words import word
 from frontpage.secrets import HIDDEN
+from frontpage.stored_config import check_plain
 
 EXPERIMENTS = Path(CONFIGS, "experiment")
 SUFFIX = "_best"  # the tests of experiments leave such files out: they are records of a trial, made for it alone
@@ -80,12 +81,14 @@ def promotion_of(overrides: Sequence[str], recorded: Mapping[str, Any] | None, t
     """What the config of a trial launched with `overrides` has beyond its experiment; `trial` names it in errors.
 
     `recorded` is the resolved config in its `run.json`: where configs/ have changed since, it wins, with a notice.
-    Raises UserError where an experiment file cannot say it.
+    Raises UserError where an experiment file cannot say it, and for a value that would be read from the environment.
     """
     launched = [one for one in overrides if not re.match(r"[+~]*(hydra[./]|ckpt_path=|paths[./])", one)]
     removed = [one for one in launched if one.startswith("~")]
     if removed:
         raise UserError(f"{trial} was launched with {' '.join(removed)}: an experiment file cannot leave a key out")
+    for source, content in (("its overrides", launched), ("its run.json", recorded)):
+        check_plain(content, f"{source}, {trial}")
     wanted, choices = _composed(launched)
     choices |= _lists(launched)
     target = _keep(wanted, recorded, trial)

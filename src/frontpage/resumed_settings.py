@@ -14,6 +14,7 @@ from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
 from frontpage.run_directory import read_record
 from frontpage.runs import masked
+from frontpage.stored_config import stored_config
 from frontpage.trainer import planned_steps
 
 # These change nothing that a run learns or reports.
@@ -43,7 +44,7 @@ def check_settings(config: DictConfig, trainer: L.Trainer, data: TitleData, chec
     if titles is None or not written.is_file():
         notice(f"{directory} holds no config.yaml and run.json: the settings of {checkpoint} cannot be compared")
         return
-    before, now = OmegaConf.to_container(OmegaConf.load(written)), masked(config)
+    before, now = OmegaConf.to_container(stored_config(directory)), masked(config)
     found = {key: f"{key}={_said(new)} (was {_said(old)})" for key, old, new in _differing(before, now)}
     found = {key: text for key, text in found.items() if not _below(key, FREE) and not _source(config, key, found)}
     if titles == data.fingerprint:

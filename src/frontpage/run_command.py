@@ -65,6 +65,17 @@ def _checked(arguments: argparse.Namespace) -> argparse.Namespace:
     return arguments
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """`--trust RUN`, a list of folders: the runs there may name classes that are none of this package's."""
+    told = "call whatever classes this run names (or the runs of this folder): only for runs of your own"
+    parser.add_argument("--trust", action="append", default=[], type=_folder, metavar="RUN", help=told)
+
+
+def _folder(text: str) -> Path:
+    require(Path(text).is_dir(), "--trust", text, "a run's directory, or a folder of runs")
+    return Path(text)
+
+
 class RunArguments(Arguments):
     """Arguments that concern a run."""
 
@@ -73,6 +84,7 @@ class RunArguments(Arguments):
         example = "logs/runs/quickstart/2026-01-31_12-00-00-000000"
         self.add_argument("run", help=f"a run's directory, e.g. {example}, or one of its checkpoints")
         self.add_argument("--checkpoint", help="best (the default), last, or the path of a checkpoint")
+        add_trust(self)
         self.add_argument("--device", default="auto", help="auto (the default: CUDA, MPS or the CPU), cpu, cuda, mps")
 
 
@@ -102,7 +114,7 @@ def reopen(arguments: argparse.Namespace) -> tuple[DictConfig, LanguageModule, n
         raise bad_value("--device", arguments.device, f"this machine has: auto {' '.join(names)}")
     device = names[0] if arguments.device == "auto" else arguments.device
     run, checkpoint = arguments.run, arguments.checkpoint = run_and_checkpoint(arguments.run, arguments.checkpoint)
-    config, module = load_run(run, checkpoint)
+    config, module = load_run(run, checkpoint, arguments.trust)
     known = load_training_titles(run)
     if known is None:
         notice(f"{run} does not say which titles it trained on: what was seen in training is unknown")

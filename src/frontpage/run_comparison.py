@@ -1,6 +1,6 @@
 """Runs compared title by title: what they have in common in luck cancels, so that small differences can be seen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from frontpage.build import build
+from frontpage.build import build_stored
 from frontpage.data.training_titles import title_hashes
+from frontpage.disk_full import replacing
 from frontpage.errors import UserError, bad_value, require
 from frontpage.evaluation.metrics import TextSizes, ratio_with_error
 from frontpage.evaluation.score import ScoredTitles
@@ -49,7 +50,7 @@ class Difference:
         return asdict(self) | {"directory": str(self.directory)}
 
 
-def title_nats(directory: Path) -> TitleNats:
+def title_nats(directory: Path, trusted: Iterable[Path] = ()) -> TitleNats:
     """Score a run's best checkpoint on its validation titles in fp32, or read what was scored before.
 
     Raises UserError where the checkpoint or the titles cannot be read any more.
@@ -67,9 +68,9 @@ def title_nats(directory: Path) -> TitleNats:
                     return TitleNats(hashes, torch.from_numpy(nll), torch.from_numpy(characters))
         except Exception:  # errors of numpy's, of zip and of torch's: it was computed, and can be again
             notice(f"{kept} cannot be read; the run is scored anew")
-    config, module = load_run(directory)
+    config, module = load_run(directory, trusted=trusted)
     settings = OmegaConf.merge(config.data, {"path": _found(config.data.path, directory)})
-    titles = build(settings, "data").select().validation
+    titles = build_stored(settings, "data", directory, trusted).select().validation
     device = "cuda" if torch.cuda.is_available() else "cpu"
     scored = ScoredTitles(module.to(device), titles, config.data, watch=f"scoring {directory}")
     hashes = title_hashes(titles)
@@ -80,7 +81,7 @@ def title_nats(directory: Path) -> TitleNats:
     return found
 
 
-def compare(directories: Sequence[Path]) -> list[Difference]:
+def compare(directories: Sequence[Path], trusted: Iterable[Path] = ()) -> list[Difference]:
     """Every run against the best of them, best first; UserError where they were validated on different titles.
 
     A run that cannot be scored is left out, and a notice says why; UserError where all are such.
@@ -90,7 +91,7 @@ def compare(directories: Sequence[Path]) -> list[Difference]:
     found, reasons = {}, []
     for directory in directories:
         try:
-            found[directory] = title_nats(directory)
+            found[directory] = title_nats(directory, trusted)
         except Exception as error:  # a run's files can be damaged in any way, and must not take the others with them
             reasons.append(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
             if len(directories) > 1:
@@ -117,12 +118,13 @@ def _found(path: str | None, directory: Path) -> str | None:
 
 def _keep(path: Path, found: TitleNats, written: int) -> None:
     try:
-        np.savez(
-            path,
-            hashes=found.hashes,
-            nll=found.nll.numpy(),
-            characters=found.characters.numpy(),
-            checkpoint=np.int64(written),
-        )
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                hashes=found.hashes,
+                nll=found.nll.numpy(),
+                characters=found.characters.numpy(),
+                checkpoint=np.int64(written),
+            )
     except OSError as error:
         notice(f"{path} cannot be written ({error.strerror}); the next comparison scores the run again")

@@ -1,21 +1,24 @@
 """Reopening runs: `load_run(directory)` needs nothing but the directory; `collect_runs(folder)` tabulates many."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.build import build
+from frontpage.build import build_stored
 from frontpage.checkpoints import weights_for
 from frontpage.data.title_data import TitleData
 from frontpage.data.training_titles import load_training_titles, save_training_titles
+from frontpage.disk_full import replacing
 from frontpage.errors import bad_value, nearest
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
 from frontpage.run_directory import read_record
 from frontpage.run_table import collect_runs
-from frontpage.secrets import HIDDEN, SECRET_KEY, hide_all, remember_value
+from frontpage.secrets import mask
+from frontpage.stored_config import stored_config
 from frontpage.tokenizer import TitleTokenizer
 
 __all__ = ["collect_runs", "load_run", "load_weights", "masked", "save_run_config", "weights_of"]
@@ -26,7 +29,8 @@ def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkp
 
     The titles are kept as hashes, with those of the run that `checkpoint` or `init_from` was taken from.
     """
-    OmegaConf.save(OmegaConf.create(masked(config)), directory / "config.yaml")
+    with replacing(directory / "config.yaml") as partial:
+        OmegaConf.save(OmegaConf.create(masked(config)), partial)
     data.tokenizer.save(directory / "tokenizer.json")
     origin = checkpoint or (weights_of(config.init_from, "init_from") if config.init_from else None)
     earlier = load_training_titles(origin.parent.parent) if origin else None
@@ -37,30 +41,25 @@ def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkp
 
 def masked(config: DictConfig) -> dict[str, Any]:
     """The resolved config as plain types; known secrets, and the value of every key that names one, are `***`."""
-
-    def mask(node: Any) -> Any:
-        if isinstance(node, dict):
-            named = {key for key in node if SECRET_KEY.search(str(key)) and node[key]}
-            for key in named:
-                remember_value(node[key])
-            return {key: HIDDEN if key in named else mask(node[key]) for key in node}
-        return [mask(item) for item in node] if isinstance(node, list) else node
-
-    return hide_all(mask(OmegaConf.to_container(config, resolve=True)))
+    return mask(OmegaConf.to_container(config, resolve=True))
 
 
-def load_run(directory: Path | str, checkpoint: str = "best") -> tuple[DictConfig, LanguageModule]:
+def load_run(
+    directory: Path | str, checkpoint: str = "best", trusted: Iterable[Path | str] = ()
+) -> tuple[DictConfig, LanguageModule]:
     """(config, module) of a run; `module(tokens)` maps (B, T), each row one document, to logits (B, T, V).
 
-    `checkpoint` is `best`, `last` or a path. The module is in evaluation mode on the CPU and has a `tokenizer`.
+    `checkpoint` is `best`, `last` or a path. A run that names a class of its own is refused, unless it is among the
+    folders `trusted`, or lies in one: whatever it names is called. The module is in evaluation mode on the CPU and has
+    a `tokenizer`.
     Raises UserError for a folder that is no run, and for a checkpoint that is missing, unreadable or another model's.
     """
     directory = Path(directory)
     check_is_run(directory)
-    config = OmegaConf.load(directory / "config.yaml")
+    config = stored_config(directory)
     path = _checkpoint_of(directory, checkpoint)
     tokenizer = TitleTokenizer.load(directory / "tokenizer.json")
-    module = build(config.model, "model", vocab_size=tokenizer.vocab_size)
+    module = build_stored(config.model, "model", directory, trusted, vocab_size=tokenizer.vocab_size)
     load_weights(module, path, "checkpoint")
     module.tokenizer = tokenizer
     return config, module.eval()

@@ -24,7 +24,8 @@ from frontpage.notices import notices
 from frontpage.peak_memory import peak_memory, start_counting
 from frontpage.plan import RunPlan
 from frontpage.run_directory import OUT_OF_TIME
-from frontpage.secrets import hide_all
+from frontpage.secrets import hide_all, hide_argument
+from frontpage.stored_config import IN_CHECKPOINT
 from frontpage.trainer import device_name
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
@@ -55,7 +56,7 @@ class RecordRun(Checkpoint):
         self.record = {
             "status": "running",
             "reason": None,
-            "command": " ".join(sys.argv),
+            "command": " ".join(map(hide_argument, sys.argv)),
             "config": self.config,
             **git_state(),
             "versions": {"python": platform.python_version(), **_versions()},
@@ -102,6 +103,10 @@ class RecordRun(Checkpoint):
         self.record["status"] = "interrupted" if stopped else "pruned" if pruned else "failed"
         self.record["reason"] = str(exception) if pruned else f"{type(exception).__name__}: {exception}"
         self._write(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let each checkpoint say what settings its run had."""
+        checkpoint[IN_CHECKPOINT] = self.config
 
     def state_dict(self) -> dict[str, Any]:
         """The best and the newest metrics so far, for a resumed run."""

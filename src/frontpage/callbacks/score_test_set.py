@@ -27,7 +27,8 @@ class ScoreTestSet(L.Callback):
         """Score, log, and leave the result to the record, which is written next."""
         if not trainer.is_global_zero:
             return
-        config, module = load_run(self.directory)
+        # Its own run: what this command has composed.
+        config, module = load_run(self.directory, trusted=[self.directory])
         scored = ScoredTitles(module, self._titles, config.data)
         found = scored.metrics() | scored.metrics_of_the_stream()
         metrics = {name.replace("val/", "test/", 1): value for name, value in found.items()}

@@ -1,12 +1,14 @@
 """A run under our own names: `model.safetensors`, `config.yaml`, `tokenizer.json`; holds every architecture."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.build import build
+from frontpage.build import build_stored
 from frontpage.errors import bad_value
 from frontpage.models.language_module import LanguageModule
+from frontpage.stored_config import stored_config
 from frontpage.tokenizer import TitleTokenizer
 
 FILES = ("config.yaml", "tokenizer.json", "model.safetensors")
@@ -24,7 +26,7 @@ def write(folder: Path, config: DictConfig, module: LanguageModule) -> None:
     (folder / "model.safetensors").write_bytes(save(weights, {"format": "pt"}))
 
 
-def load_export(folder: Path | str) -> tuple[DictConfig, LanguageModule]:
+def load_export(folder: Path | str, trusted: Iterable[Path | str] = ()) -> tuple[DictConfig, LanguageModule]:
     """(config, module) as `frontpage.runs.load_run` gives them, from a folder of `write`; UserError for another one."""
     from safetensors.torch import load_file
 
@@ -34,9 +36,9 @@ def load_export(folder: Path | str) -> tuple[DictConfig, LanguageModule]:
         raise bad_value(
             "export", folder, f"not a folder of --format safetensors (it has no {' and no '.join(missing)})"
         )
-    config = OmegaConf.load(folder / "config.yaml")
+    config = stored_config(folder)
     tokenizer = TitleTokenizer.load(folder / "tokenizer.json")
-    module = build(config.model, "model", vocab_size=tokenizer.vocab_size)
+    module = build_stored(config.model, "model", folder, trusted, vocab_size=tokenizer.vocab_size)
     weights = load_file(folder / "model.safetensors")
     if module.net.head.weight is module.net.token_embedding.weight:
         weights["head.weight"] = weights["token_embedding.weight"]

@@ -1,9 +1,12 @@
 """The experiment that a trial makes, with the header that says where its numbers come from."""
 
 import shlex
+from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple
 
+from frontpage.allowed_targets import check_recorded
 from frontpage.errors import UserError, bad_value, nearest, require
 from frontpage.promotion import Promotion, promotion_of
 from frontpage.secrets import hide
@@ -33,14 +36,16 @@ def trial_of(sweep: Sweep, number: int | None) -> SweepTrial:
     return next(trial for trial in sweep.finished if trial.number == number)
 
 
-def best_of(sweep: Sweep, trial: SweepTrial, name: str, study: str) -> Best:
+def best_of(sweep: Sweep, trial: SweepTrial, name: str, study: str, trusted: Iterable[Path] = ()) -> Best:
     """The experiment `name` that trains what `trial` trained; `study` is what the user calls the study.
 
-    Raises UserError where the study does not say how the trial was launched, or an experiment cannot say it.
+    Raises UserError where the study does not say how the trial was launched, or an experiment cannot say it, and for a
+    class that configs/ do not name, unless the trial lies in one of the folders `trusted`.
     """
     if trial.overrides is None:
         raise UserError(f"trial {trial.number} of {sweep.name}: the study does not say which overrides it had")
     promotion = promotion_of(trial.overrides, trial.record.get("config"), f"trial {trial.number}")
+    check_recorded(promotion.keys, trial.directory or study, trusted)
     words = ["python", "train.py", *promotion.overrides()]
     return Best(promotion, promotion.text(name, header(sweep, trial, name, study)), hide(shlex.join(words)))
 

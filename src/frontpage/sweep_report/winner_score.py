@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from frontpage.build import build
+from frontpage.build import build_stored
 from frontpage.callbacks.record_run import write_json
 from frontpage.data.files import read_titles
 from frontpage.data.selection import distinct_titles
@@ -65,7 +65,9 @@ def kept_scores(sweep: Sweep) -> list[TestScore]:
         raise bad_value("--test", path, "the scores kept there cannot be read; move the file away") from error
 
 
-def score_winner(sweep: Sweep, trial: SweepTrial, source: str, column: str | None, again: bool) -> list[TestScore]:
+def score_winner(
+    sweep: Sweep, trial: SweepTrial, source: str, column: str | None, again: bool, trusted: Sequence[Path] = ()
+) -> list[TestScore]:
     """Score `trial` on the file `source` unless that was done before; returns all scores, oldest first.
 
     Raises UserError where another trial or another file has been scored and `again` is not set: a test set that
@@ -86,7 +88,7 @@ def score_winner(sweep: Sweep, trial: SweepTrial, source: str, column: str | Non
         allowed = f"trial {last.trial} was scored on {last.source} before, {last.when}, and this is"
         what = f"trial {trial.number}" if last.fingerprint == fingerprint else "another file"
         raise bad_value("--test", source, f"{allowed} {what}; a test set serves once. --again scores all the same")
-    score = _score(sweep, trial, source, titles, fingerprint)
+    score = _score(sweep, trial, source, titles, fingerprint, trusted)
     kept.append(score)
     try:
         write_json(path, [asdict(one) for one in kept])
@@ -101,11 +103,13 @@ def _file_of(sweep: Sweep) -> Path | None:
     return sweep.folder / FILE.format(safe) if sweep.folder and sweep.folder.is_dir() else None
 
 
-def _score(sweep: Sweep, trial: SweepTrial, source: str, titles: Sequence[str], fingerprint: str) -> TestScore:
+def _score(
+    sweep: Sweep, trial: SweepTrial, source: str, titles: Sequence[str], fingerprint: str, trusted: Sequence[Path]
+) -> TestScore:
     require(trial.directory is not None, "--test", source, f"trial {trial.number} has no run directory any more")
-    run = argparse.Namespace(run=str(trial.directory), checkpoint="best", device="auto", json=None)
+    run = argparse.Namespace(run=str(trial.directory), checkpoint="best", device="auto", json=None, trust=trusted)
     config, module, known = reopen(run)
-    validated = _validation_titles(config)
+    validated = _validation_titles(config, trial.directory, trusted)
     trained = None if known is None else seen_in_training(titles, known)
     chosen = None if validated is None else seen_in_training(titles, title_hashes(validated))
     seen = np.zeros(len(titles), bool)
@@ -128,10 +132,10 @@ def _score(sweep: Sweep, trial: SweepTrial, source: str, titles: Sequence[str], 
     )
 
 
-def _validation_titles(config: DictConfig) -> list[str] | None:
+def _validation_titles(config: DictConfig, directory: Path, trusted: Sequence[Path]) -> list[str] | None:
     """The titles that the trials were compared on, from their data; None with a notice where that is gone."""
     try:
-        data: Any = build(config.data, "data")
+        data: Any = build_stored(config.data, "data", directory, trusted)
         return data.select().validation
     except UserError as error:
         notice(f"which titles the search was validated on is not known now, so none are left out ({error})")

@@ -24,7 +24,7 @@ from frontpage.errors import Infeasible, UserError, require
 from frontpage.notices import notice
 from frontpage.objective import monitored
 from frontpage.override_words import literal
-from frontpage.secrets import hide
+from frontpage.secrets import hide, hide_argument
 from frontpage.sweeps.draw import draw, enter
 from frontpage.sweeps.recovery import fail, failure, recover, set_attributes, take_over
 from frontpage.sweeps.rehearsal import check_shared, make_folder, rehearse
@@ -134,13 +134,13 @@ class Sweep:
         attributes = {
             "worker": self.workers.name,
             "directory": str((self.directory / str(number)).absolute()),
-            "overrides": self._overrides_of(drawn.params, waiting),
+            "overrides": [*map(hide_argument, self._overrides_of(drawn.params, waiting))],
         }
         return enter(self.study, drawn, TrialState.RUNNING, attributes, waiting)
 
     def _launch(self, batch: list[FrozenTrial]) -> None:
         """Run trials and tell the study what came of them."""
-        jobs = [tuple(trial.user_attrs["overrides"]) for trial in batch]
+        jobs = [tuple(self._overrides_of(trial.params, trial)) for trial in batch]
         try:
             returns: Sequence[JobReturn | Exception] = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
         except (Interrupted, KeyboardInterrupt):
@@ -190,8 +190,8 @@ class Sweep:
         status = "infeasible" if isinstance(error, Infeasible) else "failed"
         fail(self.study, trial, said[0] if known else f"{type(error).__name__}: {said[0]}", status)
 
-    def _overrides_of(self, params: dict[str, Any], waiting: FrozenTrial | None) -> list[str]:
-        checkpoint = waiting.user_attrs.get("checkpoint") if waiting is not None else None
+    def _overrides_of(self, params: dict[str, Any], continued: FrozenTrial | None) -> list[str]:
+        checkpoint = continued.user_attrs.get("checkpoint") if continued is not None else None
         resumed = [f"ckpt_path={literal(checkpoint)}"] if checkpoint else []
         return [*overrides_of(params, self.space.distributions), *self.space.fixed, *resumed]
 

@@ -6,6 +6,7 @@ import optuna
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
+from frontpage.disk_full import replacing
 from frontpage.sweeps.space import spelled
 
 
@@ -42,7 +43,8 @@ def save_results(study: optuna.Study, directory: Path) -> None:
     else:
         content = {"name": "optuna", "solutions": [{"params": one.params, "values": one.values} for one in best]}
     directory.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(content), directory / "optimization_results.yaml")
+    with replacing(directory / "optimization_results.yaml") as partial:
+        OmegaConf.save(OmegaConf.create(content), partial)
 
 
 def _best(study: optuna.Study) -> str:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import hydra
 import optuna
-from hydra.utils import get_method
+from hydra.utils import execution_whitelist, get_method, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from frontpage.allowed_targets import check_target, targets_in
 from frontpage.config_folder import CONFIGS
 from frontpage.errors import UserError, bad_value, nearest, require
 from frontpage.notices import notice
@@ -23,7 +23,8 @@ from frontpage.notices import notice
 NEEDS = {"CmaEsSampler": ("cmaes", "cmaes"), "GPSampler": ("scipy", "analysis"), "QMCSampler": ("scipy", "analysis")}
 SEEDS, SEEDS_APART = 2**32, 1009  # those of NumPy, and from one draw to the next
 DIRECTIONS = ("minimize", "maximize")
-WHITELIST = ("optuna.*", "frontpage.*", "hydra_plugins.hydra_optuna_sweeper.*")
+# What hydra-optuna-sweeper's own options name beside the classes of Optuna.
+PLUGIN = tuple(f"hydra_plugins.hydra_optuna_sweeper._impl.create_nsgai{more}_sampler" for more in ("i", "ii"))
 
 
 @dataclass
@@ -164,12 +165,23 @@ def _make(node: Any, key: str, kind: type, **late: Any) -> Any:
     require(target is not None, key, node, "a node with a _target_")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # most of Optuna's newer options
+        targets = tuple(target for place, target in targets_in(node, key) if _check_offered(target, place))
         try:
-            made = hydra.utils.instantiate(node, **late, _execution_whitelist_=WHITELIST)
+            made = instantiate(node, **late, _execution_whitelist_=execution_whitelist(targets, reset=True))
         except Exception as error:
             raise UserError(f"{key}: {_said(error)}") from error
     require(isinstance(made, kind), key, target, f"is no {kind.__name__.removeprefix('Base').lower()} of Optuna")
     return made
+
+
+def _check_offered(target: Any, place: str) -> bool:
+    """True for a sampler or pruner: Optuna's, the plugin's or one that a config file names; UserError for all else."""
+    package, _, name = str(target).rpartition(".")
+    kinds = {"optuna.samplers": optuna.samplers.BaseSampler, "optuna.pruners": optuna.pruners.BasePruner}
+    found = getattr(importlib.import_module(package), name, None) if package in kinds else None
+    if not (isinstance(found, type) and issubclass(found, kinds[package])) and target not in PLUGIN:
+        check_target(target, place)
+    return True
 
 
 def _target(node: DictConfig) -> str:

@@ -12,7 +12,7 @@ from optuna.distributions import distribution_to_json
 from frontpage.errors import UserError, bad_value, require
 from frontpage.git_state import git_state
 from frontpage.objective import objectives
-from frontpage.secrets import hide_all
+from frontpage.secrets import hide_argument, mask
 from frontpage.sweeps.settings import Settings
 from frontpage.sweeps.space import SearchSpace, read_space
 from frontpage.sweeps.storage import open_storage
@@ -59,11 +59,11 @@ def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> op
     about = {
         "search": config.hydra.runtime.choices.get("hparams_search"),
         "overrides": space.fixed,
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *map(hide_argument, sys.argv)]),
         "git_commit": git_state()["git_commit"],
         "sweep_dir": str(Path(settings.directory).absolute()),
     }
-    said = hide_all(own | about)
+    said = mask(own | about)
     try:
         study = optuna.load_study(study_name=settings.study_name, storage=storage)
     except KeyError:
@@ -108,7 +108,7 @@ def check_new(settings: Settings) -> None:
 
 def check_same(study: optuna.Study, own: dict[str, Any], directions: list[str], settings: Settings) -> None:
     """Raise a UserError that names what differs between a study and the search that would continue it."""
-    there, differing = hide_all(study.user_attrs), []
+    there, differing = mask(study.user_attrs), []
     old = read_space(there.get("space", {}), []).distributions
     new = read_space(own["space"], []).distributions
     for key in sorted(old.keys() | new.keys()):
@@ -116,7 +116,7 @@ def check_same(study: optuna.Study, own: dict[str, Any], directions: list[str], 
         if sides[0] != sides[1]:
             texts = [given["space"].get(key, "nothing") for given in (there, own)]
             differing.append(f"{key}={texts[0]}, not {texts[1]}")
-    before, now = there.get("signature", {}), hide_all(own["signature"])
+    before, now = there.get("signature", {}), mask(own["signature"])
     differing += [f"{key}={before[key]}, not {now[key]}" for key in now if key in before and before[key] != now[key]]
     pairs = {name: (there.get(name), own[name]) for name in ("objectives", "custom_search_space")}
     pairs["direction"] = [one.name.lower() for one in study.directions], directions

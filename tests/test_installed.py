@@ -1,0 +1,67 @@
+"""Promises of an installation without a checkout: `pip install .` brings the configs, and a command that trains."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from tiny import CONFIGS, ROOT, TINY
+
+SOURCE = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "train.py", "src", "configs")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder with what a wheel of this checkout holds."""
+    if importlib.util.find_spec("setuptools") is None or importlib.util.find_spec("pip") is None:
+        pytest.skip("pip and setuptools are not installed here")
+    folder = tmp_path_factory.mktemp("wheel")
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    (folder / "checkout").mkdir()
+    for name in SOURCE:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / "checkout" / name, ignore=unwanted)
+        else:
+            shutil.copyfile(ROOT / name, folder / "checkout" / name)
+    build = ["wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", *build, str(folder / "checkout")], check=True)
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extractall(folder / "site")
+    shutil.rmtree(folder / "checkout")
+    return folder / "site"
+
+
+def run(installed: Path, folder: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run Python in `folder` with the installed package before this checkout's."""
+    environment = os.environ | {"PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_configs_and_the_command_are_in_the_wheel(installed):
+    files = {path.relative_to(CONFIGS): path.read_bytes() for path in CONFIGS.rglob("*.yaml")}
+    there = installed / "frontpage" / "configs"
+    assert {path.relative_to(there): path.read_bytes() for path in there.rglob("*.yaml")} == files
+    assert (installed / "frontpage" / "train.py").read_bytes() == (ROOT / "train.py").read_bytes()
+    names = next(installed.glob("*.dist-info/entry_points.txt")).read_text()
+    assert "frontpage-train = frontpage.train_command:main" in names
+
+
+@pytest.mark.slow
+def test_it_trains_searches_and_promotes_in_any_folder(installed, tmp_path):
+    start = "import sys; from frontpage.train_command import main; sys.argv[0] = 'frontpage-train'; main()"
+    shutil.copyfile(ROOT / "scripts" / "promote.py", tmp_path / "promote.py")
+    chosen = [*TINY, "trainer.max_steps=1"]
+    ended = run(installed, tmp_path, "-c", start, *chosen, "hydra.run.dir=run")
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "run" / "run.json").is_file() and '"git_commit": null' in (tmp_path / "run/run.json").read_text()
+    search = ["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.study_name=away", "hydra.sweeper.n_trials=1"]
+    ended = run(installed, tmp_path, "-c", start, *search, *chosen, "optimizer.lr=interval(1e-3,1e-2)")
+    assert ended.returncode == 0, ended.stderr
+    assert run(installed, tmp_path, "promote.py", "away").returncode == 0
+    assert (installed / "frontpage" / "configs" / "experiment" / "away_best.yaml").is_file()
+    ended = run(installed, tmp_path, "-c", start, "experiment=away_best", "model.n_head=3")
+    assert ended.returncode == 2 and "model.n_head=3" in ended.stderr  # its place was found
