@@ -34,3 +34,12 @@ def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
     """` (did you mean 'x'?)` for the choice most like `word`, `prefix` before it, or nothing where none is near."""
     found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" (did you mean '{prefix}{found[0]}'?)" if found else ""
+
+
+def is_text(text: str) -> bool:
+    """Whether a text can be written to a file: a name or path from the system may hold bytes that are no text."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

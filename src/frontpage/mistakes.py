@@ -24,7 +24,7 @@ from omegaconf.errors import (
 )
 
 from frontpage.config_folder import CONFIGS
-from frontpage.errors import UserError, nearest
+from frontpage.errors import UserError, is_text, nearest
 from frontpage.old_names import in_our_words
 
 MOST_LINES, LONGEST_LIST = 3, 40
@@ -34,6 +34,17 @@ EXTRAS = {  # options of Hydra's plugins, which are installed on demand
     ("hydra/launcher", "submitit_local"): ("slurm", "slurm"),
 }
 HYDRA = str(Path(hydra.__file__).parent)
+
+
+def check_arguments() -> None:
+    """Raise a UserError for an argument that no file of a run could hold: bytes that are not in the console's encoding.
+
+    They would be lost or kill the run where its record is written.
+    """
+    for given in sys.argv[1:]:
+        if not is_text(given):
+            encoding = sys.getfilesystemencoding()
+            raise UserError(f"{given}: bytes that are not {encoding}; allowed: names and paths that are text")
 
 
 def explain(error: BaseException) -> str | None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from frontpage.checkpoints import check_resumable, newest_intact
 from frontpage.errors import UserError, bad_value, nearest
 from frontpage.notices import notice
+from frontpage.process_family import FIRST_PROCESS, is_helper
 
 RUN_DIRECTORY, CHECKPOINT = "FRONTPAGE_RUN_DIRECTORY", "FRONTPAGE_CHECKPOINT"  # what other processes of a run inherit
 RUN_FILES = ("run.json", "run.lock")  # either makes a directory a run's; the second is there first
@@ -59,12 +60,13 @@ def open_run(config: DictConfig) -> RunDirectory:
     Without `ckpt_path` the directory must be new or empty. `ckpt_path=last` continues the directory that was named,
     or else the newest unfinished run of the same `name`. Raises UserError.
     """
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0 and RUN_DIRECTORY in os.environ:  # a helper process of this run
+    if is_helper():
         checkpoint = os.environ.get(CHECKPOINT)
         run = RunDirectory(Path(os.environ[RUN_DIRECTORY]), Path(checkpoint) if checkpoint else None)
     else:
         run = _find(config)
         os.environ[RUN_DIRECTORY], os.environ[CHECKPOINT] = str(run.path), str(run.checkpoint or "")
+        os.environ[FIRST_PROCESS] = str(os.getpid())
     OmegaConf.update(config, "paths.run_dir", str(run.path))
     return run
 

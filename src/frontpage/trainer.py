@@ -176,6 +176,8 @@ def make_trainer(
         )
     except (ValueError, TypeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise UserError(f"trainer: {error}") from error
+    # Lightning would only note a SIGTERM, and end the run as a success; ours raises as for Ctrl-C.
+    trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
     trainer.fit_batch = fit_batch
     trainer.fit_loop.epoch_loop = ValidationSchedule(trainer, val_interval, evals_per_epoch, validate_first_step)
     return trainer
