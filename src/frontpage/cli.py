@@ -14,7 +14,7 @@ from functools import wraps
 from typing import Any, NoReturn, TextIO
 
 from frontpage.console import make_lasting, what_was_lost
-from frontpage.endings import FAILURE, INTERRUPTED, MISTAKE, Interrupted
+from frontpage.endings import FAILURE, INTERRUPTED, MISTAKE, Interrupted, TaskError
 from frontpage.env_file import load_env_file
 from frontpage.errors import UserError
 from frontpage.interrupts import leave, raise_when_interrupted
@@ -62,10 +62,6 @@ class _Stderr:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-class TaskError(BaseException):
-    """Carries an error of a single run past Hydra, which would print to stderr what is not needed there."""
 
 
 def task(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -120,12 +116,13 @@ def program(main: Callable[[], object]) -> None:
 
 def _outcome(main: Callable[[], object]) -> tuple[str | None, BaseException | None]:
     """(what to say of it or None, the error or None) of a `main` that was not interrupted."""
-    from frontpage.mistakes import check_arguments, explain
+    from frontpage.mistakes import check_arguments, explain, with_homes
 
     quiet_lightning()
     try:
         with contextlib.redirect_stderr(_Stderr(sys.stderr)):
             check_arguments()
+            sys.argv[1:] = with_homes(sys.argv[1:])
             load_env_file()
             main()
         return None, None

@@ -47,6 +47,20 @@ def check_arguments() -> None:
             raise UserError(f"{given}: bytes that are not {encoding}; allowed: names and paths that are text")
 
 
+def with_homes(arguments: list[str]) -> list[str]:
+    """Arguments with the home folder for the `~/` that a value begins with, which no shell expands behind `key=`."""
+
+    def expanded(argument: str) -> str:
+        found = re.fullmatch(r"""([\w./+-]+=)(["']?)(~[\w.-]*/.*?)\2""", argument)
+        if found is None:
+            return argument
+        path = str(Path(found[3]).expanduser())
+        plain = argument.startswith("--") or re.fullmatch(r"[\w./:+%@-]+", path)  # what Hydra reads without quotes
+        return f"{found[1]}{path}" if plain else shlex.split(_quoted(found[1].rstrip("="), path))[0]
+
+    return [expanded(argument) for argument in arguments]
+
+
 def explain(error: BaseException) -> str | None:
     """One to three lines for a mistake that the user can mend; None for anything else."""
     for cause in _chain(error):
@@ -119,6 +133,8 @@ def _not_composable(error: ConfigCompositionException) -> str:
     if there:
         given = _argument(f"+{there[1]}")
         return f"{given}: the key exists already; write it without the +: {given.removeprefix('+')}"
+    if text.startswith("Config group override must be"):
+        return _no_option_of_its_group() or text
     if isinstance(cause, OmegaConfBaseException) and str(cause) not in text:
         text += f"\n{cause}"
     return text
@@ -163,14 +179,19 @@ def _not_an_option(error: ValueError) -> str | None:
     """What Hydra finds wrong with a group's value, e.g. `model=null`; None for any other ValueError."""
     if not _raised_in(error).startswith(HYDRA):
         return None
+    return _no_option_of_its_group() or str(error)
+
+
+def _no_option_of_its_group() -> str | None:
+    """The argument that gives a group what is no name, in words; None where there is none."""
     for argument in sys.argv[1:]:
         group, _, option = argument.lstrip("+~").partition("=")
-        if group in _groups() and (option == "null" or option.isdigit()):
+        if group in _groups() and (option in ("null", "true", "false") or option.isdigit()):
             options = [path.stem for path in Path(CONFIGS, group).glob("*.yaml")]
             return f"{argument}: not an option of {group}; allowed: {_listed(sorted(options))}, or leave it out"
         if not group:
             return f"{argument}: the key is missing; allowed: key=value or group=option"
-    return str(error)
+    return None
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
