@@ -59,6 +59,9 @@ class RunFolder(Callback):
         check_complete(config)
         check_name(config)
         expand_homes(config)
+        for override in config.hydra.overrides.task:
+            key, _, value = override.lstrip("+").partition("=")
+            require(key != "paths.run_dir", key, value, "the run's own folder; hydra.run.dir=... names another")
         given = str(config.hydra.run.dir)
         require("://" not in given, "hydra.run.dir", given, "a URL; a run's folder lies on this machine")
         self._path = path = Path(given).absolute()
