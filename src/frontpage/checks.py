@@ -46,6 +46,7 @@ from frontpage.trainer import planned_steps
 # Metrics that are not computed at every validation unless this key of the model says so.
 METRIC_NEEDS = {"val/mainrun_loss": "original_metric", "val/packed_nats_per_char": "packed_metric"}
 ATTENTION = "model.attention"
+LARGEST_VOCABULARY = 1_000_000  # the trainer takes the memory for it at once, and ends the process where it cannot
 SHARED_ATTENTIONS = (SelfAttention, ProjectedAttention, PatternAttention)
 # What an architecture passes to the attention of each layer, and the key that it takes it from.
 PASSED = {name: f"model.{name}" for name in "d_model n_head n_kv_head bias rotary_base qk_norm".split()}
@@ -138,8 +139,8 @@ LIMITS = [
     Limit("none, full or every_k such as every_2", lambda text: True, "model.activation_checkpointing"),
     Limit("above 0", lambda share: share > 0, "trainer.limit_train_batches"),
     Limit(
-        f"at least {SMALLEST_VOCABULARY} (256 bytes and 3 special tokens)",
-        lambda size: size >= SMALLEST_VOCABULARY,
+        f"at least {SMALLEST_VOCABULARY} (256 bytes and 3 special tokens), at most {LARGEST_VOCABULARY}",
+        lambda size: SMALLEST_VOCABULARY <= size <= LARGEST_VOCABULARY,
         "tokenizer.vocab_size",
     ),
 ]

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from frontpage.callbacks.record_run import write_json
 from frontpage.data.training_titles import load_training_titles
-from frontpage.errors import UserError, bad_value, require
+from frontpage.errors import UserError, bad_value, local_path, require
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
 from frontpage.runs import load_run
@@ -47,7 +47,7 @@ def writable(option: str) -> Callable[[str], Path]:
     """The type of `--json` and the like: a file that can be written, which is known before anything is computed."""
 
     def parse(text: str) -> Path:
-        path = Path(text)
+        path = local_path(text, option)
         folder = path.resolve().parent
         usable = folder.is_dir() and os.access(folder, os.W_OK) and not path.is_dir()
         require(usable, option, path, "a file in an existing folder that can be written")
@@ -92,7 +92,7 @@ def reopen(arguments: argparse.Namespace) -> tuple[DictConfig, LanguageModule, n
 
 def run_and_checkpoint(run: str, checkpoint: str | None) -> tuple[str, str]:
     """What `load_run` takes: a run's directory and which checkpoint; `run` may name a checkpoint of a run instead."""
-    if not Path(run).is_file():
+    if not local_path(run, "run").is_file():
         return run, checkpoint or "best"
     directory = Path(run).absolute().parent.parent
     require((directory / "config.yaml").is_file(), "run", run, "a file, but no checkpoint in a run's directory")

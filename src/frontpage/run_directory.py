@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.checkpoints import check_resumable, newest_intact
-from frontpage.errors import UserError, bad_value, nearest
+from frontpage.errors import UserError, bad_value, local_path, nearest
 from frontpage.notices import notice
 from frontpage.process_family import FIRST_PROCESS, is_helper
 from frontpage.run_folder import expand_homes, hydras_own
@@ -128,7 +128,7 @@ def _fresh(path: Path, ckpt_path: str | None) -> RunDirectory:
             f"hydra.run.dir={path}: this directory is in use already; name a new or an empty one,"
             " or continue its run with ckpt_path=last"
         )
-    checkpoint = Path(ckpt_path) if ckpt_path else None
+    checkpoint = local_path(ckpt_path, "ckpt_path") if ckpt_path else None
     if checkpoint is not None:
         check_resumable(checkpoint, "ckpt_path")
     return _locked(RunDirectory(path, checkpoint))

@@ -9,7 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.endings import TaskError
-from frontpage.errors import UserError, bad_value, is_text, require
+from frontpage.errors import UserError, bad_value, is_text, local_path, require
 
 LONGEST = 200  # bytes of a name: file systems take 255, and a study adds to it
 BUILT = ("data", "tokenizer", "model", "optimizer", "scheduler", "trainer")
@@ -63,8 +63,7 @@ class RunFolder(Callback):
             key, _, value = override.lstrip("+").partition("=")
             require(key != "paths.run_dir", key, value, "the run's own folder; hydra.run.dir=... names another")
         given = str(config.hydra.run.dir)
-        require("://" not in given, "hydra.run.dir", given, "a URL; a run's folder lies on this machine")
-        self._path = path = Path(given).absolute()
+        self._path = path = local_path(given, "hydra.run.dir").absolute()
         if not is_text(str(path)):
             raise bad_value("hydra.run.dir", path, "its name, or a folder's above it, holds bytes that are not UTF-8")
         self._new = [folder for folder in (path, *path.parents) if not folder.exists()]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig
 
-from frontpage.errors import bad_value, require
+from frontpage.errors import bad_value, local_path, require
 from frontpage.process_family import is_helper
 from frontpage.run_directory import RunDirectory
 
@@ -33,8 +33,7 @@ def check_places(config: DictConfig, run: RunDirectory) -> None:
         return
     own, fresh = run.path.absolute(), run.checkpoint is None
     for place in _places(config):
-        require("://" not in place.path, place.key, place.path, "a URL; a path on this machine is needed")
-        path = Path(place.path)
+        path = local_path(place.path, place.key)
         _check_path(place, path)
         outside = own not in (path.absolute(), *path.absolute().parents)
         if fresh and outside and place.key.startswith(("callbacks.", "logger.")):
