@@ -98,7 +98,7 @@ LIMITS = [
         "log_interval val_interval save_interval data.num_titles data.max_titles data.block_size data.batch_size"
         " data.evaluation_tokens data.evaluation_row tokenizer.max_piece_length trainer.max_epochs trainer.max_steps"
         " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_layer model.n_head"
-        " model.n_kv_head model.d_ff callbacks.sample_titles.num callbacks.sample_titles.top_k"
+        " model.n_kv_head model.d_ff callbacks.sample_titles.top_k"
         " callbacks.sample_titles.max_tokens callbacks.loss_spike.window model.lr_scaling_rows"
         " callbacks.early_stopping.patience callbacks.gradient_noise_scale.every logger.csv.flush_every",
     ),
@@ -116,6 +116,7 @@ LIMITS = [
         "trainer.gradient_clip_val optimizer.eps model.rotary_base scheduler.every callbacks.loss_spike.threshold",
     ),
     Limit("above 0, up to 1", lambda factor: 0 < factor <= 1, "scheduler.gamma"),
+    Limit("at least 1, at most 10000", lambda count: 1 <= count <= 10_000, "callbacks.sample_titles.num"),
     Limit("from 1 to 1000000", lambda count: 1 <= count <= 1_000_000, "model.attention.k"),
     Limit("from 1 to 99", lambda count: 1 <= count <= 99, "optimizer.ns_steps"),
     Limit(*_one_of(" ".join(LR_SCALINGS)), "model.lr_scaling"),

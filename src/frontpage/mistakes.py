@@ -1,5 +1,6 @@
 """Which exceptions are a user's mistake, and the lines that say so."""
 
+import os
 import re
 import shlex
 import sys
@@ -54,7 +55,9 @@ def with_homes(arguments: list[str]) -> list[str]:
         found = re.fullmatch(r"""([\w./+-]+=)(["']?)(~[\w.-]*/.*?)\2""", argument)
         if found is None:
             return argument
-        path = str(Path(found[3]).expanduser())
+        path = os.path.expanduser(found[3])
+        if path == found[3]:  # nobody's home
+            return argument
         plain = argument.startswith("--") or re.fullmatch(r"[\w./:+%@-]+", path)  # what Hydra reads without quotes
         return f"{found[1]}{path}" if plain else shlex.split(_quoted(found[1].rstrip("="), path))[0]
 

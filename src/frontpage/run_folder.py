@@ -1,5 +1,6 @@
 """RunFolder: what is looked at before Hydra makes the folder of a run, and put back where nothing came of it."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,7 +106,7 @@ def expand_homes(config: DictConfig) -> None:
     for node, key in list(_texts(config)):
         value = node._get_node(key)._value()
         if value.startswith("~/"):
-            OmegaConf.update(node, str(key), str(Path(value).expanduser()), force_add=True)
+            OmegaConf.update(node, str(key), os.path.expanduser(value), force_add=True)
 
 
 def _texts(node: DictConfig) -> Iterator[tuple[DictConfig, Any]]:

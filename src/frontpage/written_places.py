@@ -33,6 +33,7 @@ def check_places(config: DictConfig, run: RunDirectory) -> None:
         return
     own, fresh = run.path.absolute(), run.checkpoint is None
     for place in _places(config):
+        require(place.path != "", place.key, place.path, "a path, not empty")
         path = local_path(place.path, place.key)
         _check_path(place, path)
         outside = own not in (path.absolute(), *path.absolute().parents)
@@ -46,7 +47,7 @@ def _places(config: DictConfig) -> Iterator[Place]:
     groups = {"trainer": config.trainer, **_named(config, "callbacks"), **_named(config, "logger")}
     for key, node in groups.items():
         for name in node:
-            if node[name] and (name in FOLDERS or name in FILES):
+            if node[name] is not None and (name in FOLDERS or name in FILES):
                 yield Place(f"{key}.{name}", str(node[name]), name in FOLDERS)
 
 

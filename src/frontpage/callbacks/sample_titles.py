@@ -36,7 +36,7 @@ class SampleTitles(L.Callback):
     def check(self, module: LanguageModule, tokenizer: TitleTokenizer) -> None:
         """Raise a UserError for a prompt that cannot begin a title of this model, before the first is invented."""
         try:
-            Draft(module, tokenizer, **{name: self._settings[name] for name in ("prompt", "num", "max_tokens", "seed")})
+            Draft(module, tokenizer, **{name: self._settings[name] for name in ("prompt", "max_tokens", "seed")}, num=1)
         except ValueError as error:
             raise UserError(f"callbacks.sample_titles.{error}") from error
 
