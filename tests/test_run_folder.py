@@ -1,5 +1,6 @@
 """Promises of the folder of a run: which can be one, that `~` is the home folder, that a refused run leaves none."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -52,8 +53,19 @@ def test_a_refused_run_leaves_the_folders_that_there_were(command, tmp_path, the
     assert (outcome.status, folders(tmp_path)) == (2, before)
 
 
+@pytest.fixture
+def logging_as_before():
+    """Hydra's own logging, which its default option sets up, does not outlive the test."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    for handler in set(root.handlers) - set(before[0]):
+        handler.close()
+    root.handlers[:], root.level = before
+
+
 @pytest.mark.parametrize("written", ["hydra.output_subdir=.hydra", "hydra/job_logging=default"])
-def test_what_hydra_writes_does_not_make_a_new_folder_a_used_one(command, tmp_path, written):
+def test_what_hydra_writes_does_not_make_a_new_folder_a_used_one(command, tmp_path, logging_as_before, written):
     path = tmp_path / "run"
     assert command(*SHORT, f"hydra.run.dir={path}", written).status == 0
     assert record_of(path)["status"] == "finished"

@@ -60,7 +60,7 @@ class RunFolder(Callback):
         check_complete(config)
         check_name(config)
         expand_homes(config)
-        for override in config.hydra.overrides.task:
+        for override in OmegaConf.to_container(config.hydra.overrides.task, resolve=False):
             key, _, value = override.lstrip("+").partition("=")
             require(key != "paths.run_dir", key, value, "the run's own folder; hydra.run.dir=... names another")
         given = str(config.hydra.run.dir)
@@ -84,9 +84,9 @@ def check_complete(config: DictConfig) -> None:
         node: Any = config
         for part in key.split("."):
             if not OmegaConf.is_dict(node) or part not in node.keys():
-                allowed = f"{key}=none for nothing" if key in ("callbacks", "logger") else "set it"
+                instead = f"; {key}=none for nothing" if key in ("callbacks", "logger") else ""
                 raise UserError(
-                    f"{key}: missing (taken away by ~, or by a group that is []), and every run needs it; {allowed}"
+                    f"{key}: every run needs it, and it was taken away (by ~, or a group that is []){instead}"
                 )
             node = node._get_node(part)
 
