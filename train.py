@@ -25,6 +25,7 @@ from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
 from frontpage.summary import print_start, print_summary
 from frontpage.sweeps.job import trial_callbacks
+from frontpage.written_places import check_places
 
 
 @hydra.main(config_path=CONFIGS, config_name="train", execution_whitelist=sorted(named_targets()))
@@ -37,6 +38,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
             print(f"ckpt_path=last: the run in {run.path} is finished; nothing to do")
             return None
         check_config(config)
+        check_places(config, run)
         L.seed_everything(config.seed, verbose=False)
 
         data = build(config.data, "data")
@@ -54,7 +56,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
             load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
         if trainer.fit_batch:
             fit_batch(trainer, data, model, run.path, resumed=run.checkpoint is not None)
-        check_run(trainer, data, model, run.checkpoint)
+        check_run(trainer, data, model, run.checkpoint, config.objective)
         if run.checkpoint:
             check_settings(config, trainer, data, run.checkpoint)
         record.plan = plan_run(trainer, data, model)

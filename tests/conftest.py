@@ -11,6 +11,7 @@ import torch
 from tiny import REAL_TITLES, composed
 
 import frontpage.cli
+from frontpage.first_moment import SIGNALS
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # for commands that tests start: tiny models only wait for each other's threads
@@ -20,6 +21,15 @@ if (
     signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 ):  # a shell's job in the background, whose programs would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """Programs that run in this process take the signals over, and do not give them back."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Outcome(NamedTuple):

@@ -12,6 +12,7 @@ from tiny import TINY
 
 from frontpage import wandb_run
 from frontpage.endings import Interrupted
+from frontpage.errors import UserError
 from frontpage.notices import forget_notices, notices
 from frontpage.wandb_run import WandbRun, choose_mode, reachable
 
@@ -165,6 +166,15 @@ def test_what_was_asked_for_is_not_discussed(unset):
     unset.setenv("WANDB_MODE", "disabled")
     assert choose_mode("auto") == "disabled"
     assert notices() == []
+    unset.setenv("WANDB_MODE", "nope")
+    with pytest.raises(UserError, match="WANDB_MODE=nope: the environment variable; one of online offline"):
+        choose_mode("auto")
+
+
+@pytest.mark.parametrize("project", ["a/b", "", "x" * 129, "50%"])
+def test_a_project_that_weights_and_biases_would_refuse_is_refused_at_once(tmp_path, unset, project):
+    with pytest.raises(UserError, match="logger.wandb.project=.*at most 128 characters, without /"):
+        WandbRun(tmp_path, project, "name", None, "offline")
 
 
 def test_an_unknown_mode_is_refused(command):

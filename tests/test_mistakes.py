@@ -18,14 +18,14 @@ def mistake(command, tmp_path):
     """mistake(overrides, *pieces) runs a command that must be refused with a message that holds every piece."""
 
     def refused(overrides: tuple[str, ...] | list[str] | str, *pieces: str) -> str:
-        before = contents(tmp_path)
+        before, folders_before = contents(tmp_path), folders(tmp_path)
         outcome = command(*TINY, *([overrides] if isinstance(overrides, str) else overrides))
         assert outcome.status == 2, outcome.stdout[-2000:] + outcome.stderr
         check_message(outcome.stderr, pieces)
         after = contents(tmp_path)
         assert {path: after.get(path) for path in before} == before, "a file was changed or lost"
         assert not [path for path in after.keys() - before.keys() if "cache" not in path.parts], "something was left"
-        assert not list((tmp_path / "logs").glob("runs/*/*")), "an empty run directory was left"
+        assert folders(tmp_path) == folders_before, "a folder was left or lost"
         return outcome.stderr
 
     return refused
@@ -43,6 +43,11 @@ def check_message(stderr: str, pieces: tuple[str, ...]) -> None:
 def contents(directory: Path) -> dict[Path, bytes]:
     """The bytes of every file below a directory."""
     return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def folders(directory: Path) -> set[Path]:
+    """Every folder below a directory but caches, which any run may use."""
+    return {path for path in directory.rglob("*") if path.is_dir() and "cache" not in path.parts}
 
 
 @pytest.mark.parametrize(
@@ -197,6 +202,54 @@ def contents(directory: Path) -> dict[Path, bytes]:
         ),
         (["test=true"], ["data.test_path=null", "test"]),
         (["test=true", "data.test_path=nowhere.txt"], ["data.test_path=nowhere.txt", "no such file"]),
+        # keys that are taken away, and groups that are no names
+        *(
+            (f"~{key}", [f"{key}: every run needs it", "taken away"])
+            for key in ("objective", "seed", "test", "init_from")
+        ),
+        ("~trainer.devices", ["trainer.devices: every run needs it"]),
+        ("~tokenizer.vocab_size", ["tokenizer.vocab_size: every run needs it"]),
+        ("~data._target_", ["data._target_: every run needs it"]),
+        ("logger=[]", ["logger: every run needs it", "logger=none"]),
+        ("~logger", ["logger: every run needs it", "logger=none"]),
+        ("logger=false", ["logger=false", "csv none tensorboard"]),
+        # what would only show at the first validation
+        (
+            "callbacks.best_checkpoint.monitor=val/los",
+            ["callbacks.best_checkpoint.monitor=val/los", "val/nats_per_char"],
+        ),
+        (
+            "callbacks.best_checkpoint.monitor=val/mainrun_loss",
+            ["callbacks.best_checkpoint.monitor=val/mainrun_loss", "model.original_metric=always"],
+        ),
+        (
+            ["callbacks.early_stopping.monitor=val/nope", "callbacks=early_stopping"],
+            ["callbacks.early_stopping.monitor=val/nope", "val/nats_per_char"],
+        ),
+        *(
+            (
+                [f"objective={objective}", "model.original_metric=always", "data.batch_size=800"],
+                ["data.batch_size=800", "no span", "val/mainrun_loss"],
+            )
+            for objective in ("val/mainrun_loss", "[val/loss,val/mainrun_loss]")
+        ),
+        (
+            ["callbacks.sample_titles.prompt=" + "x" * 40, "tokenizer=bytes", "tokenizer.vocab_size=259"],
+            ["callbacks.sample_titles.prompt=", "tokens fill the block of 32"],
+        ),
+        ("callbacks.sample_titles.seed=-1", ["callbacks.sample_titles.seed=-1", "from 0"]),
+        ("callbacks.best_checkpoint.filename=/best", ["callbacks.best_checkpoint.filename=/best", "without /"]),
+        ("logger.csv.flush_every=0", ["logger.csv.flush_every=0", "at least 1"]),
+        ("optimizer.eps=0", ["optimizer.eps=0", "above 0"]),
+        ("paths.run_dir=elsewhere", ["paths.run_dir=elsewhere", "hydra.run.dir=..."]),
+        # sizes beyond any machine
+        ("trainer.devices=100000", ["trainer.devices=100000", "cores", "at most"]),
+        ("tokenizer.vocab_size=1000000000000", ["tokenizer.vocab_size=1000000000000", "at most 1000000"]),
+        (["model.d_model=1000000000000"], ["model: ", "does not fit into the memory"]),
+        (
+            ["model/attention=sparsek", "model.attention.k=1000000000000"],
+            ["model.attention.k=1000000000000", "from 1 to"],
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )

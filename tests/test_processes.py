@@ -65,23 +65,25 @@ def sigint():
 
 
 @pytest.mark.parametrize(
-    ("moment", "signals", "callbacks"),
+    ("moment", "signals", "callbacks", "number"),
     [
-        ("on_fit_start", 1, "default"),
-        ("on_after_backward", 2, "default"),
-        ("on_after_backward", 1, "none"),
-        ("on_fit_end", 1, "default"),
+        ("on_fit_start", 1, "default", signal.SIGINT),
+        ("on_after_backward", 2, "default", signal.SIGINT),
+        ("on_after_backward", 1, "none", signal.SIGINT),
+        ("on_after_backward", 1, "none", signal.SIGTERM),
+        ("on_after_backward", 2, "default", signal.SIGHUP),
+        ("on_fit_end", 1, "default", signal.SIGINT),
     ],
 )
 def test_ctrl_c_that_waits_for_no_step_ends_with_130(
-    command, run_directories, monkeypatch, sigint, moment, signals, callbacks
+    command, run_directories, monkeypatch, sigint, moment, signals, callbacks, number
 ):
     """Before the first step, twice within one, without the callback that waits, and behind the last step."""
     from frontpage.models.language_module import LanguageModule
 
     def interrupt(self):
         for _ in range(signals):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
     monkeypatch.setattr(LanguageModule, moment, interrupt)
     tiny = [override for override in TINY if not override.startswith("callbacks.")]

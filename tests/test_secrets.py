@@ -62,6 +62,8 @@ def test_the_file_is_read_as_a_shell_would_and_what_is_set_wins(env_file, monkey
 def test_without_a_file_nothing_happens(tmp_path):
     before = dict(os.environ)
     assert load_env_file(tmp_path / ".env") == []
+    (tmp_path / ".env").mkdir()  # of a virtual environment
+    assert load_env_file(tmp_path / ".env") == []
     assert dict(os.environ) == before
 
 

@@ -16,8 +16,8 @@ from frontpage.errors import UserError
 def build(node: DictConfig, key: str, **late: Any) -> Any:
     """Instantiate a `_target_` node of a config composed here; `late` are the arguments known at run time only.
 
-    A ValueError of the constructor, a wrong argument and a missing package become a UserError that names `key`, the
-    node's place in the config, and so does a target that no config file names.
+    A ValueError of the constructor, a wrong argument, a missing package and too little memory become a UserError that
+    names `key`, the node's place in the config, and so does a target that no config file names.
     """
     return _instantiate(node, key, check_composed(node, key), late)
 
@@ -32,6 +32,10 @@ def _instantiate(node: DictConfig, key: str, targets: tuple[str, ...], late: dic
         return instantiate(node, _execution_whitelist_=execution_whitelist(targets, reset=True), **late)
     except (ValueError, ImportError, MisconfigurationException) as error:
         raise UserError(at_key(key, node, error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise UserError(f"{key}: of the sizes given it does not fit into the memory of this machine") from error
+        raise
     except TypeError as error:
         if "argument" in str(error):
             raise UserError(at_key(key, node, error)) from error

@@ -27,14 +27,16 @@ from frontpage.attention.describe import check_backends
 from frontpage.attention.pattern import PatternAttention
 from frontpage.build import at_key, build
 from frontpage.callbacks.gradient_noise_scale import GradientNoiseScale
+from frontpage.callbacks.sample_titles import SampleTitles
 from frontpage.checkpoints import check_callbacks, check_continues, load_checkpoint
 from frontpage.config_folder import CONFIGS
 from frontpage.data.files import read_titles
 from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value, nearest, require
+from frontpage.evaluation.scoring import original_tokens_scored
 from frontpage.models.compiling import check_compiles
 from frontpage.models.language_module import LanguageModule
-from frontpage.objective import COSTS, objectives
+from frontpage.objective import COSTS, HEADLINE, objectives
 from frontpage.old_names import refuse_old_name
 from frontpage.optim import LR_SCALINGS, optimizer_of
 from frontpage.runs import weights_of
@@ -44,6 +46,7 @@ from frontpage.trainer import planned_steps
 # Metrics that are not computed at every validation unless this key of the model says so.
 METRIC_NEEDS = {"val/mainrun_loss": "original_metric", "val/packed_nats_per_char": "packed_metric"}
 ATTENTION = "model.attention"
+LARGEST_VOCABULARY = 1_000_000  # the trainer takes the memory for it at once, and ends the process where it cannot
 SHARED_ATTENTIONS = (SelfAttention, ProjectedAttention, PatternAttention)
 # What an architecture passes to the attention of each layer, and the key that it takes it from.
 PASSED = {name: f"model.{name}" for name in "d_model n_head n_kv_head bias rotary_base qk_norm".split()}
@@ -84,21 +87,25 @@ LIMITS = [
     Limit(*OBJECTIVES, "objective"),
     Limit(*PRECISIONS, "trainer.precision"),
     Limit(*DURATION, "trainer.max_time"),
-    Limit("from 0 to 4294967295", lambda seed: 0 <= seed < 2**32, "seed data.seed data.packing_seed"),
+    Limit(
+        "from 0 to 4294967295",
+        lambda seed: 0 <= seed < 2**32,
+        "seed data.seed data.packing_seed callbacks.sample_titles.seed",
+    ),
     Limit(
         "at least 1",
         lambda count: count >= 1,
         "log_interval val_interval save_interval data.num_titles data.max_titles data.block_size data.batch_size"
         " data.evaluation_tokens data.evaluation_row tokenizer.max_piece_length trainer.max_epochs trainer.max_steps"
         " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_layer model.n_head"
-        " model.n_kv_head model.d_ff callbacks.sample_titles.num callbacks.sample_titles.top_k"
+        " model.n_kv_head model.d_ff callbacks.sample_titles.top_k"
         " callbacks.sample_titles.max_tokens callbacks.loss_spike.window model.lr_scaling_rows"
-        " callbacks.early_stopping.patience callbacks.gradient_noise_scale.every",
+        " callbacks.early_stopping.patience callbacks.gradient_noise_scale.every logger.csv.flush_every",
     ),
     Limit(
         "at least 0",
         lambda number: 0 <= number < math.inf,
-        "optimizer.lr optimizer.weight_decay optimizer.eps optimizer.lr_decay optimizer.adamw_lr"
+        "optimizer.lr optimizer.weight_decay optimizer.lr_decay optimizer.adamw_lr"
         " optimizer.initial_accumulator_value scheduler.warmup scheduler.decay tokenizer.min_frequency"
         " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches"
         " callbacks.early_stopping.min_delta",
@@ -106,9 +113,11 @@ LIMITS = [
     Limit(
         "above 0",
         lambda number: 0 < number < math.inf,
-        "trainer.gradient_clip_val model.rotary_base scheduler.every callbacks.loss_spike.threshold",
+        "trainer.gradient_clip_val optimizer.eps model.rotary_base scheduler.every callbacks.loss_spike.threshold",
     ),
     Limit("above 0, up to 1", lambda factor: 0 < factor <= 1, "scheduler.gamma"),
+    Limit("at least 1, at most 10000", lambda count: 1 <= count <= 10_000, "callbacks.sample_titles.num"),
+    Limit("from 1 to 1000000", lambda count: 1 <= count <= 1_000_000, "model.attention.k"),
     Limit("from 1 to 99", lambda count: 1 <= count <= 99, "optimizer.ns_steps"),
     Limit(*_one_of(" ".join(LR_SCALINGS)), "model.lr_scaling"),
     Limit("between 0 and 1, both excluded", lambda share: 0 < share < 1, "data.val_frac"),
@@ -121,13 +130,18 @@ LIMITS = [
     Limit("each from 0 to below 1", lambda betas: all(0 <= beta < 1 for beta in betas), "optimizer.betas"),
     Limit("at least 1, or auto", lambda many: not isinstance(many, int) or many >= 1, "trainer.devices"),
     Limit("from 0 to 1", lambda share: 0 <= share <= 1, "scheduler.floor optimizer.dampening"),
+    Limit(
+        "a file's name without / and without its ending",
+        lambda name: "/" not in name,
+        "callbacks.best_checkpoint.filename",
+    ),
     # For the message about a wrong type; of the right one, the constructor refuses what it cannot take.
     Limit("a width for each layer, such as [512,256,512]", lambda widths: True, "model.widths"),
     Limit("none, full or every_k such as every_2", lambda text: True, "model.activation_checkpointing"),
     Limit("above 0", lambda share: share > 0, "trainer.limit_train_batches"),
     Limit(
-        f"at least {SMALLEST_VOCABULARY} (256 bytes and 3 special tokens)",
-        lambda size: size >= SMALLEST_VOCABULARY,
+        f"at least {SMALLEST_VOCABULARY} (256 bytes and 3 special tokens), at most {LARGEST_VOCABULARY}",
+        lambda size: SMALLEST_VOCABULARY <= size <= LARGEST_VOCABULARY,
         "tokenizer.vocab_size",
     ),
 ]
@@ -182,7 +196,13 @@ def check_mode(config: DictConfig) -> None:
     require(not several or trainer.strategy == "auto", "trainer.strategy", trainer.strategy, allowed)
 
 
-def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkpoint: Path | None) -> None:
+def check_run(
+    trainer: L.Trainer,
+    data: TitleData,
+    model: LanguageModule,
+    checkpoint: Path | None,
+    objective: str | Sequence[str] = HEADLINE,
+) -> None:
     """Raise a UserError for what only shows when all is built, the last moment before the run's first file."""
     share, batches = trainer.limit_train_batches, len(data.train_dataloader())
     if isinstance(share, float) and int(share * batches) == 0:
@@ -201,9 +221,17 @@ def check_run(trainer: L.Trainer, data: TitleData, model: LanguageModule, checkp
         model.make_scheduler(optimizer, total_steps=planned_steps(trainer, data))
     except ValueError as error:  # a part of the schedule that this run is too short for
         raise UserError(f"scheduler.{error}") from error
+    followed = {*objectives(objective), *(getattr(callback, "monitor", None) for callback in trainer.callbacks)}
+    if "val/mainrun_loss" in followed:
+        tokens = len(data.validation.tokens)
+        fits = original_tokens_scored(tokens, data.block_size, data.asked_batch_size) > 0
+        allowed = f"no span of block_size x batch_size fits into the {tokens} validation tokens, so there would be no"
+        require(fits, "data.batch_size", data.asked_batch_size, f"{allowed} val/mainrun_loss to follow")
     for callback in trainer.callbacks:
         if isinstance(callback, GradientNoiseScale):
             callback.check(trainer, data.batch_size)
+        if isinstance(callback, SampleTitles):
+            callback.check(model, data.tokenizer)
     if checkpoint is not None:
         check_continues(model, checkpoint)
         check_callbacks(trainer, checkpoint)
@@ -254,6 +282,18 @@ def _check_recipe(config: DictConfig) -> None:
         model.make_scheduler(optimizer, total_steps=10**9)
     except ValueError as error:
         raise UserError(at_key("scheduler", config.scheduler, error)) from error
+    _check_monitors(config, model)
+
+
+def _check_monitors(config: DictConfig, model: LanguageModule) -> None:
+    """Raise a UserError for a callback that follows what not every validation has."""
+    names = model.monitored_names()
+    for name, callback in (config.callbacks or {}).items():
+        monitor = callback.get("monitor") if isinstance(callback, DictConfig) else None
+        if monitor is not None and monitor not in names:
+            needed = METRIC_NEEDS.get(monitor)
+            allowed = f"needs model.{needed}=always" if needed else f"one of {' '.join(names)}"
+            raise bad_value(f"callbacks.{name}.monitor", monitor, allowed + nearest(monitor, names))
 
 
 def _parameters(target: str, key: str) -> dict[str, Any]:

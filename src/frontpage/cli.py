@@ -1,5 +1,7 @@
 """What every command of the project does at its edges: where warnings go, which exit status an error gets."""
 
+from frontpage.first_moment import leave_when_interrupted  # isort: skip  (first: it hears Ctrl-C while all is imported)
+
 import argparse
 import contextlib
 import logging
@@ -11,10 +13,16 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, NoReturn, TextIO
 
-from frontpage.endings import INTERRUPTED, MISTAKE, Interrupted
+from frontpage.console import make_lasting, what_was_lost
+from frontpage.endings import FAILURE, INTERRUPTED, MISTAKE, Interrupted, TaskError
 from frontpage.env_file import load_env_file
 from frontpage.errors import UserError
+from frontpage.interrupts import leave, raise_when_interrupted
+from frontpage.process_family import end_with_first_process, is_helper
 from frontpage.secrets import hide, remember_arguments
+
+make_lasting()
+end_with_first_process()
 
 
 # Before torch and Lightning are imported: stderr is for errors only, all else goes to stdout.
@@ -56,10 +64,6 @@ class _Stderr:
         return getattr(self._stream, name)
 
 
-class TaskError(BaseException):
-    """Carries an error of a single run past Hydra, which would print to stderr what is not needed there."""
-
-
 def task(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Decorate what `hydra.main` runs: errors of a single run go straight to `program`, those of a sweep to Hydra."""
 
@@ -86,34 +90,49 @@ def program(main: Callable[[], object]) -> None:
 
     `HYDRA_FULL_ERROR=1` shows the traceback of a mistake instead.
     """
-    from frontpage.mistakes import explain
-
     full = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise its errors, so that we can word them
     argparse.ArgumentParser.error = _refuse
-    quiet_lightning()
     try:
-        with contextlib.redirect_stderr(_Stderr(sys.stderr)):
-            load_env_file()
-            remember_arguments(sys.argv)
-            main()
-        return
+        raise_when_interrupted()
+        lines, error = _outcome(main)
+        if error is not None and lines is not None:
+            print(hide("".join(traceback.format_exception(error)) if full else lines), file=sys.stderr)
     except (Interrupted, KeyboardInterrupt):
         _leave_interrupted()
     except SystemExit as ended:
         if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning leaves with 1 then
             _leave_interrupted()
         raise
+    finally:
+        leave_when_interrupted()
+    if error is None:
+        _check_output()
+    elif lines is None:
+        raise error  # not inside `except`, so that its traceback holds its own causes only
+    else:
+        sys.exit(MISTAKE)
+
+
+def _outcome(main: Callable[[], object]) -> tuple[str | None, BaseException | None]:
+    """(what to say of it or None, the error or None) of a `main` that was not interrupted."""
+    from frontpage.mistakes import check_arguments, explain, with_homes
+
+    quiet_lightning()
+    try:
+        with contextlib.redirect_stderr(_Stderr(sys.stderr)):
+            check_arguments()
+            sys.argv[1:] = with_homes(sys.argv[1:])
+            load_env_file()
+            remember_arguments(sys.argv)
+            main()
+        return None, None
     except TaskError as carrier:
         error = carrier.__cause__
     except Exception as raised:
         error = raised
-    lines = explain(error)
     sys.stdout.flush()
-    if lines is None:
-        raise error  # not inside `except`, so that its traceback holds its own causes only
-    print(hide("".join(traceback.format_exception(error)) if full else lines), file=sys.stderr)
-    sys.exit(MISTAKE)
+    return explain(error), error
 
 
 def quiet_lightning() -> None:
@@ -123,11 +142,22 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _leave_interrupted() -> NoReturn:
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # Lightning kills the first process of a run when another fails
-        sys.exit(0)
+def _leave_interrupted() -> None:
+    """Say it and end; another signal ends at once."""
+    leave_when_interrupted()
+    if is_helper():  # Lightning kills the first process of a run when another fails
+        leave(0)
     print("interrupted", flush=True)
-    sys.exit(INTERRUPTED)
+    leave(INTERRUPTED)
+
+
+def _check_output() -> None:
+    """Fail where what was printed did not arrive, e.g. on a full disk."""
+    sys.stdout.flush()
+    problem = what_was_lost()
+    if problem is not None:
+        print(f"the output could not be written: {problem}", file=sys.stderr)
+        sys.exit(FAILURE)
 
 
 def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:

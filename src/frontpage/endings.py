@@ -9,3 +9,7 @@ class Interrupted(BaseException):
 
 class Pruned(Exception):
     """A trial of a search was ended early, since others are better; the message says at which update."""
+
+
+class TaskError(BaseException):
+    """Carries an error of a single run past Hydra, which would print to stderr what is not needed there."""

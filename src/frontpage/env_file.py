@@ -12,11 +12,14 @@ _LINE = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=(.*)")
 
 
 def load_env_file(path: Path | str = ".env") -> list[str]:
-    """Set the environment variables of `path` that are not set yet; the names that the file holds, none without a file.
+    """Set the environment variables of `path` that are not set yet; the names that the file holds, none without a file
+    (a folder of that name is none).
 
     A line is `KEY=VALUE`, with or without `export`, quoted as in a shell; # starts a comment; an empty value sets
     nothing. Raises UserError with the line's number, never with what stands in it.
     """
+    if Path(path).is_dir():  # of a virtual environment
+        return []
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
 from frontpage.secrets import HIDDEN, is_secret
 
@@ -37,3 +38,18 @@ def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
     """` (did you mean 'x'?)` for the choice most like `word`, `prefix` before it, or nothing where none is near."""
     found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" (did you mean '{prefix}{found[0]}'?)" if found else ""
+
+
+def local_path(text: str | Path, key: str) -> Path:
+    """The path that a text names; a UserError for a URL, of which a Path would lose a slash and any error its name."""
+    require("://" not in str(text), key, text, "a URL; a path on this machine is needed")
+    return Path(text)
+
+
+def is_text(text: str) -> bool:
+    """Whether a text can be written to a file: a name or path from the system may hold bytes that are no text."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

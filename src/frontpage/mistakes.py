@@ -1,5 +1,6 @@
 """Which exceptions are a user's mistake, and the lines that say so."""
 
+import os
 import re
 import shlex
 import sys
@@ -24,7 +25,7 @@ from omegaconf.errors import (
 )
 
 from frontpage.config_folder import CONFIGS
-from frontpage.errors import UserError, nearest
+from frontpage.errors import UserError, is_text, nearest
 from frontpage.old_names import in_our_words
 
 MOST_LINES, LONGEST_LIST = 3, 40
@@ -34,6 +35,33 @@ EXTRAS = {  # options of Hydra's plugins, which are installed on demand
     ("hydra/launcher", "submitit_local"): ("slurm", "slurm"),
 }
 HYDRA = str(Path(hydra.__file__).parent)
+
+
+def check_arguments() -> None:
+    """Raise a UserError for an argument that no file of a run could hold: bytes that are not in the console's encoding.
+
+    They would be lost or kill the run where its record is written.
+    """
+    for given in sys.argv[1:]:
+        if not is_text(given):
+            encoding = sys.getfilesystemencoding()
+            raise UserError(f"{given}: bytes that are not {encoding}; allowed: names and paths that are text")
+
+
+def with_homes(arguments: list[str]) -> list[str]:
+    """Arguments with the home folder for the `~/` that a value begins with, which no shell expands behind `key=`."""
+
+    def expanded(argument: str) -> str:
+        found = re.fullmatch(r"""([\w./+-]+=)(["']?)(~[\w.-]*/.*?)\2""", argument)
+        if found is None:
+            return argument
+        path = os.path.expanduser(found[3])
+        if path == found[3]:  # nobody's home
+            return argument
+        plain = argument.startswith("--") or re.fullmatch(r"[\w./:+%@-]+", path)  # what Hydra reads without quotes
+        return f"{found[1]}{path}" if plain else shlex.split(_quoted(found[1].rstrip("="), path))[0]
+
+    return [expanded(argument) for argument in arguments]
 
 
 def explain(error: BaseException) -> str | None:
@@ -111,6 +139,8 @@ def _not_composable(error: ConfigCompositionException) -> str:
     if there:
         given = _argument(f"+{there[1]}")
         return f"{given}: the key exists already; write it without the +: {given.removeprefix('+')}"
+    if text.startswith("Config group override must be"):
+        return _no_option_of_its_group() or text
     if isinstance(cause, OmegaConfBaseException) and str(cause) not in text:
         text += f"\n{cause}"
     return text
@@ -155,6 +185,11 @@ def _not_an_option(error: Exception) -> str | None:
     """What Hydra finds wrong with a group's value, e.g. `model=null`; None for any other ValueError."""
     if not _raised_in(error).startswith(HYDRA):
         return None
+    return _no_option_of_its_group() or str(error)
+
+
+def _no_option_of_its_group() -> str | None:
+    """The argument that gives a group what is no name, in words; None where there is none."""
     for argument in sys.argv[1:]:
         group, _, option = argument.lstrip("+~").partition("=")
         if group in _groups() and (option in ("null", "true", "false") or option.isdigit()):
@@ -162,7 +197,7 @@ def _not_an_option(error: Exception) -> str | None:
             return f"{argument}: not an option of {group}; allowed: {_listed(sorted(options))}, or leave it out"
         if not group:
             return f"{argument}: the key is missing; allowed: key=value or group=option"
-    return str(error)
+    return None
 
 
 def _of_hydra(error: HydraException) -> str:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from frontpage.callbacks.record_run import strict_json
 from frontpage.data.training_titles import load_training_titles
-from frontpage.errors import UserError, bad_value, require
+from frontpage.errors import UserError, bad_value, local_path, require
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
 from frontpage.output_file import OutputFile, Recognise, check_outputs, json_with
@@ -56,7 +56,7 @@ class Arguments(argparse.ArgumentParser):
 
 
 def _output_file(option: str, ours: Recognise, text: str) -> OutputFile:
-    return OutputFile(option, Path(text), ours)
+    return OutputFile(option, local_path(text, option), ours)
 
 
 def _checked(arguments: argparse.Namespace) -> argparse.Namespace:
@@ -124,7 +124,7 @@ def reopen(arguments: argparse.Namespace) -> tuple[DictConfig, LanguageModule, n
 
 def run_and_checkpoint(run: str, checkpoint: str | None) -> tuple[str, str]:
     """What `load_run` takes: a run's directory and which checkpoint; `run` may name a checkpoint of a run instead."""
-    if not Path(run).is_file():
+    if not local_path(run, "run").is_file():
         return run, checkpoint or "best"
     directory = Path(run).absolute().parent.parent
     require((directory / "config.yaml").is_file(), "run", run, "a file, but no checkpoint in a run's directory")

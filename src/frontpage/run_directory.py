@@ -12,8 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from frontpage import run_record
 from frontpage.checkpoints import check_resumable, newest_intact
-from frontpage.errors import UserError, bad_value, nearest
+from frontpage.errors import UserError, bad_value, local_path, nearest
 from frontpage.notices import notice
+from frontpage.process_family import FIRST_PROCESS, is_helper
+from frontpage.run_folder import expand_homes, hydras_own
 
 RUN_DIRECTORY, CHECKPOINT = "FRONTPAGE_RUN_DIRECTORY", "FRONTPAGE_CHECKPOINT"  # what other processes of a run inherit
 RUN_FILES = ("run.json", "run.lock")  # either makes a directory a run's; the second is there first
@@ -27,7 +29,6 @@ class RunDirectory:
     path: Path
     checkpoint: Path | None = None
     finished: bool = False  # nothing is left to do
-    temporary: bool = False  # named by Hydra, not by the user: removed where nothing came of the run
     lock: filelock.FileLock | None = field(default=None, repr=False)
 
     @property
@@ -46,10 +47,8 @@ class RunDirectory:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if self.lock is None:
             return
-        if kind is not None and [entry.name for entry in self.path.iterdir()] == ["run.lock"]:
+        if kind is not None and {entry.name for entry in self.path.iterdir()} <= {"run.lock", *hydras_own()}:
             (self.path / "run.lock").unlink()  # while we hold it
-            if self.temporary:
-                self.path.rmdir()
         self.lock.release()
 
 
@@ -57,14 +56,16 @@ def open_run(config: DictConfig) -> RunDirectory:
     """Find and lock the run's directory, write it to `paths.run_dir`, and find the checkpoint to continue from.
 
     Without `ckpt_path` the directory must be new or empty. `ckpt_path=last` continues the directory that was named,
-    or else the newest unfinished run of the same `name`. Raises UserError.
+    or else the newest unfinished run of the same `name`. A value's `~/` is written out. Raises UserError.
     """
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0 and RUN_DIRECTORY in os.environ:  # a helper process of this run
+    expand_homes(config)
+    if is_helper():
         checkpoint = os.environ.get(CHECKPOINT)
         run = RunDirectory(Path(os.environ[RUN_DIRECTORY]), Path(checkpoint) if checkpoint else None)
     else:
         run = _find(config)
         os.environ[RUN_DIRECTORY], os.environ[CHECKPOINT] = str(run.path), str(run.checkpoint or "")
+        os.environ[FIRST_PROCESS] = str(os.getpid())
     OmegaConf.update(config, "paths.run_dir", str(run.path))
     return run
 
@@ -114,26 +115,20 @@ def _find(config: DictConfig) -> RunDirectory:
     hydra = HydraConfig.get()
     made = Path(hydra.runtime.output_dir)  # Hydra has just made it, if it was not there
     named = any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
-    temporary = not named and not str(hydra.mode).endswith("MULTIRUN")
-    try:
-        time = config.trainer.get("max_time")
-        run = _continued(made, temporary, time) if config.ckpt_path == "last" else _fresh(made, config.ckpt_path)
-    except UserError:
-        if temporary:
-            _remove_if_empty(made)
-        raise
-    run.temporary = temporary and run.path == made
-    return run
+    if config.ckpt_path != "last":
+        return _fresh(made, config.ckpt_path)
+    search = not named and not str(hydra.mode).endswith("MULTIRUN")
+    return _continued(made, search, config.trainer.get("max_time"))
 
 
 def _fresh(path: Path, ckpt_path: str | None) -> RunDirectory:
     """A run in a directory of its own; `ckpt_path` may be a checkpoint from elsewhere."""
-    if path.exists() and any(entry.name != "run.lock" for entry in path.iterdir()):
+    if path.exists() and not {entry.name for entry in path.iterdir()} <= {"run.lock", *hydras_own()}:
         raise UserError(
             f"hydra.run.dir={path}: this directory is in use already; name a new or an empty one,"
             " or continue its run with ckpt_path=last"
         )
-    checkpoint = Path(ckpt_path) if ckpt_path else None
+    checkpoint = local_path(ckpt_path, "ckpt_path") if ckpt_path else None
     if checkpoint is not None:
         check_resumable(checkpoint, "ckpt_path")
     return _locked(RunDirectory(path, checkpoint))
@@ -145,9 +140,7 @@ def _continued(made: Path, search: bool, max_time: str | Mapping[str, int] | Non
     One that has used up its `trainer.max_time` is finished until it is given more, with its directory named.
     """
     path = _newest_unfinished(made) or made if search else made
-    if path != made:
-        _remove_if_empty(made)
-    there = {entry.name for entry in path.iterdir()}
+    there = {entry.name for entry in path.iterdir()} - hydras_own()
     if there and there.isdisjoint({"run.lock", "run.json"}):
         raise bad_value("hydra.run.dir", path, "this directory holds files but no run; name a run's, or an empty one")
     record = read_record(path)
@@ -205,10 +198,3 @@ def _locked(run: RunDirectory) -> RunDirectory:
     except OSError as error:
         raise bad_value("hydra.run.dir", run.path, f"cannot be written ({error.strerror})") from error
     return run
-
-
-def _remove_if_empty(path: Path) -> None:
-    try:
-        path.rmdir()
-    except OSError:
-        pass

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from frontpage.errors import UserError, bad_value, nearest
+from frontpage.errors import UserError, bad_value, local_path, nearest
 from frontpage.notices import notice
 from frontpage.run_directory import find_runs
 from frontpage.run_record import damage_of, read_record
@@ -42,7 +42,7 @@ def collect_runs(*paths: str | Path) -> list[Row]:
     LocalAttention`). A record that is damaged or not written yet is a row with status `damaged` and the `reason`, and
     is named in a notice. Raises UserError for a path without runs.
     """
-    directories = list(dict.fromkeys(found for path in paths for found in find_runs(Path(path))))
+    directories = list(dict.fromkeys(found for path in paths for found in find_runs(local_path(path, "run"))))
     rows = [_row(directory) for directory in directories]
     for row, label in zip(rows, _labels(directories), strict=True):
         row["run"] = label

@@ -12,7 +12,7 @@ from frontpage.checkpoints import weights_for
 from frontpage.data.title_data import TitleData
 from frontpage.data.training_titles import load_training_titles, save_training_titles
 from frontpage.disk_full import replacing
-from frontpage.errors import bad_value, nearest
+from frontpage.errors import bad_value, local_path, nearest
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
 from frontpage.run_directory import read_record
@@ -102,7 +102,7 @@ def load_weights(module: L.LightningModule, path: Path, key: str) -> None:
 
 def weights_of(run: str, key: str) -> Path:
     """The best checkpoint of a run's directory, or the path itself where it is a file."""
-    path = Path(run)
+    path = local_path(run, key)
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
     if not path.is_file():

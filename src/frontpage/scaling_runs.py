@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from frontpage.errors import UserError, bad_value
+from frontpage.errors import UserError, bad_value, local_path
 from frontpage.notices import notice
 from frontpage.run_directory import find_runs
 from frontpage.run_record import damage_of, read_record
@@ -41,7 +41,7 @@ def read_points(paths: Sequence[str | Path], size: str = "non_embedding", metric
     UserError where a path holds no run, a record lacks a number, or runs saw other titles or another tokenizer.
     """
     points, unfinished = [], []
-    for directory in dict.fromkeys(found for path in paths for found in find_runs(Path(path))):
+    for directory in dict.fromkeys(found for path in paths for found in find_runs(local_path(path, "run"))):
         record = read_record(directory)
         if not (directory / "run.json").exists():
             unfinished.append(f"{directory} (just begun)")

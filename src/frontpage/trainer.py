@@ -1,6 +1,7 @@
 """The Lightning Trainer, with validations counted in optimizer updates."""
 
 import math
+import os
 from typing import Any
 
 import lightning as L
@@ -143,6 +144,7 @@ def make_trainer(
         allowed = "1, since a run validates on the whole validation set; a share from 0 to 1 under debug= only"
         raise bad_value("trainer.limit_val_batches", limit_val_batches, allowed)
     chosen = find_accelerator(accelerator)
+    check_devices(devices, chosen)
     precision = settle_precision(precision, chosen, default_root_dir)
     if chosen == "cpu":
         keep_freed_memory(large=keep_memory)
@@ -176,6 +178,8 @@ def make_trainer(
         )
     except (ValueError, TypeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise UserError(f"trainer: {error}") from error
+    # Lightning would only note a SIGTERM, and end the run as a success; ours raises as for Ctrl-C.
+    trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
     trainer.fit_batch = fit_batch
     trainer.fit_loop.epoch_loop = ValidationSchedule(trainer, val_interval, evals_per_epoch, validate_first_step)
     return trainer
@@ -220,6 +224,14 @@ def find_accelerator(asked: str, key: str = "trainer.accelerator") -> str:
         names = " ".join(name for name, present in there.items() if present)
         raise bad_value(key, asked, f"this machine has: auto {names}")
     return found[0]
+
+
+def check_devices(devices: int | str | list[int], accelerator: str) -> None:
+    """Raise a UserError for more devices than this machine has: GPUs, or on a CPU processes, one a core at most."""
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator, os.cpu_count() or 1)
+    asked = int(devices) if str(devices).isdigit() else len(devices) if isinstance(devices, list) else 1
+    allowed = f"this machine has {there} {'cores' if accelerator == 'cpu' else 'GPUs'}; at most so many processes"
+    require(asked <= there, "trainer.devices", devices, allowed)
 
 
 def device_name(trainer: L.Trainer) -> str:

@@ -20,6 +20,9 @@ from frontpage.notices import notice
 from frontpage.sweeps.job import study_of_job
 
 MODES = ("auto", "online", "offline")
+MODES_OF_WANDB = ("online", "offline", "disabled", "shared", "dryrun", "run")  # of the variable WANDB_MODE
+NOT_IN_PROJECT = "/\\#?%:"  # what Weights & Biases takes in no project's name
+LONGEST = 128  # characters of such a name, and of a group's
 PATIENCE = 3.0  # seconds that the check for a network may take
 FILES = ("config.yaml", "run.json", "metrics.csv", "samples.txt")  # of the run's directory, uploaded at its end
 SYNC = "`wandb sync` uploads it later"
@@ -37,6 +40,10 @@ class WandbRun(WandbLogger):
         import wandb
 
         require(mode in MODES, "logger.wandb.mode", mode, f"one of {' '.join(MODES)}")
+        fits = 0 < len(project) <= LONGEST and not set(project) & set(NOT_IN_PROJECT)
+        allowed = f"a name of at most {LONGEST} characters, without {' '.join(NOT_IN_PROJECT)}"
+        require(fits, "logger.wandb.project", project, allowed)
+        require(len(group or "") <= LONGEST, "logger.wandb.group", group, f"at most {LONGEST} characters")
         self.directory = Path(directory)
         self.chosen = choose_mode(mode)
         settings = wandb.Settings(
@@ -87,7 +94,10 @@ class WandbRun(WandbLogger):
 
 def choose_mode(asked: str) -> str:
     """`online` or `offline` (or what WANDB_MODE says); a notice says why it is offline, unless that was asked for."""
-    asked = os.environ.get("WANDB_MODE") or asked
+    variable = os.environ.get("WANDB_MODE")
+    allowed = f"the environment variable; one of {' '.join(MODES_OF_WANDB)}"
+    require(not variable or variable in MODES_OF_WANDB, "WANDB_MODE", variable, allowed)
+    asked = variable or asked
     if asked != "auto":
         return asked
     if not has_key():

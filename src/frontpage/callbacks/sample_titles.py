@@ -5,8 +5,11 @@ from pathlib import Path
 import lightning as L
 from tqdm import tqdm
 
-from frontpage.generate import generate
+from frontpage.errors import UserError
+from frontpage.generate import Draft, generate
+from frontpage.models.language_module import LanguageModule
 from frontpage.run_directory import keep_lines
+from frontpage.tokenizer import TitleTokenizer
 
 
 class SampleTitles(L.Callback):
@@ -25,9 +28,17 @@ class SampleTitles(L.Callback):
         max_tokens: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.path, self.num, self.prompt = Path(path), num, prompt
-        self.temperature, self.top_k, self.max_tokens, self.seed = temperature, top_k, max_tokens, seed
+        self.path = Path(path)
+        self._settings = {"prompt": prompt, "num": num, "temperature": temperature, "top_k": top_k}
+        self._settings |= {"max_tokens": max_tokens, "seed": seed}
         self.titles: list[str] = []  # of the newest validation
+
+    def check(self, module: LanguageModule, tokenizer: TitleTokenizer) -> None:
+        """Raise a UserError for a prompt that cannot begin a title of this model, before the first is invented."""
+        try:
+            Draft(module, tokenizer, **{name: self._settings[name] for name in ("prompt", "max_tokens", "seed")}, num=1)
+        except ValueError as error:
+            raise UserError(f"callbacks.sample_titles.{error}") from error
 
     def rewind(self, step: int) -> None:
         """Forget the titles of updates behind `step`: a run that continues there invents them again."""
@@ -44,17 +55,9 @@ class SampleTitles(L.Callback):
         """Invent, print, append."""
         if not trainer.is_global_zero:
             return
-        invented = generate(
-            pl_module,
-            trainer.datamodule.tokenizer,
-            prompt=self.prompt,
-            num=self.num,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            max_tokens=self.max_tokens,
-            seed=self.seed,
-        )
+        invented = generate(pl_module, trainer.datamodule.tokenizer, **self._settings)
         self.titles = [one.title for one in invented]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"update {trainer.global_step}\n" + "".join(f"  {title}\n" for title in self.titles))
         for title in self.titles:

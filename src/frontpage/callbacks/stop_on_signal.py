@@ -1,4 +1,4 @@
-"""StopOnSignal: Ctrl-C and SIGTERM end a run between two steps, with a checkpoint."""
+"""StopOnSignal: Ctrl-C, SIGTERM and a closed terminal end a run between two steps, with a checkpoint."""
 
 import signal
 import threading
@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 
 from frontpage.endings import Interrupted
+from frontpage.first_moment import SIGNALS
 
 
 class StopOnSignal(L.Callback):
@@ -24,8 +25,9 @@ class StopOnSignal(L.Callback):
         """Take the signals over (Lightning has taken SIGTERM by now)."""
         self._asked = False
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+            for number in SIGNALS:
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup: go on without it
+                    self._before[number] = signal.signal(number, self._ask)
 
     def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop here if asked: weights, optimizer, data and metrics agree."""

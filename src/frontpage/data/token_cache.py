@@ -14,6 +14,7 @@ import tokenizers
 
 from frontpage.data.encoded import EncodedTitles, encode_titles
 from frontpage.errors import bad_value
+from frontpage.interrupts import heard
 from frontpage.notices import notice
 from frontpage.tokenizer import TitleTokenizer
 
@@ -61,15 +62,19 @@ def _build(folder: Path, factory: TokenizerFactory, splits: Mapping[str, Sequenc
     building = folder.with_name(folder.name + ".building")
     shutil.rmtree(building, ignore_errors=True)  # what a killed run left; we hold the lock
     building.mkdir()
-    tokenizer = factory(splits["train"])
-    tokenizer.save(building / "tokenizer.json")
-    for name, titles in splits.items():
-        encoded = encode_titles(tokenizer, titles)
-        np.save(building / f"{name}_tokens.npy", encoded.tokens)
-        np.save(building / f"{name}_offsets.npy", encoded.offsets)
-    checksums = {path.name: _checksum(path) for path in sorted(building.iterdir())}
-    (building / "checksums.json").write_text(json.dumps(checksums, indent=1))
-    os.replace(building, folder)
+    try:
+        tokenizer = heard(factory, splits["train"])
+        tokenizer.save(building / "tokenizer.json")
+        for name, titles in splits.items():
+            encoded = heard(encode_titles, tokenizer, titles)
+            np.save(building / f"{name}_tokens.npy", encoded.tokens)
+            np.save(building / f"{name}_offsets.npy", encoded.offsets)
+        checksums = {path.name: _checksum(path) for path in sorted(building.iterdir())}
+        (building / "checksums.json").write_text(json.dumps(checksums, indent=1))
+        os.replace(building, folder)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
 
 
 def _problem(folder: Path, splits: Mapping[str, Sequence[str]]) -> str | None:

@@ -53,6 +53,9 @@ class TitleScores(Metric):
         return self.nll.cpu().double(), self.tokens.cpu()
 
 
+HONEST = ("loss", "perplexity", "nats_per_char", "nats_per_char_se", "bits_per_byte", "coverage")
+
+
 def honest_metrics(
     nll: Tensor, scored: Tensor, sizes: TextSizes, *, prefix: str = "val/", partial: bool = False
 ) -> dict[str, float]:

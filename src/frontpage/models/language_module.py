@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from frontpage.data.packing import IGNORED, TitleBatch
-from frontpage.evaluation.metrics import TitleScores, honest_metrics
+from frontpage.evaluation.metrics import HONEST, TitleScores, honest_metrics
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
 from frontpage.evaluation.scoring import ScoringBatch
 from frontpage.losses import next_token_loss, token_losses
@@ -157,6 +157,12 @@ class LanguageModule(L.LightningModule):
                 f"model.lr_scaling={self.lr_scaling}: {rows} rows an update where {meant} are meant;"
                 f" the peak learning rate is {peak * factor:.4g}, {factor:.4g} x {peak:.4g}"
             )
+
+    def monitored_names(self) -> list[str]:
+        """The metrics that every validation has, so that a callback can follow them."""
+        names = [f"val/{name}" for name in HONEST]
+        names += ["val/mainrun_loss", "val/mainrun_coverage"] if self.original_metric == "always" else []
+        return names + (["val/packed_nats_per_char"] if self.packed_metric == "always" else [])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a run that is continued behind its last update still has to report."""
