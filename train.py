@@ -11,6 +11,7 @@ from frontpage.callbacks.event_log import EventLog
 from frontpage.callbacks.record_run import RecordRun
 from frontpage.callbacks.run_clock import RunClock
 from frontpage.callbacks.score_test_set import ScoreTestSet
+from frontpage.checkpoint_structure import check_structure
 from frontpage.checkpoints import rewind
 from frontpage.checks import check_config, check_run
 from frontpage.config_folder import CONFIGS, WHITELIST
@@ -56,6 +57,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         check_run(trainer, data, model, run.checkpoint)
         if run.checkpoint:
             check_settings(config, trainer, data, run.checkpoint)
+            check_structure(trainer, data, model, run.checkpoint)
         record.plan = plan_run(trainer, data, model)
 
         if trainer.is_global_zero:
