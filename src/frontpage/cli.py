@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, NoReturn, TextIO
 
-from frontpage.endings import INTERRUPTED, MISTAKE, Interrupted
+from frontpage.endings import FAILURE, INTERRUPTED, MISTAKE, Interrupted
 from frontpage.env_file import load_env_file
 from frontpage.errors import UserError
 from frontpage.secrets import hide
@@ -86,6 +86,7 @@ def program(main: Callable[[], object]) -> None:
 
     `HYDRA_FULL_ERROR=1` shows the traceback of a mistake instead.
     """
+    from frontpage.disk_full import explain_full_disk
     from frontpage.mistakes import explain
 
     full = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
@@ -107,12 +108,14 @@ def program(main: Callable[[], object]) -> None:
         error = carrier.__cause__
     except Exception as raised:
         error = raised
-    lines = explain(error)
+    lines, status = explain(error), MISTAKE
+    if lines is None:
+        lines, status = explain_full_disk(error), FAILURE
     sys.stdout.flush()
     if lines is None:
         raise error  # not inside `except`, so that its traceback holds its own causes only
     print(hide("".join(traceback.format_exception(error)) if full else lines), file=sys.stderr)
-    sys.exit(MISTAKE)
+    sys.exit(status)
 
 
 def quiet_lightning() -> None:

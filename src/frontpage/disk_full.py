@@ -2,11 +2,16 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SHORT = r"\d+ requested and \d+ written"  # how NumPy says it
+
+
+ADVICE = "make room, then ckpt_path=last goes on from the run's newest checkpoint; a search goes on by its command"
 
 
 class NotSaved(Exception):
@@ -15,7 +20,8 @@ class NotSaved(Exception):
 
 def is_full(error: BaseException) -> bool:
     """Whether an error says that a disk, or the user's share of it, has no room."""
-    return isinstance(error, OSError) and error.errno in FULL
+    short = isinstance(error, OSError) and error.errno is None and re.fullmatch(SHORT, str(error))
+    return bool(short) or (isinstance(error, OSError) and error.errno in FULL)
 
 
 @contextmanager
@@ -24,9 +30,23 @@ def writing(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is not None or error.errno is None:
+        number = errno.ENOSPC if is_full(error) and error.errno is None else error.errno
+        if number is None:
             raise
-        raise OSError(error.errno, error.strerror or os.strerror(error.errno), str(path)) from error
+        raise OSError(number, error.strerror or os.strerror(number), str(path)) from error
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """A file to write to that takes the place of `path` once it is whole; an error leaves `path` as it was."""
+    partial = Path(f"{path}.partial")
+    try:
+        with writing(path):
+            yield partial
+            os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def explain_full_disk(error: BaseException | None) -> str | None:
@@ -36,8 +56,8 @@ def explain_full_disk(error: BaseException | None) -> str | None:
         if isinstance(error, NotSaved):
             return str(error)
         if is_full(error):
-            where = f" {error.filename}" if error.filename else ""
-            return f"the disk is full:{where} was not written ({error.strerror}); what was there before stays"
+            why = error.strerror or os.strerror(errno.ENOSPC)
+            return f"the disk is full: {error.filename or 'a file'} was not written ({why})\nnothing is lost: {ADVICE}"
         seen.append(error)
         error = error.__cause__ or error.__context__
     return None

@@ -10,6 +10,7 @@ from frontpage.build import build
 from frontpage.checkpoints import weights_for
 from frontpage.data.title_data import TitleData
 from frontpage.data.training_titles import load_training_titles, save_training_titles
+from frontpage.disk_full import replacing
 from frontpage.errors import bad_value, nearest
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
@@ -26,7 +27,8 @@ def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkp
 
     The titles are kept as hashes, with those of the run that `checkpoint` or `init_from` was taken from.
     """
-    OmegaConf.save(OmegaConf.create(masked(config)), directory / "config.yaml")
+    with replacing(directory / "config.yaml") as partial:
+        OmegaConf.save(OmegaConf.create(masked(config)), partial)
     data.tokenizer.save(directory / "tokenizer.json")
     origin = checkpoint or (weights_of(config.init_from, "init_from") if config.init_from else None)
     earlier = load_training_titles(origin.parent.parent) if origin else None

@@ -5,6 +5,7 @@ from pathlib import Path
 import lightning as L
 from tqdm import tqdm
 
+from frontpage.disk_full import writing
 from frontpage.generate import generate
 from frontpage.run_directory import keep_lines
 
@@ -55,7 +56,7 @@ class SampleTitles(L.Callback):
             seed=self.seed,
         )
         self.titles = [one.title for one in invented]
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(f"update {trainer.global_step}\n" + "".join(f"  {title}\n" for title in self.titles))
         for title in self.titles:
             tqdm.write(f"    {title}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+from frontpage.disk_full import is_full
 from frontpage.errors import bad_value
 from frontpage.notices import notice
 
@@ -40,6 +41,8 @@ def open_storage(place: str, base: str | Path = ".") -> optuna.storages.BaseStor
         _mend(path, lock)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
     except OSError as error:
+        if is_full(error):
+            raise
         raise bad_value(KEY, place, f"cannot be written ({error.strerror})") from error
     except ValueError as error:
         raise bad_value(KEY, place, f"not the journal of a study ({_first_line(error)})") from error
