@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from frontpage.build import build, build_all
 from frontpage.callbacks.event_log import EventLog
 from frontpage.callbacks.record_run import RecordRun
+from frontpage.callbacks.resume_report import ResumeReport
 from frontpage.callbacks.run_clock import RunClock
 from frontpage.callbacks.score_test_set import ScoreTestSet
 from frontpage.checkpoint_structure import check_structure
@@ -20,6 +21,7 @@ from frontpage.notices import forget_notices
 from frontpage.objective import objective_values
 from frontpage.out_of_memory import out_of_memory_explained
 from frontpage.plan import plan_run
+from frontpage.resumed_files import say_gaps
 from frontpage.resumed_settings import check_settings
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
@@ -44,6 +46,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         record = RecordRun(run.path / "run.json", settings)
         events = EventLog(run.path / "events.jsonl", settings)
         callbacks = [RunClock(), events, record, *trial_callbacks(config), *build_all(config.callbacks, "callbacks")]
+        callbacks.append(ResumeReport())
         if config.test:
             callbacks.append(ScoreTestSet(run.path))
         trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
@@ -62,6 +65,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
 
         if trainer.is_global_zero:
             rewind([*trainer.callbacks, *trainer.loggers], run.checkpoint)
+            say_gaps(run.path)
             save_run_config(run.path, config, data, run.checkpoint)
             print_start(run, trainer, model, data, record)
 
