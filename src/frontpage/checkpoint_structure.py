@@ -40,7 +40,7 @@ def check_structure(trainer: L.Trainer, data: TitleData, model: LanguageModule, 
         *_schedule(content, model),
         *_position(content, trainer, data),
         *_callbacks(content, trainer, had),
-        *_newest(content),
+        *_newest(content, own=has_checksum(path)),
         *_precision(content, trainer),
     ]
     if found:
@@ -90,8 +90,7 @@ def _optimizer(content: dict[str, Any], model: LanguageModule) -> Iterator[str]:
 def optimizer_state(model: LanguageModule, weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """The `state_dict` that the optimizer of `model` has after its first update, its tensors right in size and type.
 
-    `weights` tell the types. One weight of each size is updated, for all of the same kind; what is never trained
-    (a gradient reaches it in no model of this project) has none.
+    `weights` tell the types. One weight of each size is updated, for all of the same kind; what is not trained has none.
     """
     optimizer = optimizer_of(model.net, model.make_optimizer)
     names = {id(weight): f"net.{name}" for name, weight in model.net.named_parameters()}
@@ -100,10 +99,10 @@ def optimizer_state(model: LanguageModule, weights: Mapping[str, Tensor]) -> dic
         stand_ins: dict[tuple, nn.Parameter] = {}
         for weight in group["params"]:
             dtype = weights[names[id(weight)]].dtype
-            key = (weight.shape, dtype)
+            key = (weight.shape, dtype, weight.requires_grad)
             if key not in stand_ins:
                 stand_ins[key] = nn.Parameter(torch.zeros(weight.shape, dtype=dtype))
-                stand_ins[key].grad = torch.zeros_like(stand_ins[key])
+                stand_ins[key].grad = torch.zeros_like(stand_ins[key]) if weight.requires_grad else None
             like.append(stand_ins[key])
         groups.append(
             {**{k: group[k] for k in ("name", "weight_decay") if k in group}, "params": [*stand_ins.values()]}
@@ -148,6 +147,9 @@ def _negative(node: Any, where: str) -> Iterator[str]:
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from _negative(value, f"{where}.{key}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _negative(value, f"{where}.{index}")
     elif type(node) is int and node < 0:
         yield f"{where} is {node}"
 
@@ -178,19 +180,20 @@ def _callbacks_of(run: Path) -> set[str]:
         return set()
 
 
-def _newest(content: dict[str, Any]) -> Iterator[str]:
-    """What is reported where nothing is left to train."""
+def _newest(content: dict[str, Any], own: bool) -> Iterator[str]:
+    """What is reported where nothing is left to train; a file from elsewhere may lack it."""
     newest = content.get(OWN)
-    if newest is None:  # of elsewhere
+    if newest is None and not own:
         return
-    scalar = torch.zeros(())
-    yield from unlike(newest, {"metrics": {}, "loss": None, "grad_norm": None}, OWN)
-    if isinstance(newest, Mapping):
-        for name in ("loss", "grad_norm"):
-            value = newest.get(name)
-            if value is not None and not (isinstance(value, Tensor) and value.shape == scalar.shape):
-                yield f"{OWN}.{name} is {kind_of(value)}, not one number"
-        yield from unlike_numbers(newest.get("metrics"), f"{OWN}.metrics")
+    if not isinstance(newest, Mapping):
+        yield f"{OWN} is {kind_of(newest)}, not a dictionary"
+        return
+    yield from (f"{OWN} lacks {name}" for name in ("metrics", "loss", "grad_norm") if name not in newest)
+    for name in ("loss", "grad_norm"):
+        value = newest.get(name)
+        if value is not None and not (isinstance(value, Tensor) and value.ndim == 0):
+            yield f"{OWN}.{name} is {kind_of(value)}, not one number"
+    yield from unlike_numbers(newest.get("metrics", {}), f"{OWN}.metrics")
 
 
 def _precision(content: dict[str, Any], trainer: L.Trainer) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from frontpage.disk_full import is_full
 from frontpage.endings import Interrupted
 from frontpage.errors import require
 from frontpage.notices import notice
+from frontpage.structure import unlike
 
 ALL = -1
 OLD_STATE = "BestCheckpoint{"  # how the key began under which Lightning's ModelCheckpoint kept the state
@@ -97,6 +99,13 @@ class BestCheckpoint(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """The best so far."""
         return {"kept": [[one.score, one.update] for one in self.kept], "missed": self.missed}
+
+    def unlike_state(self, saved: Any, where: str) -> Iterator[str]:
+        """What of a checkpoint's state is no list of scores and updates."""
+        yield from unlike(saved, {"kept": [], "missed": None}, where)
+        kept = saved.get("kept") if isinstance(saved, dict) else None
+        for index, one in enumerate(kept if isinstance(kept, list) else []):
+            yield from unlike(one, [0.0, 0], f"{where}.kept.{index}")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue an earlier session's, as far as its files are there when training starts."""

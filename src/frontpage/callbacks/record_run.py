@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from frontpage.peak_memory import peak_memory, start_counting
 from frontpage.plan import RunPlan
 from frontpage.run_directory import OUT_OF_TIME
 from frontpage.secrets import hide_all
+from frontpage.structure import unlike, unlike_numbers
 from frontpage.trainer import device_name
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
@@ -118,6 +119,13 @@ class RecordRun(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """The best and the newest metrics so far, for a resumed run."""
         return {"best": self._best, "final": self._final}
+
+    def unlike_state(self, saved: Any, where: str) -> Iterator[str]:
+        """What of a checkpoint's state is no dictionary of metrics."""
+        yield from unlike(saved, {"best": {}, "final": {}}, where)
+        for name in ("best", "final"):
+            if isinstance(saved, Mapping) and name in saved:
+                yield from unlike_numbers(saved[name], f"{where}.{name}")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue an earlier session's."""
