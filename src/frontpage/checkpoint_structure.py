@@ -90,7 +90,8 @@ def _optimizer(content: dict[str, Any], model: LanguageModule) -> Iterator[str]:
 def optimizer_state(model: LanguageModule, weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """The `state_dict` that the optimizer of `model` has after its first update, its tensors right in size and type.
 
-    `weights` tell the types. One weight of each size is updated, for all of the same kind; what is not trained has none.
+    `weights` tell the types. One weight of each size is updated, in place of all of that size; one that is not
+    trained has no state.
     """
     optimizer = optimizer_of(model.net, model.make_optimizer)
     names = {id(weight): f"net.{name}" for name, weight in model.net.named_parameters()}

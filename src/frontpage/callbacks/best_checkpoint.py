@@ -135,7 +135,7 @@ class BestCheckpoint(Checkpoint):
             return
         self.missed = None if newest_is_best else self.missed
         if trainer.is_global_zero:
-            self._tidy([one for one in self._before if one not in self.kept])
+            self._tidy({one.update for one in self._before if one not in self.kept})
 
     def _settle(self, update: int, continued: Path | str | None) -> list[Kept]:
         """The list as far as its files are there; that of `update` itself is made from the checkpoint `continued`."""
@@ -156,19 +156,29 @@ class BestCheckpoint(Checkpoint):
                 f"{self.dirpath} does not hold the best checkpoint{'s' if len(lost) > 1 else ''} of update {updates}:"
                 " the best are looked for without"
             )
-        dropped = [one for one in earlier if one not in self.kept]
+        dropped = {one.update for one in earlier if one not in self.kept}
+        if continued and Path(continued).parent.absolute() == self.dirpath.absolute():
+            # Of those that a kill has left, no longer among the best; none of a folder that others may write to.
+            left = {_update_in(path) for path in self.dirpath.glob(f"{self.filename}-update-*.ckpt")}
+            dropped |= {one for one in left if 0 <= one <= update} - {one.update for one in self.kept}
         self.kept = [one for one in self.kept if one not in lost]
         self._tidy(dropped)
         return self.kept
 
-    def _tidy(self, dropped: list[Kept]) -> None:
+    def _tidy(self, dropped: set[int]) -> None:
         """Let `best.ckpt` name the best, then remove what is not among the best any more."""
         if self.save_top_k == 1 or not self.kept:
-            return
+            return  # there is one file, and no other name for it
         if _linked(self.path_of(self.kept[0].update), self.best):
-            for one in dropped:
-                self.path_of(one.update).unlink(missing_ok=True)
+            for update in dropped:
+                self.path_of(update).unlink(missing_ok=True)
         sync_folder(self.dirpath)
+
+
+def _update_in(path: Path) -> int:
+    """The update that stands in a file's name, -1 where none does."""
+    number = path.stem.rpartition("-")[2]
+    return int(number) if number.isdigit() else -1
 
 
 def _linked(source: Path, name: Path) -> bool:
