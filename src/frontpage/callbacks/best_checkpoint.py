@@ -157,7 +157,8 @@ class BestCheckpoint(Checkpoint):
                 " the best are looked for without"
             )
         dropped = {one.update for one in earlier if one not in self.kept}
-        if continued and Path(continued).parent.absolute() == self.dirpath.absolute():
+        in_place = continued and Path(continued).parent.absolute() == self.dirpath.absolute()
+        if in_place and self.save_top_k != ALL:
             # Of those that a kill has left, no longer among the best; none of a folder that others may write to.
             left = {_update_in(path) for path in self.dirpath.glob(f"{self.filename}-update-*.ckpt")}
             dropped |= {one for one in left if 0 <= one <= update} - {one.update for one in self.kept}
