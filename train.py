@@ -10,8 +10,10 @@ from frontpage.allowed_targets import named_targets
 from frontpage.build import build, build_all
 from frontpage.callbacks.event_log import EventLog
 from frontpage.callbacks.record_run import RecordRun
+from frontpage.callbacks.resume_report import ResumeReport
 from frontpage.callbacks.run_clock import RunClock
 from frontpage.callbacks.score_test_set import ScoreTestSet
+from frontpage.checkpoint_structure import check_structure
 from frontpage.checkpoints import rewind
 from frontpage.checks import check_config, check_run
 from frontpage.config_folder import CONFIGS
@@ -20,6 +22,7 @@ from frontpage.notices import forget_notices
 from frontpage.objective import objective_values
 from frontpage.out_of_memory import out_of_memory_explained
 from frontpage.plan import plan_run
+from frontpage.resumed_files import say_gaps
 from frontpage.resumed_settings import check_settings
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
@@ -46,6 +49,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         record = RecordRun(run.path / "run.json", settings)
         events = EventLog(run.path / "events.jsonl", settings)
         callbacks = [RunClock(), events, record, *trial_callbacks(config), *build_all(config.callbacks, "callbacks")]
+        callbacks.append(ResumeReport())
         if config.test:
             callbacks.append(ScoreTestSet(run.path))
         trainer = build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
@@ -59,10 +63,12 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         check_run(trainer, data, model, run.checkpoint, config.objective)
         if run.checkpoint:
             check_settings(config, trainer, data, run.checkpoint)
+            check_structure(trainer, data, model, run.checkpoint)
         record.plan = plan_run(trainer, data, model)
 
         if trainer.is_global_zero:
             rewind([*trainer.callbacks, *trainer.loggers], run.checkpoint)
+            say_gaps(run.path)
             save_run_config(run.path, config, data, run.checkpoint)
             print_start(run, trainer, model, data, record)
 

@@ -115,7 +115,7 @@ def bare(config: DictConfig, data: TitleData, updates: int) -> list[float]:
 
 def batches(data: TitleData, updates: int) -> Iterator[Any]:
     """The training batches, epoch after epoch."""
-    loader, given = data._loader(), 0
+    loader, given = data.loader_of(), 0
     while given < updates:
         for batch in loader:
             yield batch

@@ -14,12 +14,12 @@ from test_train import losses_of, record_of, weights_of
 from tiny import TINY
 
 from frontpage import checkpoint_file
-from frontpage.checkpoint_file import CheckpointFile, verify
+from frontpage.checkpoint_file import CheckpointFile, update_of, verify
 from frontpage.checkpoints import load_checkpoint, newest_intact
 from frontpage.errors import UserError
 from frontpage.notices import forget_notices, notices
 
-SMALL = {"state_dict": {"net.weight": torch.arange(64.0)}, "global_step": 7}
+SMALL = {"state_dict": {"net.weight": torch.arange(64.0)}, "global_step": 7, "newest": {}}
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +68,48 @@ def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(file):
 
 @pytest.mark.parametrize("lost", [1, 20, 49, 60, 500])
 def test_a_torn_file_is_not_readable(file, lost):
+    """Not even one that has lost its checksum alone: the archive before it is whole then."""
     file.write_bytes(file.read_bytes()[:-lost])
-    intact_archive = lost <= len(checkpoint_file.MAGIC) + checkpoint_file.DIGEST  # torn within the checksum
-    try:
-        content = load_checkpoint(file, "ckpt_path")
-    except UserError as error:
-        assert str(file) in str(error)
-    else:
-        assert intact_archive and torch.equal(content["state_dict"]["net.weight"], torch.arange(64.0))
+    with pytest.raises(UserError, match=str(file)):
+        load_checkpoint(file, "ckpt_path")
+    with pytest.raises((ValueError, RuntimeError)):
+        CheckpointFile().load_checkpoint(file)
+
+
+def test_a_file_from_elsewhere_is_taken_where_it_is_named_and_that_is_said(tmp_path):
+    forget_notices()
+    path = tmp_path / "elsewhere.ckpt"
+    torch.save({"state_dict": SMALL["state_dict"], "global_step": 99}, path)
+    assert torch.equal(load_checkpoint(path, "init_from")["state_dict"]["net.weight"], torch.arange(64.0))
+    assert [one for one in notices() if "no checksum" in one and str(path) in one]
+    assert newest_intact(tmp_path) is None  # ckpt_path=last, which names none, does not take it
+
+
+def test_the_newest_is_the_one_of_the_latest_update_whatever_the_times_of_the_files(run):
+    """`cp -r` gives the files other times; of the same update `last.ckpt` goes first."""
+    folder = run / "checkpoints"
+    assert newest_intact(folder) == folder / "last.ckpt"
+    for order in (["last", "best", "last-1"], ["last-1", "best", "last"]):
+        for time, name in enumerate(order):
+            os.utime(folder / f"{name}.ckpt", (time, time))
+        assert newest_intact(folder) == folder / "last.ckpt"
+    (folder / "last.ckpt").unlink()
+    assert newest_intact(folder) == folder / "best.ckpt"
+
+
+def test_a_start_reads_a_checkpoint_for_its_checksum_once(run, command, monkeypatch):
+    read = []
+
+    def note(path):
+        read.append(path.name)
+        return verify(path)
+
+    monkeypatch.setattr(checkpoint_file, "verify", note)
+    (run / "run.json").write_text((run / "run.json").read_text().replace('"finished"', '"failed"', 1))
+    outcome = command(*TINY, "save_interval=5", f"hydra.run.dir={run}", "ckpt_path=last", "trainer.max_epochs=2")
+    assert outcome.status == 0, outcome.stderr
+    before_the_end = read[: -read[::-1].index("last.ckpt") - 1]  # the last look is at what the end has written
+    assert before_the_end.count("last.ckpt") == 1 and before_the_end.count("best.ckpt") == 1
 
 
 class Malicious:
@@ -192,18 +226,18 @@ def test_callbacks_that_differ_are_named_on_the_console(run, command):
 
 def test_a_run_whose_directory_was_moved_still_knows_its_best(run, command):
     """The best is made unbeatable; a resumed run in another place must not replace it by its own next validation."""
-    path, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
-    kept, state = best.read_bytes(), torch.load(path, weights_only=True)
-    state["loops"]["fit_loop"]["epoch_loop.state_dict"]["validate_again"] = True  # so one more validation comes
-    (name,) = [name for name in state["callbacks"] if name.startswith("BestCheckpoint")]
-    state["callbacks"][name]["best_model_score"] = torch.tensor(0.0)
-    models = state["callbacks"][name]["best_k_models"]
-    state["callbacks"][name]["best_k_models"] = {path: torch.tensor(0.0) for path in models}
-    CheckpointFile().save_checkpoint(state, path)
+    folder = run / "checkpoints"
+    state = torch.load(folder / "last-1.ckpt", weights_only=True)
+    state["callbacks"]["BestCheckpoint"]["kept"] = [[0.0, state["global_step"]]]
+    for path in folder.iterdir():
+        path.unlink()
+    for name in ("best", "last"):
+        CheckpointFile().save_checkpoint(state, folder / f"{name}.ckpt")
+    kept = (folder / "best.ckpt").read_bytes()
     (run / "run.json").write_text('{"status": "running"}')
     outcome = command(*TINY, "save_interval=5", f"hydra.run.dir={run}", "ckpt_path=last")
     assert outcome.status == 0 and "validation_step" in outcome.stdout
-    assert best.read_bytes() == kept
+    assert (folder / "best.ckpt").read_bytes() == kept
 
 
 def full_disk(patch, way):
@@ -240,15 +274,92 @@ def test_another_error_of_the_disk_is_not_hidden(file, monkeypatch):
     assert os.listdir(file.parent) == [file.name]
 
 
-def test_a_run_on_a_full_disk_goes_on_to_its_end(command, run_directories, monkeypatch):
-    full_disk(monkeypatch, "before")
-    outcome = command(*TINY, "trainer.max_steps=4", "save_interval=2")
-    assert outcome.status == 0, outcome.stderr
+def test_a_run_on_a_full_disk_goes_on_to_its_end_and_is_not_finished(command, run_directories, monkeypatch):
+    with monkeypatch.context() as patch:
+        full_disk(patch, "before")
+        outcome = command(*TINY, "trainer.max_steps=4", "save_interval=2")
+    assert outcome.status == 1 and "Traceback" not in outcome.stderr
+    assert "last.ckpt does not hold update 4" in outcome.stderr and "the disk is full" in outcome.stdout
     record = record_of(run_directories()[0])
-    assert record["status"] == "finished" and record["steps"] == 4
+    assert record["status"] == "failed" and record["steps"] == 4 and "NotSaved" in record["reason"]
     for name, step in (("last", 2), ("last", 4), ("best", 4)):
         assert any(f"{name}.ckpt was not written at update {step}" in one for one in record["notices"])
-    assert "the disk is full" in outcome.stdout
+    (directory,) = run_directories()
+    again = command(*TINY, "trainer.max_steps=4", "save_interval=2", f"hydra.run.dir={directory}", "ckpt_path=last")
+    assert again.status == 0 and record_of(directory)["status"] == "finished"
+    assert update_of(directory / "checkpoints" / "last.ckpt") == 4
+
+
+def test_a_disk_that_is_full_at_the_end_only_costs_no_more_than_the_updates_since(command, tmp_path, monkeypatch):
+    """The issue's own case: the run had a best and a last checkpoint, and its end has no room."""
+    settings, save = (*TINY, "val_interval=5", f"hydra.run.dir={tmp_path}/run"), CheckpointFile.save_checkpoint
+    folder = tmp_path / "run" / "checkpoints"
+
+    def fill(self, checkpoint, *given, **options):
+        with monkeypatch.context() as patch:
+            if checkpoint["global_step"] == 17:
+                full_disk(patch, "while writing")
+            save(self, checkpoint, *given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFile, "save_checkpoint", fill)
+        assert command(*settings).status == 1
+    assert (update_of(folder / "last.ckpt"), update_of(folder / "best.ckpt")) == (15, 15)
+    assert record_of(tmp_path / "run")["status"] == "failed"
+    outcome = command(*settings, "ckpt_path=last")
+    assert outcome.status == 0 and "run.json tells of update 17" in outcome.stdout
+    assert (update_of(folder / "last.ckpt"), update_of(folder / "best.ckpt")) == (17, 17)
+    record = record_of(tmp_path / "run")
+    assert record["status"] == "finished"
+    assert record["checkpoint"]["update"] == 17 and len(record["checkpoint"]["digest"]) == 64
+
+
+@pytest.mark.parametrize("lost", ["last.ckpt", "all"])
+def test_a_finished_run_whose_end_is_lost_is_not_called_finished(run, command, lost):
+    """It goes on from what there is; where nothing is left it is refused, and nothing of it is changed."""
+    for path in list((run / "checkpoints").iterdir()):
+        if lost == "all" or path.name != "last-1.ckpt":
+            path.unlink()
+    before = (run / "run.json").read_bytes()
+    outcome = command(*TINY, "save_interval=5", f"hydra.run.dir={run}", "ckpt_path=last")
+    if lost == "all":
+        assert outcome.status == 2 and "finished at update 17, and no checkpoint of it is left" in outcome.stderr
+        assert (run / "run.json").read_bytes() == before
+    else:
+        assert outcome.status == 0, outcome.stderr
+        assert (
+            "run.json tells of update 17, its newest intact checkpoint, last-1.ckpt, is of update 15" in outcome.stdout
+        )
+        assert update_of(run / "checkpoints" / "last.ckpt") == 17
+
+
+def test_what_lies_in_the_place_of_a_runs_files_is_told_and_what_a_crash_left_is_cleared(run, command):
+    last = (*TINY, "save_interval=5", f"hydra.run.dir={run}", "ckpt_path=last")
+    (run / "run.json").write_text((run / "run.json").read_text().replace('"finished"', '"failed"', 1))
+    left = [run / "metrics.csv.partial", run / "run.json.partial", run / "checkpoints" / "last.ckpt.partial"]
+    for path in left:
+        path.write_bytes(b"half")
+    assert command(*last).status == 0
+    assert not any(path.exists() for path in left)
+    (run / "run.json").write_text((run / "run.json").read_text().replace('"finished"', '"failed"', 1))
+    left[2].mkdir()
+    outcome = command(*last)
+    assert outcome.status == 2 and f"{left[2]} is a folder" in outcome.stderr
+    left[2].rmdir()
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").write_text("a file")
+    outcome = command(*last)
+    assert outcome.status == 2 and "checkpoints is a file" in outcome.stderr
+    assert (run / "checkpoints").read_text() == "a file"
+
+
+@pytest.mark.parametrize(
+    "record", ["[]", '"text"', "3", '{"status": "finished", "steps": "x", "config": []}', '{"data": 1}']
+)
+def test_a_record_of_another_form_takes_no_resume_down(run, command, record):
+    (run / "run.json").write_text(record)
+    outcome = command(*TINY, "save_interval=5", f"hydra.run.dir={run}", "ckpt_path=last")
+    assert outcome.status == 0, outcome.stderr
 
 
 @pytest.mark.parametrize("moment", range(7))

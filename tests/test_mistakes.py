@@ -189,7 +189,7 @@ def folders(directory: Path) -> set[Path]:
         ("trainer.limit_val_batches=0.5", ["trainer.limit_val_batches=0.5", "whole validation set", "debug="]),
         ("trainer.accumulate_grad_batches=0", ["trainer.accumulate_grad_batches=0", "at least 1"]),
         ("trainer.gradient_clip_val=0", ["trainer.gradient_clip_val=0", "above 0"]),
-        ("callbacks.best_checkpoint.mode=up", ["callbacks.best_checkpoint: ", "min, max but got up"]),
+        ("callbacks.best_checkpoint.mode=up", ["callbacks.best_checkpoint.mode=up: min or max"]),
         ("callbacks.sample_titles.num=0", ["callbacks.sample_titles.num=0", "at least 1"]),
         ('callbacks.sample_titles.prompt=" x"', ["callbacks.sample_titles.prompt= x", "no blank at its beginning"]),
         ("init_from=nowhere", ["init_from=nowhere", "neither a run's directory"]),

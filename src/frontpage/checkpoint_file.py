@@ -1,6 +1,7 @@
 """CheckpointFile: a checkpoint on disk is whole or not there, carries its own checksum, and runs no code when read."""
 
 import errno
+import functools
 import hashlib
 import io
 import os
@@ -8,22 +9,28 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from frontpage.disk_full import is_full
 from frontpage.notices import notice
 
 MAGIC = b"frontpage blake2b"  # stands before the digest, behind the zip archive that torch.save writes
 DIGEST = 32  # bytes
 RESERVE = 16 * 2**20  # bytes left free on the disk for what else a run writes: metrics, events, its record
 CHUNK = 2**20
+OWN = "newest"  # what LanguageModule adds to a checkpoint, in every version of this project
 
 
 class CheckpointFile(TorchCheckpointIO):
     """Writes a checkpoint beside its place, syncs it, renames it; reads one only after its checksum.
 
-    Where the disk has no room, a notice says so, the older file stays, and training goes on.
+    Where the disk has no room, a notice says so, the older file stays, and training goes on; `written` tells of the
+    newest file whether it lies on the disk.
     """
+
+    written = False
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Path | str, storage_options: dict[str, Any] | None = None
@@ -37,12 +44,14 @@ class CheckpointFile(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         needed = content.getbuffer().nbytes + RESERVE
         free = shutil.disk_usage(path.parent).free
+        self.written = False
         try:
             if free < needed:
                 raise OSError(errno.ENOSPC, f"{free:,} bytes are free, {needed:,} are needed")
             write_whole(path, content.getbuffer(), (storage_options or {}).get("before"))
+            self.written = True
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_full(error):
                 raise
             kept = "the one before stays" if path.exists() else "there is none yet"
             notice(
@@ -52,8 +61,52 @@ class CheckpointFile(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Path | str, *unused: Any, **options: Any) -> dict[str, Any]:
         """A checkpoint on the CPU; raises ValueError for a damaged file, and never runs code from it."""
-        verify(Path(path))
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return read(Path(path), mmap=False)  # training goes on with these tensors, whatever becomes of the file
+
+
+def save(trainer: L.Trainer, path: Path, before: Path | None = None) -> bool:
+    """Write the run as it stands to `path`, keeping the file that was there as `before`; whether it lies on the disk.
+
+    Every process of a run calls it, and every one hears the same.
+    """
+    trainer.save_checkpoint(path, storage_options={"before": before})
+    return trainer.strategy.broadcast(trainer.strategy.checkpoint_io.written)
+
+
+def read(path: Path, mmap: bool = True) -> Any:
+    """What `torch.save` wrote, on the CPU; runs no code from it.
+
+    Raises ValueError for a damaged file, and for one of this project that has lost its checksum.
+    """
+    about = path.stat()
+    checked = _verify_once(path, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    if not checked and isinstance(content, dict) and OWN in content:
+        raise ValueError("it has lost its end, the checksum")
+    return content
+
+
+def has_checksum(path: Path) -> bool:
+    """Whether a file ends as those of this project do."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - len(MAGIC) - DIGEST, 0))
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def digest_of(path: Path) -> str:
+    """The checksum that a file of this project carries, as hexadecimal digits."""
+    with path.open("rb") as file:
+        file.seek(-DIGEST, os.SEEK_END)
+        return file.read().hex()
+
+
+def update_of(path: Path) -> int | None:
+    """The optimizer update that an intact checkpoint of this project is of; None for any other file."""
+    try:
+        step = read(path)["global_step"] if has_checksum(path) else None
+    except Exception:  # zip, pickle and end-of-file errors of every kind, and what is no dictionary
+        return None
+    return step if type(step) is int and step >= 0 else None
 
 
 def write_whole(path: Path, content: memoryview, before: Path | None = None) -> None:
@@ -74,27 +127,35 @@ def write_whole(path: Path, content: memoryview, before: Path | None = None) -> 
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)  # the new name is on disk only with its folder
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names of a folder's files are on the disk: a new one is there only with its folder."""
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
-def verify(path: Path) -> None:
-    """Raise ValueError unless a file is what was written; one without a checksum, from elsewhere, is not looked at.
-
-    A file of ours that lost its end has lost the end of its archive as well, and torch refuses it.
-    """
+def verify(path: Path) -> bool:
+    """Raise ValueError unless a file is what was written; False for one without a checksum, which nothing tells of."""
     body = path.stat().st_size - len(MAGIC) - DIGEST
+    if not has_checksum(path):
+        return False
     with path.open("rb") as file:
-        file.seek(max(body, 0))
-        if file.read(len(MAGIC)) != MAGIC:
-            return
-        written, digest = file.read(), hashlib.blake2b(digest_size=DIGEST)
-        file.seek(0)
+        digest = hashlib.blake2b(digest_size=DIGEST)
         while body > 0 and (chunk := file.read(min(CHUNK, body))):
             digest.update(chunk)
             body -= len(chunk)
-    if digest.digest() != written:
-        raise ValueError("its checksum is wrong")
+        file.seek(len(MAGIC), os.SEEK_CUR)
+        if digest.digest() != file.read():
+            raise ValueError("its checksum is wrong")
+    return True
+
+
+@functools.lru_cache(maxsize=64)
+def _verify_once(path: Path, *state: int) -> bool:
+    """`verify`, once for as long as a file stays as it is: a start asks for its checkpoint in several places."""
+    return verify(path)

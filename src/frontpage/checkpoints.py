@@ -1,6 +1,7 @@
 """Checkpoints on disk: which are readable, which is the newest, what a run can continue from."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from frontpage.callbacks.weight_average import WeightAverage
-from frontpage.checkpoint_file import verify
+from frontpage.checkpoint_file import digest_of, has_checksum, read, update_of
 from frontpage.errors import bad_value
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
@@ -17,6 +18,7 @@ from frontpage.optim import optimizer_of
 
 LISTED = 6  # weights named in an error
 RESUMABLE = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
+BEST = "BestCheckpoint"  # whose state older runs kept under a longer key
 SET_LATE = {"initial_lr", "name"}  # of a parameter group: set by the first schedule and by decay_groups
 
 
@@ -29,7 +31,7 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any]:
         problem = "a directory; name a checkpoint in it" if path.is_dir() else "no such checkpoint"
         raise bad_value(key, path, problem)
     try:
-        content = _read(path)
+        content = read(path)
     except Exception as error:  # zip, pickle and end-of-file errors of every kind
         why = str(error) if type(error) is ValueError else type(error).__name__
         other = next((one for one in _newest_first(path.parent) if one != path and _intact(one)), None)
@@ -37,6 +39,8 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any]:
         raise bad_value(key, path, f"not a readable checkpoint ({why}){hint}") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise bad_value(key, path, "not a checkpoint of this project (it has no state_dict)")
+    if not has_checksum(path):
+        notice(f"{path} has no checksum, so it is from elsewhere: whether it is whole cannot be checked")
     return content
 
 
@@ -46,12 +50,30 @@ def weights_for(module: nn.Module, path: Path, key: str) -> dict[str, Tensor]:
     wrong = [f"{name} (not in the checkpoint)" for name in own if name not in weights]
     wrong += [f"{name} (only in the checkpoint)" for name in weights if name not in own]
     for name in own:
-        if name in weights and own[name].shape != weights[name].shape:
+        if name in weights and not isinstance(weights[name], Tensor):
+            wrong.append(f"{name} (no tensor)")
+        elif name in weights and own[name].shape != weights[name].shape:
             wrong.append(f"{name} ({_size(weights[name])}, here {_size(own[name])})")
+        elif name in weights and own[name].is_floating_point() != weights[name].is_floating_point():
+            kinds = [str(one.dtype).removeprefix("torch.") for one in (weights[name], own[name])]
+            wrong.append(f"{name} ({kinds[0]}, here {kinds[1]})")
     if wrong:
         listed = ", ".join(wrong[:LISTED]) + (" ..." if len(wrong) > LISTED else "")
         raise bad_value(key, path, f"{len(wrong)} weights do not fit this model, which must be the same: {listed}")
+    lost = next(not_finite(weights, "state_dict"), None)
+    if lost:
+        raise bad_value(key, path, f"{lost}: the run that wrote it had diverged")
     return weights
+
+
+def not_finite(node: Any, where: str) -> Iterator[str]:
+    """The tensors of a nested state that hold NaN or infinity, in words."""
+    if isinstance(node, Tensor):
+        if node.is_floating_point() and not bool(torch.isfinite(node).all()):
+            yield f"{where} holds numbers that are not finite"
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from not_finite(value, f"{where}.{key}")
 
 
 def check_resumable(path: Path, key: str) -> None:
@@ -60,6 +82,30 @@ def check_resumable(path: Path, key: str) -> None:
     missing = [name for name in RESUMABLE if not content.get(name)]
     if missing:
         raise bad_value(key, path, f"holds weights only (no {', '.join(missing)}); init_from=... takes the weights")
+    wrong = next(_misshapen(content), None)
+    if wrong:
+        raise bad_value(key, path, f"no checkpoint that a run can continue: {wrong}")
+
+
+def _misshapen(content: Mapping[str, Any]) -> Iterator[str]:
+    """The parts that are not even of the right kind, in words: what else is looked at relies on these."""
+    for name in ("global_step", "epoch"):
+        if type(content.get(name)) is not int or content[name] < 0:
+            yield f"{name} is {content.get(name)!r}, no count"
+    for name in ("state_dict", "loops", "callbacks"):
+        if not isinstance(content[name], Mapping):
+            yield f"{name} is no dictionary"
+    for name in ("optimizer_states", "lr_schedulers"):
+        one = content[name]
+        if not (isinstance(one, list) and len(one) == 1 and isinstance(one[0], Mapping)):
+            yield f"{name} is no list of one dictionary"
+            return
+    groups = content["optimizer_states"][0].get("param_groups")
+    if not isinstance(content["optimizer_states"][0].get("state"), Mapping):
+        yield "optimizer_states.0 has no state"
+    listed = isinstance(groups, list) and all(isinstance(one, Mapping) for one in groups)
+    if not listed or not all(isinstance(one.get("params"), list) for one in groups):
+        yield "optimizer_states.0 has no param_groups that list their params"
 
 
 def check_continues(module: LanguageModule, path: Path) -> None:
@@ -87,17 +133,22 @@ def check_callbacks(trainer: L.Trainer, path: Path) -> None:
         lacks = "no averaged weights to go on with; continue it without callbacks=ema"
         raise bad_value("ckpt_path", path, f"holds {has if 'current_model_state' in content else lacks}")
     own = {callback.state_key for callback in trainer.callbacks if callback.state_dict()}
-    differing = _differing(content["callbacks"], own)
+    saved = [BEST if str(key).startswith(f"{BEST}{{") else key for key in content["callbacks"]]
+    differing = _differing(saved, own)
     if differing:
         notice(f"{path} was written with other callbacks; those that differ start anew or are left out: {differing}")
 
 
 def newest_intact(directory: Path) -> Path | None:
-    """The newest intact checkpoint of a directory; a notice names each newer one that is damaged."""
+    """The intact checkpoint of the latest update in a directory; a notice names each that is damaged.
+
+    Of several of one update `last` goes before the others, then the checksum decides: never the time of a file, which
+    a copy changes.
+    """
     for path in _newest_first(directory):
         if _intact(path):
             return path
-        notice(f"{path} is damaged or no checkpoint of a run; the one before it is tried")
+        notice(f"{path} is damaged or no checkpoint of a run; it is passed over")
     return None
 
 
@@ -114,24 +165,25 @@ def rewind(writers: Iterable[object], checkpoint: Path | None) -> None:
             writer.rewind(step)
 
 
-def _read(path: Path) -> Any:
-    verify(path)
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-
-
 def _intact(path: Path) -> bool:
     """Whether a file can be read and holds all that a run continues from."""
     try:
-        content = _read(path)
-        return all(content[name] for name in ("state_dict", *RESUMABLE))
+        content = read(path)
+        return has_checksum(path) and all(content[name] for name in RESUMABLE) and not [*_misshapen(content)]
     except Exception:  # zip, pickle and end-of-file errors of every kind, and what is no dictionary
         return False
 
 
 def _newest_first(directory: Path) -> list[Path]:
-    """The checkpoints of a folder by the time of their writing; of the same time, `last` before the others."""
-    found = [(path.stat().st_mtime_ns, path.name == "last.ckpt", path) for path in directory.glob("*.ckpt")]
-    return [path for *_, path in sorted(found, reverse=True)]
+    """The checkpoints of a folder, damaged ones first: nobody knows of what update they are."""
+
+    def age(path: Path) -> tuple[float, bool, str, str]:
+        update = update_of(path)
+        if update is None:
+            return math.inf, path.name == "last.ckpt", "", path.name
+        return update, path.name == "last.ckpt", digest_of(path), path.name
+
+    return sorted((path for path in directory.glob("*.ckpt") if path.is_file()), key=age, reverse=True)
 
 
 def _differing(saved: Iterable[str], own: Iterable[str]) -> str:

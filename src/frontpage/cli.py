@@ -95,7 +95,7 @@ def program(main: Callable[[], object]) -> None:
     argparse.ArgumentParser.error = _refuse
     try:
         raise_when_interrupted()
-        lines, error = _outcome(main)
+        lines, status, error = _outcome(main)
         if error is not None and lines is not None:
             print(hide("".join(traceback.format_exception(error)) if full else lines), file=sys.stderr)
     except (Interrupted, KeyboardInterrupt):
@@ -111,11 +111,12 @@ def program(main: Callable[[], object]) -> None:
     elif lines is None:
         raise error  # not inside `except`, so that its traceback holds its own causes only
     else:
-        sys.exit(MISTAKE)
+        sys.exit(status)
 
 
-def _outcome(main: Callable[[], object]) -> tuple[str | None, BaseException | None]:
-    """(what to say of it or None, the error or None) of a `main` that was not interrupted."""
+def _outcome(main: Callable[[], object]) -> tuple[str | None, int, BaseException | None]:
+    """(what to say of it or None, the exit status, the error or None) of a `main` that was not interrupted."""
+    from frontpage.disk_full import explain_full_disk
     from frontpage.mistakes import check_arguments, explain, with_homes
 
     quiet_lightning()
@@ -126,13 +127,16 @@ def _outcome(main: Callable[[], object]) -> tuple[str | None, BaseException | No
             load_env_file()
             remember_arguments(sys.argv)
             main()
-        return None, None
+        return None, 0, None
     except TaskError as carrier:
         error = carrier.__cause__
     except Exception as raised:
         error = raised
     sys.stdout.flush()
-    return explain(error), error
+    mistake = explain(error)
+    if mistake is not None:
+        return mistake, MISTAKE, error
+    return explain_full_disk(error), FAILURE, error
 
 
 def quiet_lightning() -> None:

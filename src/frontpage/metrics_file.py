@@ -8,6 +8,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
+from frontpage.disk_full import replacing, writing
+
 
 class _ContinuedFile(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
@@ -26,12 +28,22 @@ class MetricsFile(CSVLogger):
     def __init__(self, directory: str | Path, flush_every: int = 50) -> None:
         super().__init__(directory, name="", version="", flush_logs_every_n_steps=flush_every)
 
+    def save(self) -> None:
+        """Write the rows that are waiting."""
+        with writing(self.path):
+            super().save()
+
     def rewind(self, step: int) -> None:
         """Forget the rows behind update `step`, the row of which is numbered `step - 1`: they are written again."""
-        path = os.path.join(self.log_dir, ExperimentWriter.NAME_METRICS_FILE)
+        path = self.path
         if os.path.isfile(path):
             keys, rows = _read(path)
             _replace(path, keys, [row for row in rows if row.get("step", "").isdigit() and int(row["step"]) < step])
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return os.path.join(self.log_dir, ExperimentWriter.NAME_METRICS_FILE)
 
     @property
     @rank_zero_experiment
@@ -43,9 +55,9 @@ class MetricsFile(CSVLogger):
 
 
 def _read(path: str) -> tuple[list[str], list[dict[str, str]]]:
-    """(columns, rows); a row that a crash has cut off is left out."""
-    with open(path, newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
+    """(columns, rows); a row that a crash has cut off is left out, and so is what damage has made of one."""
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        table = csv.DictReader(line.replace("\0", "\N{REPLACEMENT CHARACTER}") for line in file)
         rows = [row for row in table if None not in row and None not in row.values()]
         return list(table.fieldnames or []), rows
 
@@ -54,9 +66,7 @@ def _replace(path: str, keys: list[str], rows: list[dict[str, str]]) -> None:
     if not keys:  # cut off within its first line
         os.remove(path)
         return
-    partial = f"{path}.partial"
-    with open(partial, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, keys)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, path)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
+from frontpage.callbacks.best_checkpoint import ALL, BestCheckpoint
 from frontpage.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.callbacks.weight_average import WeightAverage
 from frontpage.data.title_data import TitleData
@@ -92,6 +92,6 @@ def _memory(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> Train
 
 def _kept(callback: L.Callback) -> float:
     """Checkpoints that a callback keeps at once."""
-    if isinstance(callback, ModelCheckpoint):
-        return math.inf if callback.save_top_k < 0 else callback.save_top_k + bool(callback.save_last)
+    if isinstance(callback, BestCheckpoint):
+        return math.inf if callback.save_top_k == ALL else callback.save_top_k
     return 2 * isinstance(callback, LastCheckpoint)  # the newest and the one before

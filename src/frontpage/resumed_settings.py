@@ -12,7 +12,7 @@ from frontpage.checkpoints import load_checkpoint
 from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
-from frontpage.run_directory import read_record
+from frontpage.run_directory import read_record, told
 from frontpage.runs import masked
 from frontpage.stored_config import stored_config
 from frontpage.trainer import planned_steps
@@ -39,7 +39,7 @@ def check_settings(config: DictConfig, trainer: L.Trainer, data: TitleData, chec
         allowed = f"stands at update {step}; trainer.max_epochs and trainer.max_steps end the run at {planned}"
         raise bad_value("ckpt_path", checkpoint, allowed)
     directory = checkpoint.parent.parent
-    titles = (read_record(directory) or {}).get("data", {}).get("fingerprint")
+    titles = told(read_record(directory), "data", "fingerprint")
     written = directory / "config.yaml"
     if titles is None or not written.is_file():
         notice(f"{directory} holds no config.yaml and run.json: the settings of {checkpoint} cannot be compared")

@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import filelock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage import run_record
+from frontpage.checkpoint_file import update_of
 from frontpage.checkpoints import check_resumable, newest_intact
+from frontpage.disk_full import replacing
 from frontpage.errors import UserError, bad_value, local_path, nearest
 from frontpage.notices import notice
 from frontpage.process_family import FIRST_PROCESS, is_helper
@@ -104,11 +107,10 @@ def keep_lines(path: Path, keep: Callable[[str], bool]) -> None:
         try:
             if keep(line.decode("utf-8")):
                 kept.append(line + b"\n")
-        except ValueError:  # what is no text, no number, no JSON
+        except (ValueError, AttributeError, TypeError):  # what is no text, no number, no JSON, no object
             continue
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(b"".join(kept))
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_bytes(b"".join(kept))
 
 
 def _find(config: DictConfig) -> RunDirectory:
@@ -143,23 +145,69 @@ def _continued(made: Path, search: bool, max_time: str | Mapping[str, int] | Non
     there = {entry.name for entry in path.iterdir()} - hydras_own()
     if there and there.isdisjoint({"run.lock", "run.json"}):
         raise bad_value("hydra.run.dir", path, "this directory holds files but no run; name a run's, or an empty one")
-    record = read_record(path)
-    if record is not None and record.get("status") == "finished" and not _has_more_time(record, max_time):
+    _check_files(path)
+    record = read_record(path) or {}
+    if record.get("status") == "finished" and not _has_more_time(record, max_time) and _holds_its_end(path, record):
         return RunDirectory(path, finished=True)
     run = _locked(RunDirectory(path))
-    for partial in (path / "checkpoints").glob("*.partial"):
+    for partial in (*path.glob("*.partial"), *path.glob("checkpoints/*.partial")):
         partial.unlink()  # what a crash has left
     run.checkpoint = newest_intact(path / "checkpoints")
+    update = update_of(run.checkpoint) if run.checkpoint else 0
     if run.checkpoint is None:
         notice(f"ckpt_path=last: {path} holds no checkpoint; the run starts at step 0")
+    elif update < _updates(record):
+        found = f"its newest intact checkpoint, {run.checkpoint.name}, is of update {update}"
+        notice(f"ckpt_path=last: run.json tells of update {_updates(record)}, {found}; the run goes on from there")
     return run
+
+
+def told(record: object, *keys: str) -> Any:
+    """What a record or a config says under nested keys; None where it lacks one, or holds no mapping there."""
+    for key in keys:
+        record = record.get(key) if isinstance(record, Mapping) else None
+    return record
+
+
+def _updates(record: dict) -> int:
+    """The optimizer updates that a run's record tells of."""
+    steps = record.get("steps")
+    return steps if type(steps) is int else 0
+
+
+def _holds_its_end(path: Path, record: dict) -> bool:
+    """Whether the last checkpoint of a finished run is there; UserError where none at all is left of it."""
+    callbacks = (told(record, "config", "callbacks") or {}).values()
+    lasts = [one for one in callbacks if str(told(one, "_target_")).endswith("LastCheckpoint")]
+    if not lasts or Path(str(told(lasts[0], "path"))).parent.name != "checkpoints":
+        return True  # by its settings it has kept none, or elsewhere
+    newest = newest_intact(path / "checkpoints")
+    if newest is None:
+        problem = f"its run.json says finished at update {_updates(record)}, and no checkpoint of it is left"
+        raise bad_value("hydra.run.dir", path, f"{problem}; name another directory for a new run")
+    return update_of(newest) >= _updates(record)
+
+
+def _check_files(path: Path) -> None:
+    """Raise a UserError where something lies in a file's or a folder's place that is none."""
+    folder = path / "checkpoints"
+    if folder.exists() and not folder.is_dir():
+        raise bad_value("hydra.run.dir", path, f"{folder} is a file, and should be the folder of the run's checkpoints")
+    for name in (*RUN_FILES, "config.yaml", "events.jsonl", "metrics.csv", "tokenizer.json", "samples.txt"):
+        wrong = [one for one in (path / name, path / f"{name}.partial") if one.is_dir()]
+        if wrong:
+            raise bad_value("hydra.run.dir", path, f"{wrong[0]} is a folder, and should be a file of the run")
+    for wrong in folder.glob("*.partial"):
+        if wrong.is_dir():
+            raise bad_value("hydra.run.dir", path, f"{wrong} is a folder, and should be a file of the run")
 
 
 def _has_more_time(record: dict, max_time: str | Mapping[str, int] | None) -> bool:
     """Whether a run that its `trainer.max_time` has ended is given more of it now."""
-    if not str(record.get("reason")).startswith(OUT_OF_TIME):
+    before = told(record, "config", "trainer", "max_time")
+    if not str(record.get("reason")).startswith(OUT_OF_TIME) or before is None:
         return False
-    return max_time is None or _seconds(max_time) > _seconds(record["config"]["trainer"]["max_time"])
+    return max_time is None or _seconds(max_time) > _seconds(before)
 
 
 def _seconds(duration: str | Mapping[str, int]) -> float:

@@ -6,6 +6,7 @@ import lightning as L
 from tqdm import tqdm
 
 from frontpage.attention.describe import describe_attention
+from frontpage.callbacks.best_checkpoint import BestCheckpoint
 from frontpage.callbacks.record_run import RecordRun
 from frontpage.callbacks.run_clock import clock_of
 from frontpage.callbacks.sample_titles import SampleTitles
@@ -49,7 +50,7 @@ def print_start(
         f" validate {_interval(config['val_interval'], 'by trainer.evals_per_epoch')},"
         f" save {_interval(config['save_interval'], 'at validations')}",
         "memory": _size(plan.memory.total) + " estimated" if plan.memory else "no estimate",
-        "checkpoints": f"{plan.checkpoints:g} kept, {_size(plan.checkpoint_bytes)} each,"
+        "checkpoints": f"{plan.checkpoints:g} kept{_named(trainer)}, {_size(plan.checkpoint_bytes)} each,"
         f" {_size(plan.checkpoint_bytes * plan.checkpoints)} in all"
         if plan.checkpoints < math.inf
         else f"one a validation, {_size(plan.checkpoint_bytes)} each",
@@ -59,6 +60,12 @@ def print_start(
         "run": str(run.path),
     }
     print("\n".join(f"{name + ':':<12} {line}" for name, line in lines.items()), flush=True)
+
+
+def _named(trainer: L.Trainer) -> str:
+    """What `best.ckpt` is where several of the best are kept."""
+    several = any(isinstance(one, BestCheckpoint) and one.save_top_k > 1 for one in trainer.callbacks)
+    return " (best.ckpt is another name of the best one)" if several else ""
 
 
 def _interval(updates: int | None, otherwise: str) -> str:

@@ -9,6 +9,7 @@ import lightning as L
 from tqdm import tqdm
 
 from frontpage.callbacks.run_clock import clock_of
+from frontpage.disk_full import writing
 from frontpage.metrics_file import MetricsFile
 from frontpage.run_directory import keep_lines
 from frontpage.secrets import hide_all
@@ -27,7 +28,7 @@ class EventLog(L.Callback):
     def write(self, trainer: L.Trainer, event: str, /, **fields: Any) -> None:
         """Append one event."""
         if trainer.is_global_zero:
-            with self.path.open("a", encoding="utf-8") as file:
+            with writing(self.path), self.path.open("a", encoding="utf-8") as file:
                 content = hide_all({"event": event, "timestamp": time.time(), **fields})
                 file.write(json.dumps(content, ensure_ascii=False) + "\n")
 

@@ -5,13 +5,15 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from frontpage.checkpoint_file import save, update_of
 from frontpage.endings import Interrupted
 
 
 class LastCheckpoint(Checkpoint):
     """Writes `path` every `interval` optimizer updates, or at each validation (null), and at a run's end or stop.
 
-    It writes behind the validation that is due, and keeps the file before as `<name>-1.ckpt`.
+    It writes behind the validation that is due, and keeps the file before as `<name>-1.ckpt`. A validation among the
+    best is saved in any case, before `BestCheckpoint` writes its own file.
     """
 
     def __init__(self, path: Path | str, interval: int | None = None) -> None:
@@ -28,6 +30,7 @@ class LastCheckpoint(Checkpoint):
         """Save after every `interval` updates or after a validation, and at the end."""
         step = trainer.global_step
         due = self._validated if self.interval is None else step % self.interval == 0
+        due = due or any(getattr(callback, "due", False) for callback in trainer.callbacks)  # one of the best
         if due or trainer.should_stop or step >= pl_module.total_steps:
             self._save(trainer)
         self._validated = False
@@ -42,7 +45,10 @@ class LastCheckpoint(Checkpoint):
         if isinstance(exception, Interrupted):
             self._save(trainer)
 
+    def holds(self, update: int) -> bool:
+        """Whether the checkpoint of `update` lies on the disk and reads back."""
+        return update_of(self.path) == update
+
     def _save(self, trainer: L.Trainer) -> None:
-        before = self.path.with_name(f"{self.path.stem}-1{self.path.suffix}")
-        trainer.save_checkpoint(self.path, storage_options={"before": before})
-        self._saved_step = trainer.global_step
+        if save(trainer, self.path, before=self.path.with_name(f"{self.path.stem}-1{self.path.suffix}")):
+            self._saved_step = trainer.global_step

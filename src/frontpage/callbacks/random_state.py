@@ -1,6 +1,7 @@
 """RandomState: dropout after a resume goes on where it stopped."""
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -9,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from frontpage.notices import notice
+from frontpage.structure import unlike
 
 
 class RandomState(L.Callback):
@@ -22,7 +24,7 @@ class RandomState(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The generators' states as tensors and plain numbers, which load without running code."""
-        states = [_state()]
+        states = [generators()]
         if dist.is_available() and dist.is_initialized():
             own, states = states[0], [None] * dist.get_world_size()
             dist.all_gather_object(states, own)
@@ -31,6 +33,15 @@ class RandomState(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep them until training starts: what lies between may draw numbers."""
         self._loaded = state_dict.get("processes", [state_dict])
+
+    def unlike_state(self, saved: Any, where: str) -> Iterator[str]:
+        """What of a checkpoint's state is not as this machine's generators have it; other GPUs may be there."""
+        yield from unlike(saved, {"processes": []}, where)
+        processes = saved.get("processes") if isinstance(saved, dict) else None
+        if isinstance(processes, list) and not processes:
+            yield f"{where}.processes is empty"
+        for index, one in enumerate(processes if isinstance(processes, list) else []):
+            yield from unlike(one, generators() | {"cuda": []}, f"{where}.processes.{index}")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Set the generators back, or apart."""
@@ -46,7 +57,8 @@ class RandomState(L.Callback):
             L.seed_everything(torch.initial_seed() + trainer.global_rank, verbose=False)
 
 
-def _state() -> dict[str, Any]:
+def generators() -> dict[str, Any]:
+    """The states of this process's generators, as tensors and plain numbers."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     name, words, *place = np.random.get_state()
     numpy = (name, torch.from_numpy(words.astype(np.int64)), *place)

@@ -2,10 +2,9 @@
 
 import json
 import math
-import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,22 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from frontpage.attention.describe import describe_attention
+from frontpage.callbacks.best_checkpoint import BestCheckpoint
+from frontpage.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.callbacks.log_metrics import training_metrics
 from frontpage.callbacks.run_clock import clock_of
 from frontpage.callbacks.weight_average import WeightAverage
+from frontpage.checkpoint_file import digest_of
+from frontpage.disk_full import ADVICE, NotSaved, is_full, replacing
 from frontpage.endings import Interrupted, Pruned
 from frontpage.git_state import git_state
-from frontpage.notices import notices
+from frontpage.notices import notice, notices
 from frontpage.peak_memory import peak_memory, start_counting
 from frontpage.plan import RunPlan
 from frontpage.run_directory import OUT_OF_TIME
 from frontpage.secrets import hide_all, hide_argument
 from frontpage.stored_config import IN_CHECKPOINT
+from frontpage.structure import unlike, unlike_numbers
 from frontpage.trainer import device_name
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
@@ -89,8 +93,12 @@ class RecordRun(Checkpoint):
         self._write(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the end, and why it came before the planned one."""
-        self.record["status"] = "finished"
+        """Write the end, and why it came before the planned one; NotSaved where the disk does not hold it."""
+        problem, saved = _last_saved(trainer) if trainer.is_global_zero else (None, None)
+        problem = trainer.strategy.broadcast(problem)
+        if problem:
+            raise NotSaved(problem)
+        self.record["status"], self.record["checkpoint"] = "finished", saved
         self.record["reason"] = _early_end(trainer, pl_module)
         self._write(trainer, pl_module)
 
@@ -102,7 +110,12 @@ class RecordRun(Checkpoint):
         pruned = isinstance(exception, Pruned)
         self.record["status"] = "interrupted" if stopped else "pruned" if pruned else "failed"
         self.record["reason"] = str(exception) if pruned else f"{type(exception).__name__}: {exception}"
-        self._write(trainer, pl_module)
+        try:
+            self._write(trainer, pl_module)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            notice(f"the disk is full: {self.path} does not say how the run ended ({self.record['reason']})")
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let each checkpoint say what settings its run had."""
@@ -111,6 +124,13 @@ class RecordRun(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """The best and the newest metrics so far, for a resumed run."""
         return {"best": self._best, "final": self._final}
+
+    def unlike_state(self, saved: Any, where: str) -> Iterator[str]:
+        """What of a checkpoint's state is no dictionary of metrics."""
+        yield from unlike(saved, {"best": {}, "final": {}}, where)
+        for name in ("best", "final"):
+            if isinstance(saved, Mapping) and name in saved:
+                yield from unlike_numbers(saved[name], f"{where}.{name}")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue an earlier session's."""
@@ -135,9 +155,8 @@ class RecordRun(Checkpoint):
 
 def write_json(path: Path, content: Any) -> None:
     """Replace `path` by strict JSON in one step; a number that is not finite becomes null, secrets are hidden."""
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(strict_json(content), encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(strict_json(content), encoding="utf-8")
 
 
 def strict_json(content: Any) -> str:
@@ -172,6 +191,22 @@ def _early_end(trainer: L.Trainer, module: L.LightningModule) -> str | None:
         if isinstance(callback, Timer) and (callback.time_remaining() or 0.0) <= 0:
             return f"{OUT_OF_TIME} {where}"
     return f"stopped {where}"
+
+
+def _last_saved(trainer: L.Trainer) -> tuple[str | None, dict[str, Any] | None]:
+    """What of a run's end does not lie on the disk, or None; and what does, for `run.json`."""
+    update, saved = trainer.global_step, None
+    for callback in trainer.callbacks:
+        if isinstance(callback, LastCheckpoint):
+            if not callback.holds(update):
+                return f"{callback.path} does not hold update {update}, the run's end: {ADVICE}", None
+            saved = {"path": str(callback.path), "update": update, "digest": digest_of(callback.path)}
+        if isinstance(callback, BestCheckpoint) and callback.missed is not None:
+            problem = f"{callback.best} does not hold update {callback.missed}, the best"
+            if callback.missed == update:
+                return f"{problem}: {ADVICE}", None
+            notice(f"{problem}: the disk was full then; it holds the best of those that there was room for")
+    return None, saved
 
 
 def _versions() -> dict[str, str | None]:

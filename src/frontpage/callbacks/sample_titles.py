@@ -5,6 +5,7 @@ from pathlib import Path
 import lightning as L
 from tqdm import tqdm
 
+from frontpage.disk_full import writing
 from frontpage.errors import UserError
 from frontpage.generate import Draft, generate
 from frontpage.models.language_module import LanguageModule
@@ -58,7 +59,7 @@ class SampleTitles(L.Callback):
         invented = generate(pl_module, trainer.datamodule.tokenizer, **self._settings)
         self.titles = [one.title for one in invented]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(f"update {trainer.global_step}\n" + "".join(f"  {title}\n" for title in self.titles))
         for title in self.titles:
             tqdm.write(f"    {title}")

@@ -48,8 +48,13 @@ class TitleLoader:
         step = self.block_size * self.batch_size * self.world_size
         return self.targets_per_epoch // step if self.drop_tail else -(-self.targets_per_epoch // step)
 
+    @property
+    def batches(self) -> int:
+        """Batches that an epoch hands out, `limit` counted."""
+        return min(self.limit, len(self)) if isinstance(self.limit, int) else int(self.limit * len(self))
+
     def __iter__(self) -> Iterator[TitleBatch]:
-        last = min(self.limit, len(self)) if isinstance(self.limit, int) else int(self.limit * len(self))
+        last = self.batches
         while self.batches_done < last:
             epoch, index = self.epoch, self.batches_done
             # Count before handing out: Lightning does not ask again after the last batch.

@@ -85,7 +85,7 @@ class TitleData(L.LightningDataModule):
         self.train, self.validation = encoded["train"], encoded["validation"]
         self.sizes = TextSizes.of(self.selection.validation, self.validation.lengths)
         self._check_tokenizer_size()
-        if len(self._loader()) == 0:
+        if len(self.loader_of()) == 0:
             allowed = f"with data.drop_tail the {len(self.train.tokens)} training tokens must fill a batch"
             raise bad_value("data.batch_size", self.batch_size, allowed)
 
@@ -98,7 +98,7 @@ class TitleData(L.LightningDataModule):
 
     def train_dataloader(self) -> TitleLoader:
         """Training windows of this process."""
-        return self._loader(self.trainer)
+        return self.loader_of(self.trainer)
 
     def val_dataloader(self) -> ScoringRows:
         """Every token of every validation title once."""
@@ -128,7 +128,8 @@ class TitleData(L.LightningDataModule):
             "vocab_size": self.vocab_size,
         }
 
-    def _loader(self, trainer: L.Trainer | None = None) -> TitleLoader:
+    def loader_of(self, trainer: L.Trainer | None = None) -> TitleLoader:
+        """Training windows of a trainer's process; without one, of a process that is alone."""
         return TitleLoader(
             self.train,
             block_size=self.block_size,

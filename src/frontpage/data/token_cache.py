@@ -13,6 +13,7 @@ import numpy as np
 import tokenizers
 
 from frontpage.data.encoded import EncodedTitles, encode_titles
+from frontpage.disk_full import is_full, writing
 from frontpage.errors import bad_value
 from frontpage.interrupts import heard
 from frontpage.notices import notice
@@ -43,6 +44,8 @@ def tokenize_cached(
                 _build(folder, factory, splits)
             return _read(folder, splits)
     except OSError as error:
+        if is_full(error):
+            raise
         raise bad_value("paths.cache_dir", cache_dir, f"cannot be written ({error.strerror})") from error
 
 
@@ -61,17 +64,18 @@ def cache_key(factory: TokenizerFactory, splits: Mapping[str, Sequence[str]]) ->
 def _build(folder: Path, factory: TokenizerFactory, splits: Mapping[str, Sequence[str]]) -> None:
     building = folder.with_name(folder.name + ".building")
     shutil.rmtree(building, ignore_errors=True)  # what a killed run left; we hold the lock
-    building.mkdir()
+    tokenizer = heard(factory, splits["train"])
     try:
-        tokenizer = heard(factory, splits["train"])
-        tokenizer.save(building / "tokenizer.json")
-        for name, titles in splits.items():
-            encoded = heard(encode_titles, tokenizer, titles)
-            np.save(building / f"{name}_tokens.npy", encoded.tokens)
-            np.save(building / f"{name}_offsets.npy", encoded.offsets)
-        checksums = {path.name: _checksum(path) for path in sorted(building.iterdir())}
-        (building / "checksums.json").write_text(json.dumps(checksums, indent=1))
-        os.replace(building, folder)
+        with writing(folder):
+            building.mkdir()
+            tokenizer.save(building / "tokenizer.json")
+            for name, titles in splits.items():
+                encoded = heard(encode_titles, tokenizer, titles)
+                np.save(building / f"{name}_tokens.npy", encoded.tokens)
+                np.save(building / f"{name}_offsets.npy", encoded.offsets)
+            checksums = {path.name: _checksum(path) for path in sorted(building.iterdir())}
+            (building / "checksums.json").write_text(json.dumps(checksums, indent=1))
+            os.replace(building, folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise

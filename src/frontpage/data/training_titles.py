@@ -1,12 +1,13 @@
 """Which titles a run has trained on, kept as hashes: enough to recognise a title, too little to read one."""
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+
+from frontpage.disk_full import replacing
 
 FILE = "training_titles.npy"  # in a run's directory: sorted uint64
 
@@ -20,10 +21,8 @@ def title_hashes(titles: Iterable[str]) -> np.ndarray:
 def save_training_titles(directory: Path, titles: Iterable[str], earlier: np.ndarray | None = None) -> None:
     """Write the hashes of `titles`, and those of titles that the weights had seen `earlier`, in one step."""
     hashes = title_hashes(titles)
-    partial = directory / f"{FILE}.{os.getpid()}.partial"
-    with partial.open("wb") as file:
+    with replacing(directory / FILE) as partial, partial.open("wb") as file:
         np.save(file, np.unique(hashes if earlier is None else np.concatenate([hashes, earlier])))
-    os.replace(partial, directory / FILE)
 
 
 def load_training_titles(directory: Path | str) -> np.ndarray | None:

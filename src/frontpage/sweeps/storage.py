@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 
+from frontpage.disk_full import is_full
 from frontpage.errors import bad_value, require
 from frontpage.sweeps.journal import Journal, is_journal
 
@@ -36,6 +37,8 @@ def open_storage(place: str, base: str | Path = ".") -> optuna.storages.BaseStor
         require(is_journal(path), KEY, place, allowed)  # before anything is cut off it or written to it
         return optuna.storages.JournalStorage(Journal(path, PATIENCE))
     except OSError as error:
+        if is_full(error):
+            raise
         raise bad_value(KEY, place, f"cannot be written ({error.strerror})") from error
     except ValueError as error:
         raise bad_value(KEY, place, f"not the journal of a study ({_first_line(error)})") from error

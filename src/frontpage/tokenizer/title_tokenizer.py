@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 
+from frontpage.disk_full import replacing
 from frontpage.errors import UserError, bad_value
 
 PAD, EOS, UNK = SPECIAL_TOKENS = ("<pad>", "<eos>", "<unk>")
@@ -79,8 +80,9 @@ class TitleTokenizer:
                 raise UserError(f"tokenizer: {title!r} comes back as {back!r}; a tokenizer must be lossless")
 
     def save(self, path: Path | str) -> None:
-        """Write `tokenizer.json`, the format of the `tokenizers` library."""
-        self._tokenizer.save(str(path), pretty=False)
+        """Write `tokenizer.json`, the format of the `tokenizers` library, in one step."""
+        with replacing(path) as partial:
+            partial.write_text(self.to_json(), encoding="utf-8")
 
     def to_json(self) -> str:
         """What `save` writes."""
