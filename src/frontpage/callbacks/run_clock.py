@@ -62,8 +62,8 @@ class RunClock(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TitleBatch, batch_idx: int
     ) -> None:
         """Count the batch's tokens; its shape is known without asking the device."""
-        loader = trainer.train_dataloader
-        self.tokens_seen += loader.targets_in(batch_idx) if hasattr(loader, "targets_in") else batch.targets.numel()
+        sizes = getattr(trainer.train_dataloader, "sizes", None)
+        self.tokens_seen += sizes.targets_in(batch_idx) if sizes is not None else batch.targets.numel()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Pause."""

@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 
 from frontpage.data.encoded import EncodedTitles
+from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.files import read_titles
 from frontpage.data.loader import TitleLoader
 from frontpage.data.selection import Selection, distinct_titles, select_titles
@@ -100,6 +101,10 @@ class TitleData(L.LightningDataModule):
         """Training windows of this process."""
         return self._loader(self.trainer)
 
+    def epoch_sizes(self, trainer: L.Trainer) -> EpochSizes:
+        """What an epoch of `trainer` consists of, be it attached yet or not."""
+        return self._loader(trainer).sizes
+
     def val_dataloader(self) -> ScoringRows:
         """Every token of every validation title once."""
         return self._rows(self.validation)
@@ -138,6 +143,7 @@ class TitleData(L.LightningDataModule):
             eos_id=self.tokenizer.eos_id,
             repack=self.repack and not (trainer and trainer.overfit_batches),
             drop_tail=self.drop_tail,
+            accumulate=trainer.accumulate_grad_batches if trainer else 1,
             limit=trainer.limit_train_batches if trainer else 1.0,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
