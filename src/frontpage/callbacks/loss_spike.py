@@ -92,5 +92,6 @@ class LossSpike(L.Callback):
         if step:  # this process saw one
             message += f" to {loss:.4f} at update {step:.0f} (it was about {mean:.4f})"
         if self.action == "stop":
-            raise DivergenceError(f"{message}; try a lower optimizer.lr or trainer.gradient_clip_val")
+            tried = f"(precision {trainer.precision}); try a lower optimizer.lr or trainer.gradient_clip_val"
+            raise DivergenceError(f"{message} {tried}")
         notice(message)

@@ -123,9 +123,12 @@ class LanguageModule(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the global norm and keep the norm that the gradient had."""
+        """Clip by the global norm and keep the norm that the gradient had; callbacks may look at both."""
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
         self.grad_norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit)
+        for callback in self.trainer.callbacks:
+            if hasattr(callback, "on_gradient"):  # the last moment before the update
+                callback.on_gradient(self.trainer, self)
 
     def score(self, batch: ScoringBatch) -> tuple[Tensor, Tensor]:
         """(nats, index of the title) of each of the batch's N scored tokens, both (N,)."""
