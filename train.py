@@ -39,6 +39,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         L.seed_everything(config.seed, verbose=False)
 
         data = build(config.data, "data")
+        data.read()
         settings = masked(config)
         record = RecordRun(run.path / "run.json", settings)
         events = EventLog(run.path / "events.jsonl", settings)

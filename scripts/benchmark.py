@@ -19,7 +19,7 @@ from torch import Tensor
 from frontpage.allocator import keep_freed_memory
 from frontpage.attention.causal import CausalAttention
 from frontpage.errors import UserError
-from frontpage.flops import measure_matmul_peak, training_flops_per_token
+from frontpage.flops import matmul_peak, training_flops_per_token
 from frontpage.losses import next_token_loss
 from frontpage.models.compiling import worth_compiling
 from frontpage.models.gpt import GPT
@@ -89,7 +89,7 @@ def measure(arguments: argparse.Namespace, device: torch.device) -> dict[str, An
         "kept_freed_memory": kept,
         "speedup": medians["reference"] / medians["ours"],
         "matmul_peak_flops": peak,
-        "fp32_matmul_peak_flops": measure_matmul_peak(device, torch.float32, 2048),
+        "fp32_matmul_peak_flops": matmul_peak(device, torch.float32, 2048, patience=2.0),
         "model_flops_utilization": flops / medians["ours"] / peak,
     }
     if arguments.compile:
@@ -174,7 +174,7 @@ def timed(step: Step, device: torch.device) -> float:
 
 def matmul_seconds(device: torch.device) -> float:
     """Of one bf16 product of 2048-wide squares."""
-    return 2.0 * 2048**3 / measure_matmul_peak(device, torch.bfloat16, 2048, repeats=1)
+    return 2.0 * 2048**3 / matmul_peak(device, torch.bfloat16, 2048, repeats=1, patience=1.0)
 
 
 def synchronise(device: torch.device) -> None:

@@ -15,6 +15,7 @@ from frontpage.flops import measure_matmul_peak, training_flops_per_token
 from frontpage.memory import GIB, TrainingMemory, estimate_training, optimizer_bytes
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
+from frontpage.precision import product_type
 from frontpage.trainer import planned_steps
 
 
@@ -47,7 +48,7 @@ def plan_run(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> RunP
         check_memory(memory, *card, data.batch_size)
     epochs = updates / max(sizes.updates, 1)
     flops = training_flops_per_token(model.net, data.block_size) * epochs * sizes.trained_targets
-    peak = measure_matmul_peak(device, torch.bfloat16 if "bf16" in precision else torch.float32)
+    peak = measure_matmul_peak(device, product_type(precision))
     weights = sum(weight.numel() for weight in model.net.parameters())
     averaged = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)
     return RunPlan(

@@ -60,6 +60,7 @@ class TitleData(L.LightningDataModule):
         self.repack, self.drop_tail = repack, drop_tail
         self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
         self.tokenizer: TitleTokenizer | None = None
+        self.selection: Selection | None = None
 
     @abstractmethod
     def source(self) -> list[str]:
@@ -79,7 +80,7 @@ class TitleData(L.LightningDataModule):
         """Read, select, split and tokenize the titles, once; Lightning may call it again."""
         if self.tokenizer is not None:
             return
-        self.selection = self.select()
+        self.read()
         splits = {"train": self.selection.train, "validation": self.selection.validation}
         self.tokenizer, encoded = tokenize_cached(self.cache_dir, self.make_tokenizer, splits)
         self.fingerprint = cache_key(self.make_tokenizer, splits)
@@ -89,6 +90,11 @@ class TitleData(L.LightningDataModule):
         if len(self._loader()) == 0:
             allowed = f"with data.drop_tail the {len(self.train.tokens)} training tokens must fill a batch"
             raise bad_value("data.batch_size", self.batch_size, allowed)
+
+    def read(self) -> None:
+        """Read the titles and split them, once: what is wrong with them is told before anything is measured."""
+        if self.selection is None:
+            self.selection = self.select()
 
     def select(self) -> Selection:
         """Read the titles and split them; nothing is tokenized."""
