@@ -5,6 +5,7 @@ import time
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 
 def training_flops_per_token(net: nn.Module, block_size: int) -> float:
@@ -23,8 +24,9 @@ def training_flops_per_token(net: nn.Module, block_size: int) -> float:
 
 @functools.cache
 def measure_matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """The device's `matmul_peak`, measured once a process."""
-    return matmul_peak(device, dtype)
+    """The device's `matmul_peak`, measured once a process, with numbers also where others have sizes only."""
+    with _disable_current_modes():
+        return matmul_peak(device, dtype)
 
 
 def matmul_peak(
