@@ -1,6 +1,7 @@
 """Train a model: `python train.py experiment=quickstart`; `--help` lists every group and option."""
 
 from frontpage.cli import program, task  # isort: skip  (first: it sends warnings to stdout)
+import frontpage.quick_help  # isort: skip  # noqa: F401  (second: it answers --help before the slow imports)
 
 import hydra
 import lightning as L
