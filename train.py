@@ -1,6 +1,7 @@
 """Train a model: `python train.py experiment=quickstart`; `--help` lists every group and option."""
 
 from frontpage.cli import program, task  # isort: skip  (first: it sends warnings to stdout)
+import frontpage.quick_help  # isort: skip  # noqa: F401  (second: it answers --help before the slow imports)
 
 import hydra
 import lightning as L
@@ -45,6 +46,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         L.seed_everything(config.seed, verbose=False)
 
         data = build(config.data, "data")
+        data.read()
         settings = masked(config)
         record = RecordRun(run.path / "run.json", settings)
         events = EventLog(run.path / "events.jsonl", settings)

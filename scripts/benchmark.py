@@ -19,13 +19,13 @@ from torch import Tensor
 from frontpage.allocator import keep_freed_memory
 from frontpage.attention.causal import CausalAttention
 from frontpage.errors import UserError
-from frontpage.flops import measure_matmul_peak, training_flops_per_token
+from frontpage.flops import matmul_peak, training_flops_per_token
 from frontpage.losses import next_token_loss
 from frontpage.models.compiling import worth_compiling
 from frontpage.models.gpt import GPT
 from frontpage.naive_gpt import NaiveGPT
 from frontpage.peak_memory import peak_memory, start_counting
-from frontpage.precision import settle_precision
+from frontpage.precision import product_type, settle_precision
 from frontpage.processor import processor_name
 from frontpage.progress_line import watched
 from frontpage.run_command import Arguments, number, save_json
@@ -70,7 +70,7 @@ def measure(arguments: argparse.Namespace, device: torch.device) -> dict[str, An
     """Medians of steps that take turns (`eager`: ours, not compiled), and of the matrix products between them."""
     kept = device.type == "cpu" and keep_freed_memory()  # as train.py does
     steps, net = both(arguments, device)
-    product = functools.partial(matmul_seconds, device)
+    product = functools.partial(matmul_seconds, device, product_type(arguments.precision))
     all_seconds: dict[str, list[float]] = {name: [] for name in (*steps, "product")}
     rounds = WARM_UP + arguments.rounds
     for _ in watched(range(rounds), "rounds", [1] * rounds):
@@ -93,7 +93,7 @@ def measure(arguments: argparse.Namespace, device: torch.device) -> dict[str, An
         "kept_freed_memory": kept,
         "speedup": medians["reference"] / medians["ours"],
         "matmul_peak_flops": peak,
-        "fp32_matmul_peak_flops": measure_matmul_peak(device, torch.float32, 2048),
+        "fp32_matmul_peak_flops": matmul_peak(device, torch.float32, 2048, patience=2.0),
         "model_flops_utilization": flops / medians["ours"] / peak,
     }
     if arguments.compile:
@@ -176,9 +176,9 @@ def timed(step: Step, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def matmul_seconds(device: torch.device) -> float:
-    """Of one bf16 product of 2048-wide squares."""
-    return 2.0 * 2048**3 / measure_matmul_peak(device, torch.bfloat16, 2048, repeats=1)
+def matmul_seconds(device: torch.device, kind: torch.dtype) -> float:
+    """Of one product of 2048-wide squares."""
+    return 2.0 * 2048**3 / matmul_peak(device, kind, 2048, repeats=1, patience=1.0)
 
 
 def synchronise(device: torch.device) -> None:
@@ -228,7 +228,7 @@ def report(result: dict[str, Any]) -> None:
     less = result["reference"]["peak_memory_bytes"] / result["ours"]["peak_memory_bytes"]
     print(
         f"\n{result['speedup']:.2f} times as fast, {less:.2f} times less memory;"
-        f" {result['model_flops_utilization']:.1%} of the bf16 matrix peak"
+        f" {result['model_flops_utilization']:.1%} of the matrix peak in it"
         f" ({result['matmul_peak_flops'] / 1e9:,.0f} GFLOP/s; fp32 {result['fp32_matmul_peak_flops'] / 1e9:,.0f})"
     )
     if result["compile"]:

@@ -12,6 +12,7 @@ from tiny import ROOT
 
 from frontpage import doctor
 from frontpage.errors import UserError
+from frontpage.processor import FEATURES
 
 SMALL = ("data.batch_size=2", "data.block_size=16", "model.n_head=2", "model.d_model=32")
 
@@ -66,7 +67,7 @@ def test_the_compiler_names_itself_or_what_is_wrong_is_said(monkeypatch, tmp_pat
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
 def test_the_features_are_those_of_the_processor():
     flags = Path("/proc/cpuinfo").read_text().split()
-    assert doctor.processor_features() == [name for name in doctor.FEATURES if name in flags]
+    assert doctor.processor_features() == [name for name in FEATURES if name in flags]
     assert doctor.processor_features()
 
 

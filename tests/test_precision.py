@@ -1,14 +1,18 @@
 """`trainer.precision=auto` takes what was measured to be fastest, says it, and a resumed run keeps it."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from programs import train_tiny
 from tiny import TINY
 
+import frontpage.flops
 import frontpage.precision
-from frontpage.precision import best_precision, settle_precision
+from frontpage.flops import matmul_peak
+from frontpage.precision import best_precision, bf16_is_fast, product_type, settle_precision
+from frontpage.processor import has_bf16_instructions
 
 
 @pytest.fixture
@@ -18,10 +22,16 @@ def rates(monkeypatch):
     def give(half, single):
         measured = {torch.bfloat16: half, torch.float32: single}
         monkeypatch.setattr(frontpage.precision, "measure_matmul_peak", lambda device, kind: measured[kind])
-        best_precision.cache_clear()
+        monkeypatch.setattr(frontpage.precision, "has_bf16_instructions", lambda: True)
+        forget()
 
     yield give
+    forget()
+
+
+def forget():
     best_precision.cache_clear()
+    bf16_is_fast.cache_clear()
 
 
 def record(directory):
@@ -36,7 +46,82 @@ def test_a_cpu_takes_bf16_where_it_is_clearly_faster(rates, half, single, chosen
     rates(half, single)
     found, why = best_precision("cpu")
     assert found == chosen
-    assert f"{half / single:.1f} times as fast" in why
+    assert f" {half / single:g} times as fast" in why
+
+
+@pytest.mark.parametrize(("half", "single", "said"), [(0.5, 38.2, "0.013"), (3.0, 1.9, "1.6"), (991, 8.7, "110")])
+def test_the_ratio_is_said_with_two_digits(rates, half, single, said):
+    rates(half, single)
+    assert best_precision("cpu")[1] == f"bf16 matrix products are {said} times as fast as fp32 ones on this processor"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("flags\t\t: fpu avx2 fma\n", False),
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16 amx_bf16\n", True),
+        ("Features\t: fp asimd sve\n", False),
+        ("Features\t: fp asimd bf16\n", True),
+        ("", None),
+    ],
+)
+def test_a_cpu_that_says_it_has_no_bf16_is_not_measured(monkeypatch, text, answer):
+    monkeypatch.setattr("frontpage.processor.Path.read_text", lambda *_, **__: text)
+    assert has_bf16_instructions() is answer
+    if answer is False:
+        monkeypatch.setattr(frontpage.precision, "measure_matmul_peak", lambda *_: pytest.fail("measured"))
+        forget()
+        assert best_precision("cpu") == ("32-true", "this processor has no bf16 instructions")
+        forget()
+
+
+def test_a_slow_product_is_neither_repeated_nor_made_larger(monkeypatch):
+    """Of 0.5 billion operations a second: a product of 1,024 would take four seconds."""
+    widths, clock = [], [0.0]
+
+    def seconds(left, right):
+        widths.append(len(left))
+        clock[0] += 2 * len(left) ** 3 / 0.5e9
+        return 2 * len(left) ** 3 / 0.5e9
+
+    monkeypatch.setattr(frontpage.flops, "_seconds", seconds)
+    monkeypatch.setattr(frontpage.flops, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    assert matmul_peak(torch.device("cpu"), torch.bfloat16) == pytest.approx(0.5e9)
+    assert clock[0] < 0.3 and max(widths) == 256
+
+
+def test_a_fast_product_is_measured_at_full_width(monkeypatch):
+    widths = []
+    monkeypatch.setattr(frontpage.flops, "_seconds", lambda left, right: widths.append(len(left)) or 1e-3)
+    assert matmul_peak(torch.device("cpu"), torch.float32) == 2 * 1024**3 / 1e-3
+    assert widths == [128, 128, 256, 256, 512, 512, *[1024] * 7]
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind"),
+    [("64-true", torch.float64), ("32-true", torch.float32), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.half)],
+)
+def test_the_peak_is_that_of_the_products_of_the_run(precision, kind):
+    assert product_type(precision) == kind
+
+
+def test_a_mistake_in_the_titles_is_told_before_anything_is_measured(command, monkeypatch):
+    monkeypatch.setattr(frontpage.precision, "measure_matmul_peak", lambda *_: pytest.fail("measured"))
+    forget()
+    tiny = [override for override in TINY if "precision" not in override]
+    ended = command(*tiny, "trainer.precision=auto", "data.path=/nowhere.csv")
+    assert ended.status == 2 and "data.path=/nowhere.csv" in ended.stderr
+
+
+@pytest.mark.parametrize("precision", ["64-true", "32", "16-true"])
+def test_every_precision_that_is_taken_stands_in_the_list_of_what_is_allowed(command, precision):
+    ended = command(*TINY, "trainer.precision=x")
+    assert ended.status == 2 and f" {precision} " in ended.stderr
+
+
+def test_a_run_in_fp64_works(tmp_path):
+    run = train_tiny(tmp_path / "run", "trainer.precision=64-true", "trainer.max_steps=2")
+    assert record(run)["precision"] == "64-true" and record(run)["status"] == "finished"
 
 
 def test_other_devices_are_asked_what_they_have(monkeypatch):
@@ -47,7 +132,7 @@ def test_other_devices_are_asked_what_they_have(monkeypatch):
         if not there:
             with pytest.raises(Exception, match="this GPU has no bf16"):
                 settle_precision("bf16-mixed", "cuda")
-    best_precision.cache_clear()
+    forget()
     assert best_precision("mps")[0] == "32-true"
 
 
@@ -62,7 +147,8 @@ def test_fp16_on_a_cpu_is_a_mistake(command, asked):
     ended = command(*TINY, f"trainer.precision={asked}")
     assert ended.status == 2
     assert (
-        f"trainer.precision={asked}" in ended.stderr and "a CPU has: auto 32-true bf16-mixed bf16-true" in ended.stderr
+        f"trainer.precision={asked}" in ended.stderr
+        and "a CPU has: auto 32-true 64-true bf16-mixed bf16-true" in ended.stderr
     )
 
 
@@ -78,5 +164,5 @@ def test_a_run_says_what_auto_took_and_keeps_it_when_it_is_continued(rates, tmp_
 
 
 def test_the_real_measurement_gives_an_answer():
-    best_precision.cache_clear()
+    forget()
     assert best_precision("cpu")[0] in ("32-true", "bf16-mixed")

@@ -19,7 +19,8 @@ from frontpage.optim import optimizer_of
 LISTED = 6  # weights named in an error
 RESUMABLE = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
 BEST = "BestCheckpoint"  # whose state older runs kept under a longer key
-SET_LATE = {"initial_lr", "name"}  # of a parameter group: set by the first schedule and by decay_groups
+# Of a parameter group: set by the first schedule, by decay_groups and by Muon's first step.
+SET_LATE = {"initial_lr", "name", "iteration"}
 
 
 def load_checkpoint(path: Path, key: str) -> dict[str, Any]:

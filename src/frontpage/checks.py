@@ -62,12 +62,12 @@ class Limit(NamedTuple):
     keys: str  # separated by blanks
 
 
-def _one_of(choices: str, also: str = "") -> tuple[str, Callable[[Any], bool]]:
-    """The first two parts of a Limit; `also` is accepted and not advertised."""
-    return f"one of {choices}", lambda value: str(value) in f"{choices} {also}".split()
+def _one_of(choices: str) -> tuple[str, Callable[[Any], bool]]:
+    """The first two parts of a Limit."""
+    return f"one of {choices}", lambda value: str(value) in choices.split()
 
 
-PRECISIONS = _one_of("auto 32-true bf16-mixed bf16-true 16-mixed", also="16-true 64-true 32 64 bf16")
+PRECISIONS = _one_of("auto 32-true 64-true bf16-mixed bf16-true 16-mixed 16-true 32 64 bf16")
 METRICS = "val/nats_per_char val/loss val/perplexity val/bits_per_byte " + " ".join(METRIC_NEEDS)
 OBJECTIVES = (
     f"one of {METRICS}, or a list of them and of {' '.join(COSTS)}",
@@ -204,7 +204,13 @@ def check_run(
     objective: str | Sequence[str] = HEADLINE,
 ) -> None:
     """Raise a UserError for what only shows when all is built, the last moment before the run's first file."""
-    share, batches = trainer.limit_train_batches, len(data.train_dataloader())
+    share, batches = trainer.limit_train_batches, data.epoch_sizes(trainer).all_batches
+    if batches == 0:
+        parts = trainer.accumulate_grad_batches * trainer.world_size
+        allowed = (
+            f"with data.drop_tail the {len(data.train.tokens)} training tokens must fill an update of {parts} of them"
+        )
+        raise bad_value("data.batch_size", data.batch_size, allowed)
     if isinstance(share, float) and int(share * batches) == 0:
         key = "trainer.overfit_batches" if trainer.overfit_batches else "trainer.limit_train_batches"
         raise bad_value(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")

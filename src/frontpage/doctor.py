@@ -6,8 +6,6 @@ Everything is looked at or measured here and now; nothing is changed, and no sec
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,9 +20,8 @@ from frontpage.errors import require
 from frontpage.flops import measure_matmul_peak
 from frontpage.memory import GIB
 from frontpage.precision import best_precision
-from frontpage.processor import processor_name
+from frontpage.processor import output, processor_features, processor_name
 
-FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")  # of x86 and of ARM
 KEYS = ("WANDB_API_KEY", "HF_TOKEN")
 PACKAGES = (
     "torch",
@@ -79,18 +76,6 @@ def examine(log_dir: Path, batch_size: int, n_head: int, block_size: int, head_w
     }
 
 
-def processor_features() -> list[str]:
-    """Those of FEATURES that the processor has, as the system reports them; none where it does not say."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-        if sys.platform == "darwin":
-            text = _output("sysctl", "-a").replace("hw.optional.arm.FEAT_", " ").replace(": 1", " ").lower()
-    words = {*text.replace(":", " ").split()}
-    return [name for name in FEATURES if name in words]
-
-
 def versions() -> dict[str, str | None]:
     """Of Python and PACKAGES; PyTorch's with its build, as in 2.13.0+cpu, which the package's own may leave out."""
     found = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
@@ -103,7 +88,7 @@ def cpp_compiler() -> dict[str, str | None]:
         command = compiler()
     except NotCompiled as error:
         return {"name": None, "problem": str(error)}
-    said = _output(*command, "--version").splitlines()
+    said = output(*command, "--version").splitlines()
     return {"name": said[0], "problem": None} if said else {"name": None, "problem": f"{command[0]} does not answer"}
 
 
@@ -124,9 +109,7 @@ def gpus() -> list[dict[str, Any]]:
 
 def holders(uuid: str) -> list[str]:
     """`process id name memory` of every program on the GPU `uuid`."""
-    listed = _output(
-        "nvidia-smi", "--query-compute-apps=gpu_uuid,pid,process_name,used_memory", "--format=csv,noheader"
-    )
+    listed = output("nvidia-smi", "--query-compute-apps=gpu_uuid,pid,process_name,used_memory", "--format=csv,noheader")
     rows = [[part.strip() for part in line.split(",")] for line in listed.splitlines()]
     return [" ".join(row[1:]) for row in rows if len(row) == 4 and row[0].removeprefix("GPU-") == uuid]
 
@@ -166,11 +149,13 @@ def disk(folder: Path) -> dict[str, Any]:
 
 
 def _time_attention(device: torch.device, dtype: torch.dtype, shape: tuple[int, ...], kernel: SDPBackend) -> float:
-    """Milliseconds of the best of three forward and backward passes, after one to warm up."""
+    """Milliseconds of the best of four forward and backward passes; of fewer where they take a second or more."""
     own = torch.Generator(device).manual_seed(0)
     q, k, v = (torch.randn(shape, device=device, dtype=dtype, generator=own).requires_grad_() for _ in range(3))
-    best = float("inf")
+    best, began = float("inf"), time.perf_counter()
     for _ in range(4):
+        if time.perf_counter() - began > 1:
+            break
         _wait(device)
         start = time.perf_counter()
         with sdpa_kernel(kernel):
@@ -190,12 +175,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _output(*words: str) -> str:
-    """What a program prints; nothing where it is not there or fails."""
-    try:
-        ended = subprocess.run(words, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return ended.stdout if ended.returncode == 0 else ""

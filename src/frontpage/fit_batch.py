@@ -25,18 +25,19 @@ def fit_batch(trainer: L.Trainer, data: TitleData, model: LanguageModule, direct
     """
     rows = data.batch_size * trainer.accumulate_grad_batches
     micro = _recorded(directory) if resumed else None
-    if micro is None or rows % micro:
+    if micro is None:
         free = free_bytes(trainer.strategy.root_device)
         micro = largest_that_fits(trainer, data, model, rows, int(USED * free))
         if micro is None:
             allowed = f"true needs memory for one row of {data.block_size} tokens, and {free / GIB:.2f} GiB are free"
             raise bad_value("trainer.fit_batch", True, allowed)
+    accumulated = -(-rows // micro)  # a recorded micro-batch that is a whole epoch need not divide the rows
     if micro != data.batch_size:
         notice(
-            f"trainer.fit_batch=true: micro-batches of {micro} rows, trainer.accumulate_grad_batches={rows // micro};"
+            f"trainer.fit_batch=true: micro-batches of {micro} rows, trainer.accumulate_grad_batches={accumulated};"
             f" {rows} rows an update as before"
         )
-    data.batch_size, trainer.accumulate_grad_batches = micro, rows // micro
+    data.batch_size, trainer.accumulate_grad_batches = micro, accumulated
 
 
 def largest_that_fits(

@@ -5,6 +5,7 @@ import time
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 
 def training_flops_per_token(net: nn.Module, block_size: int) -> float:
@@ -22,17 +23,43 @@ def training_flops_per_token(net: nn.Module, block_size: int) -> float:
 
 
 @functools.cache
-def measure_matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 1024, repeats: int = 7) -> float:
-    """Operations a second in the best of `repeats` square matrix products of `size`; once a process."""
+def measure_matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """The device's `matmul_peak`, measured once a process, with numbers also where others have sizes only."""
+    with _disable_current_modes():
+        return matmul_peak(device, dtype)
+
+
+def matmul_peak(
+    device: torch.device, dtype: torch.dtype, size: int = 1024, repeats: int = 7, patience: float = 0.15
+) -> float:
+    """Operations a second in the best of `repeats` square matrix products of `size`, now.
+
+    On a CPU, which may be a thousand times slower in one type than in another, the squares grow to `size` as long as
+    a product takes less than `patience` seconds, and no product is repeated behind them.
+    """
     own = torch.Generator(device).manual_seed(0)  # what training draws does not depend on this
     left, right = torch.randn(2, size, size, device=device, dtype=dtype, generator=own)
-    best = float("inf")
-    for _ in range(repeats):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        left @ right
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return 2.0 * size**3 / best
+    if device.type == "cuda":
+        return 2.0 * size**3 / min(_seconds(left, right) for _ in range(repeats))
+    started = time.perf_counter()
+    for width in sorted({min(size, 128), *(size // part for part in (4, 2, 1) if size // part > 128)}):
+        best = float("inf")
+        for _ in range(repeats if width == size else 2):  # the first one of a width prepares it
+            best = min(best, _seconds(left[:width, :width].contiguous(), right[:width, :width].contiguous()))
+            if time.perf_counter() - started > patience:
+                break
+        rate = 2.0 * width**3 / best
+        if 8 * best > patience:  # the next width has eight times the operations
+            break
+    return rate
+
+
+def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:
+    """Of one product."""
+    if left.device.type == "cuda":
+        torch.cuda.synchronize(left.device)
+    start = time.perf_counter()
+    left @ right
+    if left.device.type == "cuda":
+        torch.cuda.synchronize(left.device)
+    return time.perf_counter() - start

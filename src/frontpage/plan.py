@@ -15,15 +15,18 @@ from frontpage.flops import measure_matmul_peak, training_flops_per_token
 from frontpage.memory import GIB, TrainingMemory, estimate_training, optimizer_bytes
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
-from frontpage.trainer import planned_steps, updates_per_epoch
+from frontpage.precision import product_type
+from frontpage.trainer import planned_steps
 
 
 @dataclass(frozen=True)
 class RunPlan:
     """Sizes in rows, tokens, optimizer updates, bytes and seconds."""
 
-    rows: int  # windows an update, over accumulated batches and devices
-    tokens: int  # of them
+    rows: int  # windows of the largest update, over accumulated batches and devices
+    tokens: int  # its targets
+    micro_batch: int  # windows of its batches on one device
+    accumulated: int  # batches of it
     updates_per_epoch: int
     updates: int  # of the whole run
     memory: TrainingMemory | None  # None where a layer cannot be run without numbers
@@ -36,23 +39,24 @@ def plan_run(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> RunP
     """Plan a run; UserError where a CUDA device has not the memory for it."""
     trainer.datamodule, data.trainer = data, trainer  # as Lightning does when it fits
     device, precision = trainer.strategy.root_device, str(trainer.precision)
-    rows = data.batch_size * trainer.accumulate_grad_batches * trainer.world_size
-    updates = planned_steps(trainer)
+    sizes, updates = data.epoch_sizes(trainer), planned_steps(trainer)
     card = free_memory(device)  # before the model is there
     if device.type == "cuda":
         model.to(device)  # the kernels of the device decide what is kept
     memory = _memory(trainer, data, model)
     if card is not None and memory is not None:
         check_memory(memory, *card, data.batch_size)
-    epochs = updates / max(updates_per_epoch(trainer), 1)
-    flops = training_flops_per_token(model.net, data.block_size) * epochs * len(data.train.tokens)
-    peak = measure_matmul_peak(device, torch.bfloat16 if "bf16" in precision else torch.float32)
+    epochs = updates / max(sizes.updates, 1)
+    flops = training_flops_per_token(model.net, data.block_size) * epochs * sizes.trained_targets
+    peak = measure_matmul_peak(device, product_type(precision))
     weights = sum(weight.numel() for weight in model.net.parameters())
     averaged = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)
     return RunPlan(
-        rows=rows,
-        tokens=rows * data.block_size,
-        updates_per_epoch=updates_per_epoch(trainer),
+        rows=sizes.update_rows,
+        tokens=sizes.update_targets,
+        micro_batch=sizes.micro_batch,
+        accumulated=sizes.accumulated,
+        updates_per_epoch=sizes.updates,
         updates=updates,
         memory=memory,
         checkpoint_bytes=4 * weights * (1 + averaged) + optimizer_bytes(model.net, model.make_optimizer, precision),
@@ -84,7 +88,8 @@ def _memory(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> Train
     """The estimate of a training step; None, and a notice, where a layer cannot be run without numbers."""
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask}
     try:
-        return estimate_training(model.net, model.make_optimizer, data.batch_size, data.block_size, **sizes)
+        micro_batch = data.epoch_sizes(trainer).micro_batch
+        return estimate_training(model.net, model.make_optimizer, micro_batch, data.block_size, **sizes)
     except (NotImplementedError, RuntimeError) as error:
         notice(f"no memory estimate: {type(error).__name__}: {str(error).splitlines()[0]}")
         return None

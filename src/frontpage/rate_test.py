@@ -30,8 +30,7 @@ class RateSweep(L.Callback):
     def __init__(self, rate: float, lowest: float, highest: float, updates: int) -> None:
         self.rate, self.lowest, self.highest, self.updates = rate, lowest, highest, updates
         self.rates: list[float] = []
-        self.losses: list[float] = []  # the mean over the micro-batches of each update
-        self._micro: list[float] = []
+        self.losses: list[float] = []  # of each update
         self.line = ProgressLine("updates", updates)
 
     def rate_at(self, update: int) -> float:
@@ -46,12 +45,10 @@ class RateSweep(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keep the loss of a finished update; stop when it has diverged."""
-        self._micro.append(float(pl_module.loss))
         if trainer.global_step == len(self.losses):
             return
         self.rates.append(self.rate_at(len(self.losses)))
-        self.losses.append(sum(self._micro) / len(self._micro))
-        self._micro.clear()
+        self.losses.append(float(pl_module.loss))
         self.line.advance(1)
         course = smoothed(self.losses)
         if not course[-1] <= DIVERGED * course.min():

@@ -32,7 +32,7 @@ def print_start(
     chosen = "" if module.net.blocks[0].attention.backend != "auto" else ", chosen by backend=auto"
     dropout, attention_dropout = (config["model"].get(key, 0) for key in ("dropout", "attention_dropout"))
     devices = f" x {trainer.world_size} devices" if trainer.world_size > 1 else ""
-    accumulated = f" x {trainer.accumulate_grad_batches} accumulated" if trainer.accumulate_grad_batches > 1 else ""
+    accumulated = f" x {plan.accumulated} accumulated" if plan.accumulated > 1 else ""
     visible = "all" if attention["visible_pairs"] == 1 else f"{attention['visible_pairs']:.3g}"
     lines = {
         "device": f"{device_name(trainer)}, precision {trainer.precision}",
@@ -43,7 +43,7 @@ def print_start(
         "attention": f"{attention['class']}, computed by {attention['backend']}{chosen};"
         f" {visible} of a document's causal pairs visible",
         "update": f"{plan.rows:,} rows of {data.block_size:,}, {plan.tokens:,} tokens"
-        f" (batch {data.batch_size:,}{accumulated}{devices})",
+        f" (batch {plan.micro_batch:,}{accumulated}{devices})",
         "length": f"{plan.updates:,} updates, {plan.updates_per_epoch:,} an epoch"
         + (f", at most {config['trainer']['max_time']}" if config["trainer"].get("max_time") else ""),
         "intervals": f"log {_interval(config['log_interval'], 'each epoch')},"

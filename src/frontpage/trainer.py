@@ -86,18 +86,19 @@ class ValidationSchedule(_TrainingEpochLoop):
         trainer = self.trainer
         if self._should_accumulate():
             return False
-        step = trainer.global_step
-        updates_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-        interval = self.interval or max(updates_per_epoch // self.evals_per_epoch, 1)
+        step, interval = trainer.global_step, self._interval()
         first = self.first_step and step == 1
         return first or step % interval == 0 or trainer.should_stop or step >= trainer.lightning_module.total_steps
 
     def validations_left(self, after: int) -> int:
         """How many validations come later than update `after` if the run goes on to its last update."""
-        trainer, last = self.trainer, self.trainer.lightning_module.total_steps
-        updates_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-        interval = self.interval or max(updates_per_epoch // self.evals_per_epoch, 1)
+        last = self.trainer.lightning_module.total_steps
+        interval = self._interval()
         return last // interval - after // interval + (last % interval != 0 and after < last)
+
+    def _interval(self) -> int:
+        """Updates between validations."""
+        return self.interval or max(updates_per_epoch(self.trainer) // self.evals_per_epoch, 1)
 
 
 def make_trainer(
@@ -196,10 +197,7 @@ def _profiler(name: str | None, directory: str) -> Profiler | None:
 
 def updates_per_epoch(trainer: L.Trainer, data: L.LightningDataModule | None = None) -> int:
     """Optimizer updates of an epoch; `data` is needed where the trainer does not know it yet."""
-    batches = len((data or trainer.datamodule).train_dataloader())
-    share = trainer.overfit_batches or trainer.limit_train_batches
-    batches = min(share, batches) if isinstance(share, int) else int(batches * share)
-    return math.ceil(batches / trainer.accumulate_grad_batches)
+    return (data or trainer.datamodule).epoch_sizes(trainer).updates
 
 
 def planned_steps(trainer: L.Trainer, data: L.LightningDataModule | None = None) -> int:

@@ -97,8 +97,8 @@ class GradientNoiseScale(L.Callback):
         parts, self._micro_batches = self._micro_batches, []
         if len(parts) < 2 or len({*parts}) > 1 or not parts[0]:
             return  # not measured; one batch, at an epoch's end; padding: then the mean weighs rows unequally
-        divided = trainer.accumulate_grad_batches**2  # Lightning divides each loss by it, also in a shorter update
-        small, big = float(self._first) * divided, float(_square(_gradients(pl_module))) * divided / len(parts) ** 2
+        # The gradients are those of the update's mean; the first's was divided by the number of equal parts.
+        small, big = float(self._first) * len(parts) ** 2, float(_square(_gradients(pl_module)))
         self._add(estimate(small, big, parts[0], sum(parts)), rows=sum(parts))
 
     def on_train_batch_end(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from frontpage.callbacks.run_clock import clock_of
 from frontpage.peak_memory import current_memory, peak_memory
+from frontpage.trainer import updates_per_epoch
 
 
 class LogMetrics(L.Callback):
@@ -18,7 +19,7 @@ class LogMetrics(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """With `log_interval: null`, log once an epoch."""
         if trainer.log_every_n_steps == 0:
-            trainer.log_every_n_steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+            trainer.log_every_n_steps = updates_per_epoch(trainer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -12,16 +12,16 @@ from frontpage.notices import notice
 
 ACTIONS = ("notice", "stop")
 STATE = ("mean", "variance", "newest", "above", "worst")
-SETTLED = 10  # micro-batches in a row above the threshold: the loss has a new level
+SETTLED = 10  # updates in a row above the threshold: the loss has a new level
 
 
 class LossSpike(L.Callback):
-    """Compares each micro-batch's loss with the exponential mean and deviation of those before it.
+    """Compares each update's loss with the exponential mean and deviation of those before it.
 
     A spike lies more than `threshold` deviations above the mean; it enters the two as if it lay there, so one outlier
     does not hide the next, while SETTLED of them in a row are taken for a new level. The deviation is that of
     neighbours, sqrt(mean squared difference / 2), which a falling loss does not widen (von Neumann 1941). `window` is
-    the time constant in micro-batches; the first `window` only build the course. `action` is `notice` or `stop`
+    the time constant in updates; the first `window` only build the course. `action` is `notice` or `stop`
     (DivergenceError). The numbers stay on the device and are looked at on logging steps; they are in checkpoints.
     Raises UserError.
     """
@@ -29,7 +29,7 @@ class LossSpike(L.Callback):
     def __init__(self, action: str = "notice", threshold: float = 6.0, window: int = 50) -> None:
         require(action in ACTIONS, "callbacks.loss_spike.action", action, f"one of {' '.join(ACTIONS)}")
         self.action, self.threshold, self.window = action, threshold, window
-        self.seen = 0  # micro-batches
+        self.seen = 0  # updates
         self.mean = self.variance = self.newest = self.above = torch.zeros(())
         # Since the last look: the largest number of deviations, the loss, the mean and the update of that one.
         self.worst = torch.zeros(4)
@@ -42,7 +42,9 @@ class LossSpike(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Compare, and look at the result on a logging step."""
+        """Compare once an update, and look at the result on a logging step."""
+        if trainer.fit_loop._should_accumulate():
+            return
         self.compare(pl_module.loss, trainer.global_step)
         if trainer._logger_connector.should_update_logs:
             self._look(trainer)
@@ -90,5 +92,6 @@ class LossSpike(L.Callback):
         if step:  # this process saw one
             message += f" to {loss:.4f} at update {step:.0f} (it was about {mean:.4f})"
         if self.action == "stop":
-            raise DivergenceError(f"{message}; try a lower optimizer.lr or trainer.gradient_clip_val")
+            tried = f"(precision {trainer.precision}); try a lower optimizer.lr or trainer.gradient_clip_val"
+            raise DivergenceError(f"{message} {tried}")
         notice(message)

@@ -52,7 +52,7 @@ class RecordRun(Checkpoint):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what is known before training."""
         start_counting(pl_module.device)
-        data = trainer.datamodule
+        data, sizes = trainer.datamodule, trainer.datamodule.epoch_sizes(trainer)
         net, parameters = pl_module.net, sum(parameter.numel() for parameter in pl_module.net.parameters())
         embeddings = {module.weight for module in net.modules() if isinstance(module, torch.nn.Embedding)}
         table = getattr(net, "position_table", None)
@@ -67,8 +67,10 @@ class RecordRun(Checkpoint):
             "device": device_name(trainer),
             "precision": str(trainer.precision),
             "data": data.description(),
-            "micro_batch": data.batch_size,
-            "accumulate_grad_batches": trainer.accumulate_grad_batches,
+            "micro_batch": sizes.micro_batch,
+            "accumulate_grad_batches": sizes.accumulated,
+            "rows_per_update": sizes.update_rows,
+            "tokens_per_update": sizes.update_targets,
             "attention": describe_attention(pl_module.net, data.block_size, pl_module.device, pl_module.document_mask),
             "parameters": parameters,
             "non_embedding_parameters": outside,

@@ -4,10 +4,10 @@ import time
 from typing import Any
 
 import lightning as L
-import torch
 
 from frontpage.data.packing import TitleBatch
 from frontpage.flops import measure_matmul_peak, training_flops_per_token
+from frontpage.precision import product_type
 
 
 class RunClock(L.Callback):
@@ -49,9 +49,8 @@ class RunClock(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure what the device can do, before the time counts."""
-        dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
         self.flops_per_token = training_flops_per_token(pl_module.net, trainer.datamodule.block_size)
-        self.matmul_peak_flops = measure_matmul_peak(pl_module.device, dtype)
+        self.matmul_peak_flops = measure_matmul_peak(pl_module.device, product_type(trainer.precision))
         self._devices = trainer.world_size
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -62,8 +61,8 @@ class RunClock(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TitleBatch, batch_idx: int
     ) -> None:
         """Count the batch's tokens; its shape is known without asking the device."""
-        loader = trainer.train_dataloader
-        self.tokens_seen += loader.targets_in(batch_idx) if hasattr(loader, "targets_in") else batch.targets.numel()
+        sizes = getattr(trainer.train_dataloader, "sizes", None)
+        self.tokens_seen += sizes.targets_in(batch_idx) if sizes is not None else batch.targets.numel()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Pause."""

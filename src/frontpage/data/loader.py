@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from frontpage.data.encoded import EncodedTitles
+from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import IGNORED, TitleBatch, as_batch, pack
 
 
@@ -12,8 +13,8 @@ class TitleLoader:
     """Re-packs the titles every epoch and yields batches of `batch_size` windows; the loader of training.
 
     With several processes each takes every `world_size`-th window. Its state is the epoch and the number of batches
-    handed out, so a run that is taken up again sees exactly the batches it has not seen. `limit` ends each epoch early,
-    after that many batches (a whole number) or that share of them: Lightning's `limit_train_batches`.
+    handed out, so a run that is taken up again sees exactly the batches it has not seen. `sizes` counts what there is
+    of everything, which `accumulate`, the batches of an update, and `limit` are for (see EpochSizes).
     """
 
     def __init__(
@@ -27,31 +28,27 @@ class TitleLoader:
         eos_id: int,
         repack: bool = True,
         drop_tail: bool = False,
+        accumulate: int = 1,
         limit: int | float = 1.0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.encoded, self.block_size, self.batch_size, self.seed = encoded, block_size, batch_size, seed
         self.pad_id, self.eos_id, self.repack, self.drop_tail = pad_id, eos_id, repack, drop_tail
-        self.limit, self.rank, self.world_size = limit, rank, world_size
+        self.rank, self.world_size = rank, world_size
+        self.sizes = EpochSizes(
+            len(encoded.tokens), block_size, batch_size, accumulate, world_size, drop_tail=drop_tail, limit=limit
+        )
         self.epoch = self.batches_done = 0
         self._packed: tuple[int, TitleBatch] | None = None
 
-    @property
-    def targets_per_epoch(self) -> int:
-        """Tokens that are a target in one epoch, over all processes."""
-        tokens = len(self.encoded.tokens)
-        step = self.block_size * self.batch_size * self.world_size
-        return (tokens - 1) // step * step if self.drop_tail else tokens
-
     def __len__(self) -> int:
-        step = self.block_size * self.batch_size * self.world_size
-        return self.targets_per_epoch // step if self.drop_tail else -(-self.targets_per_epoch // step)
+        return self.sizes.all_batches
 
     @property
     def batches(self) -> int:
         """Batches that an epoch hands out, `limit` counted."""
-        return min(self.limit, len(self)) if isinstance(self.limit, int) else int(self.limit * len(self))
+        return self.sizes.batches
 
     def __iter__(self) -> Iterator[TitleBatch]:
         last = self.batches
@@ -73,11 +70,6 @@ class TitleLoader:
         if self.world_size == 1:
             return windows
         return TitleBatch(*(field[self.rank :: self.world_size] for field in self._even(windows)))
-
-    def targets_in(self, index: int) -> int:
-        """Targets of batch `index` of an epoch, over all processes."""
-        step = self.block_size * self.batch_size * self.world_size
-        return min(step, self.targets_per_epoch - index * step)
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands: the epoch, and the batches handed out in it."""

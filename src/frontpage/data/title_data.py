@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 
 from frontpage.data.encoded import EncodedTitles
+from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.files import read_titles
 from frontpage.data.loader import TitleLoader
 from frontpage.data.selection import Selection, distinct_titles, select_titles
@@ -59,6 +60,7 @@ class TitleData(L.LightningDataModule):
         self.repack, self.drop_tail = repack, drop_tail
         self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
         self.tokenizer: TitleTokenizer | None = None
+        self.selection: Selection | None = None
 
     @abstractmethod
     def source(self) -> list[str]:
@@ -78,7 +80,7 @@ class TitleData(L.LightningDataModule):
         """Read, select, split and tokenize the titles, once; Lightning may call it again."""
         if self.tokenizer is not None:
             return
-        self.selection = self.select()
+        self.read()
         splits = {"train": self.selection.train, "validation": self.selection.validation}
         self.tokenizer, encoded = tokenize_cached(self.cache_dir, self.make_tokenizer, splits)
         self.fingerprint = cache_key(self.make_tokenizer, splits)
@@ -88,6 +90,11 @@ class TitleData(L.LightningDataModule):
         if len(self.loader_of()) == 0:
             allowed = f"with data.drop_tail the {len(self.train.tokens)} training tokens must fill a batch"
             raise bad_value("data.batch_size", self.batch_size, allowed)
+
+    def read(self) -> None:
+        """Read the titles and split them, once: what is wrong with them is told before anything is measured."""
+        if self.selection is None:
+            self.selection = self.select()
 
     def select(self) -> Selection:
         """Read the titles and split them; nothing is tokenized."""
@@ -99,6 +106,10 @@ class TitleData(L.LightningDataModule):
     def train_dataloader(self) -> TitleLoader:
         """Training windows of this process."""
         return self.loader_of(self.trainer)
+
+    def epoch_sizes(self, trainer: L.Trainer) -> EpochSizes:
+        """What an epoch of `trainer` consists of, be it attached yet or not."""
+        return self._loader(trainer).sizes
 
     def val_dataloader(self) -> ScoringRows:
         """Every token of every validation title once."""
@@ -139,6 +150,7 @@ class TitleData(L.LightningDataModule):
             eos_id=self.tokenizer.eos_id,
             repack=self.repack and not (trainer and trainer.overfit_batches),
             drop_tail=self.drop_tail,
+            accumulate=trainer.accumulate_grad_batches if trainer else 1,
             limit=trainer.limit_train_batches if trainer else 1.0,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,

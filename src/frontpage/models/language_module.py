@@ -65,7 +65,8 @@ class LanguageModule(L.LightningModule):
         self.lr_scaling, self.lr_scaling_rows = lr_scaling, lr_scaling_rows
         self.total_steps = 0  # optimizer updates of the whole run, known when training starts
         self.metrics: dict[str, float | None] = {}  # of the newest validation, unrounded
-        self.loss: Tensor | None = None  # of the newest micro-batch; Lightning's own is divided by their number
+        self.loss: Tensor | None = None  # mean nats a target of the newest update, of its micro-batches so far
+        self._loss_parts: list[tuple[Tensor, float]] = []  # their losses, and the shares of the update's targets
         self.grad_norm: Tensor | None = None  # before clipping, of the newest update
         self._scores: TitleScores | None = None
 
@@ -92,19 +93,42 @@ class LanguageModule(L.LightningModule):
         return next_token_loss(self.hidden(batch), self.net.head.weight, batch.targets)
 
     def training_step(self, batch: TitleBatch, batch_idx: int) -> Tensor:
-        """Mean nats a target token."""
+        """Mean nats a target token, weighed so that an update descends the mean over all of its targets.
+
+        Lightning divides by the batches of a full update and takes the mean over the processes; both is undone here,
+        since the last update of an epoch has fewer batches, and the last batch fewer targets.
+        """
         loss = self.loss_of(batch)
-        self.loss = loss.detach()
-        if self._trainer is not None and self._trainer._logger_connector.should_update_logs:  # costs a millisecond
-            self.log("train/loss", loss, logger=False)  # for callbacks; loggers have it from `LogMetrics`
-        return loss
+        sizes = None if self._trainer is None else getattr(self._trainer.train_dataloader, "sizes", None)
+        if sizes is None:  # not the loader of our titles: as Lightning does it
+            self.loss = loss.detach()
+            return loss
+        share = sizes.share(batch_idx, self._trainer.global_rank)
+        self._keep_loss(loss.detach(), share, begins=batch_idx % sizes.accumulate == 0)
+        if self._trainer._logger_connector.should_update_logs:  # costs a millisecond
+            self.log("train/loss", self.loss, logger=False)  # for callbacks; loggers have it from `LogMetrics`
+        weight = share * sizes.accumulate * sizes.world_size
+        return loss if weight == 1 else loss * weight
+
+    def _keep_loss(self, loss: Tensor, share: float, begins: bool) -> None:
+        """Keep the mean over the targets of this update's micro-batches in `self.loss`."""
+        self._loss_parts = [] if begins else self._loss_parts
+        self._loss_parts.append((loss, share))
+        if len(self._loss_parts) == 1:
+            self.loss = loss
+        else:
+            whole = sum(part for _, part in self._loss_parts)
+            self.loss = sum(nats * part for nats, part in self._loss_parts) / max(whole, 1e-9)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the global norm and keep the norm that the gradient had."""
+        """Clip by the global norm and keep the norm that the gradient had; callbacks may look at both."""
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
         self.grad_norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit)
+        for callback in self.trainer.callbacks:
+            if hasattr(callback, "on_gradient"):  # the last moment before the update
+                callback.on_gradient(self.trainer, self)
 
     def score(self, batch: ScoringBatch) -> tuple[Tensor, Tensor]:
         """(nats, index of the title) of each of the batch's N scored tokens, both (N,)."""
@@ -148,7 +172,7 @@ class LanguageModule(L.LightningModule):
         if self.lr_scaling == "none":
             return
         trainer, meant = self.trainer, self.lr_scaling_rows
-        rows = trainer.datamodule.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+        rows = trainer.datamodule.epoch_sizes(trainer).update_rows
         factor, peak = LR_SCALINGS[self.lr_scaling](rows / meant), optimizer.param_groups[0]["lr"]
         for group in optimizer.param_groups:
             group["lr"] *= factor

@@ -1,0 +1,63 @@
+"""Which rows of an update have a loss or a gradient that is not finite, and the titles in them."""
+
+import lightning as L
+import torch
+
+from frontpage.data.packing import IGNORED, TitleBatch
+
+SHOWN = 3  # titles of a row
+LONGEST = 80  # characters of a title
+
+
+def broken_rows(trainer: L.Trainer, module: L.LightningModule, update: int) -> str:
+    """Words for the smallest part of `update` (1, 2, ...) that is broken by itself, with its first titles; "" if none.
+
+    The rows are packed again and halved as long as one half alone is broken, in the weights as they are now. Control
+    characters of titles are escaped.
+    """
+    loader = trainer.train_dataloader
+    sizes = getattr(loader, "sizes", None)
+    if sizes is None:
+        return ""
+    if not all(bool(weight.isfinite().all()) for weight in module.net.parameters()):
+        return "the weights were broken by the update before, not by its titles"
+    epoch, place = divmod(update - 1, sizes.updates)
+    first = place * sizes.accumulate
+    for index in range(first, min(first + sizes.accumulate, sizes.batches)):
+        batch = loader.batch(epoch, index)
+        rows = range(len(batch.targets))
+        if _is_finite(trainer, module, batch, rows):
+            continue
+        while len(rows) > 1:
+            half = len(rows) // 2
+            broken = [part for part in (rows[:half], rows[half:]) if not _is_finite(trainer, module, batch, part)]
+            if len(broken) != 1:
+                break
+            rows = broken[0]
+        return _words(trainer, batch, rows, f"batch {index} of epoch {epoch}")
+    return ""
+
+
+def _is_finite(trainer: L.Trainer, module: L.LightningModule, batch: TitleBatch, rows: range) -> bool:
+    """Whether loss and gradient of some rows are; the gradients of the weights stay as they are."""
+    part = TitleBatch(*(field[rows.start : rows.stop].to(module.device) for field in batch))
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    # Compiled code would be compiled again for every number of rows.
+    with torch.enable_grad(), torch.compiler.set_stance("force_eager"), trainer.precision_plugin.train_step_context():
+        loss = module.loss_of(part)
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    return all(bool(one.isfinite().all()) for one in (loss, *gradients) if one is not None)
+
+
+def _words(trainer: L.Trainer, batch: TitleBatch, rows: range, place: str) -> str:
+    """`it is row 5 of batch 3 of epoch 0, whose titles begin with 'Show HN: ...', ...`."""
+    row = rows[0]
+    which = f"row {row}" if len(rows) == 1 else f"rows {row} to {rows[-1]}"
+    which = f"all {len(rows)} rows" if 1 < len(rows) == len(batch.targets) else which
+    documents, targets = batch.document_ids[row], batch.targets[row]
+    scored = targets != IGNORED
+    pieces = [targets[scored & (documents == one)].tolist() for one in documents[scored].unique_consecutive()]
+    titles = trainer.datamodule.tokenizer.decode_batch(pieces[:SHOWN])
+    shown = ", ".join(repr(title if len(title) <= LONGEST else f"{title[:LONGEST]}...") for title in titles)
+    more = f" and {len(pieces) - SHOWN} more" if len(pieces) > SHOWN else ""
+    return f"{'it is' if len(rows) == 1 else 'they are'} {which} of {place}, whose titles begin with {shown}{more}"

@@ -1,0 +1,111 @@
+"""Promises of gradient accumulation: rows split into micro-batches or processes train alike, and are counted truly."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from programs import record_of, train_tiny, weights_of
+from tiny import ROOT, TINY
+
+from frontpage.data.epoch_sizes import EpochSizes
+from frontpage.data.packing import IGNORED
+
+RUN = ("model.dropout=0", "trainer.max_epochs=2", "log_interval=1", "callbacks.loss_spike=null", "val_interval=1000")
+
+
+def split(batch, accumulate):
+    return f"data.batch_size={batch}", f"trainer.accumulate_grad_batches={accumulate}"
+
+
+def curve(directory):
+    """(update, loss, gradient norm) of every update."""
+    with (directory / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    return np.array([[float(row[name]) for name in ("step", "train/loss", "train/grad_norm")] for row in rows])
+
+
+@pytest.mark.parametrize("drop_tail", ["false", "true"])
+def test_rows_of_an_update_train_alike_however_they_are_split(tmp_path, drop_tail):
+    runs = []
+    for batch, accumulate in ((8, 1), (2, 4)):
+        settings = (*RUN, *split(batch, accumulate), f"data.drop_tail={drop_tail}")
+        runs.append(train_tiny(tmp_path / f"{batch}x{accumulate}", *settings))
+    whole, *parts = runs
+    assert len(curve(whole)) == record_of(whole)["steps"] > 2
+    for part in parts:
+        assert curve(part) == pytest.approx(curve(whole), rel=1e-5)
+        expected, got = weights_of(whole), weights_of(part)
+        assert all(torch.allclose(expected[name], got[name], atol=1e-5) for name in expected)
+        same = "rows_per_update", "tokens_per_update", "tokens_seen", "steps"
+        assert {name: record_of(whole)[name] for name in same} == {name: record_of(part)[name] for name in same}
+
+
+@pytest.mark.parametrize("asked", [split(8, 1000), split(1000, 1)], ids=" ".join)
+def test_an_update_larger_than_an_epoch_is_the_epoch(tmp_path, asked, capsys):
+    scaled = ("model.lr_scaling=linear", "model.lr_scaling_rows=8", "optimizer.lr=0.001")
+    run = train_tiny(tmp_path / "run", *asked, *scaled)
+    record, said = record_of(run), capsys.readouterr().out
+    tokens = record["data"]["train_tokens"]
+    rows = -(-tokens // 32)
+    assert (record["rows_per_update"], record["tokens_per_update"], record["tokens_seen"]) == (rows, tokens, tokens)
+    batch = f"batch {rows}" if asked[1].endswith("=1") else f"batch 8 x {-(-rows // 8)} accumulated"
+    assert record["micro_batch"] * record["accumulate_grad_batches"] - rows in range(8)
+    assert f"{rows:,} rows of 32, {tokens:,} tokens ({batch})" in said
+    assert f"{rows} rows an update where 8 are meant; the peak learning rate is {0.001 * rows / 8:.4g}" in said
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path):
+    """The last row of an epoch is padded, and one process has none left: each weighs by its own targets."""
+    settings = ("model.dropout=0", "trainer.max_epochs=2", "val_interval=1000")
+    runs = []
+    for name, more in (
+        ("one", split(8, 1)),
+        ("two", (*split(2, 2), "trainer.devices=2", "trainer.strategy=ddp")),
+    ):
+        runs.append(tmp_path / name)
+        command = [sys.executable, "train.py", *TINY, *settings, *more, f"hydra.run.dir={runs[-1]}"]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=os.environ)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    expected, got = map(weights_of, runs)
+    assert all(torch.allclose(expected[name], got[name], atol=1e-5) for name in expected)
+    one, two = map(record_of, runs)
+    assert (one["steps"], one["tokens_seen"]) == (two["steps"], two["tokens_seen"])
+    assert (two["micro_batch"], two["accumulate_grad_batches"], two["rows_per_update"]) == (2, 2, 8)
+    assert json.loads((runs[1] / "run.json").read_text())["tokens_per_update"] == 8 * 32
+
+
+@pytest.mark.parametrize("limit", [1.0, 0.5, 3])
+@pytest.mark.parametrize("drop_tail", [False, True])
+@pytest.mark.parametrize(("batch", "accumulate", "world"), [(1, 1, 1), (4, 3, 1), (2, 2, 3), (7, 1, 2), (3, 4, 2)])
+def test_the_shares_of_an_update_add_up_to_one(batch, accumulate, world, drop_tail, limit):
+    for tokens in (1000, 1001, 1023):
+        sizes = EpochSizes(tokens, 5, batch, accumulate, world, drop_tail=drop_tail, limit=limit)
+        shares = np.zeros(sizes.updates)
+        for index in range(sizes.batches):
+            own = [sizes.targets_of(index, rank) for rank in range(world)]
+            assert sum(own) == sizes.targets_in(index) and min(own) >= 0
+            shares[index // accumulate] += sum(sizes.share(index, rank) for rank in range(world))
+        assert shares == pytest.approx(1.0)
+        assert sum(map(sizes.targets_in, range(sizes.batches))) == sizes.trained_targets
+        assert not drop_tail or sizes.all_batches % accumulate == 0
+
+
+@pytest.mark.parametrize(("batch", "world"), [(4, 1), (2, 3), (3, 2)])
+def test_a_process_has_the_targets_that_are_counted_for_it(batch, world):
+    from test_loader import make
+
+    for rank in range(world):
+        loader = make(batch_size=batch, world_size=world, rank=rank)
+        counted = [loader.sizes.targets_of(index, rank) for index in range(len(loader))]
+        assert counted == [int((one.targets != IGNORED).sum()) for one in loader]
+
+
+def test_too_few_tokens_for_an_update_without_a_tail_are_refused(command):
+    ended = command(*TINY, "data.drop_tail=true", "trainer.accumulate_grad_batches=1000")
+    assert ended.status == 2 and "data.batch_size=8" in ended.stderr and "1000 of them" in ended.stderr
