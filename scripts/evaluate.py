@@ -2,6 +2,7 @@
 
 from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
 
+from frontpage.data.entities import without_entities
 from frontpage.data.files import read_titles
 from frontpage.data.selection import distinct_titles
 from frontpage.data.training_titles import seen_in_training
@@ -25,7 +26,7 @@ def main() -> None:
         raise UserError("data.path: give the file of titles to score, data.path=titles.parquet")
     config, module, known = reopen(arguments)
     path, column = overrides["data.path"], overrides.get("data.column", config.data.column)
-    rows = read_titles(path, column)
+    rows = without_entities(read_titles(path, column), config.data.get("unescape_html", False), f"data.path={path}")
     titles = distinct_titles(rows)
     seen = None if known is None else seen_in_training(titles, known)
 
