@@ -4,6 +4,7 @@ from frontpage.cli import program  # isort: skip  (first: it sends warnings to s
 
 import numpy as np
 
+from frontpage.data.entities import without_entities
 from frontpage.data.files import read_titles
 from frontpage.data.selection import distinct_titles
 from frontpage.data.training_titles import seen_in_training
@@ -36,6 +37,7 @@ def main() -> None:
     path, column = overrides["data.path"], overrides.get("data.column", config.data.column)
     with times.part("reading titles"):
         rows = read_titles(path, column)
+        rows = without_entities(rows, config.data.get("unescape_html", False), f"data.path={path}")
         titles = distinct_titles(rows)
         seen = None if known is None else seen_in_training(titles, known)
     with times.part("scoring"):

@@ -1,9 +1,12 @@
 """The patterns against double loops, golden pictures, closed forms, FlexAttention's masks, and the published rules."""
 
 import itertools
+from dataclasses import dataclass
 
 import pytest
 import torch
+from attentions import HEADS, WIDTH, attention_factory
+from tiny import options
 from torch.nn.attention.flex_attention import create_mask
 
 from frontpage.attention.describe import describe_attention
@@ -11,7 +14,7 @@ from frontpage.attention.documents import places_in_documents
 from frontpage.attention.executors import FlexMask
 from frontpage.attention.fixed import Fixed, FixedAttention
 from frontpage.attention.local import Local, LocalAttention
-from frontpage.attention.pattern import Causal
+from frontpage.attention.pattern import Causal, Pattern, PatternAttention
 from frontpage.attention.picture import picture
 from frontpage.attention.sliding_window import SlidingWindow, SlidingWindowAttention
 from frontpage.attention.strided import Strided, StridedAttention
@@ -33,6 +36,17 @@ RULES = [
     (SlidingWindow(2, 4), lambda i, j: i - j < 2 or j < 4),
     (SlidingWindow(20, 13), lambda i, j: True),
 ]
+
+
+@dataclass(frozen=True)
+class Odd(Pattern):
+    """Keys at even places and the query's own, which neither a distance nor a formula here tells."""
+
+    def __call__(self, query, key):
+        """True where key <= query is even or the query."""
+        return (key <= query) & ((key % 2 == 0) | (key == query))
+
+
 DOCUMENTS = torch.tensor([[0] * 5 + [1] * 11 + [2] + [3] * 16, [7] * 20 + [2] * 13])
 
 # The specification's pictures: T = 8, block 4, summary 1, two groups; window 3; stride 3.
@@ -50,6 +64,38 @@ def mask(pattern, length):
 
 def by_loop(rule, length):
     return torch.tensor([[j <= i and rule(i, j) for j in range(length)] for i in range(length)])
+
+
+@pytest.mark.parametrize("pattern", [pattern for pattern, _ in RULES], ids=str)
+def test_pairs_are_counted_as_the_square_shows_them(pattern, monkeypatch):
+    for at_once in (1, 50, 2**22):
+        monkeypatch.setattr("frontpage.attention.pattern.PAIRS_AT_ONCE", at_once)
+        for length in (1, 2, 3, 7, 12, 13, 24, 33, 101):
+            assert pattern.pairs(length) == int(mask(pattern, length).sum())
+
+
+def test_a_pattern_that_knows_no_formula_is_counted_row_by_row(monkeypatch):
+    monkeypatch.setattr("frontpage.attention.pattern.PAIRS_AT_ONCE", 50)
+    for length in (1, 7, 33):
+        assert Odd().pairs(length) == int(mask(Odd(), length).sum())
+        layer = PatternAttention(8, 1, length, patterns=[Odd()])
+        assert torch.equal(layer.mask_0, mask(Odd(), length))  # made in parts, too
+
+
+def test_pairs_of_a_block_whose_square_no_machine_holds():
+    length = 10**6
+    assert Causal().pairs(length) == length * (length + 1) // 2
+    assert Local(3).pairs(length) == 3 * length - 3
+    assert SlidingWindow(2, 4).pairs(length) == 6 * length - 1 - 2 - 3 - 4 - 5
+    assert Strided(length - 1).pairs(length) == length + 1
+    assert Fixed(1000, 10).pairs(length) == 1000 * 500_500 + 10 * 1000 * 999 * 1000 // 2
+    for name in options("model/attention"):
+        with torch.device("meta"):
+            layer = attention_factory(name)(WIDTH, HEADS, length, layer=1)
+        causal = length * (length + 1) / 2
+        assert length <= layer.visible_pairs(length) <= causal and layer.mixing_flops(length) > 0, name
+        seen = layer.visible(45)
+        assert layer.visible_pairs(45) == float(seen.sum()) / len(seen) or name == "sparsek"  # which chooses by content
 
 
 @pytest.mark.parametrize(("pattern", "rule"), RULES, ids=[str(pattern) for pattern, _ in RULES])

@@ -3,10 +3,12 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 
 from frontpage.data.synthetic import SyntheticTitles
 from frontpage.data.title_rules import title_grammar
+from frontpage.errors import UserError
 from frontpage.tokenizer.bytes import bytes as byte_tokenizer
 
 
@@ -53,3 +55,21 @@ def test_a_file_has_no_known_floor(corpus, tmp_path):
     (tmp_path / "titles.txt").write_text("".join(f"title {index}\n" for index in range(20)))
     data = corpus(path=str(tmp_path / "titles.txt"))
     assert data.floor() is None and len(data.selection.train) == 18
+
+
+def test_more_titles_than_the_grammar_has_are_refused_before_any_is_drawn(tmp_path):
+    most = SyntheticTitles.MOST_TITLES
+    for key in ("num_titles", "max_titles"):
+        with pytest.raises(UserError, match=f"data.{key}=99999999: the embedded grammar gives at most {most}"):
+            SyntheticTitles(tokenizer=None, cache_dir=tmp_path, **{key: 99_999_999})
+    SyntheticTitles(tokenizer=None, cache_dir=tmp_path, num_titles=99_999_999, max_titles=9)
+    SyntheticTitles(tokenizer=None, cache_dir=tmp_path, num_titles=99_999_999, path="titles.csv")
+    SyntheticTitles(tokenizer=None, cache_dir=tmp_path, num_titles=most)
+
+
+def test_the_most_titles_are_what_one_draw_in_fifty_repeated_allows():
+    grammar, most = title_grammar(), SyntheticTitles.MOST_TITLES
+    probability = np.exp([grammar.log_prob(title) for title in grammar.sample(400, seed=3)])
+    # A title of probability p is among n draws with probability 1 - (1 - p)^n; the mean over draws of that over n p.
+    share = {draws: np.mean(-np.expm1(-draws * probability) / (draws * probability)) for draws in (most, 2 * most)}
+    assert 1.02 * share[most] > 1 > 1.02 * share[2 * most]

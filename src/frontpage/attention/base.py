@@ -83,7 +83,10 @@ class SelfAttention(nn.Module, ABC):
         """(H or 1, length, length), True where the row's query may see the column's key; of one document."""
 
     def visible_pairs(self, length: int) -> float:
-        """Pairs of a query and a key that it may see, the mean over heads, in one document of `length` tokens."""
+        """Pairs of a query and a key that it may see, the mean over heads, in one document of `length` tokens.
+
+        A plan asks for it, so a variant counts without the square that `visible` is.
+        """
         seen = self.visible(length)
         return float(seen.sum()) / len(seen)
 
@@ -176,6 +179,11 @@ class ProjectedAttention(SelfAttention):
             q, k = self.rotary(q, positions), self.rotary(k, positions)
         y = self.attend(q, k, v, x=x, document_ids=document_ids, cache=cache)
         return self.out(y.transpose(1, 2).reshape(batch, time, self.n_head * self.head_width))
+
+
+def triangle(length: int) -> int:
+    """Pairs of a query and a key up to it."""
+    return length * (length + 1) // 2
 
 
 def refuse_documents_in_a_cache(document_ids: Tensor | None, cache: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frontpage.attention.base import triangle
 from frontpage.attention.executors import repeat_heads
 from frontpage.attention.local import attend_in_blocks, in_blocks
 from frontpage.attention.pattern import Pattern, PatternAttention
@@ -38,6 +39,12 @@ class Fixed(Pattern):
         column, end = key % self.block, self.block - self.offset
         stripe = (column >= end - self.summary) & (column < end)
         return (key <= query) & ((query // self.block == key // self.block) | stripe)
+
+    def pairs(self, length: int) -> int:
+        """Those of each block with itself, and the summaries of the blocks before it."""
+        blocks, rest = divmod(length, self.block)
+        own = blocks * triangle(self.block) + triangle(rest)
+        return own + self.summary * (self.block * triangle(blocks - 1) + rest * blocks)
 
     def reshapes(self, documents: bool) -> bool:
         """For one document a row: blocks are counted from the document's beginning."""

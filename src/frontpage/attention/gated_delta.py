@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frontpage.attention.base import ProjectedAttention
+from frontpage.attention.base import ProjectedAttention, triangle
 from frontpage.attention.delta_kernel import by_kernel, kernel_problem
 from frontpage.attention.delta_rule import chunked, recurrent
 from frontpage.attention.unit_vectors import unit
@@ -100,6 +100,10 @@ class GatedDeltaAttention(ProjectedAttention):
     def cache_numbers(self, length: int) -> int:
         """The state's, whatever the length; none before the first token."""
         return self.n_kv_head * self.head_width**2 if length else 0
+
+    def visible_pairs(self, length: int) -> float:
+        """All up to the query."""
+        return float(triangle(length))
 
     def visible(self, length: int) -> Tensor:
         """(1, length, length), True up to the query."""

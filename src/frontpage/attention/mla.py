@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from frontpage.attention import executors
-from frontpage.attention.base import SelfAttention, places, refuse_documents_in_a_cache
+from frontpage.attention.base import SelfAttention, places, refuse_documents_in_a_cache, triangle
 from frontpage.attention.documents import once, same_document
 from frontpage.attention.head_norm import HeadNorm
 from frontpage.attention.pattern import Causal
@@ -143,6 +143,10 @@ class MLAAttention(SelfAttention):
     def mixing_flops(self, length: int) -> float:
         """Scores have the rotary part beside the head's width."""
         return 2 * self.n_head * (2 * self.head_width + self.d_rope) * self.visible_pairs(length) / length
+
+    def visible_pairs(self, length: int) -> float:
+        """All up to the query."""
+        return float(triangle(length))
 
     def visible(self, length: int) -> Tensor:
         """(1, length, length): all keys up to the query."""

@@ -14,6 +14,7 @@ from frontpage.attention.cache import KeyValueCache
 from frontpage.attention.documents import once, places_in_documents, same_document
 
 LEAST_FLEX_WIDTH = 16  # of a head, for FlexAttention's CUDA kernel
+PAIRS_AT_ONCE = 2**22  # of a query and a key, where a square is looked at in parts
 FLEX_LENGTH = 1024  # tokens from which whole blocks of 128 x 128 fall out of a pattern; not measured yet
 
 
@@ -26,6 +27,16 @@ class Pattern(ABC):
     @abstractmethod
     def __call__(self, query: Tensor, key: Tensor) -> Tensor:
         """True where the query at place `query` sees the key at place `key`; the two broadcast."""
+
+    def pairs(self, length: int) -> int:
+        """How many pairs of the first `length` places it shows, without a square of them in memory.
+
+        A relative pattern is asked once a distance; another one row by row, unless it knows better.
+        """
+        places = torch.arange(length)
+        if self.relative:
+            return int(((length - places) * self(places, torch.zeros_like(places))).sum())
+        return sum(int(self(rows, places).sum()) for rows in _rows(places))
 
     def reshapes(self, documents: bool) -> bool:
         """Whether `reshaped` computes this, with several documents a row or without; False without such a form."""
@@ -67,7 +78,11 @@ class PatternAttention(ProjectedAttention):
             raise ValueError(f"n_head={n_head}: must be a multiple of {len(patterns)}, the heads' different patterns")
         self.patterns, self._flex_mask = tuple(patterns), executors.FlexMask(patterns, n_head)
         for index, pattern in enumerate(self.patterns):
-            square = pattern(*_square(block_size, torch.device("cpu")))
+            square = torch.empty(block_size, block_size, dtype=torch.bool)
+            if not square.is_meta:  # there only sizes are asked for
+                places = torch.arange(block_size)
+                for rows in _rows(places):
+                    square[rows[:, 0]] = pattern(rows, places)
             self.register_buffer(f"mask_{index}", square, persistent=False)  # (block_size, block_size)
 
     def fastest(self, length: int, device: torch.device, documents: bool, training: bool) -> str:
@@ -142,6 +157,10 @@ class PatternAttention(ProjectedAttention):
         """Keys and values of the tokens that the cache keeps after `length`."""
         return 2 * self.n_kv_head * self.head_width * self.new_cache().tokens_kept(length)
 
+    def visible_pairs(self, length: int) -> float:
+        """Pairs of a query and a key that it may see, the mean over heads: in memory and time below length²."""
+        return sum(pattern.pairs(length) for pattern in self.patterns) / len(self.patterns)
+
     def visible(self, length: int) -> Tensor:
         """(H, length, length), True where the row's query sees the column's key."""
         masks = [pattern(*_square(length, torch.device("cpu"))) for pattern in self.patterns]
@@ -167,6 +186,11 @@ class PatternAttention(ProjectedAttention):
     def _flex_of_documents(self, document_ids: Tensor) -> executors.FlexMask:
         documents = document_ids.clone(), places_in_documents(document_ids)
         return executors.FlexMask(self.patterns, self.n_head, documents)
+
+
+def _rows(places: Tensor) -> tuple[Tensor, ...]:
+    """The places of queries (rows, 1), so few at a time that their pairs take some tens of megabytes."""
+    return places[:, None].split(max(PAIRS_AT_ONCE // len(places), 1))
 
 
 def _square(length: int, device: torch.device) -> tuple[Tensor, Tensor]:

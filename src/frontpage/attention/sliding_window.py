@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from frontpage.attention.base import triangle
 from frontpage.attention.cache import KeyValueCache
 from frontpage.attention.pattern import Pattern, PatternAttention
 
@@ -31,6 +32,10 @@ class SlidingWindow(Pattern):
     def __call__(self, query: Tensor, key: Tensor) -> Tensor:
         """True where query - key < window or key < sinks, and key <= query."""
         return (key <= query) & ((query - key < self.window) | (key < self.sinks))
+
+    def pairs(self, length: int) -> int:
+        """All up to the query but those behind the sinks and before the window."""
+        return triangle(length) - triangle(max(length - self.window - self.sinks, 0))
 
 
 class SlidingWindowAttention(PatternAttention):

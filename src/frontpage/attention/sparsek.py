@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from frontpage.attention import executors
-from frontpage.attention.base import ProjectedAttention, places
+from frontpage.attention.base import ProjectedAttention, places, triangle
 from frontpage.attention.documents import places_in_documents
 from frontpage.attention.sparsek_operator import Gates, Ranking, candidate_ranges, inside
 
@@ -118,7 +118,7 @@ class SparseKAttention(ProjectedAttention):
 
     def visible_pairs(self, length: int) -> float:
         """Pairs that are seen, whatever the scores."""
-        return float(sum(min(query + 1, self.window + self.k) for query in range(length)))
+        return float(triangle(length) - triangle(max(length - self.window - self.k, 0)))
 
     def _scores(self, x: Tensor, document_ids: Tensor | None, cache: Any) -> Tensor:
         """(B, T), at least in float32: bfloat16 has too few digits for `epsilon` times the place."""

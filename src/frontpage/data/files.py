@@ -1,28 +1,40 @@
-"""Titles from a file: Parquet, CSV, JSON lines or plain text, with an error that names the row at fault."""
+"""Titles from a file: Parquet, CSV, JSON or plain text, with an error that names the row at fault."""
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 
+from frontpage.data.csv_file import read_csv
+from frontpage.data.lines import NUL, lines_of, without_end
 from frontpage.errors import UserError, bad_value, nearest
+from frontpage.notices import notice
 
 SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell it, UTF-8 cannot
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def read_titles(path: str | Path, column: str = "title", key: str = "data.path") -> list[str]:
     """Every row of `column` of the file, in the file's order and unaltered; `key` is named in errors (UserError)."""
-    path = Path(path)
+    if SURROGATE.search(str(path)):
+        raise bad_value(key, path, "the name holds bytes that are no UTF-8; rename the file")
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
+        raise bad_value(key, path, "this is the address of a page; download the file and give its path")
+    try:
+        path = Path(path).expanduser()
+    except RuntimeError as error:
+        raise bad_value(key, path, "no such user") from error
     readers: dict[str, Callable[[Path, str, str], list[str]]] = {
         ".parquet": _parquet,
-        ".csv": _csv,
-        ".jsonl": _json_lines,
-        ".ndjson": _json_lines,
-        ".json": _json_lines,
+        ".csv": read_csv,
+        ".tsv": read_csv,
+        ".jsonl": _json,
+        ".ndjson": _json,
+        ".json": _json,
         ".txt": _text,
     }
     try:
@@ -30,6 +42,8 @@ def read_titles(path: str | Path, column: str = "title", key: str = "data.path")
             raise bad_value(key, path, "no such file")
         if not path.is_file():
             raise bad_value(key, path, "this is not a file")
+        if path.suffix.lower() in COMPRESSED:
+            raise bad_value(key, path, "it is compressed; unpack it first")
         if path.suffix.lower() not in readers:
             raise bad_value(key, path, f"a title file ends in one of {' '.join(readers)}")
         if path.stat().st_size == 0:
@@ -40,6 +54,9 @@ def read_titles(path: str | Path, column: str = "title", key: str = "data.path")
     if not any(title.strip() for title in titles):
         problem = f"all {len(titles)} titles of the file are blank" if titles else "the file holds no titles"
         raise bad_value(key, path, problem)
+    for number, title in enumerate(titles, start=1):
+        if "\0" in title:
+            raise bad_value(key, path, f"row {number} of column '{column}' {NUL}")
     return titles
 
 
@@ -55,48 +72,52 @@ def _parquet(path: Path, column: str, key: str) -> list[str]:
     return _texts(values, path, column, key)
 
 
-def _csv(path: Path, column: str, key: str) -> list[str]:
-    try:
-        parsing = pa.csv.ParseOptions(newlines_in_values=True)
-        with pa.csv.open_csv(path, parse_options=parsing) as reader:
-            _check_column(column, reader.schema.names, path, key)
-        conversion = pa.csv.ConvertOptions(
-            include_columns=[column], column_types={column: pa.string()}, strings_can_be_null=False
-        )
-        table = pa.csv.read_csv(path, parse_options=parsing, convert_options=conversion)
-    except pa.ArrowException as error:
-        reason = "invalid UTF-8" if "UTF8" in str(error) else f"not a readable CSV file ({_first_line(error)})"
-        raise bad_value(key, path, reason) from error
-    except UnicodeDecodeError as error:
-        raise bad_value(key, path, "invalid UTF-8 in the header") from error
-    return _texts(table.column(column).to_pylist(), path, column, key)
-
-
-def _json_lines(path: Path, column: str, key: str) -> list[str]:
+def _json(path: Path, column: str, key: str) -> list[str]:
+    """JSON lines, or one array of objects."""
     values = []
-    for number, line in enumerate(_text(path, column, key), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise bad_value(key, path, f"line {number} is not JSON ({getattr(error, 'msg', 'too deep')})") from error
+    for where, row in _json_rows(path, column, key):
         if not isinstance(row, dict):
-            raise bad_value(key, path, f"line {number} is not a JSON object with a '{column}'")
-        _check_column(column, row, path, key, f"line {number}: ")
+            raise bad_value(key, path, f"{where} is not a JSON object with a '{column}'")
+        _check_column(column, row, path, key, f"{where}: ")
         if isinstance(row[column], str) and SURROGATE.search(row[column]):
-            raise bad_value(key, path, f"line {number} is not valid Unicode: it holds half of a surrogate pair")
+            raise bad_value(key, path, f"{where} is not valid Unicode: it holds half of a surrogate pair")
         values.append(row[column])
     return _texts(values, path, column, key)
 
 
-def _text(path: Path, column: str, key: str) -> list[str]:
+def _json_rows(path: Path, column: str, key: str) -> Iterator[tuple[str, Any]]:
+    """(where it stands, what it holds) of each row."""
+
+    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs) and sum(name == column for name, _ in pairs) > 1:
+            raise UserError(f"data.column={column}: {key}={path} has {where} with two values of this name")
+        return found
+
+    where, number, lines = "the array", 0, enumerate(lines_of(path, key), start=1)
     try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise bad_value(key, path, f"invalid UTF-8 in line {line}") from error
-    return lines[:-1] if lines[-1] == "" else lines
+        for number, line in lines:
+            if line.lstrip().startswith("[") and where == "the array":
+                text = "\n" * (number - 1) + line + "".join(line for _, line in lines)
+                for row, value in enumerate(json.loads(text, object_pairs_hook=as_object), start=1):
+                    yield f"row {row} of the array", value
+            elif line.strip():
+                where = f"line {number}"
+                yield where, json.loads(line, object_pairs_hook=as_object)
+    except (ValueError, RecursionError) as error:
+        number = getattr(error, "lineno", number) if where == "the array" else number
+        raise bad_value(key, path, f"line {number} is not JSON ({getattr(error, 'msg', 'too deep')})") from error
+
+
+def _text(path: Path, column: str, key: str) -> list[str]:
+    if column != "title":
+        notice(f"data.column={column}: a text file has no columns; each line of {key}={path} is a title")
+    titles = []
+    for number, line in enumerate(lines_of(path, key), start=1):
+        titles.append(without_end(line))
+        if "\r" in titles[-1]:
+            raise bad_value(key, path, f"line {number} holds a carriage return in its middle, and others end with LF")
+    return titles
 
 
 def _check_column(column: str, columns: Iterable[str], path: Path, key: str, where: str = "") -> None:
@@ -106,6 +127,8 @@ def _check_column(column: str, columns: Iterable[str], path: Path, key: str, whe
         raise UserError(
             f"data.column={column}: {where}{key}={path} has no such column{nearest(column, columns)}; it has: {listed}"
         )
+    if columns.count(column) > 1:
+        raise UserError(f"data.column={column}: {key}={path} has {columns.count(column)} columns of this name")
 
 
 def _texts(values: list[object], path: Path, column: str, key: str) -> list[str]:

@@ -6,7 +6,9 @@ import torch
 
 from frontpage.data.title_data import TitleData
 from frontpage.data.title_rules import title_grammar
+from frontpage.errors import require
 from frontpage.evaluation.metrics import honest_metrics
+from frontpage.notices import notice
 
 
 class SyntheticTitles(TitleData):
@@ -16,16 +18,25 @@ class SyntheticTitles(TitleData):
     """
 
     DEFAULT_TITLES = 20_000
+    MOST_TITLES = 5_000_000  # of that many draws one in fifty repeats another, as many as are drawn beside
 
     def __init__(self, **shared: Any) -> None:
         super().__init__(**shared)
+        for key, count in (("data.num_titles", self.num_titles), ("data.max_titles", self.max_titles)):
+            if not self.path and count is not None and count == self._wanted():
+                allowed = f"the embedded grammar gives at most {self.MOST_TITLES}; give a file with data.path=..."
+                require(count <= self.MOST_TITLES, key, count, allowed)
 
     def source(self) -> list[str]:
         """Draws from the grammar, a few more than are taken; where no number is set, exactly the default's."""
-        asked = [count for count in (self.num_titles, self.max_titles) if count]
-        wanted = min(asked, default=self.DEFAULT_TITLES)
+        if self.column != "title":
+            notice(f"data.column={self.column}: the embedded grammar has no columns")
+        wanted = self._wanted()
         drawn = title_grammar().sample(wanted + wanted // 50 + 20, seed=self.seed)
-        return drawn if asked else list(dict.fromkeys(drawn))[:wanted]
+        return drawn if self.num_titles or self.max_titles else list(dict.fromkeys(drawn))[:wanted]
+
+    def _wanted(self) -> int:
+        return min((count for count in (self.num_titles, self.max_titles) if count), default=self.DEFAULT_TITLES)
 
     @property
     def source_name(self) -> str:

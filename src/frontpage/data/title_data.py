@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 
 from frontpage.data.encoded import EncodedTitles
+from frontpage.data.entities import without_entities
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.files import read_titles
 from frontpage.data.loader import TitleLoader
@@ -22,10 +23,10 @@ from frontpage.tokenizer import TitleTokenizer
 class TitleData(L.LightningDataModule):
     """Titles, selected, split and tokenized once, packed anew every epoch.
 
-    A given `path` is what is read, whatever the corpus; without it `source` supplies the rows. `seed` fixes selection
-    and split, `packing_seed` the order of an epoch. `batch_size` counts windows of `block_size` tokens, on each
-    device. `evaluation_tokens` is the size of a validation batch in tokens, `evaluation_row` the tokens of a row that
-    holds several titles (null: one title a row). Raises UserError.
+    A given `path` is what is read, whatever the corpus; without it `source` supplies the rows. `unescape_html` undoes
+    their HTML entities. `seed` fixes selection and split, `packing_seed` the order of an epoch. `batch_size` counts
+    windows of `block_size` tokens, on each device. `evaluation_tokens` is the size of a validation batch in tokens,
+    `evaluation_row` the tokens of a row that holds several titles (null: one title a row). Raises UserError.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class TitleData(L.LightningDataModule):
         cache_dir: str | Path,
         path: str | None = None,
         column: str = "title",
+        unescape_html: bool = False,
         test_path: str | None = None,
         num_titles: int | None = None,
         max_titles: int | None = None,
@@ -53,6 +55,7 @@ class TitleData(L.LightningDataModule):
             require(isinstance(value, int) and value >= 1, f"data.{key}", value, "a whole number of at least 1")
         self.make_tokenizer, self.cache_dir = tokenizer, cache_dir
         self.path, self.column, self.test_path = path, column, test_path
+        self.unescape_html = unescape_html
         self.num_titles, self.max_titles, self.val_frac = num_titles, max_titles, val_frac
         self.seed, self.packing_seed = seed, packing_seed
         self.block_size, self.batch_size = block_size, batch_size
@@ -99,6 +102,7 @@ class TitleData(L.LightningDataModule):
     def select(self) -> Selection:
         """Read the titles and split them; nothing is tokenized."""
         rows = read_titles(self.path, self.column) if self.path else self.source()
+        rows = without_entities(rows, self.unescape_html, f"data.path={self.path}" if self.path else self.source_name)
         return select_titles(
             rows, num_titles=self.num_titles, max_titles=self.max_titles, val_frac=self.val_frac, seed=self.seed
         )
@@ -119,7 +123,8 @@ class TitleData(L.LightningDataModule):
         """The distinct titles of `test_path`; raises UserError where there is none."""
         if not self.test_path:
             raise UserError("data.test_path=null: test=true needs a file of titles")
-        return distinct_titles(read_titles(self.test_path, self.column, key="data.test_path"))
+        rows = read_titles(self.test_path, self.column, key="data.test_path")
+        return distinct_titles(without_entities(rows, self.unescape_html, f"data.test_path={self.test_path}"))
 
     def description(self) -> dict[str, Any]:
         """What the run's record says of the data."""

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from frontpage.build import build_stored
 from frontpage.callbacks.record_run import write_json
+from frontpage.data.entities import without_entities
 from frontpage.data.files import read_titles
 from frontpage.data.selection import distinct_titles
 from frontpage.data.training_titles import seen_in_training, title_hashes
@@ -75,8 +76,9 @@ def score_winner(
     """
     path, kept = _file_of(sweep), kept_scores(sweep)
     require(path is not None, "--test", source, "the study's folder is not there, so the score could not be kept")
-    column = column or ((trial.record.get("config") or {}).get("data") or {}).get("column") or "title"
-    rows = read_titles(source, column, key="--test")
+    data = (trial.record.get("config") or {}).get("data") or {}
+    rows = read_titles(source, column or data.get("column") or "title", key="--test")
+    rows = without_entities(rows, bool(data.get("unescape_html")), f"--test={source}")
     titles = distinct_titles(rows)
     fingerprint = hashlib.sha256("\n".join(sorted(titles)).encode("utf-8", "surrogatepass")).hexdigest()
     same = [one for one in kept if (one.trial, one.fingerprint) == (trial.number, fingerprint)]
