@@ -15,10 +15,12 @@ from frontpage.checkpoints import rewind
 from frontpage.checks import check_config, check_run
 from frontpage.config_folder import CONFIGS, WHITELIST
 from frontpage.fit_batch import fit_batch
+from frontpage.init_from import adopt_tokenizer
 from frontpage.notices import forget_notices
 from frontpage.objective import objective_values
 from frontpage.out_of_memory import out_of_memory_explained
 from frontpage.plan import plan_run
+from frontpage.provenance import provenance_of_run
 from frontpage.resumed_settings import check_settings
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
@@ -39,6 +41,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         L.seed_everything(config.seed, verbose=False)
 
         data = build(config.data, "data")
+        tokenizer_from = adopt_tokenizer(config, data, run.checkpoint)
         settings = masked(config)
         record = RecordRun(run.path / "run.json", settings)
         events = EventLog(run.path / "events.jsonl", settings)
@@ -49,7 +52,8 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
 
         data.setup()
         model = build(config.model, "model", vocab_size=data.vocab_size)
-        if config.init_from:
+        model.provenance = provenance_of_run(settings, data.tokenizer, data.fingerprint, tokenizer_from).as_dict()
+        if config.init_from and not run.checkpoint:
             load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
         if trainer.fit_batch:
             fit_batch(trainer, data, model, run.path, resumed=run.checkpoint is not None)

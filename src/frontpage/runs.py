@@ -7,12 +7,13 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.build import build
-from frontpage.checkpoints import weights_for
+from frontpage.checkpoints import load_checkpoint, weights_for
 from frontpage.data.title_data import TitleData
 from frontpage.data.training_titles import load_training_titles, save_training_titles
 from frontpage.errors import bad_value, nearest
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
+from frontpage.provenance import differences, load_tokenizer, provenance_in, said, same_tokenizer
 from frontpage.run_directory import read_record
 from frontpage.run_table import collect_runs
 from frontpage.secrets import HIDDEN, SECRET_KEY, hide_all, remember_value
@@ -53,15 +54,17 @@ def load_run(directory: Path | str, checkpoint: str = "best") -> tuple[DictConfi
     """(config, module) of a run; `module(tokens)` maps (B, T), each row one document, to logits (B, T, V).
 
     `checkpoint` is `best`, `last` or a path. The module is in evaluation mode on the CPU and has a `tokenizer`.
-    Raises UserError for a folder that is no run, and for a checkpoint that is missing, unreadable or another model's.
+    Raises UserError for a folder that is no run, and for a checkpoint that is missing, unreadable or another run's.
     """
     directory = Path(directory)
     check_is_run(directory)
     config = OmegaConf.load(directory / "config.yaml")
     path = _checkpoint_of(directory, checkpoint)
-    tokenizer = TitleTokenizer.load(directory / "tokenizer.json")
+    tokenizer = load_tokenizer(directory / "tokenizer.json", "run")
+    content = load_checkpoint(path, "checkpoint")
+    _check_belongs(content, path, directory, config, tokenizer)
     module = build(config.model, "model", vocab_size=tokenizer.vocab_size)
-    load_weights(module, path, "checkpoint")
+    load_weights(module, path, "checkpoint", content)
     module.tokenizer = tokenizer
     return config, module.eval()
 
@@ -96,9 +99,32 @@ def _checkpoint_of(directory: Path, checkpoint: str) -> Path:
     return path
 
 
-def load_weights(module: L.LightningModule, path: Path, key: str) -> None:
+def _check_belongs(
+    content: dict[str, Any], path: Path, directory: Path, config: DictConfig, tokenizer: TitleTokenizer
+) -> None:
+    """Raise a UserError where a checkpoint is not of the run in `directory`; a notice where it does not say."""
+    home = path.resolve().parent.parent
+    if home != directory.resolve() and (home / "config.yaml").is_file():
+        raise bad_value("checkpoint", path, f"belongs to another run than {directory}; name {home} as the run")
+    found = provenance_in(content, path, "checkpoint")
+    if found is None:
+        if home != directory.resolve():
+            notice(f"{path} does not say which run it is of; its weights are read as those of {directory}")
+        return
+    problem = f"its weights are not of the run in {directory}"
+    if not same_tokenizer(found, tokenizer):
+        raise bad_value("checkpoint", path, f"{problem}: they belong to another tokenizer")
+    changed = differences(found.model, OmegaConf.to_container(config.model, resolve=False))
+    if changed:
+        raise bad_value("checkpoint", path, f"{problem}: config.yaml there has {said(changed)}")
+    titles = (read_record(directory) or {}).get("data", {}).get("fingerprint")
+    if titles is not None and titles != found.titles:
+        raise bad_value("checkpoint", path, f"{problem}: they were trained on other titles")
+
+
+def load_weights(module: L.LightningModule, path: Path, key: str, content: dict[str, Any] | None = None) -> None:
     """Load a checkpoint's weights, nothing else; a UserError lists the weights that do not fit."""
-    module.load_state_dict(weights_for(module, path, key))
+    module.load_state_dict(weights_for(module, path, key, content))
 
 
 def weights_of(run: str, key: str) -> Path:

@@ -67,6 +67,7 @@ class LanguageModule(L.LightningModule):
         self.metrics: dict[str, float | None] = {}  # of the newest validation, unrounded
         self.loss: Tensor | None = None  # of the newest micro-batch; Lightning's own is divided by their number
         self.grad_norm: Tensor | None = None  # before clipping, of the newest update
+        self.provenance: dict[str, Any] | None = None  # of frontpage.provenance: what the weights belong to
         self._scores: TitleScores | None = None
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -159,7 +160,9 @@ class LanguageModule(L.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what a run that is continued behind its last update still has to report."""
+        """Keep what the weights belong to, and what a run continued behind its last update still has to report."""
+        if self.provenance is not None:
+            checkpoint["provenance"] = self.provenance
         checkpoint["newest"] = {"metrics": self.metrics, "loss": self.loss, "grad_norm": self.grad_norm}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
