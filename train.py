@@ -41,7 +41,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         L.seed_everything(config.seed, verbose=False)
 
         data = build(config.data, "data")
-        tokenizer_from = adopt_tokenizer(config, data, run.checkpoint)
+        beginning = adopt_tokenizer(config, data, run.checkpoint)
         settings = masked(config)
         record = RecordRun(run.path / "run.json", settings)
         events = EventLog(run.path / "events.jsonl", settings)
@@ -52,7 +52,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
 
         data.setup()
         model = build(config.model, "model", vocab_size=data.vocab_size)
-        model.provenance = provenance_of_run(settings, data.tokenizer, data.fingerprint, tokenizer_from).as_dict()
+        model.provenance = provenance_of_run(settings, data.tokenizer, data.fingerprint, beginning).as_dict()
         if config.init_from and not run.checkpoint:
             load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
         if trainer.fit_batch:

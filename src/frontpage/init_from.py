@@ -11,7 +11,7 @@ from frontpage.checkpoints import load_checkpoint
 from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
-from frontpage.provenance import Provenance, differences, in_words, provenance_around, said, tokenizer_of
+from frontpage.provenance import Beginning, Provenance, differences, in_words, provenance_around, said, tokenizer_of
 from frontpage.runs import weights_of
 
 # Under another one of these the weights are noise. What is left, such as the reach of an attention or the base of
@@ -39,27 +39,30 @@ def check_init_from(config: DictConfig) -> None:
         raise UserError(f"{said(found)}: not what the weights of init_from={config.init_from} are of\n{ALLOWED}")
 
 
-def adopt_tokenizer(config: DictConfig, data: TitleData, checkpoint: Path | None) -> str | None:
-    """Give `data` the tokenizer of the weights that a run starts from; the checkpoint that it is from, else None.
+def adopt_tokenizer(config: DictConfig, data: TitleData, checkpoint: Path | None) -> Beginning:
+    """Give `data` the tokenizer of the weights that a run starts from; where these came from.
 
     `init_from` brings its origin's whole vocabulary, and a run that is continued from `checkpoint` keeps what it had
     so. `config.tokenizer` becomes what once made it. Notices say so, and which settings change what the weights
     compute. Raises UserError for another tokenizer that was asked for.
     """
     if checkpoint is None and config.init_from is None:
-        return None
+        return Beginning()
     origin = _origin(config, checkpoint)
     if checkpoint is not None:
-        if origin is None or origin.tokenizer_from is None:
-            return None
+        if origin is None or not origin.tokenizer_taken:
+            return Beginning() if origin is None else Beginning(origin.started_from)
+        beginning = Beginning(origin.started_from, tokenizer_taken=True)
         _check_asked(config, origin, f"ckpt_path={config.ckpt_path}")
-    elif origin is None:
-        notice(
-            f"init_from={config.init_from}: neither this checkpoint nor a run's directory around it holds a tokenizer"
-            " and settings; a tokenizer is trained on the new titles, and under it the weights may mean nothing"
-        )
-        return None
     else:
+        beginning = Beginning(str(weights_of(config.init_from, "init_from").resolve()), origin is not None)
+        if origin is None:
+            notice(
+                f"init_from={config.init_from}: neither this checkpoint nor a run's directory around it holds a"
+                " tokenizer and settings; a tokenizer is trained on the new titles, under which its weights may mean"
+                " nothing"
+            )
+            return beginning
         _say_what_comes_with_it(config, origin)
     data.make_tokenizer = tokenizer_of(origin)
     values = {name: value for name, value in origin.tokenizer_settings.items() if not name.startswith("_")}
@@ -67,7 +70,7 @@ def adopt_tokenizer(config: DictConfig, data: TitleData, checkpoint: Path | None
     # What a file from elsewhere says is not run: no other class, and nothing that is more than a number.
     if re.fullmatch(OURS, target) and all(value is None or isinstance(value, int | float) for value in values.values()):
         OmegaConf.update(config, "tokenizer", {"_target_": target, "_partial_": True, **values}, merge=False)
-    return origin.tokenizer_from if checkpoint is not None else str(weights_of(config.init_from, "init_from"))
+    return beginning
 
 
 def _origin(config: DictConfig, checkpoint: Path | None) -> Provenance | None:

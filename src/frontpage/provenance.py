@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.utils import get_object
 from omegaconf import OmegaConf
@@ -27,15 +27,23 @@ WITHOUT_EFFECT = set(
 OF_SHAPES = {"d_model", "n_layer", "d_ff", "widths"}  # the shapes of the weights tell them apart, however spelt
 
 
+class Beginning(NamedTuple):
+    """Where a run's first weights came from, None for drawn ones, and whether its tokenizer came with them."""
+
+    started_from: str | None = None
+    tokenizer_taken: bool = False
+
+
 @dataclass(frozen=True)
 class Provenance:
     """What is written into each checkpoint of a run."""
 
     tokenizer: str  # tokenizer.json
     tokenizer_settings: dict[str, Any]  # `config.tokenizer` that made it
-    tokenizer_from: str | None  # the checkpoint that it came from with the first weights (`init_from`)
     model: dict[str, Any]  # `config.model` without its optimizer and schedule
     titles: str  # fingerprint of the run's titles
+    started_from: str | None  # the checkpoint of the first weights (`init_from`)
+    tokenizer_taken: bool  # from there as well; else it was trained on the run's titles
 
     def as_dict(self) -> dict[str, Any]:
         """As a checkpoint holds it."""
@@ -43,11 +51,11 @@ class Provenance:
 
 
 def provenance_of_run(
-    settings: Mapping[str, Any], tokenizer: TitleTokenizer, titles: str, tokenizer_from: str | None
+    settings: Mapping[str, Any], tokenizer: TitleTokenizer, titles: str, beginning: Beginning
 ) -> Provenance:
     """Of the weights that a run of `settings`, a resolved config as plain types, is about to train."""
     model = {name: value for name, value in settings["model"].items() if name not in ("optimizer", "scheduler")}
-    return Provenance(tokenizer.to_json(), dict(settings["tokenizer"]), tokenizer_from, model, titles)
+    return Provenance(tokenizer.to_json(), dict(settings["tokenizer"]), model, titles, *beginning)
 
 
 def provenance_in(content: Mapping[str, Any], path: Path, key: str) -> Provenance | None:
@@ -55,7 +63,8 @@ def provenance_in(content: Mapping[str, Any], path: Path, key: str) -> Provenanc
     found = content.get(KEY)
     if found is None:
         return None
-    kinds = {"tokenizer": str, "tokenizer_settings": dict, "tokenizer_from": str | None, "model": dict, "titles": str}
+    kinds = {"tokenizer": str, "tokenizer_settings": dict, "model": dict, "titles": str}
+    kinds |= {"started_from": str | None, "tokenizer_taken": bool}
     if not isinstance(found, dict) or not all(isinstance(found.get(name, ...), kind) for name, kind in kinds.items()):
         raise bad_value(key, path, "not a checkpoint of this project (its provenance cannot be read)")
     try:
@@ -75,7 +84,7 @@ def provenance_around(content: Mapping[str, Any], path: Path, key: str) -> Prove
     config = OmegaConf.to_container(OmegaConf.load(written), resolve=False)
     titles = (read_record(directory) or {}).get("data", {}).get("fingerprint") or ""
     settings = {name: config.get(name) or {} for name in ("model", "tokenizer")}
-    return provenance_of_run(settings, load_tokenizer(tokenizer, key), titles, None)
+    return provenance_of_run(settings, load_tokenizer(tokenizer, key), titles, Beginning())
 
 
 def load_tokenizer(path: Path, key: str) -> TitleTokenizer:

@@ -14,7 +14,7 @@ from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
 from frontpage.provenance import Provenance, differences, in_words, provenance_around, said, same_tokenizer
 from frontpage.run_directory import read_record
-from frontpage.runs import masked
+from frontpage.runs import masked, weights_of
 from frontpage.trainer import planned_steps
 
 # These change nothing that a run learns or reports.
@@ -46,7 +46,7 @@ def check_settings(config: DictConfig, trainer: L.Trainer, data: TitleData, chec
     origin = provenance_around(content, checkpoint, "ckpt_path")
     kept = {} if origin is None else differences(origin.model, now["model"])
     kept = {key: said({key: pair}) for key, pair in kept.items()}
-    _check_init_from(config, before.get("init_from"), checkpoint)
+    _check_init_from(config, before.get("init_from") if origin is None else origin.started_from, checkpoint)
     if titles is None or not before:
         _refuse(kept)
         _check_tokenizer(origin, data, checkpoint)
@@ -83,7 +83,10 @@ def _check_init_from(config: DictConfig, before: str | None, checkpoint: Path) -
     asked = config.init_from
     if asked is None:
         return
-    if before is None or Path(before).resolve() != Path(asked).resolve():
+    began = Path(before) if before else None
+    if began is not None and began.is_dir():  # as config.yaml names it
+        began = began / "checkpoints" / "best.ckpt"
+    if began is None or began.resolve() != weights_of(asked, "init_from").resolve():
         allowed = f"null beside ckpt_path: a run that is continued has the weights of {checkpoint}"
         raise bad_value("init_from", asked, allowed + (f"; it began with those of {before}" if before else ""))
     notice(f"init_from={asked} is not read again: the run goes on with the weights of {checkpoint}")
