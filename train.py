@@ -21,11 +21,12 @@ from frontpage.objective import objective_values
 from frontpage.out_of_memory import out_of_memory_explained
 from frontpage.plan import plan_run
 from frontpage.provenance import provenance_of_run
-from frontpage.resumed_settings import check_settings
+from frontpage.resumed_settings import check_settings, goes_on
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
-from frontpage.summary import print_start, print_summary
+from frontpage.summary import print_finished, print_start, print_summary
 from frontpage.sweeps.job import trial_callbacks
+from frontpage.trainer import planned_steps
 
 
 @hydra.main(config_path=CONFIGS, config_name="train", execution_whitelist=WHITELIST)
@@ -35,7 +36,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
     forget_notices()
     with open_run(config) as run:
         if run.finished:
-            print(f"ckpt_path=last: the run in {run.path} is finished; nothing to do")
+            print_finished(run, config)
             return None
         check_config(config)
         L.seed_everything(config.seed, verbose=False)
@@ -57,6 +58,9 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
             load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
         if trainer.fit_batch:
             fit_batch(trainer, data, model, run.path, resumed=run.checkpoint is not None)
+        if not goes_on(run, planned_steps(trainer, data)):
+            print_finished(run, config)
+            return None
         check_run(trainer, data, model, run.checkpoint)
         if run.checkpoint:
             check_settings(config, trainer, data, run.checkpoint)

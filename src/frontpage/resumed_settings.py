@@ -13,7 +13,7 @@ from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
 from frontpage.provenance import Provenance, differences, in_words, provenance_around, said, same_tokenizer
-from frontpage.run_directory import read_record
+from frontpage.run_directory import RunDirectory, read_record
 from frontpage.runs import masked, weights_of
 from frontpage.trainer import planned_steps
 
@@ -64,6 +64,23 @@ def check_settings(config: DictConfig, trainer: L.Trainer, data: TitleData, chec
     _check_tokenizer(origin, data, checkpoint)
     if found:
         notice(f"the run goes on with other settings than it had: {', '.join(found.values())}")
+
+
+def goes_on(run: RunDirectory, planned: int) -> bool:
+    """Whether anything is left to do for a run of `planned` updates; a notice where a finished one is made longer."""
+    if run.ended_at is None:
+        return True
+    if planned <= run.ended_at:
+        run.finished = (
+            f"all {run.ended_at:,} updates are done, and the smaller of trainer.max_epochs and trainer.max_steps still"
+            f" ends it at {planned:,}"
+        )
+        return False
+    notice(
+        f"the finished run of {run.ended_at:,} updates goes on to {planned:,}; its schedule is from here on that of"
+        f" {planned:,} updates, so the learning rate may rise again"
+    )
+    return True
 
 
 def _refuse(kept: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Which directory a run lives in, and which checkpoint it continues from."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ class RunDirectory:
 
     path: Path
     checkpoint: Path | None = None
-    finished: bool = False  # nothing is left to do
+    finished: str | None = None  # nothing is left to do: how it ended, and what would let it go on
+    ended_at: int | None = None  # updates of a finished run that is given a longer length
     temporary: bool = False  # named by Hydra, not by the user: removed where nothing came of the run
     lock: filelock.FileLock | None = field(default=None, repr=False)
 
@@ -116,8 +118,7 @@ def _find(config: DictConfig) -> RunDirectory:
     named = any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
     temporary = not named and not str(hydra.mode).endswith("MULTIRUN")
     try:
-        time = config.trainer.get("max_time")
-        run = _continued(made, temporary, time) if config.ckpt_path == "last" else _fresh(made, config.ckpt_path)
+        run = _continued(made, temporary, config) if config.ckpt_path == "last" else _fresh(made, config.ckpt_path)
     except UserError:
         if temporary:
             _remove_if_empty(made)
@@ -139,10 +140,11 @@ def _fresh(path: Path, ckpt_path: str | None) -> RunDirectory:
     return _locked(RunDirectory(path, checkpoint))
 
 
-def _continued(made: Path, search: bool, max_time: str | Mapping[str, int] | None) -> RunDirectory:
+def _continued(made: Path, search: bool, config: DictConfig) -> RunDirectory:
     """The run in the directory `made`; with `search` rather the newest unfinished one beside it, where there is one.
 
-    One that has used up its `trainer.max_time` is finished until it is given more, with its directory named.
+    One that has used up its `trainer.max_time`, or done all its updates, is finished until it is given more, with its
+    directory named.
     """
     path = _newest_unfinished(made) or made if search else made
     if path != made:
@@ -151,15 +153,40 @@ def _continued(made: Path, search: bool, max_time: str | Mapping[str, int] | Non
     if there and there.isdisjoint({"run.lock", "run.json"}):
         raise bad_value("hydra.run.dir", path, "this directory holds files but no run; name a run's, or an empty one")
     record = read_record(path)
-    if record is not None and record.get("status") == "finished" and not _has_more_time(record, max_time):
-        return RunDirectory(path, finished=True)
-    run = _locked(RunDirectory(path))
+    finished = record is not None and record.get("status") == "finished"
+    longer = finished and not record.get("reason") and _is_longer(record, config.trainer)
+    if finished and not longer and not _has_more_time(record, config.trainer.get("max_time")):
+        return RunDirectory(path, finished=_how_it_ended(record))
+    run = _locked(RunDirectory(path, ended_at=record["steps"] if longer else None))
     for partial in (path / "checkpoints").glob("*.partial"):
         partial.unlink()  # what a crash has left
     run.checkpoint = newest_intact(path / "checkpoints")
     if run.checkpoint is None:
         notice(f"ckpt_path=last: {path} holds no checkpoint; the run starts at step 0")
     return run
+
+
+def _how_it_ended(record: dict) -> str:
+    """What a finished run had done, and what would let it go on."""
+    reason = record.get("reason")
+    if reason is None:
+        return (
+            f"all {record.get('steps', 0):,} updates are done; a larger trainer.max_steps or trainer.max_epochs goes on"
+        )
+    if str(reason).startswith(OUT_OF_TIME):
+        return f"{reason}; a larger trainer.max_time goes on"
+    return f"{reason}; init_from=... starts a new run from its weights"
+
+
+def _is_longer(record: dict, trainer: DictConfig) -> bool:
+    """Whether `max_steps` or `max_epochs` is larger than a finished run had it; if that gives more updates is open."""
+    before = (record.get("config") or {}).get("trainer") or {}
+
+    def length(settings: Mapping[str, object], name: str) -> float:
+        value = settings.get(name)
+        return math.inf if value in (None, -1) else float(value)
+
+    return any(length(trainer, name) > length(before, name) for name in ("max_steps", "max_epochs"))
 
 
 def _has_more_time(record: dict, max_time: str | Mapping[str, int] | None) -> bool:
