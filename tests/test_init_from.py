@@ -9,6 +9,7 @@ from programs import train_tiny, training_titles, weights_of
 from test_train import record_of
 from tiny import TINY, composed
 
+from frontpage.data.training_titles import load_training_titles
 from frontpage.errors import UserError
 from frontpage.evaluation.score import ScoredTitles
 from frontpage.init_from import check_init_from
@@ -209,3 +210,36 @@ def test_a_checkpoint_put_into_another_runs_folder_is_refused(origin, tmp_path, 
     torch.save(content, copy / "checkpoints" / "best.ckpt")
     with pytest.raises(UserError, match=problem):
         load_run(copy)
+
+
+def test_what_a_foreign_checkpoint_calls_its_tokenizer_is_not_run(command, origin, others, tmp_path):
+    """The vocabulary is taken; a class that it names is not written down as what a later reader would build."""
+    content = torch.load(origin / "checkpoints" / "best.ckpt", weights_only=True)
+    content["provenance"]["tokenizer_settings"] = {"_target_": "torch.hub.load", "repo": "x"}
+    torch.save(content, tmp_path / "foreign.ckpt")
+    new = tmp_path / "new"
+    arguments = (f"data.path={others}", "trainer.max_steps=1", f"init_from={tmp_path}/foreign.ckpt")
+    assert command(*TINY, *arguments, f"hydra.run.dir={new}").status == 0
+    written = (new / "config.yaml").read_text()
+    assert "torch.hub" not in written and "frontpage.tokenizer.bpe.bpe" in written
+
+
+@pytest.mark.parametrize("damage", [{"tokenizer": "{}"}, {"tokenizer": 3}, {"model": None}, {"titles": None}, "text"])
+def test_a_provenance_that_makes_no_sense_is_a_mistake_and_no_traceback(origin, tmp_path, damage):
+    content = torch.load(origin / "checkpoints" / "best.ckpt", weights_only=True)
+    content["provenance"] = damage if damage == "text" else content["provenance"] | damage
+    torch.save(content, tmp_path / "damaged.ckpt")
+    with pytest.raises(UserError, match="cannot be read"):
+        check_init_from(composed(*TINY, f"init_from={tmp_path}/damaged.ckpt"))
+    with pytest.raises(UserError, match="cannot be read"):
+        load_run(origin, tmp_path / "damaged.ckpt")
+
+
+def test_the_titles_behind_a_checkpoint_are_not_those_of_the_folder_it_was_put_into(command, origin, begun, tmp_path):
+    """So what the new run calls seen is not what another run had seen."""
+    mixed, new = shutil.copytree(begun, tmp_path / "mixed"), tmp_path / "new"
+    shutil.copy(origin / "checkpoints" / "best.ckpt", mixed / "checkpoints" / "best.ckpt")
+    outcome = command(*TINY, f"init_from={mixed}", "trainer.max_steps=1", f"hydra.run.dir={new}")
+    assert outcome.status == 0, outcome.stderr
+    assert "the training titles behind" in outcome.stdout and "are not known" in outcome.stdout
+    assert len(load_training_titles(new)) == record_of(new)["data"]["train_titles"]

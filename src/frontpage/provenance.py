@@ -81,7 +81,12 @@ def provenance_around(content: Mapping[str, Any], path: Path, key: str) -> Prove
     found = provenance_in(content, path, key)
     if found is not None or not (written.is_file() and tokenizer.is_file()):
         return found
-    config = OmegaConf.to_container(OmegaConf.load(written), resolve=False)
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(written), resolve=False)
+    except Exception as error:  # YAML and OmegaConf have many kinds
+        raise bad_value(key, written, f"not a readable config ({type(error).__name__})") from error
+    if not isinstance(config, dict) or not config.get("model"):
+        return None
     titles = (read_record(directory) or {}).get("data", {}).get("fingerprint") or ""
     settings = {name: config.get(name) or {} for name in ("model", "tokenizer")}
     return provenance_of_run(settings, load_tokenizer(tokenizer, key), titles, Beginning())

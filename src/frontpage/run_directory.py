@@ -184,7 +184,7 @@ def _is_longer(record: dict, trainer: DictConfig) -> bool:
 
     def length(settings: Mapping[str, object], name: str) -> float:
         value = settings.get(name)
-        return math.inf if value in (None, -1) else float(value)
+        return value if isinstance(value, int | float) and value != -1 else math.inf  # what is no number is told later
 
     return any(length(trainer, name) > length(before, name) for name in ("max_steps", "max_epochs"))
 
@@ -193,7 +193,10 @@ def _has_more_time(record: dict, max_time: str | Mapping[str, int] | None) -> bo
     """Whether a run that its `trainer.max_time` has ended is given more of it now."""
     if not str(record.get("reason")).startswith(OUT_OF_TIME):
         return False
-    return max_time is None or _seconds(max_time) > _seconds(record["config"]["trainer"]["max_time"])
+    try:
+        return max_time is None or _seconds(max_time) > _seconds(record["config"]["trainer"]["max_time"])
+    except (ValueError, TypeError):  # what is no duration is told later
+        return True
 
 
 def _seconds(duration: str | Mapping[str, int]) -> float:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.build import build
@@ -30,10 +31,19 @@ def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkp
     OmegaConf.save(OmegaConf.create(masked(config)), directory / "config.yaml")
     data.tokenizer.save(directory / "tokenizer.json")
     origin = checkpoint or (weights_of(config.init_from, "init_from") if config.init_from else None)
-    earlier = load_training_titles(origin.parent.parent) if origin else None
+    earlier = _titles_behind(origin) if origin else None
     if origin and earlier is None:
         notice(f"the training titles behind {origin} are not known: what this run calls seen leaves them out")
     save_training_titles(directory, data.selection.train, earlier)
+
+
+def _titles_behind(checkpoint: Path) -> np.ndarray | None:
+    """Hashes of the titles that a checkpoint's weights have seen; None where the folder around it is another run's."""
+    directory = checkpoint.absolute().parent.parent
+    found = provenance_in(load_checkpoint(checkpoint, "checkpoint"), checkpoint, "checkpoint")
+    titles = (read_record(directory) or {}).get("data", {}).get("fingerprint")
+    own = found is None or titles is None or found.titles == titles
+    return load_training_titles(directory) if own else None
 
 
 def masked(config: DictConfig) -> dict[str, Any]:
