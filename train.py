@@ -19,16 +19,19 @@ from frontpage.checkpoints import rewind
 from frontpage.checks import check_config, check_run
 from frontpage.config_folder import CONFIGS
 from frontpage.fit_batch import fit_batch
+from frontpage.init_from import adopt_tokenizer
 from frontpage.notices import forget_notices
 from frontpage.objective import objective_values
 from frontpage.out_of_memory import out_of_memory_explained
 from frontpage.plan import plan_run
+from frontpage.provenance import provenance_of_run
 from frontpage.resumed_files import say_gaps
-from frontpage.resumed_settings import check_settings
+from frontpage.resumed_settings import check_settings, goes_on
 from frontpage.run_directory import open_run
 from frontpage.runs import load_weights, masked, save_run_config, weights_of
-from frontpage.summary import print_start, print_summary
+from frontpage.summary import print_finished, print_start, print_summary
 from frontpage.sweeps.job import trial_callbacks
+from frontpage.trainer import planned_steps
 from frontpage.written_places import check_places
 
 
@@ -39,13 +42,14 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
     forget_notices()
     with open_run(config) as run:
         if run.finished:
-            print(f"ckpt_path=last: the run in {run.path} is finished; nothing to do")
+            print_finished(run, config)
             return None
         check_config(config)
         check_places(config, run)
         L.seed_everything(config.seed, verbose=False)
 
         data = build(config.data, "data")
+        beginning = adopt_tokenizer(config, data, run.checkpoint)
         data.read()
         settings = masked(config)
         record = RecordRun(run.path / "run.json", settings)
@@ -58,10 +62,14 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
 
         data.setup()
         model = build(config.model, "model", vocab_size=data.vocab_size)
-        if config.init_from:
+        model.provenance = provenance_of_run(settings, data.tokenizer, data.fingerprint, beginning).as_dict()
+        if config.init_from and not run.checkpoint:
             load_weights(model, weights_of(config.init_from, "init_from"), "init_from")
         if trainer.fit_batch:
             fit_batch(trainer, data, model, run.path, resumed=run.checkpoint is not None)
+        if not goes_on(run, planned_steps(trainer, data)):
+            print_finished(run, config)
+            return None
         check_run(trainer, data, model, run.checkpoint, config.objective)
         if run.checkpoint:
             check_settings(config, trainer, data, run.checkpoint)

@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
-from programs import record_of, weights_of
+from programs import record_of, training_titles, weights_of
 from tiny import TINY
 
 from frontpage.endings import Interrupted
+from frontpage.evaluation.score import ScoredTitles
 from frontpage.runs import load_run
 
 METRICS = {
@@ -267,6 +268,34 @@ def test_the_test_set_is_scored_once_and_only_on_request(command, run_directorie
     assert with_test["test"]["titles"] == 2
     assert with_test["test"]["metrics"]["test/coverage"] == 1
     assert with_test["status"] == "finished"
+
+
+def test_a_test_set_of_training_titles_is_told_and_scored_without_them(command, run_directories, tmp_path):
+    """By value: what `scripts/evaluate.py` computes from the same run."""
+    command(*TINY, "trainer.max_steps=1")
+    trained, validated = training_titles(run_directories()[0])
+    new = ["Show HN: a title that no grammar draws", "Ask HN: another?"]
+    file, all_seen = tmp_path / "some.txt", tmp_path / "all.txt"
+    file.write_text("\n".join([*trained[:20], *validated[:3], *new]) + "\n")
+    all_seen.write_text("\n".join(trained[:5]) + "\n")
+    outcome = command(*TINY, "trainer.max_steps=1", f"data.test_path={file}", "test=true")
+    assert "the run trains on 20 of its 25 titles (80.0%)" in outcome.stdout
+    assert "the run chooses its best weights on 3 of its 25 titles (12.0%)" in outcome.stdout
+    test = record_of(run_directories()[1])["test"]
+    assert (test["seen_titles"], test["seen_share"]) == (20, 0.8)
+    config, module = load_run(run_directories()[1])
+    right = ScoredTitles(module, [*validated[:3], *new], config.data).metrics()["val/nats_per_char"]
+    assert test["metrics_unseen"]["test/nats_per_char"] == pytest.approx(right, rel=1e-5)
+    outcome = command(*TINY, "trainer.max_steps=1", f"data.test_path={all_seen}", "test=true")
+    test = record_of(run_directories()[2])["test"]
+    assert test["seen_share"] == 1 and test["metrics_unseen"] is None and test["metrics"]["test/nats_per_char"] > 0
+    assert "all of them were trained on" in outcome.stdout
+
+
+def test_a_test_set_of_one_title_is_reported_without_an_error(command, tmp_path):
+    (tmp_path / "one.txt").write_text("Show HN: one\n")
+    outcome = command(*TINY, "trainer.max_steps=1", f"data.test_path={tmp_path}/one.txt", "test=true")
+    assert outcome.status == 0 and "(1 titles of the test set)" in outcome.stdout
 
 
 def test_a_diverging_run_stops_at_once_and_says_so(command, run_directories):

@@ -20,6 +20,7 @@ from frontpage.errors import bad_value
 from frontpage.models.language_module import LanguageModule
 from frontpage.optim import optimizer_of
 from frontpage.run_directory import read_record
+from frontpage.stored_config import stored_config
 from frontpage.structure import kind_of, unlike, unlike_numbers
 
 ALWAYS = {"RunClock", "RecordRun"}  # the callbacks that no run is without
@@ -175,7 +176,7 @@ def _callbacks(content: dict[str, Any], trainer: L.Trainer, had: set[str]) -> It
 def _callbacks_of(run: Path) -> set[str]:
     """The class names of the callbacks in a run's config; none where that cannot be read."""
     try:
-        nodes = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=False)["callbacks"]
+        nodes = OmegaConf.to_container(stored_config(run), resolve=False)["callbacks"]
         return {node["_target_"].rpartition(".")[2] for node in nodes.values() if node}
     except Exception:  # every kind of broken file: the settings are compared elsewhere, and that is said there
         return set()

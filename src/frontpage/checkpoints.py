@@ -45,9 +45,9 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any]:
     return content
 
 
-def weights_for(module: nn.Module, path: Path, key: str) -> dict[str, Tensor]:
-    """The weights of a checkpoint; a UserError lists those that do not fit `module`."""
-    weights, own = load_checkpoint(path, key)["state_dict"], module.state_dict()
+def weights_for(module: nn.Module, path: Path, key: str, content: dict[str, Any] | None = None) -> dict[str, Tensor]:
+    """The weights of a checkpoint, whose `content` may be known; a UserError lists those that do not fit `module`."""
+    weights, own = (content or load_checkpoint(path, key))["state_dict"], module.state_dict()
     wrong = [f"{name} (not in the checkpoint)" for name in own if name not in weights]
     wrong += [f"{name} (only in the checkpoint)" for name in weights if name not in own]
     for name in own:

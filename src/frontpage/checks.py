@@ -28,18 +28,18 @@ from frontpage.attention.pattern import PatternAttention
 from frontpage.build import at_key, build
 from frontpage.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.callbacks.sample_titles import SampleTitles
-from frontpage.checkpoints import check_callbacks, check_continues, load_checkpoint
+from frontpage.checkpoints import check_callbacks, check_continues
 from frontpage.config_folder import CONFIGS
 from frontpage.data.files import read_titles
 from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value, nearest, require
 from frontpage.evaluation.scoring import original_tokens_scored
+from frontpage.init_from import check_init_from
 from frontpage.models.compiling import check_compiles
 from frontpage.models.language_module import LanguageModule
 from frontpage.objective import COSTS, HEADLINE, objectives
 from frontpage.old_names import refuse_old_name
 from frontpage.optim import LR_SCALINGS, optimizer_of
-from frontpage.runs import weights_of
 from frontpage.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
 from frontpage.trainer import planned_steps
 
@@ -158,8 +158,7 @@ def check_config(config: DictConfig) -> None:
     if config.test:
         require(config.data.test_path is not None, "data.test_path", None, "with test=true, a file of titles")
         read_titles(config.data.test_path, config.data.column, key="data.test_path")
-    if config.init_from is not None:
-        load_checkpoint(weights_of(config.init_from, "init_from"), "init_from")
+    check_init_from(config)
     _check_recipe(config)
 
 

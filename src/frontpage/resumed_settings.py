@@ -12,8 +12,9 @@ from frontpage.checkpoints import load_checkpoint
 from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value
 from frontpage.notices import notice
-from frontpage.run_directory import read_record, told
-from frontpage.runs import masked
+from frontpage.provenance import Provenance, differences, in_words, provenance_around, said, same_tokenizer
+from frontpage.run_directory import RunDirectory, read_record, told
+from frontpage.runs import masked, weights_of
 from frontpage.stored_config import stored_config
 from frontpage.trainer import planned_steps
 
@@ -34,29 +35,79 @@ def check_settings(config: DictConfig, trainer: L.Trainer, data: TitleData, chec
 
     They are compared with `config.yaml` and `run.json` of that run; where these are gone, a notice says so.
     """
-    step, planned = load_checkpoint(checkpoint, "ckpt_path")["global_step"], planned_steps(trainer, data)
+    content = load_checkpoint(checkpoint, "ckpt_path")
+    step, planned = content["global_step"], planned_steps(trainer, data)
     if planned < step:
         allowed = f"stands at update {step}; trainer.max_epochs and trainer.max_steps end the run at {planned}"
         raise bad_value("ckpt_path", checkpoint, allowed)
     directory = checkpoint.parent.parent
     titles = told(read_record(directory), "data", "fingerprint")
-    written = directory / "config.yaml"
-    if titles is None or not written.is_file():
+    written, now = directory / "config.yaml", masked(config)
+    before = OmegaConf.to_container(stored_config(directory), resolve=False) if written.is_file() else {}
+    origin = provenance_around(content, checkpoint, "ckpt_path")
+    kept = {} if origin is None else differences(origin.model, now["model"])
+    kept = {key: said({key: pair}) for key, pair in kept.items()}
+    _check_init_from(config, before.get("init_from") if origin is None else origin.started_from, checkpoint)
+    if titles is None or not before:
+        _refuse(kept)
+        _check_tokenizer(origin, data, checkpoint)
         notice(f"{directory} holds no config.yaml and run.json: the settings of {checkpoint} cannot be compared")
         return
-    before, now = OmegaConf.to_container(stored_config(directory)), masked(config)
-    found = {key: f"{key}={_said(new)} (was {_said(old)})" for key, old, new in _differing(before, now)}
+    found = {key: said({key: (old, new)}) for key, old, new in _differing(before, now)}
     found = {key: text for key, text in found.items() if not _below(key, FREE) and not _source(config, key, found)}
     if titles == data.fingerprint:
         found = {key: text for key, text in found.items() if not _below(key, TITLES) or _below(key, KEPT)}
-        kept = [text for key, text in found.items() if _below(key, KEPT)]
+        kept |= {key: text for key, text in found.items() if _below(key, KEPT)}
     else:
-        kept = [text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")]
-        kept = kept or [f"data.path={_said(config.data.path)} (its titles were others)"]
-    if kept:
-        raise UserError(f"{', '.join(kept)}: a run that is continued keeps these\n{ALLOWED}")
+        others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
+        kept |= others or {"data.path": f"data.path={in_words(config.data.path)} (its titles were others)"}
+    _refuse(kept)
+    _check_tokenizer(origin, data, checkpoint)
     if found:
         notice(f"the run goes on with other settings than it had: {', '.join(found.values())}")
+
+
+def goes_on(run: RunDirectory, planned: int) -> bool:
+    """Whether anything is left to do for a run of `planned` updates; a notice where a finished one is made longer."""
+    if run.ended_at is None:
+        return True
+    if planned <= run.ended_at:
+        run.finished = (
+            f"all {run.ended_at:,} updates are done, and the smaller of trainer.max_epochs and trainer.max_steps still"
+            f" ends it at {planned:,}"
+        )
+        return False
+    notice(
+        f"the finished run of {run.ended_at:,} updates goes on to {planned:,}; its schedule is from here on that of"
+        f" {planned:,} updates, so the learning rate may rise again"
+    )
+    return True
+
+
+def _refuse(kept: dict[str, str]) -> None:
+    if kept:
+        raise UserError(f"{', '.join(kept.values())}: a run that is continued keeps these\n{ALLOWED}")
+
+
+def _check_tokenizer(origin: Provenance | None, data: TitleData, checkpoint: Path) -> None:
+    """Raise a UserError where the weights belong to another tokenizer than the one that the titles gave."""
+    if origin is not None and not same_tokenizer(origin, data.tokenizer):
+        allowed = "its weights belong to another tokenizer than these titles and tokenizer.* give; take the run's own"
+        raise bad_value("ckpt_path", checkpoint, allowed)
+
+
+def _check_init_from(config: DictConfig, before: str | None, checkpoint: Path) -> None:
+    """A continued run has started already: say so where `init_from` is what it started from, refuse another one."""
+    asked = config.init_from
+    if asked is None:
+        return
+    began = Path(before) if before else None
+    if began is not None and began.is_dir():  # as config.yaml names it
+        began = began / "checkpoints" / "best.ckpt"
+    if began is None or began.resolve() != weights_of(asked, "init_from").resolve():
+        allowed = f"null beside ckpt_path: a run that is continued has the weights of {checkpoint}"
+        raise bad_value("init_from", asked, allowed + (f"; it began with those of {before}" if before else ""))
+    notice(f"init_from={asked} is not read again: the run goes on with the weights of {checkpoint}")
 
 
 def _differing(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -80,10 +131,3 @@ def _source(config: DictConfig, key: str, found: dict[str, str]) -> bool:
         node = node.get(name) if isinstance(node, dict) else None
     sources = re.findall(r"\$\{([\w.]+)\}", str(node)) if isinstance(node, str) else []
     return bool(sources) and all(source in found or _below(source, FREE) for source in sources)
-
-
-def _said(value: Any) -> str:
-    """A value as a message shows it; a node by its class."""
-    if isinstance(value, dict):
-        return str(value.get("_target_", "...")).rpartition(".")[2]
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

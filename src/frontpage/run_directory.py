@@ -1,5 +1,6 @@
 """Which directory a run lives in, and which checkpoint it continues from."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +32,9 @@ class RunDirectory:
 
     path: Path
     checkpoint: Path | None = None
-    finished: bool = False  # nothing is left to do
+    finished: str | None = None  # nothing is left to do: how it ended, and what would let it go on
+    ended_at: int | None = None  # updates of a finished run that is given a longer length
+    temporary: bool = False  # named by Hydra, not by the user: removed where nothing came of the run
     lock: filelock.FileLock | None = field(default=None, repr=False)
 
     @property
@@ -120,7 +123,7 @@ def _find(config: DictConfig) -> RunDirectory:
     if config.ckpt_path != "last":
         return _fresh(made, config.ckpt_path)
     search = not named and not str(hydra.mode).endswith("MULTIRUN")
-    return _continued(made, search, config.trainer.get("max_time"))
+    return _continued(made, search, config)
 
 
 def _fresh(path: Path, ckpt_path: str | None) -> RunDirectory:
@@ -136,10 +139,11 @@ def _fresh(path: Path, ckpt_path: str | None) -> RunDirectory:
     return _locked(RunDirectory(path, checkpoint))
 
 
-def _continued(made: Path, search: bool, max_time: str | Mapping[str, int] | None) -> RunDirectory:
+def _continued(made: Path, search: bool, config: DictConfig) -> RunDirectory:
     """The run in the directory `made`; with `search` rather the newest unfinished one beside it, where there is one.
 
-    One that has used up its `trainer.max_time` is finished until it is given more, with its directory named.
+    One that has used up its `trainer.max_time`, or done all its updates, is finished until it is given more, with its
+    directory named.
     """
     path = _newest_unfinished(made) or made if search else made
     there = {entry.name for entry in path.iterdir()} - hydras_own()
@@ -147,9 +151,11 @@ def _continued(made: Path, search: bool, max_time: str | Mapping[str, int] | Non
         raise bad_value("hydra.run.dir", path, "this directory holds files but no run; name a run's, or an empty one")
     _check_files(path)
     record = read_record(path) or {}
-    if record.get("status") == "finished" and not _has_more_time(record, max_time) and _holds_its_end(path, record):
-        return RunDirectory(path, finished=True)
-    run = _locked(RunDirectory(path))
+    whole = record.get("status") == "finished" and _holds_its_end(path, record)
+    longer = whole and not record.get("reason") and _is_longer(record, config.trainer)
+    if whole and not longer and not _has_more_time(record, config.trainer.get("max_time")):
+        return RunDirectory(path, finished=_how_it_ended(record))
+    run = _locked(RunDirectory(path, ended_at=_updates(record) if longer else None))
     for partial in (*path.glob("*.partial"), *path.glob("checkpoints/*.partial")):
         partial.unlink()  # what a crash has left
     run.checkpoint = newest_intact(path / "checkpoints")
@@ -202,12 +208,38 @@ def _check_files(path: Path) -> None:
             raise bad_value("hydra.run.dir", path, f"{wrong} is a folder, and should be a file of the run")
 
 
+def _how_it_ended(record: dict) -> str:
+    """What a finished run had done, and what would let it go on."""
+    reason = record.get("reason")
+    if reason is None:
+        return (
+            f"all {record.get('steps', 0):,} updates are done; a larger trainer.max_steps or trainer.max_epochs goes on"
+        )
+    if str(reason).startswith(OUT_OF_TIME):
+        return f"{reason}; a larger trainer.max_time goes on"
+    return f"{reason}; init_from=... starts a new run from its weights"
+
+
+def _is_longer(record: dict, trainer: DictConfig) -> bool:
+    """Whether `max_steps` or `max_epochs` is larger than a finished run had it; if that gives more updates is open."""
+    before = told(record, "config", "trainer") or {}
+
+    def length(settings: Mapping[str, object], name: str) -> float:
+        value = settings.get(name)
+        return value if isinstance(value, int | float) and value != -1 else math.inf  # what is no number is told later
+
+    return any(length(trainer, name) > length(before, name) for name in ("max_steps", "max_epochs"))
+
+
 def _has_more_time(record: dict, max_time: str | Mapping[str, int] | None) -> bool:
     """Whether a run that its `trainer.max_time` has ended is given more of it now."""
     before = told(record, "config", "trainer", "max_time")
     if not str(record.get("reason")).startswith(OUT_OF_TIME) or before is None:
         return False
-    return max_time is None or _seconds(max_time) > _seconds(before)
+    try:
+        return max_time is None or _seconds(max_time) > _seconds(before)
+    except (ValueError, TypeError):  # what is no duration is told later
+        return True
 
 
 def _seconds(duration: str | Mapping[str, int]) -> float:

@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.build import build_stored
-from frontpage.checkpoints import weights_for
+from frontpage.checkpoints import load_checkpoint, weights_for
 from frontpage.data.title_data import TitleData
 from frontpage.data.training_titles import load_training_titles, save_training_titles
 from frontpage.disk_full import replacing
 from frontpage.errors import bad_value, local_path, nearest
 from frontpage.models.language_module import LanguageModule
 from frontpage.notices import notice
-from frontpage.run_directory import read_record
+from frontpage.provenance import differences, load_tokenizer, provenance_in, said, same_tokenizer
+from frontpage.run_directory import read_record, told
 from frontpage.run_table import collect_runs
 from frontpage.secrets import mask
 from frontpage.stored_config import stored_config
@@ -33,10 +35,19 @@ def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkp
         OmegaConf.save(OmegaConf.create(masked(config)), partial)
     data.tokenizer.save(directory / "tokenizer.json")
     origin = checkpoint or (weights_of(config.init_from, "init_from") if config.init_from else None)
-    earlier = load_training_titles(origin.parent.parent) if origin else None
+    earlier = _titles_behind(origin) if origin else None
     if origin and earlier is None:
         notice(f"the training titles behind {origin} are not known: what this run calls seen leaves them out")
     save_training_titles(directory, data.selection.train, earlier)
+
+
+def _titles_behind(checkpoint: Path) -> np.ndarray | None:
+    """Hashes of the titles that a checkpoint's weights have seen; None where the folder around it is another run's."""
+    directory = checkpoint.absolute().parent.parent
+    found = provenance_in(load_checkpoint(checkpoint, "checkpoint"), checkpoint, "checkpoint")
+    titles = told(read_record(directory), "data", "fingerprint")
+    own = found is None or titles is None or found.titles == titles
+    return load_training_titles(directory) if own else None
 
 
 def masked(config: DictConfig) -> dict[str, Any]:
@@ -52,15 +63,17 @@ def load_run(
     `checkpoint` is `best`, `last` or a path. A run that names a class of its own is refused, unless it is among the
     folders `trusted`, or lies in one: whatever it names is called. The module is in evaluation mode on the CPU and has
     a `tokenizer`.
-    Raises UserError for a folder that is no run, and for a checkpoint that is missing, unreadable or another model's.
+    Raises UserError for a folder that is no run, and for a checkpoint that is missing, unreadable or another run's.
     """
     directory = Path(directory)
     check_is_run(directory)
     config = stored_config(directory)
     path = _checkpoint_of(directory, checkpoint)
-    tokenizer = TitleTokenizer.load(directory / "tokenizer.json")
+    tokenizer = load_tokenizer(directory / "tokenizer.json", "run")
+    content = load_checkpoint(path, "checkpoint")
+    _check_belongs(content, path, directory, config, tokenizer)
     module = build_stored(config.model, "model", directory, trusted, vocab_size=tokenizer.vocab_size)
-    load_weights(module, path, "checkpoint")
+    load_weights(module, path, "checkpoint", content)
     module.tokenizer = tokenizer
     return config, module.eval()
 
@@ -95,9 +108,32 @@ def _checkpoint_of(directory: Path, checkpoint: str) -> Path:
     return path
 
 
-def load_weights(module: L.LightningModule, path: Path, key: str) -> None:
+def _check_belongs(
+    content: dict[str, Any], path: Path, directory: Path, config: DictConfig, tokenizer: TitleTokenizer
+) -> None:
+    """Raise a UserError where a checkpoint is not of the run in `directory`; a notice where it does not say."""
+    home = path.resolve().parent.parent
+    if home != directory.resolve() and (home / "config.yaml").is_file():
+        raise bad_value("checkpoint", path, f"belongs to another run than {directory}; name {home} as the run")
+    found = provenance_in(content, path, "checkpoint")
+    if found is None:
+        if home != directory.resolve():
+            notice(f"{path} does not say which run it is of; its weights are read as those of {directory}")
+        return
+    problem = f"its weights are not of the run in {directory}"
+    if not same_tokenizer(found, tokenizer):
+        raise bad_value("checkpoint", path, f"{problem}: they belong to another tokenizer")
+    changed = differences(found.model, OmegaConf.to_container(config.model, resolve=False))
+    if changed:
+        raise bad_value("checkpoint", path, f"{problem}: config.yaml there has {said(changed)}")
+    titles = (read_record(directory) or {}).get("data", {}).get("fingerprint")
+    if titles is not None and titles != found.titles:
+        raise bad_value("checkpoint", path, f"{problem}: they were trained on other titles")
+
+
+def load_weights(module: L.LightningModule, path: Path, key: str, content: dict[str, Any] | None = None) -> None:
     """Load a checkpoint's weights, nothing else; a UserError lists the weights that do not fit."""
-    module.load_state_dict(weights_for(module, path, key))
+    module.load_state_dict(weights_for(module, path, key, content))
 
 
 def weights_of(run: str, key: str) -> Path:

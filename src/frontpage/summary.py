@@ -3,6 +3,7 @@
 import math
 
 import lightning as L
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from frontpage.attention.describe import describe_attention
@@ -12,10 +13,20 @@ from frontpage.callbacks.run_clock import clock_of
 from frontpage.callbacks.sample_titles import SampleTitles
 from frontpage.memory import GIB
 from frontpage.models.language_module import LanguageModule
-from frontpage.run_directory import RunDirectory
+from frontpage.run_directory import RunDirectory, read_record
 from frontpage.trainer import device_name
 
 FAST, SLOW = 0.6, 0.15  # model FLOPs utilisation of large and of small models, as runs of this project have it
+
+
+def print_finished(run: RunDirectory, config: DictConfig) -> None:
+    """That a finished run has nothing left to do, why, and what would change that."""
+    print(f"ckpt_path=last: the run in {run.path} is finished; nothing to do ({run.finished})", flush=True)
+    if config.test and "test" not in (read_record(run.path) or {}):
+        print(
+            f"test=true: not acted on; python scripts/evaluate.py {run.path} data.path={config.data.test_path}",
+            flush=True,
+        )
 
 
 def print_start(
@@ -106,8 +117,12 @@ def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataMo
         lines.append(f"  val/mainrun_loss     {shown} (of {share:.1%} of the tokens: no loss, see docs/metrics.md)")
     if "test" in record:
         test, titles = record["test"]["metrics"], record["test"]["titles"]
-        nats, error = test["test/nats_per_char"], test["test/nats_per_char_se"]
-        lines.append(f"  test/nats_per_char   {nats:.4f} ± {error:.4f} ({titles:,} titles of the test set)")
+        lines.append(f"  test/nats_per_char   {_with_error(test)} ({titles:,} titles of the test set)")
+        seen, unseen = record["test"]["seen_titles"], record["test"]["metrics_unseen"]
+        if seen and unseen is None:
+            lines.append("                       all of them were trained on: this says nothing of new titles")
+        elif seen:
+            lines.append(f"  of unseen titles     {_with_error(unseen)} ({titles - seen:,}; {seen:,} were trained on)")
     floor = data.floor() if hasattr(data, "floor") else None
     if floor is not None:
         least = floor["floor/nats_per_char"]
@@ -124,3 +139,9 @@ def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataMo
     lines += [f"  profile              {path}" for path in sorted(run.path.glob("*profile*"))]
     lines.append(f"  run directory        {run.path}")
     print("\n".join(lines), flush=True)
+
+
+def _with_error(test: dict[str, float | None]) -> str:
+    """The headline of a test set with its standard error, which a single title has not."""
+    error = test["test/nats_per_char_se"]
+    return f"{test['test/nats_per_char']:.4f}" + ("" if error is None else f" ± {error:.4f}")

@@ -68,6 +68,7 @@ class LanguageModule(L.LightningModule):
         self.loss: Tensor | None = None  # mean nats a target of the newest update, of its micro-batches so far
         self._loss_parts: list[tuple[Tensor, float]] = []  # their losses, and the shares of the update's targets
         self.grad_norm: Tensor | None = None  # before clipping, of the newest update
+        self.provenance: dict[str, Any] | None = None  # of frontpage.provenance: what the weights belong to
         self._scores: TitleScores | None = None
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -189,7 +190,9 @@ class LanguageModule(L.LightningModule):
         return names + (["val/packed_nats_per_char"] if self.packed_metric == "always" else [])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what a run that is continued behind its last update still has to report."""
+        """Keep what the weights belong to, and what a run continued behind its last update still has to report."""
+        if self.provenance is not None:
+            checkpoint["provenance"] = self.provenance
         checkpoint["newest"] = {"metrics": self.metrics, "loss": self.loss, "grad_norm": self.grad_norm}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -93,6 +93,11 @@ class TitleTokenizer:
         """Read a `tokenizer.json` that `save` wrote."""
         return cls(Tokenizer.from_file(str(path)))
 
+    @classmethod
+    def from_json(cls, text: str) -> "TitleTokenizer":
+        """Read what `to_json` gave."""
+        return cls(Tokenizer.from_str(text))
+
     @staticmethod
     def _without_blank(text: str) -> str:
         return text[1:] if text.startswith(" ") else text
