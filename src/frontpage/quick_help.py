@@ -9,10 +9,12 @@ from pathlib import Path
 
 import hydra
 
+from frontpage.allowed_targets import named_targets
 from frontpage.cli import program
-from frontpage.config_folder import CONFIGS, WHITELIST
+from frontpage.config_folder import CONFIGS
 
 if Path(sys.argv[0]).name == "train.py" and {"--help", "-h"} & {*sys.argv[1:]}:
     os.environ["HYDRA_MAIN_MODULE"] = "train"  # the name in the text
-    program(hydra.main(config_path=CONFIGS, config_name="train", execution_whitelist=WHITELIST)(lambda config: None))
+    main = hydra.main(config_path=CONFIGS, config_name="train", execution_whitelist=sorted(named_targets()))
+    program(main(lambda config: None))
     sys.exit(0)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 
 from frontpage.callbacks.record_run import RecordRun
 from frontpage.data.training_titles import load_training_titles, seen_in_training, title_hashes
