@@ -11,6 +11,7 @@ from frontpage.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.callbacks.weight_average import WeightAverage
 from frontpage.data.title_data import TitleData
 from frontpage.errors import Infeasible
+from frontpage.feasible import check_step
 from frontpage.flops import measure_matmul_peak, training_flops_per_token
 from frontpage.memory import GIB, TrainingMemory, estimate_training, optimizer_bytes
 from frontpage.models.language_module import LanguageModule
@@ -44,6 +45,8 @@ def plan_run(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> RunP
     memory = _memory(trainer, data, model)
     if card is not None and memory is not None:
         check_memory(memory, *card, data.batch_size)
+    if device.type == "cpu" and memory is not None:
+        check_step(memory, data.batch_size, data.block_size)
     epochs = updates / max(updates_per_epoch(trainer), 1)
     flops = training_flops_per_token(model.net, data.block_size) * epochs * len(data.train.tokens)
     peak = measure_matmul_peak(device, torch.bfloat16 if "bf16" in precision else torch.float32)
@@ -84,7 +87,9 @@ def _memory(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> Train
     """The estimate of a training step; None, and a notice, where a layer cannot be run without numbers."""
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask}
     try:
-        return estimate_training(model.net, model.make_optimizer, data.batch_size, data.block_size, **sizes)
+        windows = -(-len(data.train.tokens) // data.block_size)  # a larger batch than an epoch never comes
+        rows = min(data.batch_size, windows)
+        return estimate_training(model.net, model.make_optimizer, rows, data.block_size, **sizes)
     except (NotImplementedError, RuntimeError) as error:
         notice(f"no memory estimate: {type(error).__name__}: {str(error).splitlines()[0]}")
         return None
