@@ -15,6 +15,7 @@ from frontpage.endings import INTERRUPTED, MISTAKE, Interrupted
 from frontpage.env_file import load_env_file
 from frontpage.errors import UserError
 from frontpage.secrets import hide
+from frontpage.terminal import printable_lines
 
 
 # Before torch and Lightning are imported: stderr is for errors only, all else goes to stdout.
@@ -111,7 +112,7 @@ def program(main: Callable[[], object]) -> None:
     sys.stdout.flush()
     if lines is None:
         raise error  # not inside `except`, so that its traceback holds its own causes only
-    print(hide("".join(traceback.format_exception(error)) if full else lines), file=sys.stderr)
+    print(printable_lines(hide("".join(traceback.format_exception(error)) if full else lines)), file=sys.stderr)
     sys.exit(MISTAKE)
 
 

@@ -4,6 +4,8 @@ import difflib
 import json
 from collections.abc import Iterable
 
+from frontpage.terminal import printable
+
 
 class UserError(Exception):
     """A mistake in what the user gave; the message names the key, the value and what is allowed."""
@@ -21,7 +23,7 @@ class Infeasible(UserError):
 def bad_value(key: str, value: object, allowed: str) -> UserError:
     """A UserError in the house's form: `key=value: what is allowed`, the value as the command line spells it."""
     spelled = json.dumps(value) if value is None or isinstance(value, bool) else value
-    return UserError(f"{key}={spelled}: {allowed}")
+    return UserError(f"{key}={printable(str(spelled))}: {allowed}")
 
 
 def require(condition: bool, key: str, value: object, allowed: str) -> None:

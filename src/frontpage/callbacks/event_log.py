@@ -12,6 +12,7 @@ from frontpage.callbacks.run_clock import clock_of
 from frontpage.metrics_file import MetricsFile
 from frontpage.run_directory import keep_lines
 from frontpage.secrets import hide_all
+from frontpage.terminal import printable_json
 from frontpage.trainer import device_name
 
 
@@ -29,7 +30,7 @@ class EventLog(L.Callback):
         if trainer.is_global_zero:
             with self.path.open("a", encoding="utf-8") as file:
                 content = hide_all({"event": event, "timestamp": time.time(), **fields})
-                file.write(json.dumps(content, ensure_ascii=False) + "\n")
+                file.write(printable_json(json.dumps(content, ensure_ascii=False)) + "\n")
 
     def rewind(self, step: int) -> None:
         """Forget the steps behind update `step`: a run that continues there takes them again."""

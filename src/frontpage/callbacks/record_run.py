@@ -25,6 +25,7 @@ from frontpage.peak_memory import peak_memory, start_counting
 from frontpage.plan import RunPlan
 from frontpage.run_directory import OUT_OF_TIME
 from frontpage.secrets import hide_all
+from frontpage.terminal import printable_json
 from frontpage.trainer import device_name
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
@@ -131,9 +132,8 @@ class RecordRun(Checkpoint):
 def write_json(path: Path, content: Any) -> None:
     """Replace `path` by strict JSON in one step; a number that is not finite becomes null, secrets are hidden."""
     partial = path.with_suffix(".json.partial")
-    partial.write_text(
-        json.dumps(_finite(hide_all(content)), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
-    )
+    written = json.dumps(_finite(hide_all(content)), indent=1, ensure_ascii=False, allow_nan=False)
+    partial.write_text(printable_json(written), encoding="utf-8")
     os.replace(partial, path)
 
 

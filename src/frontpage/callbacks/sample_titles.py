@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from frontpage.generate import generate
 from frontpage.run_directory import keep_lines
+from frontpage.terminal import printable
 
 
 class SampleTitles(L.Callback):
@@ -27,7 +28,7 @@ class SampleTitles(L.Callback):
     ) -> None:
         self.path, self.num, self.prompt = Path(path), num, prompt
         self.temperature, self.top_k, self.max_tokens, self.seed = temperature, top_k, max_tokens, seed
-        self.titles: list[str] = []  # of the newest validation
+        self.titles: list[str] = []  # of the newest validation, a line each
 
     def rewind(self, step: int) -> None:
         """Forget the titles of updates behind `step`: a run that continues there invents them again."""
@@ -54,7 +55,7 @@ class SampleTitles(L.Callback):
             max_tokens=self.max_tokens,
             seed=self.seed,
         )
-        self.titles = [one.title for one in invented]
+        self.titles = [printable(one.title) for one in invented]
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"update {trainer.global_step}\n" + "".join(f"  {title}\n" for title in self.titles))
         for title in self.titles:

@@ -15,6 +15,7 @@ from typing import Any
 
 from frontpage.errors import UserError, bad_value
 from frontpage.playground.answers import OpenRun, continuations, described, read_settings
+from frontpage.terminal import printable_json
 
 LOOPBACK = "127.0.0.1"
 LARGEST_BODY = 16 * 1024  # bytes of a request
@@ -151,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _json(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    return printable_json(json.dumps(content, ensure_ascii=False, allow_nan=False)).encode()
 
 
 def _policy(page: str) -> str:
