@@ -241,7 +241,7 @@ def test_lines_are_cut_to_the_columns_of_a_terminal():
     assert [cut("abc", columns) for columns in (0, 2, 3, 9)] == ["", "ab", "abc", "abc"]
     assert [cut("a東b", columns) for columns in (1, 2, 3, 4)] == ["a", "a", "a東", "a東b"]
     assert cut("e\u0301x", 1) == "e\u0301"
-    assert printable("a\033[2Jb\n\u202ec") == "a�[2Jb��c"
+    assert printable("a\033[2Jb\n\u202ec \x9b\u2028 é\u200d日") == "a\\x1b[2Jb\\n\\u202ec \\x9b\\u2028 é\u200d日"
 
 
 def test_a_blank_behind_the_prompt_is_noticed_and_healed(runs, capfd):

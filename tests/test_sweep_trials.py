@@ -11,7 +11,7 @@ from toy_searches import SPACE, toy, valley  # noqa: F811, F401
 from frontpage.callbacks.report_trial import ReportTrial
 from frontpage.endings import Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError
-from frontpage.objective import monitored
+from frontpage.objective import reported
 from frontpage.out_of_memory import OutOfMemory
 
 
@@ -164,8 +164,8 @@ def test_a_list_of_one_objective_is_that_objective(toy, caplog, objective):  # n
 
 
 def test_what_is_not_known_while_a_run_trains_is_not_what_it_is_pruned_by():
-    assert monitored(["val/loss"]) == monitored("val/loss") == "val/loss"
-    assert monitored(["seconds"]) is None and monitored(["val/loss", "seconds"]) is None
+    assert reported(["val/loss"]) == reported("val/loss") == "val/loss"
+    assert reported(["seconds"]) is None and reported(["val/loss", "seconds"]) is None
 
 
 def test_directions_may_differ(toy):  # noqa: F811

@@ -34,6 +34,7 @@ from frontpage.data.files import read_titles
 from frontpage.data.title_data import TitleData
 from frontpage.errors import UserError, bad_value, nearest, require
 from frontpage.evaluation.scoring import original_tokens_scored
+from frontpage.feasible import check_size
 from frontpage.init_from import check_init_from
 from frontpage.models.compiling import check_compiles
 from frontpage.models.language_module import LanguageModule
@@ -97,7 +98,7 @@ LIMITS = [
         lambda count: count >= 1,
         "log_interval val_interval save_interval data.num_titles data.max_titles data.block_size data.batch_size"
         " data.evaluation_tokens data.evaluation_row tokenizer.max_piece_length trainer.max_epochs trainer.max_steps"
-        " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_layer model.n_head"
+        " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_head"
         " model.n_kv_head model.d_ff callbacks.sample_titles.top_k"
         " callbacks.sample_titles.max_tokens callbacks.loss_spike.window model.lr_scaling_rows"
         " callbacks.early_stopping.patience callbacks.gradient_noise_scale.every logger.csv.flush_every",
@@ -118,6 +119,7 @@ LIMITS = [
     Limit("above 0, up to 1", lambda factor: 0 < factor <= 1, "scheduler.gamma"),
     Limit("at least 1, at most 10000", lambda count: 1 <= count <= 10_000, "callbacks.sample_titles.num"),
     Limit("from 1 to 1000000", lambda count: 1 <= count <= 1_000_000, "model.attention.k"),
+    Limit("at least 1 and at most 10000", lambda count: 1 <= count <= 10_000, "model.n_layer"),
     Limit("from 1 to 99", lambda count: 1 <= count <= 99, "optimizer.ns_steps"),
     Limit(*_one_of(" ".join(LR_SCALINGS)), "model.lr_scaling"),
     Limit("between 0 and 1, both excluded", lambda share: 0 < share < 1, "data.val_frac"),
@@ -278,6 +280,7 @@ def _check(key: str, value: Any, kind: Any) -> None:
 
 def _check_recipe(config: DictConfig) -> None:
     """Build the model with the smallest vocabulary, its optimizer and its schedule, for what they refuse."""
+    check_size(config)
     model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
     try:
         optimizer = optimizer_of(model.net, model.make_optimizer)

@@ -23,6 +23,7 @@ from frontpage.secrets import hide, remember_arguments
 
 make_lasting()
 end_with_first_process()
+from frontpage.terminal import printable_lines
 
 
 # Before torch and Lightning are imported: stderr is for errors only, all else goes to stdout.
@@ -97,7 +98,7 @@ def program(main: Callable[[], object]) -> None:
         raise_when_interrupted()
         lines, status, error = _outcome(main)
         if error is not None and lines is not None:
-            print(hide("".join(traceback.format_exception(error)) if full else lines), file=sys.stderr)
+            print(printable_lines(hide("".join(traceback.format_exception(error)) if full else lines)), file=sys.stderr)
     except (Interrupted, KeyboardInterrupt):
         _leave_interrupted()
     except SystemExit as ended:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from frontpage.secrets import HIDDEN, is_secret
+from frontpage.terminal import printable
 
 
 class UserError(Exception):
@@ -25,7 +26,7 @@ def bad_value(key: str, value: object, allowed: str) -> UserError:
     """A UserError in the house's form: `key=value: what is allowed`, the value as the command line spells it."""
     shown = HIDDEN if is_secret(key, value) else value
     spelled = json.dumps(shown) if shown is None or isinstance(shown, bool) else shown
-    return UserError(f"{key}={spelled}: {allowed}")
+    return UserError(f"{key}={printable(str(spelled))}: {allowed}")
 
 
 def require(condition: bool, key: str, value: object, allowed: str) -> None:

@@ -23,6 +23,7 @@ from frontpage.optim import decay_groups, weight_decay_of
 GIB = 2**30
 CUDA_CONTEXT = int(0.6 * GIB)  # context and library workspaces
 SMALL_WEIGHT = 4096  # numbers: 8-bit optimizers keep 32 bits for a weight with fewer
+MOST_TOKENS = 2**19  # of a batch; from twice as many on, memory grows in proportion
 CUDA_SLACK = 0.07  # of the allocator's blocks: lost between tensors
 
 
@@ -75,8 +76,29 @@ def estimate_training(
 
     `make_optimizer(parameter_groups)` is called on stand-ins of a few weights. No weight of `net` is touched; it may be
     on the meta device, which is traced as the CPU. `card`: as a CUDA device would compute, wherever the net
-    is. Raises RuntimeError or NotImplementedError where a layer needs numbers to run.
+    is. A large batch is on the line through two smaller ones, so that it takes no longer. Raises RuntimeError or
+    NotImplementedError where a layer needs numbers to run.
     """
+    settings = {"precision": precision, "document_mask": document_mask, "card": card}
+    rows = max(MOST_TOKENS // block_size, 1)
+    if batch_size <= 2 * rows:
+        return _estimate(net, make_optimizer, batch_size, block_size, **settings)
+    one, two = (_estimate(net, make_optimizer, batch, block_size, **settings) for batch in (rows, 2 * rows))
+    return TrainingMemory(
+        *(low + (high - low) * (batch_size - rows) // rows for low, high in zip(one, two, strict=True))
+    )
+
+
+def _estimate(
+    net: nn.Module,
+    make_optimizer: Callable[..., Optimizer],
+    batch_size: int,
+    block_size: int,
+    *,
+    precision: str,
+    document_mask: bool,
+    card: bool,
+) -> TrainingMemory:
     dtype, on_cuda = dtypes_of(precision).weights, card or next(net.parameters()).device.type == "cuda"
     sizes = {"precision": precision, "document_mask": document_mask}
     with as_on_card() if card else nullcontext():

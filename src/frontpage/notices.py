@@ -4,6 +4,7 @@ import logging
 import os
 
 from frontpage.secrets import hide
+from frontpage.terminal import printable
 
 log = logging.getLogger(__name__)
 _said: list[str] = []
@@ -11,7 +12,7 @@ _said: list[str] = []
 
 def notice(message: str) -> None:
     """Say `message` once on the console and remember it for `run.json`."""
-    message = hide(message)
+    message = printable(hide(message))
     if message not in _said:
         _said.append(message)
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # the other processes of a run would say it again

@@ -15,6 +15,7 @@ COSTS = (
     "peak_memory_bytes",
     "estimated_memory_bytes",
 )
+HEADLINE = "val/nats_per_char"
 
 
 def objectives(objective: str | Sequence[str]) -> list[str]:
@@ -22,8 +23,13 @@ def objectives(objective: str | Sequence[str]) -> list[str]:
     return [objective] if isinstance(objective, str) else [str(name) for name in objective]
 
 
-def monitored(objective: str | Sequence[str]) -> str | None:
-    """What is followed of a run while it trains: its one objective, where that is measured at each validation."""
+def monitored(objective: str | Sequence[str]) -> str:
+    """The objective that callbacks follow while a run trains: the first metric among them, else the headline."""
+    return next((name for name in objectives(objective) if name.startswith("val/")), HEADLINE)
+
+
+def reported(objective: str | Sequence[str]) -> str | None:
+    """What a trial reports to its study while it trains: its one objective, where each validation measures it."""
     names = objectives(objective)
     return names[0] if len(names) == 1 and names[0].startswith("val/") else None
 

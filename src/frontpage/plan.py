@@ -11,6 +11,7 @@ from frontpage.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.callbacks.weight_average import WeightAverage
 from frontpage.data.title_data import TitleData
 from frontpage.errors import Infeasible
+from frontpage.feasible import check_step
 from frontpage.flops import measure_matmul_peak, training_flops_per_token
 from frontpage.memory import GIB, TrainingMemory, estimate_training, optimizer_bytes
 from frontpage.models.language_module import LanguageModule
@@ -46,6 +47,8 @@ def plan_run(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> RunP
     memory = _memory(trainer, data, model)
     if card is not None and memory is not None:
         check_memory(memory, *card, data.batch_size)
+    if device.type == "cpu" and memory is not None:
+        check_step(memory, data.batch_size, data.block_size)
     epochs = updates / max(sizes.updates, 1)
     flops = training_flops_per_token(model.net, data.block_size) * epochs * sizes.trained_targets
     peak = measure_matmul_peak(device, product_type(precision))

@@ -14,6 +14,7 @@ from frontpage.callbacks.sample_titles import SampleTitles
 from frontpage.memory import GIB
 from frontpage.models.language_module import LanguageModule
 from frontpage.run_directory import RunDirectory, read_record
+from frontpage.terminal import printable, printable_lines
 from frontpage.trainer import device_name
 
 FAST, SLOW = 0.6, 0.15  # model FLOPs utilisation of large and of small models, as runs of this project have it
@@ -70,7 +71,7 @@ def print_start(
         " measured matmul rate",
         "run": str(run.path),
     }
-    print("\n".join(f"{name + ':':<12} {line}" for name, line in lines.items()), flush=True)
+    print("\n".join(f"{name + ':':<12} {printable(line)}" for name, line in lines.items()), flush=True)
 
 
 def _named(trainer: L.Trainer) -> str:
@@ -138,7 +139,7 @@ def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataMo
     lines += ["  invented titles:"] + [f"    {title}" for title in titles] if titles else []
     lines += [f"  profile              {path}" for path in sorted(run.path.glob("*profile*"))]
     lines.append(f"  run directory        {run.path}")
-    print("\n".join(lines), flush=True)
+    print("\n".join(map(printable_lines, lines)), flush=True)
 
 
 def _with_error(test: dict[str, float | None]) -> str:

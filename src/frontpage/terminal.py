@@ -1,14 +1,30 @@
 """What scripts write to a terminal and read from it: safe text, lines that are drawn again, colours where wanted."""
 
+import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+# What moves a cursor, ends a line or turns the order of letters: C0 and C1, marks and overrides of direction, line and
+# paragraph separators, and halves of surrogate pairs.
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]")
+
 
 def printable(text: str) -> str:
-    """The text with U+FFFD for each character that would move the cursor or do nothing visible."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    """The text on one line, with `\\x1b`, `\\n` or `\\u202e` for each character that a terminal would act upon."""
+    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def printable_lines(text: str) -> str:
+    """The same for a text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def printable_json(text: str) -> str:
+    """The JSON `text`, which means what it meant, with each such character as `\\u001b`; its own line ends are kept."""
+    return UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
 
 
 def can_redraw() -> bool:

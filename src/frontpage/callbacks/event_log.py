@@ -13,6 +13,7 @@ from frontpage.disk_full import writing
 from frontpage.metrics_file import MetricsFile
 from frontpage.run_directory import keep_lines
 from frontpage.secrets import hide_all
+from frontpage.terminal import printable_json
 from frontpage.trainer import device_name
 
 
@@ -30,7 +31,7 @@ class EventLog(L.Callback):
         if trainer.is_global_zero:
             with writing(self.path), self.path.open("a", encoding="utf-8") as file:
                 content = hide_all({"event": event, "timestamp": time.time(), **fields})
-                file.write(json.dumps(content, ensure_ascii=False) + "\n")
+                file.write(printable_json(json.dumps(content, ensure_ascii=False)) + "\n")
 
     def rewind(self, step: int) -> None:
         """Forget the steps behind update `step`: a run that continues there takes them again."""

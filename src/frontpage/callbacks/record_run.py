@@ -30,6 +30,7 @@ from frontpage.run_directory import OUT_OF_TIME
 from frontpage.secrets import hide_all, hide_argument
 from frontpage.stored_config import IN_CHECKPOINT
 from frontpage.structure import unlike, unlike_numbers
+from frontpage.terminal import printable_json
 from frontpage.trainer import device_name
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
@@ -163,7 +164,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def strict_json(content: Any) -> str:
     """`content` as strict JSON; a number that is not finite becomes null, secrets are hidden."""
-    return json.dumps(_finite(hide_all(content)), indent=1, ensure_ascii=False, allow_nan=False)
+    return printable_json(json.dumps(_finite(hide_all(content)), indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def _finite(value: Any) -> Any:

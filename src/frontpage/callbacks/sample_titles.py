@@ -10,6 +10,7 @@ from frontpage.errors import UserError
 from frontpage.generate import Draft, generate
 from frontpage.models.language_module import LanguageModule
 from frontpage.run_directory import keep_lines
+from frontpage.terminal import printable
 from frontpage.tokenizer import TitleTokenizer
 
 
@@ -32,7 +33,7 @@ class SampleTitles(L.Callback):
         self.path = Path(path)
         self._settings = {"prompt": prompt, "num": num, "temperature": temperature, "top_k": top_k}
         self._settings |= {"max_tokens": max_tokens, "seed": seed}
-        self.titles: list[str] = []  # of the newest validation
+        self.titles: list[str] = []  # of the newest validation, a line each
 
     def check(self, module: LanguageModule, tokenizer: TitleTokenizer) -> None:
         """Raise a UserError for a prompt that cannot begin a title of this model, before the first is invented."""
@@ -57,7 +58,7 @@ class SampleTitles(L.Callback):
         if not trainer.is_global_zero:
             return
         invented = generate(pl_module, trainer.datamodule.tokenizer, **self._settings)
-        self.titles = [one.title for one in invented]
+        self.titles = [printable(one.title) for one in invented]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(f"update {trainer.global_step}\n" + "".join(f"  {title}\n" for title in self.titles))

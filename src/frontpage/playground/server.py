@@ -18,6 +18,7 @@ from typing import Any
 
 from frontpage.errors import UserError, bad_value
 from frontpage.playground.answers import OpenRun, continuations, described, read_settings
+from frontpage.terminal import printable_json
 
 LOOPBACK = "127.0.0.1"
 LARGEST_BODY = 16 * 1024  # bytes of a request
@@ -185,7 +186,7 @@ class _UntilDeadline(io.RawIOBase):
 
 
 def _json(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    return printable_json(json.dumps(content, ensure_ascii=False, allow_nan=False)).encode()
 
 
 def _policy(page: str) -> str:

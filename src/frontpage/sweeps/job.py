@@ -57,9 +57,9 @@ def trial_callbacks(config: DictConfig) -> "list[L.Callback]":
     if sweeper is None:
         return []
     from frontpage.callbacks.report_trial import ReportTrial
-    from frontpage.objective import monitored
+    from frontpage.objective import reported
 
-    return [ReportTrial(current_trial(), monitored(config.objective), sweeper.skip_infeasible)]
+    return [ReportTrial(current_trial(), reported(config.objective), sweeper.skip_infeasible)]
 
 
 @contextlib.contextmanager

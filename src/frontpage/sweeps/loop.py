@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from frontpage.endings import FAILURE, Interrupted, Pruned
 from frontpage.errors import Infeasible, UserError, require
 from frontpage.notices import notice
-from frontpage.objective import monitored
+from frontpage.objective import reported
 from frontpage.override_words import literal
 from frontpage.secrets import hide, hide_argument
 from frontpage.sweeps.draw import draw, enter
@@ -230,7 +230,7 @@ class Sweep:
         )
         if prunes and len(names) > 1:
             notice("hydra.sweeper.pruner: none, since runs with several objectives cannot be compared while they train")
-        elif prunes and "objective" in self.config and monitored(names) is None:
+        elif prunes and "objective" in self.config and reported(names) is None:
             notice(f"hydra.sweeper.pruner: none, since {names[0]} is not known while a run trains")
         strange = [one for one in trials if one.state == TrialState.RUNNING]
         for trial in (one for one in strange if self.workers.unknown(one.user_attrs.get("worker"))):

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 
 from frontpage.disk_full import replacing
 from frontpage.errors import UserError, bad_value
+from frontpage.terminal import printable
 
 PAD, EOS, UNK = SPECIAL_TOKENS = ("<pad>", "<eos>", "<unk>")
 BYTE_ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())  # one printable character for each of the 256 bytes
@@ -65,7 +66,7 @@ class TitleTokenizer:
         """A token for people: blanks as `␣`, bytes that are a part of a character as `\\xe6`."""
         letters = self.spelled(token_id)
         text = letters.decode("utf-8", "backslashreplace").replace(" ", "␣") if letters else self.token_bytes(token_id)
-        return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+        return printable(text)
 
     def beginning_like(self, token_id: int) -> torch.Tensor:
         """Which tokens begin with the bytes of this one, itself among them, (V,) bool; no special one does."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from frontpage.secrets import hide, hide_all
+from frontpage.terminal import printable_lines
 
 HERE = Path(__file__).parent
 
@@ -22,8 +23,8 @@ def document(title: str, body: Iterable[str], scripts: Sequence[str] = (), style
 
 
 def text(value: object) -> str:
-    """What may stand in an element or in a quoted attribute; known secrets are hidden."""
-    return escape(hide(str(value)))
+    """What may stand in an element or in a quoted attribute; secrets are hidden, control characters visible."""
+    return escape(printable_lines(hide(str(value))))
 
 
 def embedded_json(content: Any) -> str:
