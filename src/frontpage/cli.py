@@ -20,10 +20,10 @@ from frontpage.errors import UserError
 from frontpage.interrupts import leave, raise_when_interrupted
 from frontpage.process_family import end_with_first_process, is_helper
 from frontpage.secrets import hide, remember_arguments
+from frontpage.terminal import printable_lines
 
 make_lasting()
 end_with_first_process()
-from frontpage.terminal import printable_lines
 
 
 # Before torch and Lightning are imported: stderr is for errors only, all else goes to stdout.

@@ -113,7 +113,7 @@ class TitleData(L.LightningDataModule):
 
     def epoch_sizes(self, trainer: L.Trainer) -> EpochSizes:
         """What an epoch of `trainer` consists of, be it attached yet or not."""
-        return self._loader(trainer).sizes
+        return self.loader_of(trainer).sizes
 
     def val_dataloader(self) -> ScoringRows:
         """Every token of every validation title once."""
