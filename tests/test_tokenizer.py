@@ -21,7 +21,9 @@ from frontpage.data.title_rules import title_grammar
 from frontpage.data.token_cache import tokenize_cached
 from frontpage.errors import UserError
 from frontpage.tokenizer import TitleTokenizer
-from frontpage.tokenizer.title_tokenizer import BYTE_ALPHABET, byte_level
+from frontpage.tokenizer.bpe import bpe
+from frontpage.tokenizer.title_tokenizer import BYTE_ALPHABET, byte_level, in_blocks
+from frontpage.tokenizer.unigram import unigram
 
 NASTY = [
     "<eos> <pad> <unk>",
@@ -252,3 +254,21 @@ def test_a_tokenizer_with_an_unknown_byte_is_refused():
 def test_the_real_titles_are_where_the_tests_look_for_them():
     """Elsewhere the tests over real titles are skipped; beside this checkout they must not be."""
     assert REAL_TITLES.exists() or not REAL_TITLES.parent.exists()
+
+
+def test_only_words_that_no_language_has_are_trained_in_parts():
+    ordinary = ["quiet river", " " * 999, "x" * 999, "quiet river " * 5000]
+    ordinary += [f"title {number}" for number in range(2500)]
+    assert [title for block in in_blocks(ordinary) for title in block] == ordinary
+    assert [len(block) for block in in_blocks(ordinary)] == [1000, 1000, 504]
+    for long in ("x" * 400_000, "a b " + "y" * 1000, "a" + " " * 5500):
+        (parts,) = in_blocks([long])
+        assert "".join(parts) == long and max(map(len, parts)) == 1000
+
+
+@pytest.mark.parametrize("name", ["bpe", "unigram"])
+def test_a_title_of_one_letter_repeated_is_kept_whole(name):
+    make = {"bpe": bpe, "unigram": unigram}[name]
+    long = "x" * 100_000
+    tokenizer = make([*(f"quiet river {number}" for number in range(50)), long], 300)
+    assert tokenizer.decode(tokenizer.encode(long)) == long

@@ -1,5 +1,6 @@
 """TitleTokenizer: what every tokenizer of this project promises, whichever algorithm made it."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ BYTE_ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())  # one printable cha
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
 BYTES = {chr(byte): byte for byte in _PRINTABLE} | {chr(256 + place): byte for place, byte in enumerate(_OTHERS)}
+LONGEST_WORD = 1000  # characters, in training
+LONG_RUN = re.compile(rf"\S{{{LONGEST_WORD}}}|\s{{{LONGEST_WORD}}}")
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + len(BYTE_ALPHABET)
 
 
@@ -119,5 +122,16 @@ def check_vocab_size(vocab_size: int) -> None:
 
 
 def in_blocks(titles: Sequence[str], size: int = 1000) -> Iterable[Sequence[str]]:
-    """The titles in lists of `size`, the form in which the trainers read fastest."""
-    return (titles[start : start + size] for start in range(0, len(titles), size))
+    """The titles in lists of `size`, the form in which the trainers read fastest.
+
+    A title with a run of letters or blanks as no language has it is given in parts, because the time to train on a word
+    grows with the square of its length; it is encoded whole.
+    """
+    for start in range(0, len(titles), size):
+        yield [part for title in titles[start : start + size] for part in _in_parts(title)]
+
+
+def _in_parts(title: str) -> Iterable[str]:
+    if len(title) < LONGEST_WORD or not LONG_RUN.search(title):
+        return (title,)
+    return (title[start : start + LONGEST_WORD] for start in range(0, len(title), LONGEST_WORD))
