@@ -1,38 +1,38 @@
 """Train a model: `python train.py experiment=quickstart`; `--help` lists every group and option."""
 
-from frontpage.cli import program, task  # isort: skip  (first: it sends warnings to stdout)
-import frontpage.quick_help  # isort: skip  # noqa: F401  (second: it answers --help before the slow imports)
+from frontpage.command.program import program, task  # isort: skip  (first: it sends warnings to stdout)
+import frontpage.command.quick_help  # isort: skip  # noqa: F401  (second: it answers --help before the slow imports)
 
 import hydra
 import lightning as L
 from omegaconf import DictConfig
 
-from frontpage.allowed_targets import named_targets
-from frontpage.build import build, build_all
-from frontpage.callbacks.event_log import EventLog
-from frontpage.callbacks.record_run import RecordRun
-from frontpage.callbacks.resume_report import ResumeReport
-from frontpage.callbacks.run_clock import RunClock
-from frontpage.callbacks.score_test_set import ScoreTestSet
-from frontpage.checkpoint_structure import check_structure
-from frontpage.checkpoints import rewind
-from frontpage.checks import check_config, check_run
-from frontpage.config_folder import CONFIGS
-from frontpage.fit_batch import fit_batch
-from frontpage.init_from import adopt_tokenizer
-from frontpage.notices import forget_notices
-from frontpage.objective import objective_values
-from frontpage.out_of_memory import out_of_memory_explained
-from frontpage.plan import plan_run
-from frontpage.provenance import provenance_of_run
-from frontpage.resumed_files import say_gaps
-from frontpage.resumed_settings import check_settings, goes_on
-from frontpage.run_directory import open_run
-from frontpage.runs import load_weights, masked, save_run_config, weights_of
-from frontpage.summary import print_finished, print_start, print_summary
+from frontpage.command.allowed_targets import named_targets
+from frontpage.command.build import build, build_all
+from frontpage.command.config_folder import CONFIGS
+from frontpage.command.notices import forget_notices
+from frontpage.command.objective import objective_values
+from frontpage.runs.checkpoints import rewind
+from frontpage.runs.directory import open_run
+from frontpage.runs.provenance import provenance_of_run
+from frontpage.runs.reopen import load_weights, masked, save_run_config, weights_of
 from frontpage.sweeps.job import trial_callbacks
-from frontpage.trainer import planned_steps
-from frontpage.written_places import check_places
+from frontpage.training.callbacks.event_log import EventLog
+from frontpage.training.callbacks.record_run import RecordRun
+from frontpage.training.callbacks.resume_report import ResumeReport
+from frontpage.training.callbacks.run_clock import RunClock
+from frontpage.training.callbacks.score_test_set import ScoreTestSet
+from frontpage.training.checkpoint_structure import check_structure
+from frontpage.training.init_from import adopt_tokenizer
+from frontpage.training.memory.fit_batch import fit_batch
+from frontpage.training.memory.out_of_memory import out_of_memory_explained
+from frontpage.training.plan import plan_run
+from frontpage.training.preflight import check_config, check_run
+from frontpage.training.resume import check_settings, goes_on
+from frontpage.training.resumed_files import say_gaps
+from frontpage.training.summary import print_finished, print_start, print_summary
+from frontpage.training.trainer import planned_steps
+from frontpage.training.written_places import check_places
 
 
 @hydra.main(config_path=CONFIGS, config_name="train", execution_whitelist=sorted(named_targets()))

@@ -1,6 +1,6 @@
 """Time this project's training step beside a naive one: `python scripts/benchmark.py`; `--help` lists the sizes."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
 import copy
@@ -16,20 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frontpage.allocator import keep_freed_memory
 from frontpage.attention.causal import CausalAttention
-from frontpage.errors import UserError
-from frontpage.flops import matmul_peak, training_flops_per_token
-from frontpage.losses import next_token_loss
-from frontpage.models.compiling import worth_compiling
+from frontpage.command.errors import UserError
+from frontpage.command.progress_line import watched
+from frontpage.evaluation.losses import next_token_loss
+from frontpage.machine.allocator import keep_freed_memory
+from frontpage.machine.flops import matmul_peak, training_flops_per_token
+from frontpage.machine.peak_memory import peak_memory, start_counting
+from frontpage.machine.precision import product_type, settle_precision
+from frontpage.machine.processor import processor_name
 from frontpage.models.gpt import GPT
-from frontpage.naive_gpt import NaiveGPT
-from frontpage.peak_memory import peak_memory, start_counting
-from frontpage.precision import product_type, settle_precision
-from frontpage.processor import processor_name
-from frontpage.progress_line import watched
-from frontpage.run_command import Arguments, number, save_json
-from frontpage.trainer import find_accelerator
+from frontpage.models.naive_gpt import NaiveGPT
+from frontpage.recipe.compiling import worth_compiling
+from frontpage.runs.run_arguments import Arguments, number, save_json
+from frontpage.training.trainer import find_accelerator
 
 WARM_UP = 2  # rounds that are not counted
 SIZES = {"vocab": 16_000, "block": 128, "batch": 64, "layers": 6, "width": 512, "heads": 8}  # 27,172,864 parameters

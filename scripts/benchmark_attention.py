@@ -4,7 +4,7 @@ Times what lies between the projections, forward and backward, of every variant 
 with dense attention, since machines are noisy: ratios of medians count. On CUDA: --lengths 256,1024,4096, in bf16.
 """
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
 import statistics
@@ -17,14 +17,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.nn import functional as F
 
-from frontpage.allocator import keep_freed_memory
-from frontpage.attention.base import ProjectedAttention, SelfAttention
 from frontpage.attention.gated_delta import GatedDeltaAttention
-from frontpage.build import build
-from frontpage.config_folder import CONFIGS
-from frontpage.processor import processor_name
-from frontpage.progress_line import watched
-from frontpage.run_command import Arguments, number, save_json
+from frontpage.attention.parts.base import ProjectedAttention, SelfAttention
+from frontpage.command.build import build
+from frontpage.command.config_folder import CONFIGS
+from frontpage.command.progress_line import watched
+from frontpage.machine.allocator import keep_freed_memory
+from frontpage.machine.processor import processor_name
+from frontpage.runs.run_arguments import Arguments, number, save_json
 
 WARM_UP = 8  # rounds that are not counted: kernels are compiled, memory is taken
 EXTRA = {  # settings beside a variant's own defaults

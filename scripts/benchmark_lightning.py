@@ -1,6 +1,6 @@
 """Time training with Lightning and all callbacks beside a bare loop: `python scripts/benchmark_lightning.py`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import statistics
 import tempfile
@@ -14,18 +14,18 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.build import build, build_all
-from frontpage.callbacks.event_log import EventLog
-from frontpage.callbacks.record_run import RecordRun
-from frontpage.callbacks.run_clock import RunClock
-from frontpage.config_folder import CONFIGS
+from frontpage.command.build import build, build_all
+from frontpage.command.config_folder import CONFIGS
+from frontpage.command.progress_line import watched
 from frontpage.data.title_data import TitleData
-from frontpage.models.language_module import LanguageModule
-from frontpage.optim import optimizer_of
-from frontpage.plan import plan_run
-from frontpage.processor import processor_name
-from frontpage.progress_line import watched
-from frontpage.run_command import Arguments, number, save_json
+from frontpage.machine.processor import processor_name
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.parameter_groups import optimizer_of
+from frontpage.runs.run_arguments import Arguments, number, save_json
+from frontpage.training.callbacks.event_log import EventLog
+from frontpage.training.callbacks.record_run import RecordRun
+from frontpage.training.callbacks.run_clock import RunClock
+from frontpage.training.plan import plan_run
 
 SKIPPED = 4  # first steps of each turn: kernels are chosen, memory is taken
 

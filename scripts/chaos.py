@@ -12,7 +12,7 @@ trials of the study, the files of the cache. For root on Linux all of it lies on
 and then; else that part is left out, and said. Exits with 1 where something was lost. Needs no network.
 """
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import csv
 import json
@@ -30,8 +30,8 @@ from typing import NamedTuple
 
 import torch
 
-from frontpage.run_command import Arguments, number, save_json
-from frontpage.run_directory import read_record
+from frontpage.runs.directory import read_record
+from frontpage.runs.run_arguments import Arguments, number, save_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
@@ -127,7 +127,7 @@ def attack(name: str, kind: str, moment: int, folder: Path, expected: dict[str, 
 def command(name: str, folder: Path, disaster: list[str]) -> tuple[int, int]:
     """(status, counted calls) of a target's command under a disaster."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    words = [sys.executable, "-m", "frontpage.chaos", *disaster, "train.py", *TARGETS[name].command(folder)]
+    words = [sys.executable, "-m", "frontpage.machine.chaos", *disaster, "train.py", *TARGETS[name].command(folder)]
     log = Path(tempfile.gettempdir(), f"frontpage_chaos_{os.getpid()}.log")  # not on the disk that fills
     with log.open("w") as file:
         ended = subprocess.run(words, cwd=ROOT, stdout=file, stderr=file, env=environment, timeout=LONGEST)

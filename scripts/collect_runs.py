@@ -1,6 +1,6 @@
 """Runs as a table: `python scripts/collect_runs.py logs/ [--sort val/nats_per_char] [--where optimizer=AdamW]`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import re
 import shutil
@@ -9,11 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frontpage.notices import notices
-from frontpage.output_file import beginning_with, holding
-from frontpage.run_command import Arguments, add_trust, save_json
-from frontpage.run_comparison import Difference, compare
-from frontpage.run_table import (
+from frontpage.analysis.comparison import Difference, compare
+from frontpage.analysis.table import (
     HEADLINE,
     Row,
     check_columns,
@@ -26,7 +23,10 @@ from frontpage.run_table import (
     sort_rows,
     spelled,
 )
-from frontpage.terminal import printable
+from frontpage.command.notices import notices
+from frontpage.command.output_file import beginning_with, holding
+from frontpage.command.terminal import printable
+from frontpage.runs.run_arguments import Arguments, add_trust, save_json
 
 LOGS = "logs"
 # What spreadsheets take for a formula; the last four are the first four on an East Asian keyboard.

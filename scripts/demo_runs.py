@@ -4,7 +4,7 @@ Finished ones are not trained again, stopped ones go on. Two of them, baseline a
 optimizer and the second report's on one small model, validated at the report's 23 points of the run.
 """
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import os
 import subprocess
@@ -13,10 +13,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from frontpage.endings import MISTAKE
-from frontpage.errors import UserError, require
-from frontpage.run_command import Arguments, number, save_json
-from frontpage.run_directory import read_record
+from frontpage.command.endings import MISTAKE
+from frontpage.command.errors import UserError, require
+from frontpage.runs.directory import read_record
+from frontpage.runs.run_arguments import Arguments, number, save_json
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "logs/demo"

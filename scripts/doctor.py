@@ -1,6 +1,6 @@
 """What this machine offers: `python scripts/doctor.py`, or with the sizes of an experiment, `experiment=adamw_gpt`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import warnings
 from pathlib import Path
@@ -8,11 +8,11 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from frontpage.checks import check_config
-from frontpage.config_folder import CONFIGS
-from frontpage.doctor import check_free_memory, examine
-from frontpage.memory import GIB
-from frontpage.run_command import Arguments, number, save_json
+from frontpage.command.config_folder import CONFIGS
+from frontpage.machine.doctor import check_free_memory, examine
+from frontpage.runs.run_arguments import Arguments, number, save_json
+from frontpage.training.memory.estimate import GIB
+from frontpage.training.preflight import check_config
 
 
 def main() -> None:

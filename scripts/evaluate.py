@@ -1,18 +1,18 @@
 """Score a file of titles with a run: `python scripts/evaluate.py <run dir> data.path=titles.parquet`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import numpy as np
 
+from frontpage.command.errors import UserError, nearest
+from frontpage.command.notices import notices
+from frontpage.command.part_times import PartTimes
 from frontpage.data.entities import without_entities
 from frontpage.data.files import read_titles
 from frontpage.data.selection import distinct_titles
-from frontpage.data.training_titles import seen_in_training
-from frontpage.errors import UserError, nearest
-from frontpage.evaluation.score import ScoredTitles
-from frontpage.notices import notices
-from frontpage.part_times import PartTimes
-from frontpage.run_command import RunArguments, reopen, save_json
+from frontpage.evaluation.scored_titles import ScoredTitles
+from frontpage.runs.run_arguments import RunArguments, reopen, save_json
+from frontpage.runs.training_titles import seen_in_training
 
 KEYS = ("data.path", "data.column")
 

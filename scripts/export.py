@@ -1,17 +1,17 @@
 """Hand a run's model to other programs: `python scripts/export.py <run dir> --format hf|safetensors|gguf`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-from frontpage.errors import UserError, require
+from frontpage.command.errors import UserError, require
 from frontpage.export.folder import check_new
 from frontpage.export.formats import FORMATS, NEEDED, export
 from frontpage.export.gguf_file import PRECISIONS
-from frontpage.run_command import Arguments, add_trust, run_and_checkpoint, save_json
-from frontpage.runs import load_run
+from frontpage.runs.reopen import load_run
+from frontpage.runs.run_arguments import Arguments, add_trust, run_and_checkpoint, save_json
 
 
 def main() -> None:

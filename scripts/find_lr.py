@@ -1,18 +1,18 @@
 """Suggest a learning rate: `python scripts/find_lr.py experiment=quickstart --out rates.png`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from frontpage.checks import check_config
-from frontpage.config_folder import CONFIGS
-from frontpage.errors import UserError, require
-from frontpage.output_file import OutputFile, beginning_with, check_kind, check_outputs, holding, picture
-from frontpage.rate_test import range_test, smoothed, suggest
-from frontpage.run_command import Arguments, number, save_json
+from frontpage.command.config_folder import CONFIGS
+from frontpage.command.errors import UserError, require
+from frontpage.command.output_file import OutputFile, beginning_with, check_kind, check_outputs, holding, picture
+from frontpage.runs.run_arguments import Arguments, number, save_json
+from frontpage.training.lr_range_test import range_test, smoothed, suggest
+from frontpage.training.preflight import check_config
 
 MADE_BY = "frontpage find_lr.py"
 

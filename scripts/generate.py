@@ -1,6 +1,6 @@
 """Let a run invent titles: `python scripts/generate.py <run> --prompt "Show HN:" --num 5 --seed 0`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from frontpage.data.training_titles import seen_in_training
-from frontpage.errors import UserError
-from frontpage.generate import BATCH, Generated, drafts
-from frontpage.models.language_module import LanguageModule
-from frontpage.notices import notice
-from frontpage.run_command import RunArguments, number, reopen, save_json
-from frontpage.sampling import RANGES, Sampling, fits
-from frontpage.terminal import Redrawn, can_redraw, printable, typed_lines
+from frontpage.command.errors import UserError
+from frontpage.command.notices import notice
+from frontpage.command.terminal import Redrawn, can_redraw, printable, typed_lines
+from frontpage.models.generate import BATCH, Generated, drafts
+from frontpage.models.sampling import RANGES, Sampling, fits
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.runs.run_arguments import RunArguments, number, reopen, save_json
+from frontpage.runs.training_titles import seen_in_training
 
 MOST_SEED = 2**63 - 1
 INTERACTIVE = "type the beginning of a title (nothing: any title), then Enter; Ctrl-D ends"

@@ -10,7 +10,7 @@ for bit, and so must metrics.csv, the events and the invented titles: each step 
 memory are left out. Exits with 1 and says what differs. Needs no network and leaves nothing behind.
 """
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import csv
 import json
@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from frontpage.run_command import Arguments, number, save_json
-from frontpage.run_directory import read_record
+from frontpage.runs.directory import read_record
+from frontpage.runs.run_arguments import Arguments, number, save_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = (

@@ -1,6 +1,6 @@
 """How much memory an experiment needs, and which batch fits: `python scripts/memory.py experiment=quickstart`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import functools
 from pathlib import Path
@@ -10,12 +10,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.attention.describe import check_backends
-from frontpage.build import build
-from frontpage.checks import check_config
-from frontpage.config_folder import CONFIGS
-from frontpage.errors import UserError
-from frontpage.memory import (
+from frontpage.attention.parts.describe import check_backends
+from frontpage.command.build import build
+from frontpage.command.config_folder import CONFIGS
+from frontpage.command.errors import UserError
+from frontpage.machine.precision import settle_precision
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.runs.run_arguments import Arguments, number, save_json
+from frontpage.training.memory.estimate import (
     CUDA_CONTEXT,
     CUDA_SLACK,
     GIB,
@@ -24,10 +26,8 @@ from frontpage.memory import (
     generation_bytes,
     largest_batch,
 )
-from frontpage.models.language_module import LanguageModule
-from frontpage.precision import settle_precision
-from frontpage.run_command import Arguments, number, save_json
-from frontpage.trainer import find_accelerator
+from frontpage.training.preflight import check_config
+from frontpage.training.trainer import find_accelerator
 
 MIB = 2**20
 STATES = {"none": "no activation checkpointing", "full": "activation checkpointing of every block"}

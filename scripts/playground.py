@@ -1,13 +1,13 @@
 """Type the beginning of a title in a browser and see a run, or two, go on: `python scripts/playground.py <run>`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
 import signal
 
-from frontpage.playground.answers import OpenRun
-from frontpage.playground.server import Playground
-from frontpage.run_command import RunArguments, number, reopen
+from frontpage.analysis.pages.playground.answers import OpenRun
+from frontpage.analysis.pages.playground.server import Playground
+from frontpage.runs.run_arguments import RunArguments, number, reopen
 
 
 def main() -> None:

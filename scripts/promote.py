@@ -1,14 +1,14 @@
 """Make the best trial of a study an experiment: `python scripts/promote.py <study> [--trial N] [--name x]`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
-from frontpage.errors import bad_value
-from frontpage.notices import notice, notices
-from frontpage.promotion import experiment_name, write_experiment
-from frontpage.run_command import Arguments, add_trust, number, save_json
-from frontpage.sweep_report.best import best_of, trial_of
-from frontpage.sweep_report.study_file import open_study
-from frontpage.sweep_report.sweep import read_sweep
+from frontpage.analysis.pages.sweeps.best import best_of, trial_of
+from frontpage.analysis.pages.sweeps.study_file import open_study
+from frontpage.analysis.pages.sweeps.sweep import read_sweep
+from frontpage.command.errors import bad_value
+from frontpage.command.notices import notice, notices
+from frontpage.runs.run_arguments import Arguments, add_trust, number, save_json
+from frontpage.sweeps.promotion import experiment_name, write_experiment
 
 
 def main() -> None:

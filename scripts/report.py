@@ -1,18 +1,18 @@
 """One page about runs: `python scripts/report.py [logs] [--compare] [--output page.html]`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from frontpage.notices import notices
-from frontpage.output_file import OutputFile, holding
-from frontpage.run_command import Arguments, add_trust, save_json
-from frontpage.run_comparison import compare
-from frontpage.run_curves import read_curves
-from frontpage.run_report.page import page
-from frontpage.run_table import collect_runs, filter_rows, need_rows
+from frontpage.analysis.comparison import compare
+from frontpage.analysis.curves import read_curves
+from frontpage.analysis.pages.runs.page import page
+from frontpage.analysis.table import collect_runs, filter_rows, need_rows
+from frontpage.command.notices import notices
+from frontpage.command.output_file import OutputFile, holding
+from frontpage.runs.run_arguments import Arguments, add_trust, save_json
 
 LOGS, PAGE, STUDY = "logs", "runs.html", "study.journal"
 OURS = holding('<script type="application/json" id="runs">')

@@ -1,17 +1,13 @@
 """Fit scaling laws to finished runs: `python scripts/scaling_law.py logs/scaling --budget 1e14`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from frontpage.errors import UserError, require
-from frontpage.notices import notice, notices
-from frontpage.output_file import check_kind, holding, picture
-from frontpage.run_command import Arguments, number, save_json
-from frontpage.scaling_law import (
+from frontpage.analysis.scaling.law import (
     Cost,
     Fit,
     Form,
@@ -27,8 +23,12 @@ from frontpage.scaling_law import (
     need_scipy,
     why_not,
 )
-from frontpage.scaling_plot import drawn
-from frontpage.scaling_runs import METRICS, SIZES, Point, check_comparable, read_points, sizes_of
+from frontpage.analysis.scaling.plot import drawn
+from frontpage.analysis.scaling.points import METRICS, SIZES, Point, check_comparable, read_points, sizes_of
+from frontpage.command.errors import UserError, require
+from frontpage.command.notices import notice, notices
+from frontpage.command.output_file import check_kind, holding, picture
+from frontpage.runs.run_arguments import Arguments, number, save_json
 
 MADE_BY = "frontpage scaling_law.py"
 AHEAD = 3.0  # times the largest measured size, from which on a best size is called far outside

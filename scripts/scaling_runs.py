@@ -1,6 +1,6 @@
 """Train the runs of a scaling law: `python scripts/scaling_runs.py logs/scaling data.path=titles.parquet`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
 import os
@@ -16,13 +16,13 @@ from typing import NamedTuple
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from frontpage.checks import check_config
-from frontpage.config_folder import CONFIGS
+from frontpage.command.config_folder import CONFIGS
+from frontpage.command.endings import MISTAKE
+from frontpage.command.errors import UserError, bad_value, require
 from frontpage.data.files import read_titles
-from frontpage.endings import MISTAKE
-from frontpage.errors import UserError, bad_value, require
-from frontpage.run_command import Arguments, number, save_json
-from frontpage.run_directory import read_record
+from frontpage.runs.directory import read_record
+from frontpage.runs.run_arguments import Arguments, number, save_json
+from frontpage.training.preflight import check_config
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENT = "experiment=scaling_gpt"

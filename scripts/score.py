@@ -1,16 +1,16 @@
 """What a run thinks of a title, token by token: `python scripts/score.py <run> "Show HN: a parser for poets"`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import math
 from typing import Any, NamedTuple
 
-from frontpage.data.training_titles import seen_in_training
-from frontpage.errors import UserError
-from frontpage.evaluation.token_scores import TitleTokens, TokenScore, score_tokens
-from frontpage.run_command import RunArguments, number, reopen, save_json
-from frontpage.terminal import printable, typed_lines, wants_colour
-from frontpage.tokenizer import TitleTokenizer
+from frontpage.command.errors import UserError
+from frontpage.command.terminal import printable, typed_lines, wants_colour
+from frontpage.data.tokenizer import TitleTokenizer
+from frontpage.evaluation.scored_tokens import TitleTokens, TokenScore, score_tokens
+from frontpage.runs.run_arguments import RunArguments, number, reopen, save_json
+from frontpage.runs.training_titles import seen_in_training
 
 EXPLAINED = {
     "nats": "minus the natural log of the token's probability",

@@ -1,21 +1,21 @@
 """One page of a study: `python scripts/sweep_report.py <study> [--test titles.parquet] [--output page.html]`."""
 
-from frontpage.cli import program  # isort: skip  (first: it sends warnings to stdout)
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from frontpage.errors import UserError, bad_value, require
-from frontpage.notices import notices
-from frontpage.output_file import OutputFile, holding
-from frontpage.promotion import experiment_name
-from frontpage.run_command import Arguments, add_trust, number, save_json
-from frontpage.sweep_report.best import Best, best_of, trial_of
-from frontpage.sweep_report.study_file import need_plotly, open_study
-from frontpage.sweep_report.sweep import HEADLINE, Sweep, read_sweep
-from frontpage.sweep_report.table import ERROR, LEGACY
-from frontpage.sweep_report.winner_score import kept_scores, score_winner
+from frontpage.analysis.pages.sweeps.best import Best, best_of, trial_of
+from frontpage.analysis.pages.sweeps.study_file import need_plotly, open_study
+from frontpage.analysis.pages.sweeps.sweep import HEADLINE, Sweep, read_sweep
+from frontpage.analysis.pages.sweeps.table import ERROR, LEGACY
+from frontpage.analysis.pages.sweeps.winner_score import kept_scores, score_winner
+from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.notices import notices
+from frontpage.command.output_file import OutputFile, holding
+from frontpage.runs.run_arguments import Arguments, add_trust, number, save_json
+from frontpage.sweeps.promotion import experiment_name
 
 PAGE = "report.html"
 OURS = holding('<script type="application/json" id="figures">')
@@ -53,9 +53,9 @@ def main() -> None:
         scores = kept_scores(sweep)
 
     best, lacking = _best(sweep, arguments.study)
-    from frontpage.sweep_report.figures import over_trials  # these need plotly
-    from frontpage.sweep_report.page import page
-    from frontpage.sweep_report.parameter_figures import importances, over_parameters
+    from frontpage.analysis.pages.sweeps.figures import over_trials  # these need plotly
+    from frontpage.analysis.pages.sweeps.page import page
+    from frontpage.analysis.pages.sweeps.parameter_figures import importances, over_parameters
 
     shares = importances(sweep)
     panels = [*over_trials(sweep), *over_parameters(sweep, shares)]

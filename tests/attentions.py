@@ -3,7 +3,7 @@
 import torch
 from tiny import composed
 
-from frontpage.build import build
+from frontpage.command.build import build
 
 WIDTH, HEADS, BLOCK = 64, 4, 64
 # The settings of the shared projections under which every promise holds.

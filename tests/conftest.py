@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny import REAL_TITLES, composed
 
-import frontpage.cli
-from frontpage.first_moment import SIGNALS
+import frontpage.command.program
+from frontpage.command.first_moment import SIGNALS
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # for commands that tests start: tiny models only wait for each other's threads
@@ -62,7 +62,7 @@ def command(tmp_path, monkeypatch, capfd):
         capfd.readouterr()
         status = 0
         try:
-            frontpage.cli.program(train.train)
+            frontpage.command.program.program(train.train)
         except SystemExit as ended:
             status = ended.code
         captured = capfd.readouterr()

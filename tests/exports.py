@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from tiny import CONFIGS
 from torch.nn import functional as F
 
-from frontpage.build import build
-from frontpage.data.title_rules import title_grammar
-from frontpage.tokenizer.bpe import bpe
-from frontpage.tokenizer.bytes import bytes as byte_tokenizer
-from frontpage.tokenizer.unigram import unigram
+from frontpage.command.build import build
+from frontpage.data.grammar.title_rules import title_grammar
+from frontpage.data.tokenizer.bpe import bpe
+from frontpage.data.tokenizer.bytes import bytes as byte_tokenizer
+from frontpage.data.tokenizer.unigram import unigram
 
 BLOCK = 48
 TITLES = [*title_grammar().sample(60, seed=7), "Na\u00efve \u2013 \u201cquotes\u201d \u65e5\u672c\u8a9e \U0001f389"]
@@ -74,7 +74,7 @@ def exportable(model, changes, tokenizer="bpe"):
         if key == "attention":
             value = OmegaConf.load(CONFIGS / "model" / "attention" / f"{value}.yaml")
         OmegaConf.update(config.model, key, value)
-    config.tokenizer._target_ = f"frontpage.tokenizer.{tokenizer}.{tokenizer}"
+    config.tokenizer._target_ = f"frontpage.data.tokenizer.{tokenizer}.{tokenizer}"
     torch.manual_seed(0)
     module = build(config.model, "model", vocab_size=tokenizer_of(tokenizer).vocab_size).eval()
     for name, weight in module.net.named_parameters():

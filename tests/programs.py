@@ -9,9 +9,9 @@ from typing import NamedTuple
 import pytest
 from tiny import ROOT, TINY
 
-import frontpage.cli
+import frontpage.command.program
 import train
-from frontpage.runs import load_run
+from frontpage.runs.reopen import load_run
 
 
 class Ended(NamedTuple):
@@ -42,7 +42,7 @@ def train_tiny(directory: Path, *overrides: str) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train.py", *TINY, *places, *overrides])
         patch.setenv("HYDRA_FULL_ERROR", "0")
-        frontpage.cli.program(train.train)
+        frontpage.command.program.program(train.train)
     return directory
 
 
@@ -50,7 +50,7 @@ def training_titles(directory: Path) -> tuple[list[str], list[str]]:
     """The titles that a run trained on and those that it was validated on, from its own config."""
     from omegaconf import OmegaConf
 
-    from frontpage.build import build
+    from frontpage.command.build import build
 
     data = build(OmegaConf.load(directory / "config.yaml").data, "data")
     data.setup()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frontpage.notices import forget_notices
+from frontpage.command.notices import forget_notices
 
 NASTY = "</script><script>document.title='broken'</script> <b>& \"it's\""
 CONFIG = {

@@ -7,7 +7,7 @@ import torch
 from tiny import composed, options
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from frontpage.build import build
+from frontpage.command.build import build
 from frontpage.data.packing import TitleBatch
 
 VOCABULARY, TIME, LAYERS = 50, 24, 3

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from frontpage.allocator import M_MMAP_THRESHOLD, keep_freed_memory
+from frontpage.machine.allocator import M_MMAP_THRESHOLD, keep_freed_memory
 
 
 @pytest.mark.parametrize(("large", "mebibytes"), [(True, 32), (False, 8)])

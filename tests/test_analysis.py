@@ -9,18 +9,18 @@ from attentions import BLOCK, HEADS, SETTINGS, WIDTH, inputs
 from omegaconf import OmegaConf
 from tiny import CONFIGS, options
 
-from frontpage.analysis.attention_maps import attention_maps, mixes_only, recorded_weights
-from frontpage.analysis.cost import processor_seconds, saved_bytes
-from frontpage.analysis.mutual_information import (
+from frontpage.analysis.notebooks.attention_maps import attention_maps, mixes_only, recorded_weights
+from frontpage.analysis.notebooks.cost import processor_seconds, saved_bytes
+from frontpage.analysis.notebooks.mutual_information import (
     common_tokens,
     dependence,
     mutual_information,
     pairs_across,
     pairs_within,
 )
-from frontpage.analysis.near_duplicates import near_duplicates, normalised, shingles
-from frontpage.attention.pattern import PatternAttention
-from frontpage.build import build
+from frontpage.analysis.notebooks.near_duplicates import near_duplicates, normalised, shingles
+from frontpage.attention.parts.pattern import PatternAttention
+from frontpage.command.build import build
 from frontpage.data.encoded import EncodedTitles
 from frontpage.models.gpt import GPT
 

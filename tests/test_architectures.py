@@ -10,12 +10,12 @@ from tiny import options
 
 from frontpage.attention.causal import CausalAttention
 from frontpage.attention.differential import DifferentialAttention
-from frontpage.build import build
-from frontpage.checks import check_config
+from frontpage.command.build import build
+from frontpage.command.notices import forget_notices, notices
 from frontpage.models.gpt import GPT
 from frontpage.models.modern import Modern
 from frontpage.models.unet_gpt import UNetGPT, u_shape
-from frontpage.notices import forget_notices, notices
+from frontpage.training.preflight import check_config
 
 VOCABULARY, TIME = 50, 18
 SMALL = ("model.d_model=64", "model.n_layer=3", "model.n_head=4")

@@ -135,7 +135,7 @@ def test_secrets_go_to_the_step_that_writes_the_env_file_and_nowhere_else(path):
 
 
 def test_the_keys_reach_the_project_through_the_env_file(tmp_path):
-    from frontpage.env_file import load_env_file
+    from frontpage.command.env_file import load_env_file
 
     (action,) = ACTIONS
     (step,) = [step for step in steps_of(yaml.safe_load(action.read_text())) if "env" in step and ".env" in step["run"]]

@@ -8,9 +8,9 @@ import torch
 from programs import record_of
 from tiny import TINY
 
-from frontpage.callbacks import best_checkpoint
-from frontpage.callbacks.best_checkpoint import BestCheckpoint
-from frontpage.checkpoint_file import CheckpointFile, update_of
+from frontpage.runs.checkpoint_file import CheckpointFile, update_of
+from frontpage.training.callbacks import best_checkpoint
+from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
 
 # Validations at 3, 6, 9, 12, 15 and 17, with these scores in place of the real ones.
 RUN = (*TINY, "val_interval=3", "callbacks.sample_titles=null", "model.original_metric=never")
@@ -82,7 +82,7 @@ def test_a_run_that_broke_off_goes_on_with_its_best(command, tmp_path, monkeypat
             patch.setattr(best_checkpoint, "_linked", lambda *given: broken(link, *given))
         else:
             patch.setattr(
-                "frontpage.callbacks.log_metrics.LogMetrics.on_train_batch_end",
+                "frontpage.training.callbacks.log_metrics.LogMetrics.on_train_batch_end",
                 lambda self, trainer, *unused: broken(int) if trainer.global_step > 10 else None,
             )
         with pytest.raises(RuntimeError, match="crash"):
@@ -103,7 +103,7 @@ def test_a_full_disk_in_the_middle_leaves_the_best_before_and_says_what_is_missi
     def fill(self, checkpoint, path, *given, **options):
         with monkeypatch.context() as patch:
             if checkpoint["global_step"] == 12 and path.name.startswith("best"):
-                patch.setattr("frontpage.checkpoint_file.os.fsync", full)
+                patch.setattr("frontpage.runs.checkpoint_file.os.fsync", full)
             save(self, checkpoint, path, *given, **options)
 
     def full(*unused):

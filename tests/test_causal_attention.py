@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from frontpage.attention.causal import CausalAttention
-from frontpage.attention.rotary import Rotary
+from frontpage.attention.parts.rotary import Rotary
 
 WIDTH, HEADS, TIME = 24, 4, 9
 HEAD_WIDTH = WIDTH // HEADS

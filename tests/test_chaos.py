@@ -28,7 +28,7 @@ def strike(tmp_path):
     place.mkdir()
 
     def run(*disaster):
-        words = [sys.executable, "-m", "frontpage.chaos", *map(str, disaster), str(tmp_path / "program.py")]
+        words = [sys.executable, "-m", "frontpage.machine.chaos", *map(str, disaster), str(tmp_path / "program.py")]
         ended = subprocess.run(words, cwd=place, capture_output=True, text=True)
         return ended.returncode, ended.stdout, sorted(os.listdir(place))
 

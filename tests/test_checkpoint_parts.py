@@ -11,14 +11,14 @@ from programs import train_tiny
 from tiny import TINY, composed, options
 
 import train
-from frontpage.build import build
-from frontpage.checkpoint_file import write_whole
-from frontpage.checkpoint_structure import check_structure, optimizer_state
-from frontpage.checkpoints import check_callbacks, check_continues, check_resumable, newest_intact
+from frontpage.command.build import build
+from frontpage.command.errors import UserError
 from frontpage.data.packing import TitleBatch
-from frontpage.errors import UserError
-from frontpage.optim import optimizer_of
-from frontpage.structure import unlike
+from frontpage.recipe.parameter_groups import optimizer_of
+from frontpage.runs.checkpoint_file import write_whole
+from frontpage.runs.checkpoints import check_callbacks, check_continues, check_resumable, newest_intact
+from frontpage.runs.structure import unlike
+from frontpage.training.checkpoint_structure import check_structure, optimizer_state
 
 SMALL = ("data.block_size=64", "model.d_model=64", "model.n_layer=2", "model.n_head=4")
 LAYER = "net.blocks.0.mlp.up.weight"

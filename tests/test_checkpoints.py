@@ -13,11 +13,11 @@ from programs import train_tiny
 from test_train import losses_of, record_of, weights_of
 from tiny import TINY
 
-from frontpage import checkpoint_file
-from frontpage.checkpoint_file import CheckpointFile, update_of, verify
-from frontpage.checkpoints import load_checkpoint, newest_intact
-from frontpage.errors import UserError
-from frontpage.notices import forget_notices, notices
+from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
+from frontpage.runs.checkpoint_file import CheckpointFile, update_of, verify
+from frontpage.runs.checkpoints import load_checkpoint, newest_intact
+from frontpage.runs.reopen import checkpoint_file
 
 SMALL = {"state_dict": {"net.weight": torch.arange(64.0)}, "global_step": 7, "newest": {}}
 

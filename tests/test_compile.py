@@ -8,11 +8,11 @@ import torch
 from tiny import options
 from torch._dynamo.utils import counters
 
-from frontpage.build import build
+from frontpage.command.build import build
+from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
 from frontpage.data.packing import TitleBatch
-from frontpage.errors import UserError
-from frontpage.models import compiling
-from frontpage.notices import forget_notices, notices
+from frontpage.recipe import compiling
 
 SMALL = ("data=synthetic", "data.block_size=32", "model.d_model=32", "model.n_layer=1", "model.dropout=0")
 

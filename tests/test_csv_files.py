@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
 from frontpage.data.files import read_titles
-from frontpage.errors import UserError
-from frontpage.notices import forget_notices, notices
 
 LETTERS = ['"', '""', "'", ",", ";", "\t", "|", "\n", "\r", "\r\n", "\\", " ", "a", "b", "é", "\u2028", "\x85", "\x0c"]
 

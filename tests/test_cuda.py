@@ -6,11 +6,11 @@ from attentions import HEADS, WIDTH, attention_factory
 from hydra import compose, initialize_config_dir
 from tiny import CONFIGS, options
 
-from frontpage.attention.pattern import FLEX_LENGTH
-from frontpage.build import build
-from frontpage.losses import next_token_loss
-from frontpage.memory import estimate_training
-from frontpage.optim import decay_groups
+from frontpage.attention.parts.pattern import FLEX_LENGTH
+from frontpage.command.build import build
+from frontpage.evaluation.losses import next_token_loss
+from frontpage.recipe.parameter_groups import decay_groups
+from frontpage.training.memory.estimate import estimate_training
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),

@@ -9,16 +9,16 @@ from programs import run_script
 from run_folders import CONFIG, FINAL, RECORD, fresh, write_run  # noqa: F401
 from studies import add, new_study, record_of
 
-from frontpage.data.training_titles import FILE, load_training_titles
-from frontpage.errors import UserError
-from frontpage.fit_batch import _recorded as recorded_batch
-from frontpage.notices import notices
-from frontpage.precision import settle_precision
-from frontpage.run_comparison import compare
-from frontpage.run_curves import read_curves
-from frontpage.run_directory import read_record as said_record
-from frontpage.run_record import damage_of, read_record
-from frontpage.run_table import collect_runs
+from frontpage.analysis.comparison import compare
+from frontpage.analysis.curves import read_curves
+from frontpage.analysis.table import collect_runs
+from frontpage.command.errors import UserError
+from frontpage.command.notices import notices
+from frontpage.machine.precision import settle_precision
+from frontpage.runs.directory import read_record as said_record
+from frontpage.runs.record import damage_of, read_record
+from frontpage.runs.training_titles import FILE, load_training_titles
+from frontpage.training.memory.fit_batch import _recorded as recorded_batch
 
 DAMAGE = {  # what stands at a place of the record, and the reason that is said; the place "" is the whole record
     "list": ("", [1, 2], "its run.json holds a list, no object"),

@@ -7,12 +7,12 @@ import torch
 from attentions import BLOCK, HEADS, WIDTH, attention_factory, inputs
 from test_gated_delta import IDS, assert_near, gradients, parts
 
-from frontpage import cpp
-from frontpage.attention import delta_kernel
-from frontpage.attention.delta_kernel import by_kernel, kernel_problem
-from frontpage.attention.delta_rule import recurrent
-from frontpage.notices import forget_notices, notices
-from frontpage.on_card import as_on_card
+from frontpage.attention.kernels import delta_kernel
+from frontpage.attention.kernels.delta_kernel import by_kernel, kernel_problem
+from frontpage.attention.kernels.delta_rule import recurrent
+from frontpage.command.notices import forget_notices, notices
+from frontpage.machine import compiler as cpp
+from frontpage.machine.as_gpu import as_on_card
 
 CPU = torch.device("cpu")
 

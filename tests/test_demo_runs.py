@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 from programs import run_script
 from tiny import ROOT
 
-from frontpage.analysis.published import CLAIMS, TABLE, UPDATES
-from frontpage.checks import check_config
+from frontpage.analysis.notebooks.published import CLAIMS, TABLE, UPDATES
+from frontpage.training.preflight import check_config
 
 DEMO = runpy.run_path(str(ROOT / "scripts" / "demo_runs.py"))
 

@@ -11,8 +11,8 @@ import pytest
 from programs import record_of
 from tiny import TINY
 
-from frontpage.disk_full import explain_full_disk, is_full, replacing, writing
-from frontpage.endings import FAILURE
+from frontpage.command.disk_full import explain_full_disk, is_full, replacing, writing
+from frontpage.command.endings import FAILURE
 
 RUN = (*TINY, "val_interval=5", "log_interval=1")
 

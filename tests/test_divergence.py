@@ -8,10 +8,10 @@ import torch
 from programs import record_of, train_tiny
 from tiny import TINY
 
-from frontpage.build import build
-from frontpage.callbacks.stop_on_divergence import DivergenceError, StopOnDivergence, all_finite
-from frontpage.models.language_module import LanguageModule
-from frontpage.optim import optimizer_of
+from frontpage.command.build import build
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.parameter_groups import optimizer_of
+from frontpage.training.callbacks.stop_on_divergence import DivergenceError, StopOnDivergence, all_finite
 
 RUN = ("trainer.max_steps=9", "save_interval=1", "log_interval=100", "model.dropout=0")
 

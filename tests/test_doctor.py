@@ -10,9 +10,9 @@ import torch
 from programs import run_script
 from tiny import ROOT
 
-from frontpage import doctor
-from frontpage.errors import UserError
-from frontpage.processor import FEATURES
+from frontpage.command.errors import UserError
+from frontpage.machine import doctor
+from frontpage.machine.processor import FEATURES
 
 SMALL = ("data.batch_size=2", "data.block_size=16", "model.n_head=2", "model.d_model=32")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tiny import ROOT
 
-import frontpage.cli
-from frontpage.interrupts import heard
+import frontpage.command.program
+from frontpage.command.interrupts import heard
 
 PATIENCE = 60  # seconds after which a program hangs
 
@@ -21,7 +21,7 @@ PATIENCE = 60  # seconds after which a program hangs
 def start(body: str, **options) -> subprocess.Popen:
     """A program whose `main` has that body, as a user starts it."""
     lines = "\n".join(f"    {line}" for line in body.splitlines())
-    text = f"from frontpage.cli import program\nimport os, signal, sys\ndef main():\n{lines}\nprogram(main)"
+    text = f"from frontpage.command.program import program\nimport os, signal, sys\ndef main():\n{lines}\nprogram(main)"
     environment = os.environ | options.pop("environment", {})
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return subprocess.Popen([sys.executable, "-c", text], cwd=ROOT, env=environment, **pipes)
@@ -82,7 +82,9 @@ def test_output_that_a_full_disk_swallowed_is_no_success(tmp_path):
 
 
 def test_ctrl_c_while_a_program_is_imported_is_quiet():
-    text = "from frontpage.first_moment import SIGNALS\nimport signal, sys\nsignal.raise_signal(int(sys.argv[1]))"
+    text = (
+        "from frontpage.command.first_moment import SIGNALS\nimport signal, sys\nsignal.raise_signal(int(sys.argv[1]))"
+    )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         through = [sys.executable, "-c", text.replace("first_moment import SIGNALS", "cli import program"), str(number)]
         ended = subprocess.run(through, cwd=ROOT, capture_output=True, timeout=PATIENCE)
@@ -90,7 +92,7 @@ def test_ctrl_c_while_a_program_is_imported_is_quiet():
 
 
 def test_a_module_that_imports_the_edges_for_another_keeps_its_signals():
-    text = "import frontpage.analysis.notebook_run, signal\n"
+    text = "import frontpage.analysis.notebooks.notebook_run, signal\n"
     text += "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     assert subprocess.run([sys.executable, "-c", text], cwd=ROOT, timeout=PATIENCE).returncode == 0
 
@@ -115,7 +117,7 @@ def test_a_second_ctrl_c_while_a_program_leaves_is_quiet(ending):
 
 def test_ctrl_c_is_heard_while_native_code_is_deaf():
     """As the trainers of the tokenizers library are; so is a hash that takes an hour."""
-    body = "import hashlib, threading\nfrom frontpage.interrupts import heard\n"
+    body = "import hashlib, threading\nfrom frontpage.command.interrupts import heard\n"
     body += "threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
     body += "heard(hashlib.pbkdf2_hmac, 'sha256', b'', b'', 2**31 - 1)"
     assert outcome(body) == (130, b"interrupted\n", b"")
@@ -129,7 +131,7 @@ def test_what_is_heard_returns_and_raises_as_if_called():
 
 def test_a_helper_process_ends_with_the_first_one_of_its_run():
     """SIGKILL of the first: nothing is left that it could do for the others."""
-    helper = "import frontpage.cli, time\nprint('up', flush=True)\ntime.sleep(600)"
+    helper = "import frontpage.command.program, time\nprint('up', flush=True)\ntime.sleep(600)"
     body = (
         "import subprocess\nenvironment = os.environ | {'FRONTPAGE_FIRST_PROCESS': str(os.getpid()), 'LOCAL_RANK': '1'}"
     )
@@ -149,5 +151,5 @@ def test_an_argument_that_is_no_text_is_refused(command, tmp_path):
 
 def test_the_edges_leave_the_streams_of_others_alone():
     before = sys.stdout
-    frontpage.cli.make_lasting()
+    frontpage.command.program.make_lasting()
     assert sys.stdout is before

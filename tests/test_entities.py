@@ -5,9 +5,9 @@ import random
 
 import pytest
 
+from frontpage.command.notices import forget_notices, notices
 from frontpage.data.entities import without_entities
 from frontpage.data.synthetic import SyntheticTitles
-from frontpage.notices import forget_notices, notices
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,13 @@ from programs import run_script, train_tiny
 from tiny import options
 from tokenizers import Tokenizer
 
-from frontpage.checkpoints import load_checkpoint
-from frontpage.errors import UserError
+from frontpage.command.errors import UserError
 from frontpage.export import gguf_file, hugging_face
 from frontpage.export.formats import FORMATS, export
 from frontpage.export.own_names import load_export
 from frontpage.export.verify import Disagreement, compare_logits, verify_gguf
-from frontpage.runs import load_run
+from frontpage.runs.checkpoints import load_checkpoint
+from frontpage.runs.reopen import load_run
 
 
 def written(tmp_path, config, module, form, **options):

@@ -13,12 +13,12 @@ import torch
 from exports import BLOCK, CASES, ODD, TITLES, exportable
 from programs import run_script, train_tiny, training_titles
 
-from frontpage.evaluation.score import ScoredTitles
+from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.export.formats import export
 from frontpage.export.verify import quiet_transformers
-from frontpage.generate import Draft
-from frontpage.runs import load_run
-from frontpage.sampling import Sampling
+from frontpage.models.generate import Draft
+from frontpage.models.sampling import Sampling
+from frontpage.runs.reopen import load_run
 
 pytestmark = pytest.mark.slow
 

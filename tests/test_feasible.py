@@ -4,12 +4,12 @@ import pytest
 import torch
 from tiny import composed
 
-from frontpage import feasible
-from frontpage.build import build
-from frontpage.checks import check_config
-from frontpage.errors import Infeasible, UserError
-from frontpage.feasible import check_size, check_step, machine_memory
-from frontpage.memory import MOST_TOKENS, TrainingMemory, estimate_training
+from frontpage.command.build import build
+from frontpage.command.errors import Infeasible, UserError
+from frontpage.training.memory import feasible
+from frontpage.training.memory.estimate import MOST_TOKENS, TrainingMemory, estimate_training
+from frontpage.training.memory.feasible import check_size, check_step, machine_memory
+from frontpage.training.preflight import check_config
 
 SMALL = ("model.n_layer=1", "model.d_model=32", "model.n_head=4")
 
@@ -61,6 +61,6 @@ def test_a_large_batch_is_on_the_line_through_smaller_ones(monkeypatch):
     model = build(config.model, "model", vocab_size=300)
     exact = estimate_training(model.net, model.make_optimizer, 8192, 64)
     assert MOST_TOKENS >= 8192 * 64 / 2
-    monkeypatch.setattr("frontpage.memory.MOST_TOKENS", 2**17)
+    monkeypatch.setattr("frontpage.training.memory.estimate.MOST_TOKENS", 2**17)
     found = estimate_training(model.net, model.make_optimizer, 8192, 64)
     assert found.total == pytest.approx(exact.total, rel=0.05)

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
 from frontpage.data import hub
 from frontpage.data.files import read_titles
 from frontpage.data.selection import distinct_titles, select_titles
-from frontpage.errors import UserError
-from frontpage.notices import forget_notices, notices
 
 TITLES = [
     "Show HN: A plain title",

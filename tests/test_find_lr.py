@@ -10,7 +10,7 @@ import torch
 from programs import run_script
 from tiny import TINY
 
-from frontpage.rate_test import RateSweep, range_test, suggest
+from frontpage.training.lr_range_test import RateSweep, range_test, suggest
 
 
 def test_the_suggestion_is_the_steepest_point_over_the_logarithm():
@@ -23,7 +23,7 @@ def test_the_suggestion_is_the_steepest_point_over_the_logarithm():
 
 
 def test_the_rate_grows_with_every_update_to_the_end(config, monkeypatch, tmp_path):
-    from frontpage.models.language_module import LanguageModule
+    from frontpage.recipe.language_module import LanguageModule
 
     seen, step = [], LanguageModule.training_step
 

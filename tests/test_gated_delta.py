@@ -8,9 +8,9 @@ from attentions import BLOCK, HEADS, WIDTH, attention_factory, inputs
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from frontpage.attention.delta_kernel import by_kernel, kernel_problem
-from frontpage.attention.delta_rule import chunked, recurrent
-from frontpage.attention.unit_vectors import unit
+from frontpage.attention.kernels.delta_kernel import by_kernel, kernel_problem
+from frontpage.attention.kernels.delta_rule import chunked, recurrent
+from frontpage.attention.parts.unit_vectors import unit
 
 FORMS = {f"chunk {chunk}": partial(chunked, chunk=chunk) for chunk in (1, 4, 16, 64)} | {"cpp": by_kernel}
 IDS = torch.tensor([[0] * 5 + [1] + [2] * 13 + [7] * 4, [3] * 16 + [4] * 7])  # (2, 23); one boundary is a chunk's

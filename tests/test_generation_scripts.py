@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from programs import run_script, train_tiny, write_csv
 
-from frontpage.data.training_titles import FILE, title_hashes
-from frontpage.evaluation.score import ScoredTitles
-from frontpage.evaluation.token_scores import score_tokens
-from frontpage.run_command import run_and_checkpoint
-from frontpage.runs import load_run
-from frontpage.terminal import cut, printable
+from frontpage.command.terminal import cut, printable
+from frontpage.evaluation.scored_titles import ScoredTitles
+from frontpage.evaluation.scored_tokens import score_tokens
+from frontpage.runs.reopen import load_run
+from frontpage.runs.run_arguments import run_and_checkpoint
+from frontpage.runs.training_titles import FILE, title_hashes
 
 TITLES = [
     "Show HN: a parser for poets",

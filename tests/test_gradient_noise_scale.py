@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny import TINY
 
-from frontpage.callbacks.gradient_noise_scale import GradientNoiseScale, estimate
+from frontpage.command.endings import Interrupted
+from frontpage.command.errors import UserError
 from frontpage.data.packing import IGNORED, TitleBatch
-from frontpage.endings import Interrupted
-from frontpage.errors import UserError
+from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale, estimate
 
 WIDTH, ROW = 12, 5  # numbers a row, and tokens it stands for
 SPREAD = torch.linspace(0.5, 2.0, WIDTH)  # standard deviation of each number
@@ -143,7 +143,7 @@ def test_training_is_not_disturbed(command, tmp_path, more):
 
 @pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_resumed_run_has_the_averages_of_an_uninterrupted_one(command, tmp_path, monkeypatch, accumulate):
-    import frontpage.callbacks.stop_on_signal as module
+    import frontpage.training.callbacks.stop_on_signal as module
 
     def stop(self, trainer):
         if trainer.global_step == 5:

@@ -9,8 +9,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from frontpage.data.grammar import Grammar, Rules
-from frontpage.data.title_rules import NUMBERS, TITLE_RULES, WORDS, title_grammar
+from frontpage.data.grammar.grammar import Grammar, Rules
+from frontpage.data.grammar.title_rules import NUMBERS, TITLE_RULES, WORDS, title_grammar
 
 TOY: Rules = {
     "title": [(5, "Show HN: {tool} for {people}{end}"), (2, "{tool}{end}"), (1, "{people}, {people}")],

@@ -8,12 +8,12 @@ from tiny import TINY, options
 from torch.nn.functional import scaled_dot_product_attention
 
 from frontpage.attention.causal import CausalAttention
-from frontpage.build import build
+from frontpage.command.build import build
+from frontpage.data.grammar.title_rules import title_grammar
 from frontpage.data.packing import IGNORED
-from frontpage.data.title_rules import title_grammar
+from frontpage.data.scoring_rows import ScoringRows
 from frontpage.evaluation.metrics import TitleScores, honest_metrics
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
-from frontpage.evaluation.scoring import ScoringRows
 
 
 class LeakingAttention(CausalAttention):
@@ -84,7 +84,7 @@ def floor_guard(data, module):
 
 def test_guard_2_a_trained_model_lies_above_the_floor_and_a_leaking_one_far_below(built, monkeypatch):
     settings = ("data.num_titles=1200", "data.block_size=64", "model.d_model=64", "model.n_layer=2", "model.dropout=0")
-    monkeypatch.setattr("frontpage.models.language_module.LanguageModule.log", lambda *_, **__: None)
+    monkeypatch.setattr("frontpage.recipe.language_module.LanguageModule.log", lambda *_, **__: None)
     data, honest = built(*settings)
     scores(data, trained(data, honest, 100))
     assert floor_guard(data, honest) > 3

@@ -9,11 +9,11 @@ from programs import train_tiny, training_titles, weights_of
 from test_train import record_of
 from tiny import TINY, composed
 
-from frontpage.data.training_titles import load_training_titles
-from frontpage.errors import UserError
-from frontpage.evaluation.score import ScoredTitles
-from frontpage.init_from import check_init_from
-from frontpage.runs import load_run
+from frontpage.command.errors import UserError
+from frontpage.evaluation.scored_titles import ScoredTitles
+from frontpage.runs.reopen import load_run
+from frontpage.runs.training_titles import load_training_titles
+from frontpage.training.init_from import check_init_from
 
 WORDS = "red green blue fast slow light deep new old open".split()
 
@@ -202,7 +202,7 @@ def test_a_checkpoint_put_into_another_runs_folder_is_refused(origin, tmp_path, 
     content = torch.load(copy / "checkpoints" / "best.ckpt", weights_only=True)
     if "tokenizer" in part:
         other = write_titles(tmp_path / "others.txt", [word[::-1] + "xyz" for word in WORDS]).read_text().splitlines()
-        from frontpage.tokenizer.bpe import bpe
+        from frontpage.data.tokenizer.bpe import bpe
 
         content["provenance"]["tokenizer"] = bpe(other, vocab_size=300).to_json()
     else:
@@ -221,7 +221,7 @@ def test_what_a_foreign_checkpoint_calls_its_tokenizer_is_not_run(command, origi
     arguments = (f"data.path={others}", "trainer.max_steps=1", f"init_from={tmp_path}/foreign.ckpt")
     assert command(*TINY, *arguments, f"hydra.run.dir={new}").status == 0
     written = (new / "config.yaml").read_text()
-    assert "torch.hub" not in written and "frontpage.tokenizer.bpe.bpe" in written
+    assert "torch.hub" not in written and "frontpage.data.tokenizer.bpe.bpe" in written
 
 
 @pytest.mark.parametrize("damage", [{"tokenizer": "{}"}, {"tokenizer": 3}, {"model": None}, {"titles": None}, "text"])

@@ -12,13 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from frontpage.attention.bottleneck import BottleneckAttention
 from frontpage.attention.causal import CausalAttention
 from frontpage.attention.local import LocalAttention
-from frontpage.flops import training_flops_per_token
+from frontpage.machine.flops import training_flops_per_token
 from frontpage.models.block import MLP, Block, default_d_ff
 from frontpage.models.gpt import GPT
 from frontpage.models.modern import Modern
 from frontpage.models.norms import make_norm
 from frontpage.models.unet_gpt import UNetGPT
-from frontpage.optim import decay_groups
+from frontpage.recipe.parameter_groups import decay_groups
 
 WIDTH, LAYERS, VOCABULARY = 64, 8, 90
 

@@ -47,12 +47,12 @@ def test_the_configs_and_the_command_are_in_the_wheel(installed):
     assert {path.relative_to(there): path.read_bytes() for path in there.rglob("*.yaml")} == files
     assert (installed / "frontpage" / "train.py").read_bytes() == (ROOT / "train.py").read_bytes()
     names = next(installed.glob("*.dist-info/entry_points.txt")).read_text()
-    assert "frontpage-train = frontpage.train_command:main" in names
+    assert "frontpage-train = frontpage.command.train_command:main" in names
 
 
 @pytest.mark.slow
 def test_it_trains_searches_and_promotes_in_any_folder(installed, tmp_path):
-    start = "import sys; from frontpage.train_command import main; sys.argv[0] = 'frontpage-train'; main()"
+    start = "import sys; from frontpage.command.train_command import main; sys.argv[0] = 'frontpage-train'; main()"
     shutil.copyfile(ROOT / "scripts" / "promote.py", tmp_path / "promote.py")
     chosen = [*TINY, "trainer.max_steps=1"]
     ended = run(installed, tmp_path, "-c", start, *chosen, "hydra.run.dir=run")

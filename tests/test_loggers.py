@@ -10,11 +10,11 @@ import time
 import pytest
 from tiny import TINY
 
-from frontpage import wandb_run
-from frontpage.endings import Interrupted
-from frontpage.errors import UserError
-from frontpage.notices import forget_notices, notices
-from frontpage.wandb_run import WandbRun, choose_mode, reachable
+from frontpage.command.endings import Interrupted
+from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
+from frontpage.training.loggers import wandb_run
+from frontpage.training.loggers.wandb_run import WandbRun, choose_mode, reachable
 
 SHORT = (*TINY, "trainer.max_steps=3", "log_interval=1")
 
@@ -90,7 +90,7 @@ def test_several_loggers_at_once(command, run_directories, finished_with, tmp_pa
 def test_a_run_that_breaks_off_is_finished_with_its_exit_code(
     command, run_directories, finished_with, monkeypatch, error, code
 ):
-    import frontpage.callbacks.stop_on_signal as module
+    import frontpage.training.callbacks.stop_on_signal as module
 
     def stop(self, trainer):
         raise error
@@ -184,7 +184,7 @@ def test_an_unknown_mode_is_refused(command):
 
 
 def test_a_key_that_is_refused_is_a_mistake(unset, tmp_path):
-    from frontpage.errors import UserError
+    from frontpage.command.errors import UserError
 
     unset.setenv("WANDB_API_KEY", "short")
     with pytest.raises(UserError, match="logger.wandb.mode=online") as refused:
@@ -202,7 +202,7 @@ def test_tensorboard_without_its_extra(command, monkeypatch):
 
 
 def test_a_resumed_run_keeps_the_columns_of_its_file(command, tmp_path, monkeypatch):
-    import frontpage.callbacks.stop_on_signal as module
+    import frontpage.training.callbacks.stop_on_signal as module
 
     def stop(self, trainer):
         if trainer.global_step == 6:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import TINY
 
-from frontpage.callbacks.loss_spike import STATE, LossSpike
+from frontpage.training.callbacks.loss_spike import STATE, LossSpike
 
 
 def course(length, seed=0, noise=0.1):
@@ -89,7 +89,7 @@ JUMPY = (*JUMPY, "callbacks.loss_spike.window=10", "log_interval=5", "trainer.ev
 @pytest.fixture
 def jumping(monkeypatch):
     """The loss of update 33 is reported far too high."""
-    from frontpage.models.language_module import LanguageModule
+    from frontpage.recipe.language_module import LanguageModule
 
     step = LanguageModule.training_step
 

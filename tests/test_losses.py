@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import frontpage.losses
+import frontpage.evaluation.losses
 from frontpage.data.packing import IGNORED
-from frontpage.losses import ChunkedCrossEntropy, next_token_loss, token_losses
+from frontpage.evaluation.losses import ChunkedCrossEntropy, next_token_loss, token_losses
 
 
 @pytest.fixture(params=[1, 44, 2**24], ids=["chunks of 1", "chunks of 4", "a chunk of all"])
 def chunks(request, monkeypatch):
     """Of the 21 tokens that most tests have, with a vocabulary of 11: 21, 6 and 1."""
-    monkeypatch.setitem(frontpage.losses.CHUNK_NUMBERS, "cpu", request.param)
+    monkeypatch.setitem(frontpage.evaluation.losses.CHUNK_NUMBERS, "cpu", request.param)
 
 
 def problem(dtype, ignored=0.3, seed=0):

@@ -14,10 +14,12 @@ from programs import run_script
 from tiny import ROOT, TINY, composed, options
 
 from frontpage.attention.causal import CausalAttention
-from frontpage.build import build
-from frontpage.fake_step import dtypes_of, fake_step
-from frontpage.losses import next_token_loss
-from frontpage.memory import (
+from frontpage.command.build import build
+from frontpage.evaluation.losses import next_token_loss
+from frontpage.machine.as_gpu import as_on_card
+from frontpage.machine.peak_memory import peak_memory, start_counting
+from frontpage.models.gpt import GPT
+from frontpage.training.memory.estimate import (
     TrainingMemory,
     estimate_training,
     explain_step,
@@ -26,9 +28,7 @@ from frontpage.memory import (
     optimizer_bytes,
     plain_loss,
 )
-from frontpage.models.gpt import GPT
-from frontpage.on_card import as_on_card
-from frontpage.peak_memory import peak_memory, start_counting
+from frontpage.training.memory.fake_step import dtypes_of, fake_step
 
 ROWS, TIME, VOCABULARY = 4, 64, 300
 SMALL = ("data=synthetic", "data.block_size=64", "model.d_model=64", "model.n_layer=2", "model.n_head=4")
@@ -262,7 +262,7 @@ def test_explaining_a_step_leaves_the_nets_checkpointing_as_it_is(monkeypatch):
         seen.append(net.checkpoint_every)
         return next_token_loss(*arguments)
 
-    monkeypatch.setattr("frontpage.memory.next_token_loss", watched)
+    monkeypatch.setattr("frontpage.training.memory.estimate.next_token_loss", watched)
     assert explain_step(net, 2, 64).layers == explain_step(plain_gpt(), 2, 64).layers
     assert set(seen) == {1}
 
@@ -308,7 +308,7 @@ def test_a_run_that_cannot_be_estimated_says_so(command, run_directories, monkey
     def refuse(*arguments, **options):
         raise RuntimeError("a layer looks at numbers")
 
-    monkeypatch.setattr("frontpage.plan.estimate_training", refuse)
+    monkeypatch.setattr("frontpage.training.plan.estimate_training", refuse)
     outcome = command(*TINY, "trainer.max_steps=1")
     assert outcome.status == 0 and "no estimate" in outcome.stdout
     record = json.loads((run_directories()[0] / "run.json").read_text())

@@ -10,7 +10,7 @@ from programs import train_tiny
 from tiny import TINY, options
 
 import frontpage
-from frontpage.checks import check_config
+from frontpage.training.preflight import check_config
 
 
 @pytest.fixture

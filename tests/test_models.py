@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from tiny import CONFIGS, composed, options
 
 from frontpage.attention.causal import CausalAttention
-from frontpage.build import build
+from frontpage.command.build import build
 from frontpage.data.packing import TitleBatch
 from frontpage.models.gpt import GPT
 from frontpage.models.modern import Modern

@@ -7,9 +7,9 @@ import torch
 from programs import run_script
 
 from frontpage.attention.causal import CausalAttention
-from frontpage.losses import next_token_loss
+from frontpage.evaluation.losses import next_token_loss
 from frontpage.models.gpt import GPT
-from frontpage.naive_gpt import NaiveGPT
+from frontpage.models.naive_gpt import NaiveGPT
 
 TINY_SIZES = ("--vocab", 50, "--block", 16, "--batch", 2, "--layers", 2, "--width", 32, "--heads", 4, "--rounds", 2)
 

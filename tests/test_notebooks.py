@@ -6,9 +6,15 @@ import re
 import pytest
 from tiny import ROOT, TINY
 
-from frontpage.analysis.notebook_run import compose_run, load_titles, notebook_size, title_overrides, train_small
-from frontpage.analysis.token_scores import score_alone, score_in_stream
-from frontpage.errors import UserError
+from frontpage.analysis.notebooks.notebook_run import (
+    compose_run,
+    load_titles,
+    notebook_size,
+    title_overrides,
+    train_small,
+)
+from frontpage.analysis.notebooks.token_scores import score_alone, score_in_stream
+from frontpage.command.errors import UserError
 from frontpage.evaluation.original import packed_nats_per_char
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

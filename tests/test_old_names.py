@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from test_mistakes import check_message, contents
 from tiny import CONFIGS, ROOT, TINY
 
-from frontpage.checks import check_config
-from frontpage.errors import UserError
-from frontpage.old_names import OLD_NAMES, in_our_words
+from frontpage.command.errors import UserError
+from frontpage.command.old_names import OLD_NAMES, in_our_words
+from frontpage.training.preflight import check_config
 
 PAGE = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
 FORMS = ["{}", "model.{}", "model.attention.{}", "trainer.{}", "attn.of.{}"]

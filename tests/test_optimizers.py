@@ -16,19 +16,19 @@ from omegaconf import OmegaConf
 from tiny import CONFIGS, TINY, options
 
 from frontpage.attention.causal import CausalAttention
-from frontpage.build import build
-from frontpage.checkpoints import check_continues
+from frontpage.command.build import build
+from frontpage.command.endings import Interrupted
+from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import TitleBatch
-from frontpage.endings import Interrupted
-from frontpage.errors import UserError
-from frontpage.memory import optimizer_bytes
 from frontpage.models.gpt import GPTModule
-from frontpage.notices import forget_notices, notices
-from frontpage.optim import decay_groups, optimizer_of
-from frontpage.optimizers import muon
-from frontpage.optimizers.lion import Lion
-from frontpage.optimizers.muon import Muon
+from frontpage.recipe.optimizers import muon
+from frontpage.recipe.optimizers.lion import Lion
+from frontpage.recipe.optimizers.muon import Muon
+from frontpage.recipe.parameter_groups import decay_groups, optimizer_of
+from frontpage.runs.checkpoints import check_continues
+from frontpage.training.memory.estimate import optimizer_bytes
 
 VOCABULARY, ROWS, TIME = 40, 4, 12
 NEEDS = {"adamw_8bit": "bitsandbytes"}  # optimizer -> its extra's package
@@ -399,7 +399,7 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(command, tmp_p
     whole, broken = (f"hydra.run.dir={tmp_path}/{place}" for place in ("whole", "broken"))
     assert command(*run, whole).status == 0
     with monkeypatch.context() as patch:
-        patch.setattr("frontpage.callbacks.stop_on_signal.StopOnSignal._stop_if_asked", stop)
+        patch.setattr("frontpage.training.callbacks.stop_on_signal.StopOnSignal._stop_if_asked", stop)
         assert command(*run, broken).status == 130
     assert command(*run, broken, "ckpt_path=last").status == 0
     first, second = (

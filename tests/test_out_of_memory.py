@@ -7,8 +7,8 @@ import torch
 from programs import train_tiny
 from tiny import TINY
 
-import frontpage.fit_batch
-from frontpage.out_of_memory import is_out_of_memory
+import frontpage.training.memory.fit_batch
+from frontpage.training.memory.out_of_memory import is_out_of_memory
 
 ROWS = ("data.batch_size=12", "trainer.accumulate_grad_batches=2", "trainer.max_steps=4", "model.dropout=0")
 
@@ -24,13 +24,15 @@ def weights(directory):
 @pytest.fixture
 def memory(monkeypatch):
     """memory(bytes) is what the machine has free from then on."""
-    return lambda free: monkeypatch.setattr(frontpage.fit_batch, "free_bytes", lambda device: free)
+    return lambda free: monkeypatch.setattr(frontpage.training.memory.fit_batch, "free_bytes", lambda device: free)
 
 
 @pytest.fixture
 def needs(monkeypatch):
     """Training needs as many bytes as a micro-batch has rows, times 100."""
-    monkeypatch.setattr(frontpage.fit_batch, "needed", lambda trainer, data, model, micro, *_: 100 * micro)
+    monkeypatch.setattr(
+        frontpage.training.memory.fit_batch, "needed", lambda trainer, data, model, micro, *_: 100 * micro
+    )
 
 
 def test_the_systems_own_error_is_known():
@@ -47,7 +49,7 @@ def test_running_out_of_memory_names_the_estimate_the_batch_and_what_fits(comman
     def full(*args):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr("frontpage.models.language_module.next_token_loss", full)
+    monkeypatch.setattr("frontpage.recipe.language_module.next_token_loss", full)
     ended = command(*TINY, "data.batch_size=64", f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.status == 2
     said = ended.stderr.splitlines()
@@ -64,13 +66,13 @@ def test_another_error_stays_what_it_is(command, monkeypatch):
     def wrong(*args):
         raise RuntimeError("shapes cannot be multiplied")
 
-    monkeypatch.setattr("frontpage.models.language_module.next_token_loss", wrong)
+    monkeypatch.setattr("frontpage.recipe.language_module.next_token_loss", wrong)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         command(*TINY)
 
 
 def test_the_largest_micro_batch_that_fits_is_taken_and_nothing_else_changes(tmp_path, memory, needs):
-    memory(100 * 7 / frontpage.fit_batch.USED)  # 7 rows, of whose divisors of 24 the largest is 6
+    memory(100 * 7 / frontpage.training.memory.fit_batch.USED)  # 7 rows, of whose divisors of 24 the largest is 6
     fitted = train_tiny(tmp_path / "fitted", *ROWS, "trainer.fit_batch=true")
     asked = train_tiny(
         tmp_path / "asked", *ROWS, "data.batch_size=6", "trainer.accumulate_grad_batches=4", "trainer.fit_batch=false"
@@ -86,12 +88,12 @@ def test_the_largest_micro_batch_that_fits_is_taken_and_nothing_else_changes(tmp
 
 
 def test_a_resumed_run_keeps_its_micro_batch(tmp_path, memory, needs):
-    memory(100 * 7 / frontpage.fit_batch.USED)
+    memory(100 * 7 / frontpage.training.memory.fit_batch.USED)
     run = train_tiny(tmp_path / "run", *ROWS, "trainer.fit_batch=true", "trainer.max_time=00:00:00:01")
     settings = record(run)
     settings["status"] = "interrupted"
     (run / "run.json").write_text(json.dumps(settings))
-    memory(100 * 3 / frontpage.fit_batch.USED)
+    memory(100 * 3 / frontpage.training.memory.fit_batch.USED)
     train_tiny(run, *ROWS, "trainer.fit_batch=true", "ckpt_path=last", "trainer.max_steps=6")
     assert record(run)["micro_batch"] == 6 and record(run)["steps"] == 6
 
@@ -110,4 +112,4 @@ def test_the_estimate_decides_on_real_sizes(tmp_path, memory):
 
 
 def test_what_is_free_is_a_plausible_number():
-    assert 2**26 < frontpage.fit_batch.free_bytes(torch.device("cpu")) < 2**50
+    assert 2**26 < frontpage.training.memory.fit_batch.free_bytes(torch.device("cpu")) < 2**50

@@ -7,7 +7,7 @@ from random_titles import EOS, PAD, encode, random_titles
 from frontpage.data.encoded import encode_titles
 from frontpage.data.loader import TitleLoader
 from frontpage.data.packing import IGNORED, TitleBatch, as_batch, pack, stream
-from frontpage.tokenizer.bytes import bytes as byte_tokenizer
+from frontpage.data.tokenizer.bytes import bytes as byte_tokenizer
 
 BLOCKS = [1, 2, 5, 64]
 FIELDS = ("inputs", "targets", "document_ids", "positions")

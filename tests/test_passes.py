@@ -8,10 +8,10 @@ import pytest
 import torch
 from programs import run_script, train_tiny, training_titles, write_csv
 
+from frontpage.data.scoring_rows import ScoringRows
 from frontpage.evaluation.metrics import TextSizes, honest_metrics
-from frontpage.evaluation.score import ScoredTitles
-from frontpage.evaluation.scoring import ScoringRows
-from frontpage.runs import load_run
+from frontpage.evaluation.scored_titles import ScoredTitles
+from frontpage.runs.reopen import load_run
 
 HONEST = {"loss", "perplexity", "nats_per_char", "nats_per_char_se", "bits_per_byte", "coverage"}
 STREAM = {"packed_nats_per_char", "mainrun_loss", "mainrun_coverage"}

@@ -9,13 +9,13 @@ from attentions import HEADS, WIDTH, attention_factory
 from tiny import options
 from torch.nn.attention.flex_attention import create_mask
 
-from frontpage.attention.describe import describe_attention
-from frontpage.attention.documents import places_in_documents
-from frontpage.attention.executors import FlexMask
 from frontpage.attention.fixed import Fixed, FixedAttention
+from frontpage.attention.kernels.executors import FlexMask
 from frontpage.attention.local import Local, LocalAttention
-from frontpage.attention.pattern import Causal, Pattern, PatternAttention
-from frontpage.attention.picture import picture
+from frontpage.attention.parts.describe import describe_attention
+from frontpage.attention.parts.documents import places_in_documents
+from frontpage.attention.parts.pattern import Causal, Pattern, PatternAttention
+from frontpage.attention.parts.picture import picture
 from frontpage.attention.sliding_window import SlidingWindow, SlidingWindowAttention
 from frontpage.attention.strided import Strided, StridedAttention
 
@@ -69,13 +69,13 @@ def by_loop(rule, length):
 @pytest.mark.parametrize("pattern", [pattern for pattern, _ in RULES], ids=str)
 def test_pairs_are_counted_as_the_square_shows_them(pattern, monkeypatch):
     for at_once in (1, 50, 2**22):
-        monkeypatch.setattr("frontpage.attention.pattern.PAIRS_AT_ONCE", at_once)
+        monkeypatch.setattr("frontpage.attention.parts.pattern.PAIRS_AT_ONCE", at_once)
         for length in (1, 2, 3, 7, 12, 13, 24, 33, 101):
             assert pattern.pairs(length) == int(mask(pattern, length).sum())
 
 
 def test_a_pattern_that_knows_no_formula_is_counted_row_by_row(monkeypatch):
-    monkeypatch.setattr("frontpage.attention.pattern.PAIRS_AT_ONCE", 50)
+    monkeypatch.setattr("frontpage.attention.parts.pattern.PAIRS_AT_ONCE", 50)
     for length in (1, 7, 33):
         assert Odd().pairs(length) == int(mask(Odd(), length).sum())
         layer = PatternAttention(8, 1, length, patterns=[Odd()])
@@ -271,7 +271,7 @@ def test_the_reshaped_form_of_all_fixed_groups_at_once_is_exact(kv_heads, time):
 
 
 def test_heads_of_unequal_widths_agree_with_plain_tensors():
-    from frontpage.attention import executors
+    from frontpage.attention.kernels import executors
 
     torch.manual_seed(0)
     q, k = torch.randn(2, 2, 4, 9, 6, dtype=torch.float64)

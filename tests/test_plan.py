@@ -7,8 +7,8 @@ import pytest
 import torch
 from tiny import TINY
 
-from frontpage.memory import CUDA_CONTEXT, TrainingMemory
-from frontpage.plan import check_memory, free_memory
+from frontpage.training.memory.estimate import CUDA_CONTEXT, TrainingMemory
+from frontpage.training.plan import check_memory, free_memory
 
 NAMES = "device data model attention update length intervals memory checkpoints time run".split()
 
@@ -75,7 +75,7 @@ def test_only_a_gpu_is_asked_for_its_memory(monkeypatch):
 
 
 def test_a_run_that_does_not_fit_leaves_nothing_behind(command, run_directories, monkeypatch):
-    monkeypatch.setattr("frontpage.plan.free_memory", lambda device: (2**20, 24 * 2**30))
+    monkeypatch.setattr("frontpage.training.plan.free_memory", lambda device: (2**20, 24 * 2**30))
     outcome = command(*TINY)
     assert outcome.status == 2 and outcome.stderr.startswith("data.batch_size=8: training needs an estimated 0.6")
     assert len(outcome.stderr.splitlines()) == 2

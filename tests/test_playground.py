@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import pytest
 from programs import run_script, train_tiny
 
-from frontpage.data.training_titles import load_training_titles
-from frontpage.generate import generate
-from frontpage.playground.answers import ALTERNATIVES, OpenRun
-from frontpage.playground.server import LARGEST_BODY, Playground
-from frontpage.run_command import run_and_checkpoint
-from frontpage.runs import load_run
+from frontpage.analysis.pages.playground.answers import ALTERNATIVES, OpenRun
+from frontpage.analysis.pages.playground.server import LARGEST_BODY, Playground
+from frontpage.models.generate import generate
+from frontpage.runs.reopen import load_run
+from frontpage.runs.run_arguments import run_and_checkpoint
+from frontpage.runs.training_titles import load_training_titles
 
 JSON = {"Content-Type": "application/json"}
 PROMPTS = ["", "Show HN:", "Ask HN: wh", "<b>東京 – “", "x & <eos>"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from frontpage.playground.server import LOOPBACK, Handler, Playground
+from frontpage.analysis.pages.playground.server import LOOPBACK, Handler, Playground
 
 ALLOWED = Path("/proc/sys/net/core/somaxconn")
 CROWD = min(200, int(ALLOWED.read_text()) if ALLOWED.exists() else 100)  # what the system lets wait

@@ -8,11 +8,11 @@ import torch
 from programs import train_tiny
 from tiny import TINY
 
-import frontpage.flops
-import frontpage.precision
-from frontpage.flops import matmul_peak
-from frontpage.precision import best_precision, bf16_is_fast, product_type, settle_precision
-from frontpage.processor import has_bf16_instructions
+import frontpage.machine.flops
+import frontpage.machine.precision
+from frontpage.machine.flops import matmul_peak
+from frontpage.machine.precision import best_precision, bf16_is_fast, product_type, settle_precision
+from frontpage.machine.processor import has_bf16_instructions
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def rates(monkeypatch):
 
     def give(half, single):
         measured = {torch.bfloat16: half, torch.float32: single}
-        monkeypatch.setattr(frontpage.precision, "measure_matmul_peak", lambda device, kind: measured[kind])
-        monkeypatch.setattr(frontpage.precision, "has_bf16_instructions", lambda: True)
+        monkeypatch.setattr(frontpage.machine.precision, "measure_matmul_peak", lambda device, kind: measured[kind])
+        monkeypatch.setattr(frontpage.machine.precision, "has_bf16_instructions", lambda: True)
         forget()
 
     yield give
@@ -66,10 +66,10 @@ def test_the_ratio_is_said_with_two_digits(rates, half, single, said):
     ],
 )
 def test_a_cpu_that_says_it_has_no_bf16_is_not_measured(monkeypatch, text, answer):
-    monkeypatch.setattr("frontpage.processor.Path.read_text", lambda *_, **__: text)
+    monkeypatch.setattr("frontpage.machine.processor.Path.read_text", lambda *_, **__: text)
     assert has_bf16_instructions() is answer
     if answer is False:
-        monkeypatch.setattr(frontpage.precision, "measure_matmul_peak", lambda *_: pytest.fail("measured"))
+        monkeypatch.setattr(frontpage.machine.precision, "measure_matmul_peak", lambda *_: pytest.fail("measured"))
         forget()
         assert best_precision("cpu") == ("32-true", "this processor has no bf16 instructions")
         forget()
@@ -84,15 +84,15 @@ def test_a_slow_product_is_neither_repeated_nor_made_larger(monkeypatch):
         clock[0] += 2 * len(left) ** 3 / 0.5e9
         return 2 * len(left) ** 3 / 0.5e9
 
-    monkeypatch.setattr(frontpage.flops, "_seconds", seconds)
-    monkeypatch.setattr(frontpage.flops, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(frontpage.machine.flops, "_seconds", seconds)
+    monkeypatch.setattr(frontpage.machine.flops, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     assert matmul_peak(torch.device("cpu"), torch.bfloat16) == pytest.approx(0.5e9)
     assert clock[0] < 0.3 and max(widths) == 256
 
 
 def test_a_fast_product_is_measured_at_full_width(monkeypatch):
     widths = []
-    monkeypatch.setattr(frontpage.flops, "_seconds", lambda left, right: widths.append(len(left)) or 1e-3)
+    monkeypatch.setattr(frontpage.machine.flops, "_seconds", lambda left, right: widths.append(len(left)) or 1e-3)
     assert matmul_peak(torch.device("cpu"), torch.float32) == 2 * 1024**3 / 1e-3
     assert widths == [128, 128, 256, 256, 512, 512, *[1024] * 7]
 
@@ -106,7 +106,7 @@ def test_the_peak_is_that_of_the_products_of_the_run(precision, kind):
 
 
 def test_a_mistake_in_the_titles_is_told_before_anything_is_measured(command, monkeypatch):
-    monkeypatch.setattr(frontpage.precision, "measure_matmul_peak", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(frontpage.machine.precision, "measure_matmul_peak", lambda *_: pytest.fail("measured"))
     forget()
     tiny = [override for override in TINY if "precision" not in override]
     ended = command(*tiny, "trainer.precision=auto", "data.path=/nowhere.csv")

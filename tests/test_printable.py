@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny import TINY
 
-from frontpage.callbacks.record_run import write_json
-from frontpage.errors import bad_value
-from frontpage.notices import forget_notices, notice, notices
-from frontpage.terminal import UNSAFE, printable, printable_json, printable_lines
-from frontpage.web_page.parts import text
+from frontpage.analysis.pages.web_page.parts import text
+from frontpage.command.errors import bad_value
+from frontpage.command.notices import forget_notices, notice, notices
+from frontpage.command.terminal import UNSAFE, printable, printable_json, printable_lines
+from frontpage.training.callbacks.record_run import write_json
 
 HOSTILE = "a\x1b[31m\x07\r\nb\t\x7f\x9b2J\x85\u2028\u2029\u202ec\u2066\u200f\ud800"
 SHOWN = r"a\x1b[31m\x07\r\nb\t\x7f\x9b2J\x85\u2028\u2029\u202ec\u2066\u200f\ud800"

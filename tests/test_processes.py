@@ -79,7 +79,7 @@ def test_ctrl_c_that_waits_for_no_step_ends_with_130(
     command, run_directories, monkeypatch, sigint, moment, signals, callbacks, number
 ):
     """Before the first step, twice within one, without the callback that waits, and behind the last step."""
-    from frontpage.models.language_module import LanguageModule
+    from frontpage.recipe.language_module import LanguageModule
 
     def interrupt(self):
         for _ in range(signals):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from frontpage.part_times import PartTimes
-from frontpage.progress_line import SAID_EVERY, ProgressLine, watched
+from frontpage.command.part_times import PartTimes
+from frontpage.command.progress_line import SAID_EVERY, ProgressLine, watched
 
 
 class Clock:

@@ -11,13 +11,13 @@ from programs import run_script, train_tiny
 from studies import add, new_study, record_of
 from tiny import CONFIGS, TINY, options
 
-from frontpage import promotion
-from frontpage.checks import check_config
-from frontpage.errors import UserError
-from frontpage.notices import forget_notices, notices
-from frontpage.override_words import word
-from frontpage.promotion import _composed, _leaves, _resolved, experiment_name, promotion_of
-from frontpage.runs import masked
+from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
+from frontpage.command.override_words import word
+from frontpage.runs.reopen import masked
+from frontpage.sweeps import promotion
+from frontpage.sweeps.promotion import _composed, _leaves, _resolved, experiment_name, promotion_of
+from frontpage.training.preflight import check_config
 
 
 @pytest.fixture(autouse=True)

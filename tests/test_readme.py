@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from programs import run_script, train_tiny, write_csv
 from tiny import CONFIGS, ROOT, options
 
-from frontpage.data.title_rules import title_grammar
+from frontpage.data.grammar.title_rules import title_grammar
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

@@ -14,10 +14,10 @@ from test_train import events_of, losses_of, record_of, stop_at
 from tiny import ROOT, TINY
 from torch import nn
 
-from frontpage.callbacks.event_log import EventLog
-from frontpage.endings import Interrupted
-from frontpage.metrics_file import MetricsFile
-from frontpage.runs import load_run
+from frontpage.command.endings import Interrupted
+from frontpage.runs.reopen import load_run
+from frontpage.training.callbacks.event_log import EventLog
+from frontpage.training.loggers.metrics_file import MetricsFile
 
 RUN = (
     *TINY,
@@ -136,7 +136,7 @@ def test_every_checkpoint_of_a_run_can_be_continued(command, tmp_path, whole, na
 
 
 def test_a_checkpoint_is_never_written_within_an_accumulation(command, tmp_path, monkeypatch):
-    from frontpage.checkpoint_file import CheckpointFile
+    from frontpage.runs.checkpoint_file import CheckpointFile
 
     seen, save = [], CheckpointFile.save_checkpoint
 
@@ -172,7 +172,7 @@ def test_a_line_that_a_kill_cut_off_is_forgotten(tmp_path):
 
 def test_averaged_weights_are_the_closed_form_and_training_does_not_notice(command, tmp_path, monkeypatch, whole):
     """average after n updates = d^(n-1) w_1 + (1-d) sum of d^(n-k) w_k, k from 2."""
-    from frontpage.callbacks.log_metrics import LogMetrics
+    from frontpage.training.callbacks.log_metrics import LogMetrics
 
     taken, steps = {}, 8
 
@@ -198,7 +198,7 @@ def test_averaged_weights_are_the_closed_form_and_training_does_not_notice(comma
 
 
 def test_validation_and_load_run_use_the_averaged_weights(command, whole):
-    from frontpage.build import build
+    from frontpage.command.build import build
 
     directory = whole("callbacks=ema")
     config, module = load_run(directory)

@@ -8,10 +8,10 @@ import torch
 from programs import record_of, train_tiny
 from tiny import TINY
 
-from frontpage.callbacks.random_state import RandomState
-from frontpage.callbacks.resume_report import digest
-from frontpage.notices import forget_notices, notices
-from frontpage.resumed_files import say_gaps
+from frontpage.command.notices import forget_notices, notices
+from frontpage.training.callbacks.random_state import RandomState
+from frontpage.training.callbacks.resume_report import digest
+from frontpage.training.resumed_files import say_gaps
 
 SETTINGS = ("trainer.max_epochs=2", "save_interval=5", "log_interval=1", "model.dropout=0.1")
 PARTS = {"weights", "optimizer", "schedule", "generators", "position"}

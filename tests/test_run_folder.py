@@ -10,8 +10,8 @@ from programs import record_of
 from test_mistakes import check_message, folders
 from tiny import TINY
 
-from frontpage.mistakes import with_homes
-from frontpage.run_folder import expand_homes
+from frontpage.command.mistakes import with_homes
+from frontpage.command.run_folder import expand_homes
 
 SHORT = (*TINY, "trainer.max_steps=1")
 

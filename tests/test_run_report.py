@@ -13,11 +13,11 @@ from programs import run_script, train_tiny
 from run_folders import NASTY, folder, fresh, write_run  # noqa: F401
 from tiny import ROOT
 
-from frontpage.errors import UserError
+from frontpage.analysis.comparison import SCORES, compare, title_nats
+from frontpage.command.errors import UserError
+from frontpage.command.notices import notices
 from frontpage.evaluation.metrics import ratio_with_error
-from frontpage.notices import notices
-from frontpage.run_comparison import SCORES, compare, title_nats
-from frontpage.run_directory import read_record
+from frontpage.runs.directory import read_record
 
 
 def test_the_error_of_a_paired_difference_is_that_of_a_ratio():

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from frontpage.sampling import (
+from frontpage.models.sampling import (
     RANGES,
     Sampling,
     draw,

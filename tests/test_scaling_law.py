@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from programs import run_script, train_tiny
 
-from frontpage.errors import UserError
-from frontpage.notices import forget_notices, notices
-from frontpage.scaling_law import (
+from frontpage.analysis.scaling.law import (
     Cost,
     Hoffmann,
     Kaplan,
@@ -21,7 +19,9 @@ from frontpage.scaling_law import (
     frontier,
     left_out_error,
 )
-from frontpage.scaling_runs import check_comparable, read_points
+from frontpage.analysis.scaling.points import check_comparable, read_points
+from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
 
 GRID = np.array([(n, d) for n in (25e3, 98e3, 332e3, 983e3) for d in (0.5e6, 1.5e6, 4.5e6)])
 LARGER = (2.2e6, 4.5e6)

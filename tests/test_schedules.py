@@ -8,9 +8,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tiny import CONFIGS, TINY, options
 
-from frontpage.build import build
-from frontpage.notices import forget_notices, notices
-from frontpage.schedules import constant, cosine, inverse_sqrt, linear, step, warmup_steps, wsd
+from frontpage.command.build import build
+from frontpage.command.notices import forget_notices, notices
+from frontpage.recipe.schedules import constant, cosine, inverse_sqrt, linear, step, warmup_steps, wsd
 
 PEAK, TOTAL = 0.8, 40
 

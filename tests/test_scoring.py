@@ -9,9 +9,9 @@ from random_titles import EOS, PAD, encode, random_titles
 from torch.nn import functional as F
 
 from frontpage.data.packing import IGNORED
+from frontpage.data.scoring_rows import ScoringRows, original_rows, original_tokens_scored, packed_rows
 from frontpage.evaluation.metrics import TextSizes
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
-from frontpage.evaluation.scoring import ScoringRows, original_rows, original_tokens_scored, packed_rows
 
 CONTEXTS, BUDGETS, ROW_LENGTHS = [1, 2, 7, 64], [1, 50, 5000], [None, 32, 128]
 # Titles short and long against every context, in an order that is not that of their lengths.

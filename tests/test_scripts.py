@@ -10,7 +10,7 @@ import pytest
 from programs import run_script, train_tiny, training_titles, write_csv
 from tiny import ROOT
 
-from frontpage.data.training_titles import FILE, load_training_titles, seen_in_training, title_hashes
+from frontpage.runs.training_titles import FILE, load_training_titles, seen_in_training, title_hashes
 
 NEW = [f"Nobody wrote this title number {number}" for number in range(10)]
 

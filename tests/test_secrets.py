@@ -5,10 +5,10 @@ import os
 import pytest
 from tiny import TINY
 
-from frontpage import secrets
-from frontpage.env_file import load_env_file
-from frontpage.errors import UserError
-from frontpage.secrets import hide, hide_all, is_secret, mask
+from frontpage.command import masking as secrets
+from frontpage.command.env_file import load_env_file
+from frontpage.command.errors import UserError
+from frontpage.command.masking import hide, hide_all, is_secret, mask
 
 PLANTED = {name: f"planted-{name.lower()}-9f8e7d" for name in ("WANDB_API_KEY", "HF_TOKEN", "MY_DB_PASSWORD")}
 

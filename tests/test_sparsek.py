@@ -11,8 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from frontpage.attention.causal import CausalAttention
+from frontpage.attention.kernels.sparsek_operator import causal_sparsek
 from frontpage.attention.sparsek import SparseKAttention, StraightThrough, gated
-from frontpage.attention.sparsek_operator import causal_sparsek
 from frontpage.models.gpt import GPT
 
 GATES = ["straight_through", "soft", "hard"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sparsek_oracles import FIGURE, KNOBS, naive, normal, packed_ids
 
-from frontpage.attention.sparsek_operator import Ranking, candidate_ranges, causal_sparsek, sparsek
+from frontpage.attention.kernels.sparsek_operator import Ranking, candidate_ranges, causal_sparsek, sparsek
 
 # Prefix of the figure's scores: the threshold, the gates, and the chosen tokens counted from 1.
 PREFIXES = {

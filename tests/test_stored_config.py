@@ -8,11 +8,11 @@ from omegaconf import OmegaConf
 from programs import run_script, train_tiny
 from tiny import TINY
 
-import frontpage.runs
-from frontpage.errors import UserError
-from frontpage.notices import forget_notices, notices
-from frontpage.runs import load_run
-from frontpage.stored_config import check_plain, stored_config
+import frontpage.runs.reopen
+from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
+from frontpage.runs.reopen import load_run
+from frontpage.runs.stored_config import check_plain, stored_config
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +76,9 @@ def test_a_config_that_cannot_be_written_leaves_the_old_one(run, config, monkeyp
         path.write_text("name: g")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(frontpage.runs.OmegaConf, "save", half)
+    monkeypatch.setattr(frontpage.runs.reopen.OmegaConf, "save", half)
     with pytest.raises(OSError, match="No space left"):
-        frontpage.runs.save_run_config(run, config(*TINY), None, None)
+        frontpage.runs.reopen.save_run_config(run, config(*TINY), None, None)
     assert (run / "config.yaml").read_bytes() == before
     assert not list(run.glob("*.partial"))
 

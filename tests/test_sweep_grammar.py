@@ -4,8 +4,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_mistakes import check_message
 
-from frontpage.errors import UserError
-from frontpage.mistakes import explain
+from frontpage.command.errors import UserError
+from frontpage.command.mistakes import explain
 from frontpage.sweeps.ranges import MOST_POINTS
 from frontpage.sweeps.space import overrides_of, read_space
 

@@ -11,7 +11,7 @@ import pytest
 from test_mistakes import check_message
 from toy_searches import toy, valley  # noqa: F401
 
-from frontpage.errors import Infeasible
+from frontpage.command.errors import Infeasible
 from frontpage.sweeps.storage import open_storage
 
 SPACE = ("x=interval(0,1)", "y=int(interval(0,9))")

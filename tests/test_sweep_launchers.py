@@ -7,7 +7,7 @@ from test_mistakes import check_message
 from tiny import TINY
 from toy_searches import SPACE, toy  # noqa: F401
 
-from frontpage.cli import task
+from frontpage.command.program import task
 
 
 def test_the_toy_program_is_a_search(toy):  # noqa: F811

@@ -18,10 +18,10 @@ from programs import run_script, train_tiny, training_titles, write_csv
 from studies import SPACE, add, new_study, record_of
 from tiny import ROOT, TINY
 
-from frontpage.notices import forget_notices
-from frontpage.sweep_report.study_file import open_study
-from frontpage.sweep_report.sweep import read_sweep
-from frontpage.sweep_report.table import columns_of
+from frontpage.analysis.pages.sweeps.study_file import open_study
+from frontpage.analysis.pages.sweeps.sweep import read_sweep
+from frontpage.analysis.pages.sweeps.table import columns_of
+from frontpage.command.notices import forget_notices
 
 pytest.importorskip("plotly", reason="needs frontpage[report]")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

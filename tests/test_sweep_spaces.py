@@ -6,7 +6,7 @@ from test_mistakes import check_message
 from tiny import CONFIGS
 from toy_searches import SPACE, toy, valley  # noqa: F811, F401
 
-from frontpage.errors import Infeasible, UserError
+from frontpage.command.errors import Infeasible, UserError
 from frontpage.sweeps.settings import settings_of
 from frontpage.sweeps.space import read_space
 

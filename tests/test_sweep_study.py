@@ -7,7 +7,7 @@ import pytest
 from test_mistakes import check_message, contents
 from toy_searches import SPACE, toy, valley  # noqa: F401
 
-from frontpage.errors import UserError
+from frontpage.command.errors import UserError
 from frontpage.sweeps.storage import open_storage
 
 

@@ -88,7 +88,7 @@ def test_several_objectives_and_no_pruning(sweep):
 
 @pytest.mark.slow
 def test_what_does_not_fit_is_not_trained(sweep, monkeypatch):
-    monkeypatch.setattr("frontpage.callbacks.report_trial.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("frontpage.sweeps.report_trial.free_bytes", lambda device: 1000)
     _, found = sweep("optimizer.lr=choice(1e-3)", "hydra/sweeper/sampler=grid", status=1)
     (trial,) = found.trials
     assert trial.user_attrs["status"] == "infeasible" and "GiB are free" in trial.user_attrs["reason"]
@@ -101,7 +101,7 @@ def test_running_out_of_memory_leaves_the_estimate(sweep, monkeypatch):
     def out(self, *arguments):
         raise MemoryError("out of memory")
 
-    monkeypatch.setattr("frontpage.models.language_module.LanguageModule.training_step", out)
+    monkeypatch.setattr("frontpage.recipe.language_module.LanguageModule.training_step", out)
     _, found = sweep("optimizer.lr=choice(1e-3)", "hydra/sweeper/sampler=grid", status=1)
     (trial,) = found.trials
     assert trial.user_attrs["status"] == "failed" and "out of memory" in trial.user_attrs["reason"]

@@ -8,11 +8,11 @@ import pytest
 from test_mistakes import check_message
 from toy_searches import SPACE, toy, valley  # noqa: F811, F401
 
-from frontpage.callbacks.report_trial import ReportTrial
-from frontpage.endings import Interrupted, Pruned
-from frontpage.errors import Infeasible, UserError
-from frontpage.objective import reported
-from frontpage.out_of_memory import OutOfMemory
+from frontpage.command.endings import Interrupted, Pruned
+from frontpage.command.errors import Infeasible, UserError
+from frontpage.command.objective import reported
+from frontpage.sweeps.report_trial import ReportTrial
+from frontpage.training.memory.out_of_memory import OutOfMemory
 
 
 def out_of_memory():

@@ -6,10 +6,10 @@ from functools import partial
 import numpy as np
 import pytest
 
+from frontpage.command.errors import UserError
+from frontpage.data.grammar.title_rules import title_grammar
 from frontpage.data.synthetic import SyntheticTitles
-from frontpage.data.title_rules import title_grammar
-from frontpage.errors import UserError
-from frontpage.tokenizer.bytes import bytes as byte_tokenizer
+from frontpage.data.tokenizer.bytes import bytes as byte_tokenizer
 
 
 @pytest.fixture

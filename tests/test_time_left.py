@@ -3,7 +3,7 @@
 import pytest
 from tiny import TINY
 
-from frontpage.time_left import TimeLeft
+from frontpage.training.callbacks.time_left import TimeLeft
 
 
 class Clock:
@@ -82,7 +82,7 @@ def test_a_resumed_session_keeps_its_own_pace(clock):
 
 @pytest.mark.parametrize("extra", [(), ("val_interval=3", "trainer.max_steps=7"), ("trainer.evals_per_epoch=3",)])
 def test_the_validations_that_are_counted_as_left_are_those_that_come(command, monkeypatch, extra):
-    from frontpage.callbacks.progress import Progress
+    from frontpage.training.callbacks.progress import Progress
 
     counted, done = {}, []
     ended = Progress.on_train_batch_end

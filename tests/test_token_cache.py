@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import tokenizers
 
+from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
 from frontpage.data.encoded import encode_titles
 from frontpage.data.token_cache import cache_key, tokenize_cached
-from frontpage.errors import UserError
-from frontpage.notices import forget_notices, notices
-from frontpage.tokenizer import SPECIAL_TOKENS, TitleTokenizer
-from frontpage.tokenizer.bpe import bpe
-from frontpage.tokenizer.bytes import bytes as byte_tokenizer
-from frontpage.tokenizer.title_tokenizer import BYTE_ALPHABET, byte_level
+from frontpage.data.tokenizer import SPECIAL_TOKENS, TitleTokenizer
+from frontpage.data.tokenizer.bpe import bpe
+from frontpage.data.tokenizer.bytes import bytes as byte_tokenizer
+from frontpage.data.tokenizer.title_tokenizer import BYTE_ALPHABET, byte_level
 
 SPLITS = {"train": ["one title", "another title", "東京"], "validation": ["a third title"]}
 FILES = ["tokenizer.json", "train_tokens.npy", "train_offsets.npy", "validation_tokens.npy", "validation_offsets.npy"]
@@ -203,8 +203,8 @@ def test_tokens_take_two_bytes_where_the_vocabulary_allows(tmp_path, vocab_size,
 PROGRAM = """
 import sys, time, pathlib, uuid
 from frontpage.data.token_cache import tokenize_cached
-from frontpage.notices import notices
-from frontpage.tokenizer.bytes import bytes as byte_tokenizer
+from frontpage.command.notices import notices
+from frontpage.data.tokenizer.bytes import bytes as byte_tokenizer
 
 folder = pathlib.Path(sys.argv[1])
 

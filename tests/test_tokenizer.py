@@ -14,16 +14,16 @@ import tokenizers
 from hydra import compose, initialize_config_dir
 from tiny import CONFIGS, REAL_TITLES, options
 
-from frontpage.build import build
+from frontpage.command.build import build
+from frontpage.command.errors import UserError
 from frontpage.data.encoded import encode_titles
 from frontpage.data.files import read_titles
-from frontpage.data.title_rules import title_grammar
+from frontpage.data.grammar.title_rules import title_grammar
 from frontpage.data.token_cache import tokenize_cached
-from frontpage.errors import UserError
-from frontpage.tokenizer import TitleTokenizer
-from frontpage.tokenizer.bpe import bpe
-from frontpage.tokenizer.title_tokenizer import BYTE_ALPHABET, byte_level, in_blocks
-from frontpage.tokenizer.unigram import unigram
+from frontpage.data.tokenizer import TitleTokenizer
+from frontpage.data.tokenizer.bpe import bpe
+from frontpage.data.tokenizer.title_tokenizer import BYTE_ALPHABET, byte_level, in_blocks
+from frontpage.data.tokenizer.unigram import unigram
 
 NASTY = [
     "<eos> <pad> <unk>",

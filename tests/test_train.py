@@ -9,9 +9,9 @@ import torch
 from programs import record_of, training_titles, weights_of
 from tiny import TINY
 
-from frontpage.endings import Interrupted
-from frontpage.evaluation.score import ScoredTitles
-from frontpage.runs import load_run
+from frontpage.command.endings import Interrupted
+from frontpage.evaluation.scored_titles import ScoredTitles
+from frontpage.runs.reopen import load_run
 
 METRICS = {
     "val/loss",
@@ -171,7 +171,7 @@ RESUMED = (*TINY, "model.dropout=0.2", "trainer.max_epochs=3", "log_interval=1",
 
 def stop_at(monkeypatch, step, validating, error):
     """Make the run break off at an update, in training or in the middle of a validation."""
-    import frontpage.callbacks.stop_on_signal as module
+    import frontpage.training.callbacks.stop_on_signal as module
 
     def stop(self, trainer):
         if trainer.global_step >= step and trainer.validating == validating:
@@ -321,7 +321,7 @@ def test_load_run_rebuilds_the_model_from_its_directory_alone(command, run_direc
 def test_secrets_are_masked_in_the_record(command, run_directories, config):
     from omegaconf import open_dict
 
-    from frontpage.runs import masked
+    from frontpage.runs.reopen import masked
 
     settings = config(*TINY, "paths.run_dir=x")
     with open_dict(settings):

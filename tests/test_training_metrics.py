@@ -48,8 +48,8 @@ def test_every_logging_step_has_every_curve(command, run_directories):
 
 def test_between_logging_steps_nothing_waits_for_the_device(command, monkeypatch):
     """Reading a number from a tensor is what waits. The guard against NaN reads every loss, but on the CPU only."""
-    from frontpage.callbacks.random_state import RandomState
-    from frontpage.callbacks.run_clock import RunClock
+    from frontpage.training.callbacks.random_state import RandomState
+    from frontpage.training.callbacks.run_clock import RunClock
 
     reads, at = [], []
 

@@ -8,12 +8,19 @@ from programs import run_script, train_tiny
 from studies import add, new_study, record_of
 from tiny import CONFIGS, ROOT, TINY, composed, options
 
-from frontpage.allowed_targets import PLACES, TARGET, check_composed, check_recorded, check_stored, named_targets
-from frontpage.build import build, build_stored
-from frontpage.errors import UserError
+from frontpage.analysis.comparison import compare
+from frontpage.command.allowed_targets import (
+    PLACES,
+    TARGET,
+    check_composed,
+    check_recorded,
+    check_stored,
+    named_targets,
+)
+from frontpage.command.build import build, build_stored
+from frontpage.command.errors import UserError
 from frontpage.export.own_names import load_export
-from frontpage.run_comparison import compare
-from frontpage.runs import load_run
+from frontpage.runs.reopen import load_run
 
 SHELL = "torch.utils.collect_env.run_and_parse_first_match"
 FOREIGN = [
@@ -28,12 +35,12 @@ FOREIGN = [
     "os.system",
     "hydra.utils.get_method",
     "builtins.exec",
-    "frontpage.cpp.subprocess.run",
-    "frontpage.git_state.subprocess.run",
+    "frontpage.machine.compiler.subprocess.run",
+    "frontpage.runs.git_state.subprocess.run",
     "frontpage.data.files.Path",
-    "frontpage.cpp.compiled",
-    "frontpage.promotion.write_experiment",
-    "frontpage.metrics_file.CSVLogger",
+    "frontpage.machine.compiler.compiled",
+    "frontpage.sweeps.promotion.write_experiment",
+    "frontpage.training.loggers.metrics_file.CSVLogger",
     "frontpage",
     "",
     None,
@@ -95,7 +102,11 @@ def test_a_stored_run_names_nothing_that_configs_do_not_offer_there(target, tmp_
 
 
 def test_a_class_of_ours_in_a_place_that_is_not_its_own_is_refused(tmp_path):
-    for target in ("frontpage.metrics_file.MetricsFile", "frontpage.trainer.make_trainer", "torch.optim.AdamW"):
+    for target in (
+        "frontpage.training.loggers.metrics_file.MetricsFile",
+        "frontpage.training.trainer.make_trainer",
+        "torch.optim.AdamW",
+    ):
         with pytest.raises(UserError, match="may name no class there"):
             check_stored({"positions": {"_target_": target}}, "model", tmp_path)
     with pytest.raises(UserError, match="it may name there: .*CausalAttention"):
@@ -190,7 +201,7 @@ def test_no_config_file_names_it_so_no_command_line_may(target, command):
 def test_a_value_is_never_built(command):
     outcome = command(*TINY, "+model.d_ff._target_=frontpage.models.gpt.GPTModule")
     assert outcome.status == 2
-    outcome = command(*TINY, "model.positions={_target_:frontpage.tokenizer.bytes.bytes}")
+    outcome = command(*TINY, "model.positions={_target_:frontpage.data.tokenizer.bytes.bytes}")
     assert outcome.status == 2 and "model.positions=" in outcome.stderr
 
 
@@ -231,7 +242,7 @@ def test_the_list_holds_every_target_of_configs_and_nothing_wide():
 @pytest.mark.parametrize("place", ["overrides", "record"])
 def test_promote_writes_no_strangers_class_and_no_question_to_the_environment(place, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("FP_PLANTED", "planted-9f8e7d")
-    monkeypatch.setattr("frontpage.promotion.EXPERIMENTS", tmp_path / "experiment")
+    monkeypatch.setattr("frontpage.sweeps.promotion.EXPERIMENTS", tmp_path / "experiment")
     (tmp_path / "experiment").mkdir()
     attacks = {"model.positions._target_=": SHELL, "data.path=": "${oc.env:FP_PLANTED}"}
     for name, (key, value) in zip(("class", "environment"), attacks.items(), strict=True):

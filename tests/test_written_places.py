@@ -54,7 +54,7 @@ def test_places_elsewhere_are_made_and_a_resumed_run_goes_on_with_them(command, 
 
 
 def test_what_can_be_followed_is_what_every_validation_has(command, config, tmp_path):
-    from frontpage.build import build
+    from frontpage.command.build import build
 
     always = ["model.original_metric=always", "model.packed_metric=always", "data.batch_size=2"]
     assert command(*SHORT, *always, f"hydra.run.dir={tmp_path}/run").status == 0

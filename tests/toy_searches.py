@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 from tiny import CONFIGS, ROOT
 
-import frontpage.cli
+import frontpage.command.program
 from frontpage.sweeps.loop import Sweep
 from frontpage.sweeps.settings import Settings
 from frontpage.sweeps.storage import open_storage
@@ -116,7 +116,7 @@ class Toy:
         self.patch.delenv("HYDRA_FULL_ERROR", raising=False)
         ended = 0
         try:
-            frontpage.cli.program(main)
+            frontpage.command.program.program(main)
         except SystemExit as leaving:
             ended = leaving.code
         told = self.capfd.readouterr()

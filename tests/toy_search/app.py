@@ -10,9 +10,9 @@ import optuna
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from frontpage.cli import program, task
-from frontpage.config_folder import CONFIGS
-from frontpage.endings import Interrupted, Pruned
+from frontpage.command.config_folder import CONFIGS
+from frontpage.command.endings import Interrupted, Pruned
+from frontpage.command.program import program, task
 
 os.environ.setdefault("FRONTPAGE_CONFIGS", CONFIGS)
 
@@ -57,7 +57,7 @@ def goes_wrong(how: str | None) -> None:
 
 def also_width(config: DictConfig, trial: optuna.Trial) -> None:
     """A space with a condition and a constraint: only kind=flat has a width, and y may not be above it."""
-    from frontpage.errors import Infeasible
+    from frontpage.command.errors import Infeasible
 
     if trial.params["kind"] == "flat":
         width = trial.suggest_int("kind.width", 1, 3)

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from frontpage.attention.pattern import Causal, PatternAttention
+from frontpage.attention.parts.pattern import Causal, PatternAttention
 
 
 class CausalAttention(PatternAttention):
     """Every token sees itself and all tokens before it.
 
-    >>> from frontpage.attention.picture import picture
+    >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Causal(), 4))
     #...
     ##..

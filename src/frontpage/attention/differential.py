@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frontpage.attention import executors
-from frontpage.attention.head_norm import HeadNorm
-from frontpage.attention.pattern import Causal, PatternAttention
+from frontpage.attention.kernels import executors
+from frontpage.attention.parts.head_norm import HeadNorm
+from frontpage.attention.parts.pattern import Causal, PatternAttention
 
 
 class DifferentialAttention(PatternAttention):
@@ -21,7 +21,7 @@ class DifferentialAttention(PatternAttention):
     heads, whose values are twice as wide, at the parameters of ordinary attention. Raises ValueError where the heads of
     queries or of keys are odd in number. Sees what causal attention sees:
 
-    >>> from frontpage.attention.picture import picture
+    >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Causal(), 4))
     #...
     ##..

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frontpage.attention.base import triangle
-from frontpage.attention.executors import repeat_heads
+from frontpage.attention.kernels.executors import repeat_heads
 from frontpage.attention.local import attend_in_blocks, in_blocks
-from frontpage.attention.pattern import Pattern, PatternAttention
+from frontpage.attention.parts.base import triangle
+from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 RUNS = 4  # of blocks, each computed at once: its last block says how many summaries all of it meets
 
@@ -18,7 +18,7 @@ RUNS = 4  # of blocks, each computed at once: its last block says how many summa
 class Fixed(Pattern):
     """The query's own block of `block` keys, and the `summary` columns of every earlier block that end `offset` early.
 
-    >>> from frontpage.attention.picture import picture
+    >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Fixed(block=4, summary=1, offset=1), 8))
     #.......
     ##......

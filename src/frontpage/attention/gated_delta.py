@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frontpage.attention.base import ProjectedAttention, triangle
-from frontpage.attention.delta_kernel import by_kernel, kernel_problem
-from frontpage.attention.delta_rule import chunked, recurrent
-from frontpage.attention.unit_vectors import unit
-from frontpage.notices import notice
-from frontpage.on_card import on_cpu
+from frontpage.attention.kernels.delta_kernel import by_kernel, kernel_problem
+from frontpage.attention.kernels.delta_rule import chunked, recurrent
+from frontpage.attention.parts.base import ProjectedAttention, triangle
+from frontpage.attention.parts.unit_vectors import unit
+from frontpage.command.notices import notice
+from frontpage.machine.as_gpu import on_cpu
 
 DECAY_RATES = 1.0, 16.0  # from Mamba-2, as the paper's: A is drawn between these
 DECAY_STEPS = 1e-3, 1e-1  # the step with which A is multiplied where the input says nothing, log-uniform
@@ -48,8 +48,8 @@ class GatedDeltaAttention(ProjectedAttention):
     behind them) and without its output gate. `chunk` tokens are computed at once. `dropout` drops, in training, the
     values that whole tokens write: there are no attention weights. Sees what causal attention sees:
 
-    >>> from frontpage.attention.pattern import Causal
-    >>> from frontpage.attention.picture import picture
+    >>> from frontpage.attention.parts.pattern import Causal
+    >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Causal(), 4))
     #...
     ##..

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from frontpage.attention.cache import KeyValueCache
-from frontpage.attention.documents import once
-from frontpage.attention.executors import in_tiles, repeat_heads
-from frontpage.attention.pattern import Pattern, PatternAttention
+from frontpage.attention.kernels.executors import in_tiles, repeat_heads
+from frontpage.attention.parts.cache import KeyValueCache
+from frontpage.attention.parts.documents import once
+from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 LEAST_BLOCK = 32
 
@@ -19,7 +19,7 @@ LEAST_BLOCK = 32
 class Local(Pattern):
     """The last `window` keys, the query's own among them.
 
-    >>> from frontpage.attention.picture import picture
+    >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Local(3), 8))
     #.......
     ##......

@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frontpage.attention import executors
-from frontpage.attention.base import SelfAttention, places, refuse_documents_in_a_cache, triangle
-from frontpage.attention.documents import once, same_document
-from frontpage.attention.head_norm import HeadNorm
-from frontpage.attention.pattern import Causal
-from frontpage.attention.rotary import Rotary
+from frontpage.attention.kernels import executors
+from frontpage.attention.parts.base import SelfAttention, places, refuse_documents_in_a_cache, triangle
+from frontpage.attention.parts.documents import once, same_document
+from frontpage.attention.parts.head_norm import HeadNorm
+from frontpage.attention.parts.pattern import Causal
+from frontpage.attention.parts.rotary import Rotary
 
 
 class LatentCache:
@@ -37,7 +37,7 @@ class MLAAttention(SelfAttention):
     rebuilt. `n_kv_head` heads have maps of their own, shared in groups. `qk_norm` normalises queries; keys come from a
     normalised latent. Sees what causal attention sees:
 
-    >>> from frontpage.attention.picture import picture
+    >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Causal(), 4))
     #...
     ##..

@@ -5,16 +5,16 @@ from typing import Any
 
 from torch import Tensor
 
-from frontpage.attention.base import triangle
-from frontpage.attention.cache import KeyValueCache
-from frontpage.attention.pattern import Pattern, PatternAttention
+from frontpage.attention.parts.base import triangle
+from frontpage.attention.parts.cache import KeyValueCache
+from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 
 @dataclass(frozen=True)
 class SlidingWindow(Pattern):
     """The last `window` keys, the query's own among them, and the first `sinks` of the document.
 
-    >>> from frontpage.attention.picture import picture
+    >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(SlidingWindow(window=3, sinks=1), 8))
     #.......
     ##......

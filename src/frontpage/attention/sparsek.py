@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from frontpage.attention import executors
-from frontpage.attention.base import ProjectedAttention, places, triangle
-from frontpage.attention.documents import places_in_documents
-from frontpage.attention.sparsek_operator import Gates, Ranking, candidate_ranges, inside
+from frontpage.attention.kernels import executors
+from frontpage.attention.kernels.sparsek_operator import Gates, Ranking, candidate_ranges, inside
+from frontpage.attention.parts.base import ProjectedAttention, places, triangle
+from frontpage.attention.parts.documents import places_in_documents
 
 
 class SparseKAttention(ProjectedAttention):
@@ -24,8 +24,8 @@ class SparseKAttention(ProjectedAttention):
     What nine queries see, with scores 1.6 -2 0.2 1 0.6 3 0 2.8 2.4, k = 3 and a window of 1 (the paper's Figure 1):
 
     >>> import torch
-    >>> from frontpage.attention.picture import picture
-    >>> from frontpage.attention.sparsek_operator import causal_sparsek
+    >>> from frontpage.attention.parts.picture import picture
+    >>> from frontpage.attention.kernels.sparsek_operator import causal_sparsek
     >>> _, chosen = causal_sparsek(torch.tensor([[1.6, -2.0, 0.2, 1.0, 0.6, 3.0, 0.0, 2.8, 2.4]]), k=3, window=1)
     >>> print(picture(lambda query, key: (query == key) | chosen[0, query, key], 9))
     #........

@@ -6,17 +6,17 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from frontpage.attention.documents import once
-from frontpage.attention.executors import in_tiles
+from frontpage.attention.kernels.executors import in_tiles
 from frontpage.attention.local import Local, in_blocks
-from frontpage.attention.pattern import Pattern, PatternAttention
+from frontpage.attention.parts.documents import once
+from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 
 @dataclass(frozen=True)
 class Strided(Pattern):
     """Every `stride`-th key back from the query.
 
-    >>> from frontpage.attention.picture import picture
+    >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Strided(3), 8))
     #.......
     .#......

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from frontpage.command.errors import UserError, bad_value, nearest
+from frontpage.command.notices import notice
 from frontpage.data.lines import lines_of, without_end
-from frontpage.errors import UserError, bad_value, nearest
-from frontpage.notices import notice
 
 SEPARATORS = (",", ";", "\t", "|")
 MOST_LINES = 50  # of one cell: a longer one is rows between two stray quotation marks

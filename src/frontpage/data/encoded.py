@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frontpage.tokenizer import TitleTokenizer
+from frontpage.data.tokenizer import TitleTokenizer
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Sequence
 
-from frontpage.notices import notice
+from frontpage.command.notices import notice
 
 ENTITY = re.compile(
     r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"

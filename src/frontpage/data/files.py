@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from frontpage.command.errors import UserError, bad_value, nearest
+from frontpage.command.notices import notice
 from frontpage.data.csv_file import read_csv
 from frontpage.data.lines import NUL, lines_of, without_end
-from frontpage.errors import UserError, bad_value, nearest
-from frontpage.notices import notice
 
 SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell it, UTF-8 cannot
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")

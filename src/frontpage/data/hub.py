@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from frontpage.errors import UserError, bad_value, nearest
-from frontpage.notices import notice
+from frontpage.command.errors import UserError, bad_value, nearest
+from frontpage.command.notices import notice
 
 PATIENCE = 5  # seconds for the one question that tells whether the hub answers
 

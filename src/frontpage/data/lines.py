@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from frontpage.errors import bad_value
+from frontpage.command.errors import bad_value
 
 # How files begin that are no text, whatever they are called.
 SIGNATURES = {

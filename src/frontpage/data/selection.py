@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frontpage.errors import bad_value, require
+from frontpage.command.errors import bad_value, require
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 
+from frontpage.command.errors import require
+from frontpage.command.notices import notice
+from frontpage.data.grammar.title_rules import title_grammar
 from frontpage.data.title_data import TitleData
-from frontpage.data.title_rules import title_grammar
-from frontpage.errors import require
 from frontpage.evaluation.metrics import honest_metrics
-from frontpage.notices import notice
 
 
 class SyntheticTitles(TitleData):

@@ -6,18 +6,18 @@ from typing import Any
 
 import lightning as L
 
+from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.notices import notice
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.entities import without_entities
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.files import read_titles
 from frontpage.data.loader import TitleLoader
+from frontpage.data.scoring_rows import ScoringRows
 from frontpage.data.selection import Selection, distinct_titles, select_titles
 from frontpage.data.token_cache import TokenizerFactory, cache_key, tokenize_cached
-from frontpage.errors import UserError, bad_value, require
+from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.evaluation.metrics import TextSizes
-from frontpage.evaluation.scoring import ScoringRows
-from frontpage.notices import notice
-from frontpage.tokenizer import TitleTokenizer
 
 
 class TitleData(L.LightningDataModule):

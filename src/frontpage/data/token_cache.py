@@ -12,12 +12,12 @@ import filelock
 import numpy as np
 import tokenizers
 
+from frontpage.command.disk_full import is_full, writing
+from frontpage.command.errors import bad_value
+from frontpage.command.interrupts import heard
+from frontpage.command.notices import notice
 from frontpage.data.encoded import EncodedTitles, encode_titles
-from frontpage.disk_full import is_full, writing
-from frontpage.errors import bad_value
-from frontpage.interrupts import heard
-from frontpage.notices import notice
-from frontpage.tokenizer import TitleTokenizer
+from frontpage.data.tokenizer import TitleTokenizer
 
 FORMAT = 1  # raise it when the files below change their meaning
 TokenizerFactory = Callable[[Sequence[str]], TitleTokenizer]

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from frontpage.command.progress_line import watched
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.packing import IGNORED, TitleBatch
+from frontpage.data.scoring_rows import original_rows, original_tokens_scored, packed_rows
+from frontpage.evaluation.losses import token_losses
 from frontpage.evaluation.metrics import TextSizes
-from frontpage.evaluation.scoring import original_rows, original_tokens_scored, packed_rows
-from frontpage.losses import token_losses
-from frontpage.progress_line import watched
 
 if TYPE_CHECKING:
-    from frontpage.models.language_module import LanguageModule
+    from frontpage.recipe.language_module import LanguageModule
 
 
 def original_loss(

@@ -35,9 +35,9 @@ title: several titles in a row would see one another. `generation_config.json` d
 tokens); padding goes to the left.''',
     "safetensors": """```python
 from frontpage.export.own_names import load_export
-from frontpage.generate import generate
+from frontpage.models.generate import generate
 
-config, module = load_export(".")  # what frontpage.runs.load_run returns
+config, module = load_export(".")  # what frontpage.runs.reopen.load_run returns
 print([one.title for one in generate(module, module.tokenizer, prompt="Show HN:", num=3, seed=0)])
 ```
 

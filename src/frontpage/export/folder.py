@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from frontpage.errors import bad_value
+from frontpage.command.errors import bad_value
 
 
 def check_new(folder: Path) -> None:

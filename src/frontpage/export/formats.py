@@ -5,15 +5,15 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from frontpage.command.notices import notice
 from frontpage.export import gguf_file, hugging_face, own_names
 from frontpage.export.card import model_card
 from frontpage.export.folder import new_folder
 from frontpage.export.layout import choose
 from frontpage.export.traits import option_of, read_traits
 from frontpage.export.verify import Agreement, verify_gguf, verify_hugging_face, verify_own_names
-from frontpage.models.language_module import LanguageModule
-from frontpage.notices import notice
-from frontpage.run_record import damage_of, read_record
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.runs.record import damage_of, read_record
 
 FORMATS = ("hf", "safetensors", "gguf")
 NEEDED = {"hf": ("safetensors",), "safetensors": ("safetensors",), "gguf": ("gguf",)}  # packages

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from frontpage.errors import bad_value, require
+from frontpage.command.errors import bad_value, require
+from frontpage.data.tokenizer import SPECIAL_TOKENS, TitleTokenizer
 from frontpage.export.gpt2 import GPT2
 from frontpage.export.layout import Layout
 from frontpage.export.llama import ARCEE, LLAMA, QWEN3, STARCODER2
 from frontpage.export.traits import Traits
-from frontpage.models.language_module import LanguageModule
-from frontpage.tokenizer import SPECIAL_TOKENS, TitleTokenizer
+from frontpage.recipe.language_module import LanguageModule
 
 PRECISIONS = ("fp32", "fp16", "q8_0")
 # What llama.cpp computes of them: one activation each, and no window (read in its src/models, and run).

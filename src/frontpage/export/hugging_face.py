@@ -6,12 +6,12 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, processors
 
+from frontpage.data.tokenizer import EOS, PAD, UNK, TitleTokenizer
 from frontpage.export.gpt2 import GPT2
 from frontpage.export.layout import Layout
 from frontpage.export.llama import ARCEE, LLAMA, MISTRAL, QWEN3, STARCODER2
 from frontpage.export.traits import Traits
-from frontpage.models.language_module import LanguageModule
-from frontpage.tokenizer import EOS, PAD, UNK, TitleTokenizer
+from frontpage.recipe.language_module import LanguageModule
 
 LAYOUTS = (GPT2, LLAMA, QWEN3, MISTRAL, STARCODER2, ARCEE)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from frontpage.errors import bad_value
+from frontpage.command.errors import bad_value
 from frontpage.export.traits import Traits
 
 Held = Mapping[str, tuple[Any, ...]]  # values of a trait that can be held, by its name; unnamed ones can be anything

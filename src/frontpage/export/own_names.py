@@ -5,11 +5,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.build import build_stored
-from frontpage.errors import bad_value
-from frontpage.models.language_module import LanguageModule
-from frontpage.stored_config import stored_config
-from frontpage.tokenizer import TitleTokenizer
+from frontpage.command.build import build_stored
+from frontpage.command.errors import bad_value
+from frontpage.data.tokenizer import TitleTokenizer
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.runs.stored_config import stored_config
 
 FILES = ("config.yaml", "tokenizer.json", "model.safetensors")
 
@@ -27,7 +27,7 @@ def write(folder: Path, config: DictConfig, module: LanguageModule) -> None:
 
 
 def load_export(folder: Path | str, trusted: Iterable[Path | str] = ()) -> tuple[DictConfig, LanguageModule]:
-    """(config, module) as `frontpage.runs.load_run` gives them, from a folder of `write`; UserError for another one."""
+    """(config, module) as `frontpage.runs.reopen.load_run` gives them, from a folder of `write`; UserError for another one."""
     from safetensors.torch import load_file
 
     folder = Path(folder)

@@ -7,10 +7,10 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from frontpage.attention.base import ProjectedAttention
 from frontpage.attention.local import Local
-from frontpage.attention.pattern import PatternAttention
-from frontpage.errors import UserError, bad_value
+from frontpage.attention.parts.base import ProjectedAttention
+from frontpage.attention.parts.pattern import PatternAttention
+from frontpage.command.errors import UserError, bad_value
 from frontpage.models.block import ACTIVATIONS, MLP, Block
 from frontpage.models.decoder import Decoder
 from frontpage.models.gpt import GPT

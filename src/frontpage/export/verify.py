@@ -11,8 +11,8 @@ from torch import Tensor
 
 from frontpage.export import gguf_file
 from frontpage.export.own_names import load_export
-from frontpage.generate import generate
-from frontpage.models.language_module import LanguageModule
+from frontpage.models.generate import generate
+from frontpage.recipe.language_module import LanguageModule
 
 TOLERANCE = 1e-4  # of logits, which are of the order of 10, in fp32
 AWKWARD = (

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from frontpage.attention.base import SelfAttention
+from frontpage.attention.parts.base import SelfAttention
 from frontpage.models.decoder import Decoder, at_least_1
-from frontpage.models.language_module import LanguageModule
+from frontpage.recipe.language_module import LanguageModule
 
 
 class GPT(Decoder):

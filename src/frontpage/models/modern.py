@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from frontpage.attention.base import SelfAttention
+from frontpage.attention.parts.base import SelfAttention
 from frontpage.models.gpt import GPT
-from frontpage.models.language_module import LanguageModule
+from frontpage.recipe.language_module import LanguageModule
 
 
 class Modern(GPT):

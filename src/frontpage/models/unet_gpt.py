@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frontpage.attention.base import SelfAttention
+from frontpage.attention.parts.base import SelfAttention
+from frontpage.command.notices import notice
 from frontpage.models.decoder import Decoder, at_least_1
 from frontpage.models.initialisation import initialise
-from frontpage.models.language_module import LanguageModule
-from frontpage.notices import notice
+from frontpage.recipe.language_module import LanguageModule
 
 
 class UNetGPT(Decoder):

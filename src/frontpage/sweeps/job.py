@@ -56,8 +56,8 @@ def trial_callbacks(config: DictConfig) -> "list[L.Callback]":
     sweeper = sweeper_of_job()
     if sweeper is None:
         return []
-    from frontpage.callbacks.report_trial import ReportTrial
-    from frontpage.objective import reported
+    from frontpage.command.objective import reported
+    from frontpage.sweeps.report_trial import ReportTrial
 
     return [ReportTrial(current_trial(), reported(config.objective), sweeper.skip_infeasible)]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-from frontpage.notices import notice
+from frontpage.command.notices import notice
 
 RECORD = b'{"op_code":'  # how each line of a journal begins
 

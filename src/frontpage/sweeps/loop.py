@@ -19,12 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from frontpage.endings import FAILURE, Interrupted, Pruned
-from frontpage.errors import Infeasible, UserError, require
-from frontpage.notices import notice
-from frontpage.objective import reported
-from frontpage.override_words import literal
-from frontpage.secrets import hide, hide_argument
+from frontpage.command.endings import FAILURE, Interrupted, Pruned
+from frontpage.command.errors import Infeasible, UserError, require
+from frontpage.command.masking import hide, hide_argument
+from frontpage.command.notices import notice
+from frontpage.command.objective import reported
+from frontpage.command.override_words import literal
 from frontpage.sweeps.draw import draw, enter
 from frontpage.sweeps.recovery import fail, failure, recover, set_attributes, take_over
 from frontpage.sweeps.rehearsal import check_shared, make_folder, rehearse

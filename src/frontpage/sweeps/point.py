@@ -4,13 +4,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.build import build
-from frontpage.checks import check_values
-from frontpage.config_folder import CONFIGS
+from frontpage.command.build import build
+from frontpage.command.config_folder import CONFIGS
+from frontpage.command.errors import UserError, bad_value
+from frontpage.command.objective import objectives
+from frontpage.data.scoring_rows import original_tokens_scored
 from frontpage.data.title_data import TitleData
-from frontpage.errors import UserError, bad_value
-from frontpage.evaluation.scoring import original_tokens_scored
-from frontpage.objective import objectives
+from frontpage.training.preflight import check_values
 
 
 def check_point(config: DictConfig) -> None:

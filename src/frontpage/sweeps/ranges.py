@@ -14,8 +14,8 @@ from hydra.errors import HydraException
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_optuna_distribution_from_override
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from frontpage.errors import bad_value, require
-from frontpage.override_words import word
+from frontpage.command.errors import bad_value, require
+from frontpage.command.override_words import word
 
 ALLOWED = "interval(a,b) int(interval(a,b)) tag(log,interval(a,b)) choice(a,b) range(a,b), with a below b"
 MOST_POINTS = 100_000  # of a grid; each is looked for among the trials before each trial

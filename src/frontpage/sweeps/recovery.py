@@ -6,9 +6,9 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from frontpage.objective import objective_values
-from frontpage.run_record import read_record
-from frontpage.secrets import hide
+from frontpage.command.masking import hide
+from frontpage.command.objective import objective_values
+from frontpage.runs.record import read_record
 from frontpage.sweeps.workers import Workers
 
 DIED = "its worker died"
@@ -68,7 +68,7 @@ def find_checkpoint(study: optuna.Study, trial: FrozenTrial) -> tuple[Path | Non
     directory = trial.user_attrs.get("directory")
     folder = Path(directory, "checkpoints") if directory else None
     if folder is not None and folder.is_dir():
-        from frontpage.checkpoints import load_checkpoint, newest_intact
+        from frontpage.runs.checkpoints import load_checkpoint, newest_intact
 
         path = newest_intact(folder)
         if path is not None:

@@ -8,7 +8,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from frontpage.errors import bad_value, require
+from frontpage.command.errors import bad_value, require
 from frontpage.sweeps.space import SearchSpace, overrides_of
 
 OF_THE_STUDY = ("hydra.sweeper.study_name", "hydra.sweeper.storage", "hydra.sweep.dir")

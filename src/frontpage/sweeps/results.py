@@ -6,7 +6,7 @@ import optuna
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
-from frontpage.disk_full import replacing
+from frontpage.command.disk_full import replacing
 from frontpage.sweeps.space import spelled
 
 

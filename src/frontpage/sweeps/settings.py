@@ -14,10 +14,10 @@ from hydra.utils import execution_whitelist, get_method, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from frontpage.allowed_targets import check_target, targets_in
-from frontpage.config_folder import CONFIGS
-from frontpage.errors import UserError, bad_value, nearest, require
-from frontpage.notices import notice
+from frontpage.command.allowed_targets import check_target, targets_in
+from frontpage.command.config_folder import CONFIGS
+from frontpage.command.errors import UserError, bad_value, nearest, require
+from frontpage.command.notices import notice
 
 # What a sampler imports at its first proposal, and the extra of ours that brings it.
 NEEDS = {"CmaEsSampler": ("cmaes", "cmaes"), "GPSampler": ("scipy", "analysis"), "QMCSampler": ("scipy", "analysis")}

@@ -11,8 +11,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from frontpage.errors import require
-from frontpage.override_words import word
+from frontpage.command.errors import require
+from frontpage.command.override_words import word
 from frontpage.sweeps.ranges import MOST_POINTS, distribution_of, grid_values, refuse_fixed
 
 MANY = 20  # choices; of so many numbers only the first and the last are looked at before a search

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import optuna
 
-from frontpage.disk_full import is_full
-from frontpage.errors import bad_value, require
+from frontpage.command.disk_full import is_full
+from frontpage.command.errors import bad_value, require
 from frontpage.sweeps.journal import Journal, is_journal
 
 PATIENCE = 10  # seconds after which the lock of a writer that was killed is broken; a record takes milliseconds

@@ -9,10 +9,10 @@ import optuna
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import distribution_to_json
 
-from frontpage.errors import UserError, bad_value, require
-from frontpage.git_state import git_state
-from frontpage.objective import objectives
-from frontpage.secrets import hide_argument, mask
+from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.masking import hide_argument, mask
+from frontpage.command.objective import objectives
+from frontpage.runs.git_state import git_state
 from frontpage.sweeps.settings import Settings
 from frontpage.sweeps.space import SearchSpace, read_space
 from frontpage.sweeps.storage import open_storage

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from frontpage.errors import UserError, bad_value
+from frontpage.command.errors import UserError, bad_value
 
 LOCK = "study.lock"
 BEATS = 10  # signs of life within the time after which a worker is dead

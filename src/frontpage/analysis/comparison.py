@@ -1,0 +1,130 @@
+"""Runs compared title by title: what they have in common in luck cancels, so that small differences can be seen."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from frontpage.command.build import build_stored
+from frontpage.command.disk_full import replacing
+from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.notices import notice
+from frontpage.evaluation.metrics import TextSizes, ratio_with_error
+from frontpage.evaluation.scored_titles import ScoredTitles
+from frontpage.runs.reopen import load_run
+from frontpage.runs.training_titles import title_hashes
+
+SCORES = "validation_scores.npz"  # kept in a run's directory, so that it is scored once
+
+
+@dataclass(frozen=True)
+class TitleNats:
+    """A run's best checkpoint on its validation titles, ordered by hash; each (titles,)."""
+
+    hashes: np.ndarray
+    nll: torch.Tensor  # nats of each title, float64
+    characters: torch.Tensor  # of each title, its end counted
+
+    @property
+    def value(self) -> float:
+        """`val/nats_per_char`."""
+        return ratio_with_error(self.nll, self.characters)[0]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A run's headline, and its difference to the best run's with the standard error of pairs, in nats a character."""
+
+    directory: Path
+    value: float
+    difference: float
+    error: float
+    titles: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"directory": str(self.directory)}
+
+
+def title_nats(directory: Path, trusted: Iterable[Path] = ()) -> TitleNats:
+    """Score a run's best checkpoint on its validation titles in fp32, or read what was scored before.
+
+    Raises UserError where the checkpoint or the titles cannot be read any more.
+    """
+    checkpoint, kept = directory / "checkpoints" / "best.ckpt", directory / SCORES
+    require(checkpoint.is_file(), "run", directory, "it has no best checkpoint, so it cannot be scored")
+    written = checkpoint.stat().st_mtime_ns
+    if kept.is_file():
+        try:
+            with np.load(kept) as file:
+                if int(file["checkpoint"]) == written:
+                    hashes, nll, characters = (file[name] for name in ("hashes", "nll", "characters"))
+                    if not hashes.shape == nll.shape == characters.shape:
+                        raise ValueError("not one number a title")
+                    return TitleNats(hashes, torch.from_numpy(nll), torch.from_numpy(characters))
+        except Exception:  # errors of numpy's, of zip and of torch's: it was computed, and can be again
+            notice(f"{kept} cannot be read; the run is scored anew")
+    config, module = load_run(directory, trusted=trusted)
+    settings = OmegaConf.merge(config.data, {"path": _found(config.data.path, directory)})
+    titles = build_stored(settings, "data", directory, trusted).select().validation
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    scored = ScoredTitles(module.to(device), titles, config.data, watch=f"scoring {directory}")
+    hashes = title_hashes(titles)
+    order = np.argsort(hashes)
+    sizes = TextSizes.of(titles, scored.encoded.lengths)
+    found = TitleNats(hashes[order], scored.nll[order], sizes.characters[order])
+    _keep(kept, found, written)
+    return found
+
+
+def compare(directories: Sequence[Path], trusted: Iterable[Path] = ()) -> list[Difference]:
+    """Every run against the best of them, best first; UserError where they were validated on different titles.
+
+    A run that cannot be scored is left out, and a notice says why; UserError where all are such.
+    """
+    if not directories:
+        raise UserError("--compare: there are no runs to compare")
+    found, reasons = {}, []
+    for directory in directories:
+        try:
+            found[directory] = title_nats(directory, trusted)
+        except Exception as error:  # a run's files can be damaged in any way, and must not take the others with them
+            reasons.append(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+            if len(directories) > 1:
+                notice(f"--compare leaves out {directory}: {reasons[-1]}")
+    if not found:
+        raise UserError(reasons[0])
+    best = min(found, key=lambda directory: found[directory].value)
+    least = found[best]
+    differences = []
+    for directory, nats in found.items():
+        if not np.array_equal(nats.hashes, least.hashes):
+            raise bad_value("--compare", directory, f"not validated on the titles of {best}; leave one out (--where)")
+        difference, error = ratio_with_error(nats.nll - least.nll, nats.characters)
+        differences.append(Difference(directory, nats.value, difference, error, len(nats.hashes)))
+    return sorted(differences, key=lambda one: one.value)
+
+
+def _found(path: str | None, directory: Path) -> str | None:
+    """The file of titles; UserError that names the run where it is gone."""
+    if path is not None and not Path(path).is_file():
+        raise bad_value("run", directory, f"its titles {path} are not there (seen from the current folder)")
+    return path
+
+
+def _keep(path: Path, found: TitleNats, written: int) -> None:
+    try:
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                hashes=found.hashes,
+                nll=found.nll.numpy(),
+                characters=found.characters.numpy(),
+                checkpoint=np.int64(written),
+            )
+    except OSError as error:
+        notice(f"{path} cannot be written ({error.strerror}); the next comparison scores the run again")

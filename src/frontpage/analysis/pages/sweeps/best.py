@@ -1,0 +1,94 @@
+"""The experiment that a trial makes, with the header that says where its numbers come from."""
+
+import shlex
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial
+from frontpage.analysis.pages.sweeps.table import number_form, spelled
+from frontpage.analysis.pages.sweeps.winner_score import kept_scores
+from frontpage.command.allowed_targets import check_recorded
+from frontpage.command.errors import UserError, bad_value, nearest, require
+from frontpage.command.masking import hide
+from frontpage.sweeps.promotion import Promotion, promotion_of
+
+
+class Best(NamedTuple):
+    """An experiment that is ready to be written."""
+
+    promotion: Promotion
+    text: str  # of the file
+    command: str  # that trains the same without the file
+
+
+def trial_of(sweep: Sweep, number: int | None) -> SweepTrial:
+    """The finished trial `number`, or the winner for None; UserError where there is none."""
+    numbers = [trial.number for trial in sweep.finished]
+    if not numbers:
+        counts = ", ".join(f"{count} {state}" for state, count in sweep.counts.items()) or "none at all"
+        raise bad_value("study", sweep.name, f"no trial has finished with a result (trials: {counts})")
+    if number is None:
+        return sweep.winner
+    known = " ".join(map(str, numbers[:40]))
+    require(number in numbers, "--trial", number, f"not one of the finished trials{nearest(str(number), [])}: {known}")
+    return next(trial for trial in sweep.finished if trial.number == number)
+
+
+def best_of(sweep: Sweep, trial: SweepTrial, name: str, study: str, trusted: Iterable[Path] = ()) -> Best:
+    """The experiment `name` that trains what `trial` trained; `study` is what the user calls the study.
+
+    Raises UserError where the study does not say how the trial was launched, or an experiment cannot say it, and for a
+    class that configs/ do not name, unless the trial lies in one of the folders `trusted`.
+    """
+    if trial.overrides is None:
+        raise UserError(f"trial {trial.number} of {sweep.name}: the study does not say which overrides it had")
+    promotion = promotion_of(trial.overrides, trial.record.get("config"), f"trial {trial.number}")
+    check_recorded(promotion.keys, trial.directory or study, trusted)
+    words = ["python", "train.py", *promotion.overrides()]
+    return Best(promotion, promotion.text(name, header(sweep, trial, name, study)), hide(shlex.join(words)))
+
+
+def header(sweep: Sweep, trial: SweepTrial, name: str, study: str) -> list[str]:
+    """What stands above the experiment: command, study, trial, result, commit."""
+    search = f" (search {sweep.attributes['search']})" if sweep.attributes.get("search") else ""
+    tried = ", ".join(f"{count} {state}" for state, count in sweep.counts.items())
+    place = "the best" if trial == sweep.winner else "chosen by hand, not the best"
+    lines = [
+        f"Trial {trial.number} of the study {sweep.name}{search}: {place} of {len(sweep.trials)} trials ({tried}).",
+        f"  python train.py experiment={name}",
+        f"Measured: {_results(sweep, trial)}{_commit(sweep, trial)}{_cost(trial)}. Chosen by this value.",
+    ]
+    lines += [
+        f"Test: val/nats_per_char {score.value:.4f}" + (f" +- {score.error:.4f}" if score.error else "") + f" on"
+        f" {score.titles:,} titles of {score.source}, {score.when}."
+        for score in kept_scores(sweep)
+        if score.trial == trial.number
+    ]
+    if sweep.attributes.get("command"):
+        lines.append(f"The study: {sweep.attributes['command']}")
+    lines.append(f"Written {datetime.now():%Y-%m-%d} by: python scripts/promote.py {study} --trial {trial.number}")
+    return [hide(line) for line in lines]
+
+
+def _results(sweep: Sweep, trial: SweepTrial) -> str:
+    found = []
+    for objective, value in zip(sweep.objectives, trial.values or [], strict=True):
+        error = trial.metric(f"{objective}_se")
+        found.append(f"{objective} {spelled(value, number_form(value))}" + (f" +- {error:.4f}" if error else ""))
+    return ", ".join(found)
+
+
+def _commit(sweep: Sweep, trial: SweepTrial) -> str:
+    commit = trial.record.get("git_commit") or sweep.attributes.get("git_commit")
+    if not commit:
+        return " outside git"
+    return f" at commit {commit[:7]}" + (
+        " with changes that were not committed" if trial.record.get("git_dirty") else ""
+    )
+
+
+def _cost(trial: SweepTrial) -> str:
+    seconds, device = trial.record.get("seconds"), trial.record.get("device")
+    return (f", {seconds:.0f} s" if seconds else "") + (f" on {device}" if seconds and device else "")

@@ -1,0 +1,197 @@
+"""A study as it is reported: trials with the records of their runs, the winner, and who stands beside it."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from frontpage.analysis.pages.sweeps.study_file import JOURNAL, OpenedStudy
+from frontpage.command.notices import notice
+from frontpage.runs.record import damage_of, read_record
+
+WORDS = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+CONTINUED = "continued"  # its worker died, and another trial took its place
+HEADLINE = "val/nats_per_char"
+
+
+@dataclass(frozen=True)
+class SweepTrial:
+    """One trial: what the study knows of it, and the `run.json` of its run."""
+
+    frozen: FrozenTrial
+    directory: Path | None  # None where there is none any more
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    damage: str | None = None  # what is wrong with its record, where something is
+
+    @property
+    def number(self) -> int:
+        """Its number, which is also the name of its folder."""
+        return self.frozen.number
+
+    @property
+    def state(self) -> str:
+        """One of `finished pruned failed running waiting continued`."""
+        requeued = "requeued" in self.frozen.user_attrs and self.frozen.state is TrialState.FAIL
+        return CONTINUED if requeued else WORDS[self.frozen.state]
+
+    @property
+    def values(self) -> list[float] | None:
+        """The objectives of a finished trial whose every objective is a number; else None."""
+        found = self.frozen.values if self.frozen.state is TrialState.COMPLETE else None
+        return found if found and all(math.isfinite(value) for value in found) else None
+
+    @property
+    def curve(self) -> dict[int, float]:
+        """Intermediate values by optimizer update; those that are no numbers are left out."""
+        return {step: value for step, value in sorted(self.frozen.intermediate_values.items()) if math.isfinite(value)}
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed, was pruned, or which trial continues it."""
+        attributes = self.frozen.user_attrs
+        if self.state == CONTINUED:
+            return f"its worker died; trial {attributes['requeued']} continues it"
+        if self.state in ("failed", "pruned"):
+            known = attributes.get("reason") or self.record.get("reason") or self.damage
+            return str(known or "no reason was recorded")
+        if self.state == "finished" and self.values is None:
+            return "its objective is no finite number"
+        return self.record.get("reason") or self.damage
+
+    @property
+    def overrides(self) -> list[str] | None:
+        """What its run was launched with; None where the study does not say."""
+        found = self.frozen.user_attrs.get("overrides")
+        return None if found is None else [str(one) for one in found]
+
+    def metric(self, name: str) -> float | None:
+        """A metric of its last validation."""
+        metrics = self.record.get("metrics")
+        final = metrics.get("final") if isinstance(metrics, Mapping) else None
+        value = final.get(name) if isinstance(final, Mapping) else None
+        return value if isinstance(value, int | float) else None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A study, read once."""
+
+    study: optuna.Study
+    folder: Path | None  # what belongs to the study as a whole is kept there
+    trials: list[SweepTrial]
+
+    @cached_property
+    def name(self) -> str:
+        """The study's."""
+        return self.study.study_name
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """What the sweeper wrote down: `command git_commit search space overrides ...`."""
+        return self.study.user_attrs
+
+    @cached_property
+    def objectives(self) -> list[str]:
+        """The names of the objectives, one for each direction."""
+        count = len(self.study.directions)
+        names = self.attributes.get("objectives") or self.study.metric_names or []
+        unnamed = ["objective"] if count == 1 else [f"objective {place}" for place in range(count)]
+        return [str(name) for name in names] if len(names) == count else unnamed
+
+    @cached_property
+    def finished(self) -> list[SweepTrial]:
+        """Trials whose objectives can be compared."""
+        return [trial for trial in self.trials if trial.values is not None]
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many trials there are in each state that occurs."""
+        found = Counter(trial.state for trial in self.trials)
+        return {state: found[state] for state in (*WORDS.values(), CONTINUED) if found[state]}
+
+    @cached_property
+    def pareto(self) -> list[SweepTrial]:
+        """Trials that no other one beats in all objectives, best first objective first; one objective: the best."""
+        front = [trial for trial in self.finished if not any(self._beats(other, trial) for other in self.finished)]
+        return sorted(front, key=lambda trial: (*self._costs(trial), trial.number))
+
+    @property
+    def winner(self) -> SweepTrial | None:
+        """The best trial, of several objectives by the first; None where none has finished."""
+        return self.pareto[0] if self.pareto else None
+
+    def minimised(self, place: int) -> bool:
+        """Whether the objective at `place` is better the lower it is."""
+        return self.study.directions[place] is not StudyDirection.MAXIMIZE
+
+    def parameters(self) -> list[str]:
+        """Every parameter that a trial has, in the order of the search space or of their appearance."""
+        found = dict.fromkeys(name for trial in self.trials for name in trial.frozen.params)
+        first = [name for name in self.attributes.get("space") or {} if name in found]
+        return list(dict.fromkeys([*first, *found]))
+
+    def varied(self) -> list[str]:
+        """The parameters of which finished trials have had several values."""
+        return [name for name in self.parameters() if len({repr(value) for value in self.column(name).values()}) > 1]
+
+    def column(self, name: str) -> dict[int, Any]:
+        """The values of a parameter, by the numbers of the finished trials that have it."""
+        return {one.number: one.frozen.params[name] for one in self.finished if name in one.frozen.params}
+
+    def distribution(self, name: str) -> BaseDistribution:
+        """What a parameter was drawn from; a categorical one where trials differ in that."""
+        found = [trial.frozen.distributions[name] for trial in self.trials if name in trial.frozen.distributions]
+        return next((one for one in found if isinstance(one, CategoricalDistribution)), found[-1])
+
+    def _costs(self, trial: SweepTrial) -> list[float]:
+        return [value if self.minimised(place) else -value for place, value in enumerate(trial.values or [])]
+
+    def _beats(self, one: SweepTrial, other: SweepTrial) -> bool:
+        mine, theirs = self._costs(one), self._costs(other)
+        return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
+
+
+def read_sweep(opened: OpenedStudy) -> Sweep:
+    """The trials of a study with the records of their runs, looked for beside the journal where folders were moved."""
+    study, folder = opened
+    named = study.user_attrs.get("sweep_dir")
+    alone = folder is not None and (folder / JOURNAL).is_file()  # in a folder of its own, perhaps a copy
+    folder = Path(named) if named and Path(named).is_dir() and not alone else folder
+    trials = []
+    for frozen in study.get_trials(deepcopy=False):
+        directory = _directory(frozen, folder)
+        there = directory is not None and (directory / "run.json").exists()
+        damage = damage_of(directory) if there else None
+        if damage:
+            notice(f"{directory}: {damage}; of trial {frozen.number} only what the study says is known")
+        trials.append(SweepTrial(frozen, directory, (read_record(directory) if there else None) or {}, damage))
+    return Sweep(study, folder, trials)
+
+
+def _directory(trial: FrozenTrial, folder: Path | None) -> Path | None:
+    named = trial.user_attrs.get("directory")
+    if named is None:
+        return None
+    places = [*([folder / Path(named).name] if folder else []), Path(named)]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def text_of(value: object) -> str:
+    """A parameter's value as the command line spells it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,42 @@
+"""What a net's attentions are, for the console and the run's record, and whether they can run."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from frontpage.attention.parts.base import SelfAttention
+from frontpage.command.errors import UserError
+
+
+def describe_attention(net: nn.Module, block_size: int, device: torch.device, documents: bool) -> dict[str, Any]:
+    """`class`, `backend` of a training step, and `visible_pairs`: the share of causal pairs that are shown.
+
+    Pairs of a document as long as the block, the mean over heads and layers. `documents`: with several documents a row.
+    Layers that differ are all named; None where the net has no attention.
+    """
+    layers = [layer for layer in net.modules() if isinstance(layer, SelfAttention)]
+    if not layers:
+        return {"class": None, "backend": None, "visible_pairs": None}
+    paths = dict.fromkeys(layer.route(block_size, device, documents=documents) for layer in layers)
+    pairs = sum(layer.visible_pairs(block_size) for layer in layers) / len(layers)
+    return {
+        "class": " ".join(dict.fromkeys(type(layer).__name__ for layer in layers)),
+        "backend": " ".join(paths),
+        "visible_pairs": pairs / (block_size * (block_size + 1) / 2),
+    }
+
+
+def check_backends(
+    net: nn.Module, block_size: int, device: torch.device, *, documents: bool, scored: bool = False
+) -> None:
+    """Raise a UserError where the backend that was asked for can neither train there nor validate.
+
+    `documents`: training has several documents a row; `scored`: validation has.
+    """
+    for layer in (layer for layer in net.modules() if isinstance(layer, SelfAttention)):
+        try:
+            layer.route(block_size, device, documents=documents)
+            layer.route(block_size, device, documents=scored, training=False)
+        except ValueError as error:
+            raise UserError(f"model.attention.{error}") from error

@@ -1,0 +1,56 @@
+"""The one exception for mistakes that a user can mend: it ends the program with status 2 and one or two lines."""
+
+import difflib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from frontpage.command.masking import HIDDEN, is_secret
+from frontpage.command.terminal import printable
+
+
+class UserError(Exception):
+    """A mistake in what the user gave; the message names the key, the value and what is allowed."""
+
+
+class Infeasible(UserError):
+    """What was asked for cannot be run here: it needs more memory than there is, or breaks a constraint of a search.
+
+    A search goes on without it, and does not count it as a failure.
+    """
+
+    estimated_memory_bytes: int | None = None
+
+
+def bad_value(key: str, value: object, allowed: str) -> UserError:
+    """A UserError in the house's form: `key=value: what is allowed`, the value as the command line spells it."""
+    shown = HIDDEN if is_secret(key, value) else value
+    spelled = json.dumps(shown) if shown is None or isinstance(shown, bool) else shown
+    return UserError(f"{key}={printable(str(spelled))}: {allowed}")
+
+
+def require(condition: bool, key: str, value: object, allowed: str) -> None:
+    """Raise a UserError in the house's form unless `condition` holds."""
+    if not condition:
+        raise bad_value(key, value, allowed)
+
+
+def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
+    """` (did you mean 'x'?)` for the choice most like `word`, `prefix` before it, or nothing where none is near."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" (did you mean '{prefix}{found[0]}'?)" if found else ""
+
+
+def local_path(text: str | Path, key: str) -> Path:
+    """The path that a text names; a UserError for a URL, of which a Path would lose a slash and any error its name."""
+    require("://" not in str(text), key, text, "a URL; a path on this machine is needed")
+    return Path(text)
+
+
+def is_text(text: str) -> bool:
+    """Whether a text can be written to a file: a name or path from the system may hold bytes that are no text."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""Any titles, scored by a reopened run: what a validation computes, without a Trainer."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from frontpage.command.progress_line import watched
+from frontpage.data.encoded import EncodedTitles, encode_titles
+from frontpage.data.scoring_rows import ScoringBatch, ScoringRows
+from frontpage.evaluation.metrics import TextSizes, TitleScores, honest_metrics
+from frontpage.evaluation.original import original_loss, packed_nats_per_char
+from frontpage.recipe.language_module import LanguageModule
+
+
+class ScoringSettings(Protocol):
+    """What a run's `config.data` says about scoring, in tokens; the first two matter to the original's metric only."""
+
+    block_size: int
+    batch_size: int
+    evaluation_tokens: int
+    evaluation_row: int | None
+
+
+class ScoredTitles:
+    """Titles, each token of which a model has scored once.
+
+    `module` is what `load_run` returns, `settings` its `config.data`. `nll` holds the nats of each title, `scored` its
+    scored tokens, both (titles,) on the CPU. `watch` is what a line of progress calls the work; without it there is
+    none. Raises UserError for a title that the tokenizer cannot keep.
+    """
+
+    def __init__(
+        self, module: LanguageModule, titles: Sequence[str], settings: ScoringSettings, watch: str | None = None
+    ) -> None:
+        self.module, self.titles, self.settings = module, list(titles), settings
+        self.encoded = encode_titles(module.tokenizer, self.titles)
+        self.sizes = TextSizes.of(self.titles, self.encoded.lengths)
+        self.nll, self.scored = self._score(watch)
+
+    def metrics(self, chosen: np.ndarray | None = None) -> dict[str, float | None]:
+        """The honest metrics of `evaluation.md` over all titles, or over those that `chosen` (titles,) bool picks.
+
+        They are sums of what is known of each title: nothing is scored again.
+        """
+        if chosen is None:
+            return dict(honest_metrics(self.nll, self.scored, self.sizes))
+        picked = torch.from_numpy(np.flatnonzero(chosen))
+        return dict(honest_metrics(self.nll[picked], self.scored[picked], _sizes_of(self.sizes, picked)))
+
+    def metrics_of_the_stream(
+        self, chosen: np.ndarray | None = None, watch: str | None = None
+    ) -> dict[str, float | None]:
+        """`val/packed_nats_per_char`, `val/mainrun_loss` and `val/mainrun_coverage` of all or the chosen titles.
+
+        They score the titles as one stream, in which a title's nats depend on its neighbours: each is a pass of its
+        own over the titles that it is of.
+        """
+        encoded, sizes = self.encoded, self.sizes
+        if chosen is not None:
+            picked = np.flatnonzero(chosen)
+            encoded, sizes = _pick(encoded, picked), _sizes_of(sizes, torch.from_numpy(picked))
+        block_size, batch_tokens = self.settings.block_size, self.settings.evaluation_tokens
+        packed = packed_nats_per_char(self.module, encoded, sizes, block_size, batch_tokens, watch)
+        loss, coverage = original_loss(self.module, encoded, sizes, block_size, self.settings.batch_size, watch)
+        return {"val/packed_nats_per_char": packed, "val/mainrun_loss": loss, "val/mainrun_coverage": coverage}
+
+    @torch.no_grad()
+    def _score(self, watch: str | None) -> tuple[torch.Tensor, torch.Tensor]:
+        device, tokenizer = self.module.device, self.module.tokenizer
+        sums = TitleScores(len(self.titles)).to(device)
+        rows = ScoringRows(
+            self.encoded,
+            context=self.settings.block_size,
+            pad_id=tokenizer.pad_id,
+            eos_id=tokenizer.eos_id,
+            batch_tokens=self.settings.evaluation_tokens,
+            row_length=self.settings.evaluation_row,
+        )
+        for batch in rows if watch is None else watched(rows, watch, rows.sizes):
+            moved = ScoringBatch(*(field if field is None else field.to(device) for field in batch))
+            sums.update(*self.module.score(moved))
+        return sums.compute()
+
+
+def _sizes_of(sizes: TextSizes, picked: torch.Tensor) -> TextSizes:
+    return TextSizes(sizes.characters[picked], sizes.bytes[picked], sizes.tokens[picked])
+
+
+def _pick(encoded: EncodedTitles, chosen: np.ndarray) -> EncodedTitles:
+    """The titles with the indices `chosen`, in that order."""
+    parts = [encoded.tokens[encoded.offsets[index] : encoded.offsets[index + 1]] for index in chosen]
+    return EncodedTitles(np.concatenate(parts), np.concatenate(([0], np.cumsum(encoded.lengths[chosen]))))

@@ -1,0 +1,124 @@
+"""Muon: orthogonal updates for the matrices inside the net, AdamW for all else, as one optimizer."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from frontpage.command.notices import notice
+from frontpage.machine.precision import best_precision
+from frontpage.recipe.parameter_groups import MATRICES
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, Jordan et al. 2024
+SMALLEST_NORM = 1e-7
+
+
+class Muon(Optimizer):
+    """What `torch.optim.Muon` does for the group named `matrices`, `torch.optim.AdamW` for the others (`decay_groups`).
+
+    Jordan et al. 2024, kellerjordan.github.io/posts/muon; `adjust_lr_fn` `match_rms_adamw` is Liu et al. 2025, arXiv
+    2502.16982: AdamW's learning rate and decay carry over. `original` is Jordan's, whose rates are some 20 times
+    higher: then set `adamw_lr`, the rate of AdamW (None: `lr`). Queries, keys and values that lie in one matrix are
+    made orthogonal together. PyTorch's iteration is in bf16 always, which many CPUs compute a hundred times slower than
+    fp32; here it is in bf16 where that is fast, else in fp32: chosen at the first step, said, and kept in the group as
+    `iteration`, so that a run that is continued keeps it. Raises ValueError without a group of that name.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_steps: int = 5,
+        adjust_lr_fn: Literal["match_rms_adamw", "original"] = "match_rms_adamw",
+        weight_decay: float = 0.1,
+        adamw_lr: float | None = None,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        fused: bool | None = None,
+    ) -> None:
+        groups = list(params)
+        matrices = [group for group in groups if _is_matrices(group)]
+        if not matrices:
+            raise ValueError(f"params: parameter groups, one of them named {MATRICES}, as decay_groups makes them")
+        torch.optim.Muon(  # completes the group with its settings, and refuses what it cannot take
+            matrices,
+            lr=lr,
+            momentum=momentum,
+            nesterov=nesterov,
+            ns_steps=ns_steps,
+            adjust_lr_fn=adjust_lr_fn,
+            weight_decay=weight_decay,
+        )
+        self._adamw = torch.optim.AdamW(
+            [group for group in groups if not _is_matrices(group)],
+            lr=lr if adamw_lr is None else adamw_lr,
+            betas=tuple(betas),
+            eps=eps,
+            weight_decay=weight_decay,
+            fused=fused,
+        )
+        super().__init__(groups, {})  # groups that the two above have completed
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of both; returns what `closure` does."""
+        with torch.enable_grad():
+            loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            if _is_matrices(group):
+                self._update(group)
+        # Anew each time: a loaded checkpoint replaces groups and state.
+        self._adamw.param_groups = [group for group in self.param_groups if not _is_matrices(group)]
+        self._adamw.state = self.state
+        self._adamw.step()
+        return loss
+
+    def _update(self, group: dict[str, Any]) -> None:
+        """One update of the matrices, as torch.optim.Muon makes it."""
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        if weights and "iteration" not in group:
+            group["iteration"] = iteration_type(weights[0].device)
+        for weight in weights:
+            gradient, state = weight.grad, self.state[weight]
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(gradient, memory_format=torch.preserve_format)
+            mean = state["momentum_buffer"]
+            mean.lerp_(gradient, 1 - group["momentum"])
+            direction = gradient.lerp(mean, group["momentum"]) if group["nesterov"] else mean
+            direction = orthogonal(direction, group["ns_steps"], getattr(torch, group["iteration"]))
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            weight.add_(direction, alpha=-group["lr"] * _rate_factor(group["adjust_lr_fn"], *weight.shape))
+
+
+def iteration_type(device: torch.device) -> str:
+    """`bfloat16` where a device multiplies fast in it, else `float32`; a notice says so."""
+    precision, why = best_precision(device.type)
+    kind = "bfloat16" if precision == "bf16-mixed" else "float32"
+    notice(f"optimizer=muon: its iteration is computed in {kind}, since {why}")
+    return kind
+
+
+def orthogonal(matrix: Tensor, steps: int, kind: torch.dtype) -> Tensor:
+    """The orthogonal matrix nearest to (M, N), its singular values brought near 1 by `steps` of Newton-Schulz."""
+    a, b, c = COEFFICIENTS
+    x = matrix.to(kind)
+    x = x.mT if len(x) > x.shape[1] else x
+    x = x / x.norm().clamp(min=SMALLEST_NORM)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if len(matrix) > matrix.shape[1] else x
+
+
+def _rate_factor(rule: str, rows: int, columns: int) -> float:
+    """What the learning rate of a matrix is multiplied by."""
+    return 0.2 * math.sqrt(max(rows, columns)) if rule == "match_rms_adamw" else math.sqrt(max(1, rows / columns))
+
+
+def _is_matrices(group: dict[str, Any]) -> bool:
+    return group.get("name") == MATRICES

@@ -1,0 +1,198 @@
+"""Checkpoints on disk: which are readable, which is the newest, what a run can continue from."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from frontpage.command.errors import bad_value
+from frontpage.command.notices import notice
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.parameter_groups import optimizer_of
+from frontpage.runs.checkpoint_file import digest_of, has_checksum, read, update_of
+from frontpage.training.callbacks.weight_average import WeightAverage
+
+LISTED = 6  # weights named in an error
+RESUMABLE = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
+BEST = "BestCheckpoint"  # whose state older runs kept under a longer key
+# Of a parameter group: set by the first schedule, by decay_groups and by Muon's first step.
+SET_LATE = {"initial_lr", "name", "iteration"}
+
+
+def load_checkpoint(path: Path, key: str) -> dict[str, Any]:
+    """A Lightning checkpoint on the CPU, loaded without running code from it; UserError names `key`.
+
+    What is said of a damaged file names the newest intact one beside it, where there is one.
+    """
+    if not path.is_file():
+        problem = "a directory; name a checkpoint in it" if path.is_dir() else "no such checkpoint"
+        raise bad_value(key, path, problem)
+    try:
+        content = read(path)
+    except Exception as error:  # zip, pickle and end-of-file errors of every kind
+        why = str(error) if type(error) is ValueError else type(error).__name__
+        other = next((one for one in _newest_first(path.parent) if one != path and _intact(one)), None)
+        hint = f"; the newest intact one beside it is {other}" if other else ""
+        raise bad_value(key, path, f"not a readable checkpoint ({why}){hint}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise bad_value(key, path, "not a checkpoint of this project (it has no state_dict)")
+    if not has_checksum(path):
+        notice(f"{path} has no checksum, so it is from elsewhere: whether it is whole cannot be checked")
+    return content
+
+
+def weights_for(module: nn.Module, path: Path, key: str, content: dict[str, Any] | None = None) -> dict[str, Tensor]:
+    """The weights of a checkpoint, whose `content` may be known; a UserError lists those that do not fit `module`."""
+    weights, own = (content or load_checkpoint(path, key))["state_dict"], module.state_dict()
+    wrong = [f"{name} (not in the checkpoint)" for name in own if name not in weights]
+    wrong += [f"{name} (only in the checkpoint)" for name in weights if name not in own]
+    for name in own:
+        if name in weights and not isinstance(weights[name], Tensor):
+            wrong.append(f"{name} (no tensor)")
+        elif name in weights and own[name].shape != weights[name].shape:
+            wrong.append(f"{name} ({_size(weights[name])}, here {_size(own[name])})")
+        elif name in weights and own[name].is_floating_point() != weights[name].is_floating_point():
+            kinds = [str(one.dtype).removeprefix("torch.") for one in (weights[name], own[name])]
+            wrong.append(f"{name} ({kinds[0]}, here {kinds[1]})")
+    if wrong:
+        listed = ", ".join(wrong[:LISTED]) + (" ..." if len(wrong) > LISTED else "")
+        raise bad_value(key, path, f"{len(wrong)} weights do not fit this model, which must be the same: {listed}")
+    lost = next(not_finite(weights, "state_dict"), None)
+    if lost:
+        raise bad_value(key, path, f"{lost}: the run that wrote it had diverged")
+    return weights
+
+
+def not_finite(node: Any, where: str) -> Iterator[str]:
+    """The tensors of a nested state that hold NaN or infinity, in words."""
+    if isinstance(node, Tensor):
+        if node.is_floating_point() and not bool(torch.isfinite(node).all()):
+            yield f"{where} holds numbers that are not finite"
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from not_finite(value, f"{where}.{key}")
+
+
+def check_resumable(path: Path, key: str) -> None:
+    """Raise a UserError unless the file is a readable checkpoint with all that a run continues from."""
+    content = load_checkpoint(path, key)
+    missing = [name for name in RESUMABLE if not content.get(name)]
+    if missing:
+        raise bad_value(key, path, f"holds weights only (no {', '.join(missing)}); init_from=... takes the weights")
+    wrong = next(_misshapen(content), None)
+    if wrong:
+        raise bad_value(key, path, f"no checkpoint that a run can continue: {wrong}")
+
+
+def _misshapen(content: Mapping[str, Any]) -> Iterator[str]:
+    """The parts that are not even of the right kind, in words: what else is looked at relies on these."""
+    for name in ("global_step", "epoch"):
+        if type(content.get(name)) is not int or content[name] < 0:
+            yield f"{name} is {content.get(name)!r}, no count"
+    for name in ("state_dict", "loops", "callbacks"):
+        if not isinstance(content[name], Mapping):
+            yield f"{name} is no dictionary"
+    for name in ("optimizer_states", "lr_schedulers"):
+        one = content[name]
+        if not (isinstance(one, list) and len(one) == 1 and isinstance(one[0], Mapping)):
+            yield f"{name} is no list of one dictionary"
+            return
+    groups = content["optimizer_states"][0].get("param_groups")
+    if not isinstance(content["optimizer_states"][0].get("state"), Mapping):
+        yield "optimizer_states.0 has no state"
+    listed = isinstance(groups, list) and all(isinstance(one, Mapping) for one in groups)
+    if not listed or not all(isinstance(one.get("params"), list) for one in groups):
+        yield "optimizer_states.0 has no param_groups that list their params"
+
+
+def check_continues(module: LanguageModule, path: Path) -> None:
+    """Raise a UserError unless a run of `module` can go on from the checkpoint: same weights, same optimizer."""
+    weights_for(module, path, "ckpt_path")
+    content = load_checkpoint(path, "ckpt_path")
+    saved, optimizer = content["optimizer_states"][0]["param_groups"], optimizer_of(module.net, module.make_optimizer)
+    if _kind(saved) != _kind(optimizer.param_groups):
+        keys = [{key for group in groups for key in group} for groups in (saved, optimizer.param_groups)]
+        problem = f"another optimizer than {type(optimizer).__name__} wrote it"
+        differing = _differing(*keys)
+        problem += f": {differing}" if differing else ""
+        raise bad_value("ckpt_path", path, f"{problem}; take the same optimizer, or init_from=...")
+    schedule = module.make_scheduler(optimizer, total_steps=10**9).state_dict()
+    differing = _differing(content["lr_schedulers"][0], schedule)
+    if differing:
+        raise bad_value("ckpt_path", path, f"its schedule is of another kind: {differing}; take the same scheduler")
+
+
+def check_callbacks(trainer: L.Trainer, path: Path) -> None:
+    """Say which callbacks' states a run cannot take over; a UserError where averaged weights are among them."""
+    content = load_checkpoint(path, "ckpt_path")
+    if ("current_model_state" in content) != any(isinstance(one, WeightAverage) for one in trainer.callbacks):
+        has = "averaged weights, and this run averages none; continue it with callbacks=ema"
+        lacks = "no averaged weights to go on with; continue it without callbacks=ema"
+        raise bad_value("ckpt_path", path, f"holds {has if 'current_model_state' in content else lacks}")
+    own = {callback.state_key for callback in trainer.callbacks if callback.state_dict()}
+    saved = [BEST if str(key).startswith(f"{BEST}{{") else key for key in content["callbacks"]]
+    differing = _differing(saved, own)
+    if differing:
+        notice(f"{path} was written with other callbacks; those that differ start anew or are left out: {differing}")
+
+
+def newest_intact(directory: Path) -> Path | None:
+    """The intact checkpoint of the latest update in a directory; a notice names each that is damaged.
+
+    Of several of one update `last` goes before the others, then the checksum decides: never the time of a file, which
+    a copy changes.
+    """
+    for path in _newest_first(directory):
+        if _intact(path):
+            return path
+        notice(f"{path} is damaged or no checkpoint of a run; it is passed over")
+    return None
+
+
+def _kind(groups: Iterable[dict[str, Any]]) -> list[tuple[set[str], int, Any]]:
+    """What tells optimizers apart by their groups: settings, weights, and what alone differs between Adam and AdamW."""
+    return [(group.keys() - SET_LATE, len(group["params"]), group.get("decoupled_weight_decay")) for group in groups]
+
+
+def rewind(writers: Iterable[object], checkpoint: Path | None) -> None:
+    """Let those that have a `rewind(step)` forget the updates behind a checkpoint (None: all); they come again."""
+    step = load_checkpoint(checkpoint, "ckpt_path")["global_step"] if checkpoint else 0
+    for writer in writers:
+        if hasattr(writer, "rewind"):
+            writer.rewind(step)
+
+
+def _intact(path: Path) -> bool:
+    """Whether a file can be read and holds all that a run continues from."""
+    try:
+        content = read(path)
+        return has_checksum(path) and all(content[name] for name in RESUMABLE) and not [*_misshapen(content)]
+    except Exception:  # zip, pickle and end-of-file errors of every kind, and what is no dictionary
+        return False
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    """The checkpoints of a folder, damaged ones first: nobody knows of what update they are."""
+
+    def age(path: Path) -> tuple[float, bool, str, str]:
+        update = update_of(path)
+        if update is None:
+            return math.inf, path.name == "last.ckpt", "", path.name
+        return update, path.name == "last.ckpt", digest_of(path), path.name
+
+    return sorted((path for path in directory.glob("*.ckpt") if path.is_file()), key=age, reverse=True)
+
+
+def _differing(saved: Iterable[str], own: Iterable[str]) -> str:
+    """The keys of a checkpoint and of this run that the other one lacks, in words; nothing where they agree."""
+    saved, own = ({str(key) for key in keys} - SET_LATE for keys in (saved, own))
+    sides = (("only in the checkpoint", saved - own), ("not in the checkpoint", own - saved))
+    return ", ".join(f"{key} ({where})" for where, keys in sides for key in sorted(keys))
+
+
+def _size(weight: Tensor) -> str:
+    return "x".join(map(str, weight.shape))

@@ -1,0 +1,40 @@
+"""Which titles a run has trained on, kept as hashes: enough to recognise a title, too little to read one."""
+
+import hashlib
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from frontpage.command.disk_full import replacing
+
+FILE = "training_titles.npy"  # in a run's directory: sorted uint64
+
+
+def title_hashes(titles: Iterable[str]) -> np.ndarray:
+    """The first 64 bits of each title's BLAKE2b hash, (titles,) uint64; outer blanks count nothing."""
+    digests = (hashlib.blake2b(title.strip().encode("utf-8", "surrogatepass"), digest_size=8) for title in titles)
+    return np.frombuffer(b"".join(digest.digest() for digest in digests), dtype="<u8")
+
+
+def save_training_titles(directory: Path, titles: Iterable[str], earlier: np.ndarray | None = None) -> None:
+    """Write the hashes of `titles`, and those of titles that the weights had seen `earlier`, in one step."""
+    hashes = title_hashes(titles)
+    with replacing(directory / FILE) as partial, partial.open("wb") as file:
+        np.save(file, np.unique(hashes if earlier is None else np.concatenate([hashes, earlier])))
+
+
+def load_training_titles(directory: Path | str) -> np.ndarray | None:
+    """What `save_training_titles` wrote, (titles,) uint64; None where nothing readable is there."""
+    try:
+        with (Path(directory) / FILE).open("rb") as file:
+            hashes = np.load(file)
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile):
+        return None
+    return hashes if isinstance(hashes, np.ndarray) and hashes.dtype == np.uint64 and hashes.ndim == 1 else None
+
+
+def seen_in_training(titles: Iterable[str], known: np.ndarray) -> np.ndarray:
+    """Whether each title is among the `known` hashes, (titles,) bool."""
+    return np.isin(title_hashes(titles), known)

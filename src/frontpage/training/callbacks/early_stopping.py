@@ -1,0 +1,33 @@
+"""EarlyStopping: Lightning's, which a resumed run does not forget, and whose last validation is complete."""
+
+import lightning as L
+import torch
+from lightning.pytorch import callbacks
+
+from frontpage.command.errors import require
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Ends a run after `patience` validations in a row without a `monitor` better by `min_delta`.
+
+    Lightning keeps the count in checkpoints, but not that the run was to stop; and it decides when a validation is
+    over, too late for the metrics that only a run's last one computes. Raises UserError for an unknown `monitor`.
+    """
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop at once where the checkpoint is that of the stop."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+    def on_validated(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Decide, within the validation; every process has the same metrics."""
+        if self._check_on_train_epoch_end or self._should_skip_check(trainer):
+            return
+        known = trainer.callback_metrics | pl_module.metrics
+        names = " ".join(sorted(name for name, value in known.items() if value is not None))
+        require(known.get(self.monitor) is not None, "callbacks.early_stopping.monitor", self.monitor, names)
+        stop, reason = self._evaluate_stopping_criteria(torch.as_tensor(known[self.monitor]))
+        if stop:
+            trainer.should_stop, self.stopping_reason_message = True, reason
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave out Lightning's decision."""

@@ -1,0 +1,222 @@
+"""RecordRun: `run.json`, what a run was and what came of it."""
+
+import json
+import math
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
+
+from frontpage.attention.parts.describe import describe_attention
+from frontpage.command.disk_full import ADVICE, NotSaved, is_full, replacing
+from frontpage.command.endings import Interrupted, Pruned
+from frontpage.command.masking import hide_all, hide_argument
+from frontpage.command.notices import notice, notices
+from frontpage.command.terminal import printable_json
+from frontpage.machine.peak_memory import peak_memory, start_counting
+from frontpage.runs.checkpoint_file import digest_of
+from frontpage.runs.directory import OUT_OF_TIME
+from frontpage.runs.git_state import git_state
+from frontpage.runs.stored_config import IN_CHECKPOINT
+from frontpage.runs.structure import unlike, unlike_numbers
+from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
+from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
+from frontpage.training.callbacks.log_metrics import training_metrics
+from frontpage.training.callbacks.run_clock import clock_of
+from frontpage.training.callbacks.weight_average import WeightAverage
+from frontpage.training.plan import RunPlan
+from frontpage.training.trainer import device_name
+
+PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
+
+
+class RecordRun(Checkpoint):
+    """Writes `run.json` at the start with status `running`, and replaces it at each validation and at the end.
+
+    It is a Checkpoint only so that it runs after the callbacks that are none, and stands before those, so that theirs
+    know of it. `config` is resolved and masked.
+    """
+
+    def __init__(self, path: Path | str, config: dict[str, Any]) -> None:
+        self.path, self.config = Path(path), config
+        self.record: dict[str, Any] = {}
+        self.plan: RunPlan | None = None  # made before training
+        self._best: dict[str, Any] = {}
+        self._final: dict[str, Any] = {}
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write what is known before training."""
+        start_counting(pl_module.device)
+        data, sizes = trainer.datamodule, trainer.datamodule.epoch_sizes(trainer)
+        net, parameters = pl_module.net, sum(parameter.numel() for parameter in pl_module.net.parameters())
+        embeddings = {module.weight for module in net.modules() if isinstance(module, torch.nn.Embedding)}
+        table = getattr(net, "position_table", None)
+        outside = parameters - sum(w.numel() for w in embeddings) - (table.numel() if table is not None else 0)
+        self.record = {
+            "status": "running",
+            "reason": None,
+            "command": " ".join(map(hide_argument, sys.argv)),
+            "config": self.config,
+            **git_state(),
+            "versions": {"python": platform.python_version(), **_versions()},
+            "device": device_name(trainer),
+            "precision": str(trainer.precision),
+            "data": data.description(),
+            "micro_batch": sizes.micro_batch,
+            "accumulate_grad_batches": sizes.accumulated,
+            "rows_per_update": sizes.update_rows,
+            "tokens_per_update": sizes.update_targets,
+            "attention": describe_attention(pl_module.net, data.block_size, pl_module.device, pl_module.document_mask),
+            "parameters": parameters,
+            "non_embedding_parameters": outside,
+            "matmul_peak_flops": clock_of(trainer).matmul_peak_flops,
+            "estimated_memory_bytes": self.plan.memory.total if self.plan and self.plan.memory else None,
+            "validated_weights": _validated_weights(trainer),
+            "metrics": {"final": self._final, "best": self._best},
+        }
+        self._write(trainer, pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the newest metrics, and keep the best."""
+        if trainer.state.fn != "fit":
+            return
+        trained = pl_module.loss is not None
+        final = pl_module.metrics | (training_metrics(trainer, pl_module, pl_module.loss) if trained else {})
+        self.record["metrics"]["final"] = self._final = final
+        if not self._best or final["val/nats_per_char"] <= self._best["val/nats_per_char"]:
+            self._best = {name: value for name, value in final.items() if name.startswith("val/")}
+            self._best["step"] = trainer.global_step
+        self.record["metrics"]["best"] = self._best
+        self._write(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the end, and why it came before the planned one; NotSaved where the disk does not hold it."""
+        problem, saved = _last_saved(trainer) if trainer.is_global_zero else (None, None)
+        problem = trainer.strategy.broadcast(problem)
+        if problem:
+            raise NotSaved(problem)
+        self.record["status"], self.record["checkpoint"] = "finished", saved
+        self.record["reason"] = _early_end(trainer, pl_module)
+        self._write(trainer, pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Write how the run broke off."""
+        if not self.record:
+            return
+        stopped = isinstance(exception, Interrupted | KeyboardInterrupt)
+        pruned = isinstance(exception, Pruned)
+        self.record["status"] = "interrupted" if stopped else "pruned" if pruned else "failed"
+        self.record["reason"] = str(exception) if pruned else f"{type(exception).__name__}: {exception}"
+        try:
+            self._write(trainer, pl_module)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            notice(f"the disk is full: {self.path} does not say how the run ended ({self.record['reason']})")
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let each checkpoint say what settings its run had."""
+        checkpoint[IN_CHECKPOINT] = self.config
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best and the newest metrics so far, for a resumed run."""
+        return {"best": self._best, "final": self._final}
+
+    def unlike_state(self, saved: Any, where: str) -> Iterator[str]:
+        """What of a checkpoint's state is no dictionary of metrics."""
+        yield from unlike(saved, {"best": {}, "final": {}}, where)
+        for name in ("best", "final"):
+            if isinstance(saved, Mapping) and name in saved:
+                yield from unlike_numbers(saved[name], f"{where}.{name}")
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue an earlier session's."""
+        self._best, self._final = state_dict["best"], state_dict.get("final", {})
+
+    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        clock, record = clock_of(trainer), self.record
+        record |= {
+            "steps": trainer.global_step,
+            "tokens_seen": clock.tokens_seen,
+            "seconds": clock.elapsed_seconds,
+            "tokens_per_second": clock.tokens_per_second,
+            "training_flops": clock.tokens_seen * clock.flops_per_token,
+            "model_flops_utilization": clock.model_flops_utilization,
+            "peak_memory_bytes": peak_memory(pl_module.device),
+            "notices": notices(),
+        }
+        write_json(self.path, record)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace `path` by strict JSON in one step; a number that is not finite becomes null, secrets are hidden."""
+    with replacing(path) as partial:
+        partial.write_text(strict_json(content), encoding="utf-8")
+
+
+def strict_json(content: Any) -> str:
+    """`content` as strict JSON; a number that is not finite becomes null, secrets are hidden."""
+    return printable_json(json.dumps(_finite(hide_all(content)), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _validated_weights(trainer: L.Trainer) -> str:
+    """Which weights the metrics of validations, the best checkpoint and `load_run` are of."""
+    average = next((callback for callback in trainer.callbacks if isinstance(callback, WeightAverage)), None)
+    return "as trained" if average is None else f"exponential moving average, decay {average.decay}"
+
+
+def _early_end(trainer: L.Trainer, module: L.LightningModule) -> str | None:
+    """What ended a run before its planned updates; None for one that did them all."""
+    if trainer.global_step >= module.total_steps:
+        return None
+    where = f"at update {trainer.global_step} of {module.total_steps}"
+    for callback in trainer.callbacks:
+        if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
+            return f"early stopping {where}: {callback.monitor} got no better in {callback.wait_count} validations"
+        if isinstance(callback, Timer) and (callback.time_remaining() or 0.0) <= 0:
+            return f"{OUT_OF_TIME} {where}"
+    return f"stopped {where}"
+
+
+def _last_saved(trainer: L.Trainer) -> tuple[str | None, dict[str, Any] | None]:
+    """What of a run's end does not lie on the disk, or None; and what does, for `run.json`."""
+    update, saved = trainer.global_step, None
+    for callback in trainer.callbacks:
+        if isinstance(callback, LastCheckpoint):
+            if not callback.holds(update):
+                return f"{callback.path} does not hold update {update}, the run's end: {ADVICE}", None
+            saved = {"path": str(callback.path), "update": update, "digest": digest_of(callback.path)}
+        if isinstance(callback, BestCheckpoint) and callback.missed is not None:
+            problem = f"{callback.best} does not hold update {callback.missed}, the best"
+            if callback.missed == update:
+                return f"{problem}: {ADVICE}", None
+            notice(f"{problem}: the disk was full then; it holds the best of those that there was room for")
+    return None, saved
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found

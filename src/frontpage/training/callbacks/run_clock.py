@@ -1,0 +1,93 @@
+"""RunClock: how long a run has trained and how many tokens it has seen, over all its sessions."""
+
+import time
+from typing import Any
+
+import lightning as L
+
+from frontpage.data.packing import TitleBatch
+from frontpage.machine.flops import measure_matmul_peak, training_flops_per_token
+from frontpage.machine.precision import product_type
+
+
+class RunClock(L.Callback):
+    """Counts tokens and seconds; the rate leaves validation out. Its state goes into checkpoints."""
+
+    def __init__(self) -> None:
+        self.tokens_seen = 0  # targets trained on, over all processes
+        self.elapsed_before = self.training_before = 0.0  # seconds of earlier sessions
+        self._started: float | None = None
+        self.flops_per_token = self.matmul_peak_flops = 0.0  # the peak of one device, known when training starts
+        self._devices = 1
+        self._pauses = 0.0
+        self._paused_at: float | None = None
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since the run's start, validation counted, earlier sessions included."""
+        return self.elapsed_before + (time.perf_counter() - self._started if self._started else 0.0)
+
+    @property
+    def training_seconds(self) -> float:
+        """The same without validation."""
+        if self._started is None:
+            return self.training_before
+        pause = time.perf_counter() - self._paused_at if self._paused_at else 0.0
+        return self.training_before + time.perf_counter() - self._started - self._pauses - pause
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Trained tokens over training seconds."""
+        return self.tokens_seen / self.training_seconds if self.tokens_seen else 0.0
+
+    @property
+    def model_flops_utilization(self) -> float | None:
+        """Operations of the trained tokens over what the devices could have done in the training seconds."""
+        if not self.tokens_seen or not self.matmul_peak_flops:
+            return None
+        return self.tokens_per_second * self.flops_per_token / (self.matmul_peak_flops * self._devices)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure what the device can do, before the time counts."""
+        self.flops_per_token = training_flops_per_token(pl_module.net, trainer.datamodule.block_size)
+        self.matmul_peak_flops = measure_matmul_peak(pl_module.device, product_type(trainer.precision))
+        self._devices = trainer.world_size
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start counting."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TitleBatch, batch_idx: int
+    ) -> None:
+        """Count the batch's tokens; its shape is known without asking the device."""
+        sizes = getattr(trainer.train_dataloader, "sizes", None)
+        self.tokens_seen += sizes.targets_in(batch_idx) if sizes is not None else batch.targets.numel()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Pause."""
+        self._paused_at = time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go on."""
+        if self._paused_at is not None:
+            self._pauses += time.perf_counter() - self._paused_at
+            self._paused_at = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tokens and seconds so far."""
+        return {
+            "tokens_seen": self.tokens_seen,
+            "elapsed_seconds": self.elapsed_seconds,
+            "training_seconds": self.training_seconds,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue an earlier session's count."""
+        self.tokens_seen = state_dict["tokens_seen"]
+        self.elapsed_before, self.training_before = state_dict["elapsed_seconds"], state_dict["training_seconds"]
+
+
+def clock_of(trainer: L.Trainer) -> RunClock:
+    """The trainer's RunClock."""
+    return next(callback for callback in trainer.callbacks if isinstance(callback, RunClock))

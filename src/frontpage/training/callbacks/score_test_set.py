@@ -1,0 +1,67 @@
+"""ScoreTestSet: the test set, scored once, at the end, with the best weights, and only on request (`test=true`)."""
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+
+from frontpage.command.notices import notice
+from frontpage.evaluation.scored_titles import ScoredTitles
+from frontpage.runs.reopen import load_run
+from frontpage.runs.training_titles import load_training_titles, seen_in_training, title_hashes
+from frontpage.training.callbacks.record_run import RecordRun
+
+
+class ScoreTestSet(L.Callback):
+    """Scores `data.test_path` with the best checkpoint of the run in `directory`, before the run's files are closed.
+
+    The metrics are those of `evaluation.md`, named `test/...`; they go to `run.json` as `test` and to every logger.
+    `metrics_unseen`, in `run.json` alone, leaves out the titles that the weights were trained on, as
+    `scripts/evaluate.py` does: null where none is left.
+    """
+
+    def __init__(self, directory: Path | str) -> None:
+        self.directory = Path(directory)
+        self._titles: list[str] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Read the titles, and say which of them are no test: both are better known before training."""
+        data = trainer.datamodule
+        self._titles = data.test_titles()
+        known = load_training_titles(self.directory)  # of this run, and of those that its first weights come from
+        known = title_hashes(data.selection.train) if known is None else known
+        chosen = title_hashes(data.selection.validation)
+        for hashes, what in ((known, "trains on"), (chosen, "chooses its best weights on")):
+            count = int(seen_in_training(self._titles, hashes).sum())
+            if count:
+                share = f"{count:,} of its {len(self._titles):,} titles ({count / len(self._titles):.1%})"
+                notice(f"data.test_path={data.test_path}: the run {what} {share}")
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Score, log, and leave the result to the record, which is written next."""
+        if not trainer.is_global_zero:
+            return
+        # Its own run: what this command has composed.
+        config, module = load_run(self.directory, trusted=[self.directory])
+        scored = ScoredTitles(module, self._titles, config.data)
+        metrics = _named(scored, None)
+        known = load_training_titles(self.directory)
+        seen = None if known is None else seen_in_training(self._titles, known)
+        unseen = None if seen is None or seen.all() else _named(scored, ~seen) if seen.any() else metrics
+        for logger in trainer.loggers:
+            # Behind the last update, so that a run that breaks off now and is continued tells it once.
+            logger.log_metrics({k: v for k, v in metrics.items() if v is not None}, step=trainer.global_step)
+        record = next(callback for callback in trainer.callbacks if isinstance(callback, RecordRun))
+        record.record["test"] = {
+            "source": str(trainer.datamodule.test_path),
+            "titles": len(self._titles),
+            "seen_titles": None if seen is None else int(seen.sum()),
+            "seen_share": None if seen is None else float(seen.mean()),
+            "metrics": metrics,
+            "metrics_unseen": unseen,
+        }
+
+
+def _named(scored: ScoredTitles, chosen: np.ndarray | None) -> dict[str, float | None]:
+    metrics = scored.metrics(chosen) | scored.metrics_of_the_stream(chosen)
+    return {name.replace("val/", "test/", 1): value for name, value in metrics.items()}

@@ -1,0 +1,61 @@
+"""StopOnSignal: Ctrl-C, SIGTERM and a closed terminal end a run between two steps, with a checkpoint."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import lightning as L
+
+from frontpage.command.endings import Interrupted
+from frontpage.command.first_moment import SIGNALS
+
+
+class StopOnSignal(L.Callback):
+    """The first signal lets the step finish and raises Interrupted; a second one stops at once, without a checkpoint.
+
+    Several processes stop behind the same update. Before and behind the steps a signal does what it always does.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over (Lightning has taken SIGTERM by now)."""
+        self._asked = False
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup: go on without it
+                    self._before[number] = signal.signal(number, self._ask)
+
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop here if asked: weights, optimizer, data and metrics agree."""
+        self._stop_if_asked(trainer)
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Do not wait for a long validation; several processes do, for they have different numbers of batches."""
+        if trainer.world_size == 1:
+            self._stop_if_asked(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the signals back before Lightning does with its own: a handler left behind holds the run in memory."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Give them back."""
+        self.on_train_end(trainer, pl_module)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt("stopped by a signal, at once")
+        self._asked = True
+        print("\nstopping after this step; once more to stop at once", flush=True)
+
+    def _stop_if_asked(self, trainer: L.Trainer) -> None:
+        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
+            raise Interrupted(f"stopped by a signal at update {trainer.global_step}")

@@ -1,0 +1,72 @@
+"""MetricsFile: `metrics.csv` in the run's directory, continued by a resumed run."""
+
+import csv
+import os
+from pathlib import Path
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from frontpage.command.disk_full import replacing, writing
+
+
+class _ContinuedFile(ExperimentWriter):
+    def _check_log_dir_exists(self) -> None:
+        """Keep what an earlier session wrote (Lightning would delete it)."""
+        if os.path.isfile(self.metrics_file_path):
+            self.metrics_keys = _read(self.metrics_file_path)[0]
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        """Replace the file in one step (Lightning would empty it first)."""
+        _replace(self.metrics_file_path, fieldnames, _read(self.metrics_file_path)[1])
+
+
+class MetricsFile(CSVLogger):
+    """Writes every logged value to `directory/metrics.csv`, a row a logging step; a new column rewrites the header."""
+
+    def __init__(self, directory: str | Path, flush_every: int = 50) -> None:
+        super().__init__(directory, name="", version="", flush_logs_every_n_steps=flush_every)
+
+    def save(self) -> None:
+        """Write the rows that are waiting."""
+        with writing(self.path):
+            super().save()
+
+    def rewind(self, step: int) -> None:
+        """Forget the rows behind update `step`, the row of which is numbered `step - 1`: they are written again."""
+        path = self.path
+        if os.path.isfile(path):
+            keys, rows = _read(path)
+            _replace(path, keys, [row for row in rows if row.get("step", "").isdigit() and int(row["step"]) < step])
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return os.path.join(self.log_dir, ExperimentWriter.NAME_METRICS_FILE)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The file's writer."""
+        if self._experiment is None:
+            self._experiment = _ContinuedFile(log_dir=self.log_dir)
+        return self._experiment
+
+
+def _read(path: str) -> tuple[list[str], list[dict[str, str]]]:
+    """(columns, rows); a row that a crash has cut off is left out, and so is what damage has made of one."""
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        table = csv.DictReader(line.replace("\0", "\N{REPLACEMENT CHARACTER}") for line in file)
+        rows = [row for row in table if None not in row and None not in row.values()]
+        return list(table.fieldnames or []), rows
+
+
+def _replace(path: str, keys: list[str], rows: list[dict[str, str]]) -> None:
+    if not keys:  # cut off within its first line
+        os.remove(path)
+        return
+    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, keys)
+        writer.writeheader()
+        writer.writerows(rows)

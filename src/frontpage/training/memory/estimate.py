@@ -1,0 +1,243 @@
+"""What a model needs in memory: a training step by its parts, the largest batch that fits, and generation.
+
+The step is run on tensors without numbers (`fake_step`), so a new attention or architecture is counted like any other.
+Checked against the closed formula for plain Transformers (bytes saved a token and layer) in tests/test_memory.py.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from frontpage.data.packing import IGNORED
+from frontpage.evaluation.losses import next_token_loss
+from frontpage.machine.as_gpu import as_on_card
+from frontpage.recipe.parameter_groups import decay_groups, weight_decay_of
+from frontpage.training.memory.fake_step import FakeStep, dtypes_of, fake_step
+
+GIB = 2**30
+CUDA_CONTEXT = int(0.6 * GIB)  # context and library workspaces
+SMALL_WEIGHT = 4096  # numbers: 8-bit optimizers keep 32 bits for a weight with fewer
+MOST_TOKENS = 2**19  # of a batch; from twice as many on, memory grows in proportion
+CUDA_SLACK = 0.07  # of the allocator's blocks: lost between tensors
+
+
+class LayerMemory(NamedTuple):
+    """A block of the net, or its ends (embeddings, positions, final norm, head)."""
+
+    name: str
+    width: int
+    parameters: int
+    saved: int  # bytes kept for the backward pass, without activation checkpointing
+    checkpointed: int  # bytes kept with it: the block's input
+
+
+class TrainingMemory(NamedTuple):
+    """Bytes that training takes; `total` is the estimate of the peak."""
+
+    weights: int
+    gradients: int
+    optimizer: int  # its state
+    buffers: int
+    step: int  # the peak of forward and backward pass, new gradients among them
+    update: int  # temporaries of the optimizer
+    total: int
+
+    def on_card(self) -> int:
+        """The total as a CUDA device sees it: with its context, and what falls between the allocator's blocks."""
+        return int(self.total * (1 + CUDA_SLACK)) + CUDA_CONTEXT
+
+
+class StepMemory(NamedTuple):
+    """Where the bytes of forward and backward pass go."""
+
+    layers: list[LayerMemory]
+    casts: int  # half-precision copies of weights, under mixed precision; among the layers' bytes
+    chunked_loss: int  # what the loss holds at its peak, with the logits of a chunk at a time
+    plain_loss: int  # with all logits at once
+
+
+def estimate_training(
+    net: nn.Module,
+    make_optimizer: Callable[..., Optimizer],
+    batch_size: int,
+    block_size: int,
+    *,
+    precision: str = "32-true",
+    document_mask: bool = True,
+    card: bool = False,
+) -> TrainingMemory:
+    """Memory of training `net` on micro-batches of `batch_size` x `block_size` tokens in Lightning's `precision`.
+
+    `make_optimizer(parameter_groups)` is called on stand-ins of a few weights. No weight of `net` is touched; it may be
+    on the meta device, which is traced as the CPU. `card`: as a CUDA device would compute, wherever the net
+    is. A large batch is on the line through two smaller ones, so that it takes no longer. Raises RuntimeError or
+    NotImplementedError where a layer needs numbers to run.
+    """
+    settings = {"precision": precision, "document_mask": document_mask, "card": card}
+    rows = max(MOST_TOKENS // block_size, 1)
+    if batch_size <= 2 * rows:
+        return _estimate(net, make_optimizer, batch_size, block_size, **settings)
+    one, two = (_estimate(net, make_optimizer, batch, block_size, **settings) for batch in (rows, 2 * rows))
+    return TrainingMemory(
+        *(low + (high - low) * (batch_size - rows) // rows for low, high in zip(one, two, strict=True))
+    )
+
+
+def _estimate(
+    net: nn.Module,
+    make_optimizer: Callable[..., Optimizer],
+    batch_size: int,
+    block_size: int,
+    *,
+    precision: str,
+    document_mask: bool,
+    card: bool,
+) -> TrainingMemory:
+    dtype, on_cuda = dtypes_of(precision).weights, card or next(net.parameters()).device.type == "cuda"
+    sizes = {"precision": precision, "document_mask": document_mask}
+    with as_on_card() if card else nullcontext():
+        step = fake_step(net, next_token_loss, batch_size, block_size, **sizes)
+    weights = sum(weight.numel() for weight in net.parameters()) * dtype.itemsize
+    state = optimizer_bytes(net, make_optimizer, precision)
+    update = _update_bytes(net, make_optimizer, dtype.itemsize, on_cuda)
+    # The last update's gradients live until the backward pass begins.
+    peak = max(weights + step.forward_peak, step.peak, weights + update)
+    return TrainingMemory(
+        weights, weights, state, step.buffers, step.peak, update, weights + step.buffers + state + peak
+    )
+
+
+def explain_step(
+    net: nn.Module, batch_size: int, block_size: int, *, precision: str = "32-true", document_mask: bool = True
+) -> StepMemory:
+    """What each layer keeps for the backward pass, with and without activation checkpointing, and both losses' logits.
+
+    Raises as `estimate_training`.
+    """
+    sizes = {"precision": precision, "document_mask": document_mask}
+    step = fake_step(net, next_token_loss, batch_size, block_size, **sizes, checkpointing=False)
+    hidden, head = (batch_size, block_size, net.head.in_features), net.head.weight.shape
+    losses = [_loss_bytes(loss, hidden, head, precision) for loss in (next_token_loss, plain_loss)]
+    return StepMemory(_layers(net, step, batch_size * block_size, precision), step.casts, *losses)
+
+
+def largest_batch(estimate: Callable[[int], int], limit: int, most: int = 2**20) -> int:
+    """The largest batch up to `most` for which `estimate(batch)` is at most `limit`; 0 where not even 1 is.
+
+    The estimate must grow with the batch. It is asked where the line through its two values nearest to the limit meets
+    it. After a question next to a known answer, it is twice the largest batch that fits, or the middle between that and
+    the smallest that does not.
+    """
+    fits, fails = 0, most + 1
+    known: dict[int, int] = {}
+    guess, by_line = min(64, most), True
+    while fails - fits > 1:
+        by_line = min(guess - fits, fails - guess) > 1 or not by_line
+        known[guess] = estimate(guess)
+        fits, fails = (guess, fails) if known[guess] <= limit else (fits, guess)
+        first, *others = sorted(known, key=lambda batch: abs(known[batch] - limit))
+        slope = (known[first] - known[others[0]]) / (first - others[0]) if others else known[first] / first
+        if by_line and slope > 0:
+            guess = first + int((limit - known[first]) / slope)
+        else:
+            guess = (fits + fails) // 2 if fails in known else 2 * fits
+        guess = max(fits + 1, min(guess, fails - 1))
+    return fits
+
+
+def generation_bytes(net: nn.Module, batch_size: int, length: int, number_bytes: int = 4) -> tuple[int, int]:
+    """(weights, caches) in bytes, of generating `batch_size` titles of up to `length` tokens."""
+    weights = sum(weight.numel() for weight in net.parameters()) * number_bytes
+    return weights, sum(b.attention.cache_numbers(length) for b in net.blocks) * batch_size * number_bytes
+
+
+def optimizer_bytes(net: nn.Module, make_optimizer: Callable[..., Optimizer], precision: str = "32-true") -> int:
+    """Bytes of the optimizer's state, by one update of stand-ins of `net`'s weights."""
+    dtype, groups = dtypes_of(precision).weights, decay_groups(net, weight_decay_of(make_optimizer))
+    optimizer, stand_ins = _with_stand_ins(make_optimizer, groups, dtype)
+    for weights in stand_ins.values():
+        for weight in weights:
+            weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    held = Counter(id(value) for state in optimizer.state.values() for value in state.values())
+
+    def bytes_a_weight(stand_in: nn.Parameter) -> float:
+        tensors = [value for value in optimizer.state[stand_in].values() if torch.is_tensor(value)]
+        own = [tensor for tensor in tensors if tensor.numel() > 1 and held[id(tensor)] == 1]
+        return sum(tensor.numel() * tensor.element_size() for tensor in own) / stand_in.numel()
+
+    total = 0.0
+    for group in groups:
+        small, large = map(bytes_a_weight, stand_ins[group["name"]])
+        sizes = [weight.numel() for weight in group["params"]]
+        total += sum(size * (small if size < SMALL_WEIGHT else large) for size in sizes)
+    return int(total)
+
+
+def plain_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The training loss with all logits at once, for comparison: the mean nats a target."""
+    logits = F.linear(hidden, weight).flatten(0, 1).float()
+    return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED)
+
+
+def _layers(net: nn.Module, step: FakeStep, tokens: int, precision: str) -> list[LayerMemory]:
+    number = dtypes_of(precision).weights.itemsize  # autocast leaves the residual stream in the dtype of weights
+    layers, inside = [], 0
+    for index, (block, width) in enumerate(zip(net.blocks, net.widths, strict=True)):
+        parameters = sum(weight.numel() for weight in block.parameters())
+        saved = step.saved.get(f"block {index}", 0)
+        layers.append(LayerMemory(f"block {index}", width, parameters, saved, tokens * width * number))
+        inside += parameters
+    outside = sum(weight.numel() for weight in net.parameters()) - inside
+    ends = step.saved.get("ends", 0)
+    return [*layers, LayerMemory("ends", net.widths[0], outside, ends, ends)]
+
+
+class _LossOnly(nn.Module):
+    """What a net looks like to `fake_step` when only its loss is of interest."""
+
+    def __init__(self, hidden: Sequence[int], head: Sequence[int]) -> None:
+        super().__init__()
+        self.states, self.blocks = nn.Parameter(torch.empty(hidden, device="meta")), nn.ModuleList()
+        self.head = nn.Linear(head[1], head[0], bias=False, device="meta")
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """The states, whatever the tokens."""
+        return self.states
+
+
+def _loss_bytes(loss: Callable[..., Tensor], hidden: Sequence[int], head: Sequence[int], precision: str) -> int:
+    """The peak of a loss and its backward pass, the gradients of the states and the head among it."""
+    return fake_step(_LossOnly(hidden, head), loss, *hidden[:2], precision=precision, document_mask=False).peak
+
+
+def _with_stand_ins(
+    make_optimizer: Callable[..., Optimizer], groups: list[dict[str, Any]], dtype: torch.dtype
+) -> tuple[Optimizer, dict[str, list[nn.Parameter]]]:
+    """An optimizer, and its weights by group: a small one and a large one in place of all of the group's."""
+    sizes = (SMALL_WEIGHT // 128, 64), (2 * SMALL_WEIGHT // 128, 128)
+    stand_ins = {group["name"]: [nn.Parameter(torch.zeros(size, dtype=dtype)) for size in sizes] for group in groups}
+    return make_optimizer([{**group, "params": list(stand_ins[group["name"]])} for group in groups]), stand_ins
+
+
+def _update_bytes(net: nn.Module, make_optimizer: Callable[..., Optimizer], size: int, on_cuda: bool) -> int:
+    """Temporaries of an update: none of a fused group, all weights at once of a `foreach` one on CUDA, else two of one.
+
+    Of optimizers that PyTorch does not have none works on all weights at once.
+    """
+    groups = decay_groups(net, weight_decay_of(make_optimizer))
+    optimizer, _ = _with_stand_ins(make_optimizer, groups, torch.float32)
+    at_once, one_by_one = [0], [0]
+    for group, settings in zip(groups, optimizer.param_groups, strict=True):
+        sizes = [weight.numel() for weight in group["params"]]
+        if on_cuda and "foreach" in settings and not settings.get("fused"):
+            at_once += sizes
+        elif not settings.get("fused"):
+            one_by_one += sizes
+    return size * max(sum(at_once), 2 * max(one_by_one))

@@ -1,0 +1,75 @@
+"""The micro-batch that fits into the memory of a device, at an unchanged effective batch."""
+
+import copy
+import os
+from pathlib import Path
+
+import lightning as L
+import torch
+
+from frontpage.command.errors import bad_value
+from frontpage.command.notices import notice
+from frontpage.data.title_data import TitleData
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.runs.record import read_record
+from frontpage.training.memory.estimate import GIB, estimate_training
+
+USED = 0.9  # of the free memory; the rest is for what the estimate does not count
+
+
+def fit_batch(trainer: L.Trainer, data: TitleData, model: LanguageModule, directory: Path, resumed: bool) -> None:
+    """Give `data` the largest micro-batch that is estimated to fit, and `trainer` the accumulation that it needs.
+
+    Rows an update stay what they were. A resumed run keeps what its `run.json` in `directory` names. Raises UserError
+    where not even one row fits.
+    """
+    rows = data.batch_size * trainer.accumulate_grad_batches
+    micro = _recorded(directory) if resumed else None
+    if micro is None:
+        free = free_bytes(trainer.strategy.root_device)
+        micro = largest_that_fits(trainer, data, model, rows, int(USED * free))
+        if micro is None:
+            allowed = f"true needs memory for one row of {data.block_size} tokens, and {free / GIB:.2f} GiB are free"
+            raise bad_value("trainer.fit_batch", True, allowed)
+    accumulated = -(-rows // micro)  # a recorded micro-batch that is a whole epoch need not divide the rows
+    if micro != data.batch_size:
+        notice(
+            f"trainer.fit_batch=true: micro-batches of {micro} rows, trainer.accumulate_grad_batches={accumulated};"
+            f" {rows} rows an update as before"
+        )
+    data.batch_size, trainer.accumulate_grad_batches = micro, accumulated
+
+
+def largest_that_fits(
+    trainer: L.Trainer, data: TitleData, model: LanguageModule, rows: int, limit: int, checkpointing: bool = False
+) -> int | None:
+    """The largest divisor of `rows` whose training step is estimated at most at `limit` bytes; None where none is."""
+    divisors = [micro for micro in range(rows, 0, -1) if rows % micro == 0]
+    return next((micro for micro in divisors if needed(trainer, data, model, micro, checkpointing) <= limit), None)
+
+
+def needed(trainer: L.Trainer, data: TitleData, model: LanguageModule, micro: int, checkpointing: bool = False) -> int:
+    """Estimated bytes of training micro-batches of `micro` rows, every block checkpointed or as the model has it."""
+    device, net = trainer.strategy.root_device, model.net
+    if checkpointing:
+        net = copy.copy(net)
+        net.checkpoint_every = 1
+    sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "card": device.type == "cuda"}
+    memory = estimate_training(net, model.make_optimizer, micro, data.block_size, **sizes)
+    return memory.on_card() if device.type == "cuda" else memory.total
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free: of the GPU, or of the machine (all of it where the system does not say)."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _recorded(directory: Path) -> int | None:
+    micro = (read_record(directory) or {}).get("micro_batch")
+    return micro if isinstance(micro, int) and micro > 0 else None

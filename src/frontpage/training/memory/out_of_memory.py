@@ -1,0 +1,57 @@
+"""What a run that ran out of memory says."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lightning as L
+import torch
+
+from frontpage.command.errors import UserError
+from frontpage.data.title_data import TitleData
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.training.memory.estimate import GIB
+from frontpage.training.memory.fit_batch import largest_that_fits, needed
+
+SMALLER = 0.6  # of the estimate that was too much: what is proposed needs at most this
+WORDS = ("out of memory", "can't allocate memory", "not enough memory")  # of PyTorch's RuntimeErrors
+
+
+class OutOfMemory(UserError):
+    """Training needs more memory than there is."""
+
+    estimated_memory_bytes: int | None = None
+
+
+@contextmanager
+def out_of_memory_explained(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> Iterator[None]:
+    """Turn an out-of-memory error into an OutOfMemory with the estimate, the batch, and settings that would fit."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        explained = OutOfMemory(advice(trainer, data, model))
+        explained.estimated_memory_bytes = needed(trainer, data, model, data.batch_size)
+        raise explained from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, of a GPU or of the machine, could not be had."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or (isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS))
+
+
+def advice(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> str:
+    """Two lines: what was too much, and what needs clearly less with as many rows an update."""
+    micro, rows = data.batch_size, data.batch_size * trainer.accumulate_grad_batches
+    estimate = needed(trainer, data, model, micro)
+    tried = f"data.batch_size={micro}: out of memory; {micro} x {data.block_size} tokens need an estimated"
+    settings = []
+    smaller = largest_that_fits(trainer, data, model, rows, int(SMALLER * estimate))
+    if smaller is not None:
+        settings.append(f"data.batch_size={smaller} trainer.accumulate_grad_batches={rows // smaller}")
+    if not model.net.checkpoint_every:
+        less = needed(trainer, data, model, micro, checkpointing=True) / GIB
+        settings.append(f"model.activation_checkpointing=full (an estimated {less:.2f} GiB)")
+    settings.append("trainer.fit_batch=true")
+    return f"{tried} {estimate / GIB:.2f} GiB\nallowed: {', or '.join(settings)}"

@@ -1,0 +1,105 @@
+"""RunPlan: what a run will do and need, known before it trains."""
+
+import math
+from dataclasses import dataclass
+
+import lightning as L
+import torch
+
+from frontpage.command.errors import Infeasible
+from frontpage.command.notices import notice
+from frontpage.data.title_data import TitleData
+from frontpage.machine.flops import measure_matmul_peak, training_flops_per_token
+from frontpage.machine.precision import product_type
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.training.callbacks.best_checkpoint import ALL, BestCheckpoint
+from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
+from frontpage.training.callbacks.weight_average import WeightAverage
+from frontpage.training.memory.estimate import GIB, TrainingMemory, estimate_training, optimizer_bytes
+from frontpage.training.memory.feasible import check_step
+from frontpage.training.trainer import planned_steps
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Sizes in rows, tokens, optimizer updates, bytes and seconds."""
+
+    rows: int  # windows of the largest update, over accumulated batches and devices
+    tokens: int  # its targets
+    micro_batch: int  # windows of its batches on one device
+    accumulated: int  # batches of it
+    updates_per_epoch: int
+    updates: int  # of the whole run
+    memory: TrainingMemory | None  # None where a layer cannot be run without numbers
+    checkpoint_bytes: int
+    checkpoints: float  # kept at once; inf: one a validation
+    seconds_at_peak: float  # the run's operations at the device's measured rate of matrix products
+
+
+def plan_run(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> RunPlan:
+    """Plan a run; UserError where a CUDA device has not the memory for it."""
+    trainer.datamodule, data.trainer = data, trainer  # as Lightning does when it fits
+    device, precision = trainer.strategy.root_device, str(trainer.precision)
+    sizes, updates = data.epoch_sizes(trainer), planned_steps(trainer)
+    card = free_memory(device)  # before the model is there
+    if device.type == "cuda":
+        model.to(device)  # the kernels of the device decide what is kept
+    memory = _memory(trainer, data, model)
+    if card is not None and memory is not None:
+        check_memory(memory, *card, data.batch_size)
+    if device.type == "cpu" and memory is not None:
+        check_step(memory, data.batch_size, data.block_size)
+    epochs = updates / max(sizes.updates, 1)
+    flops = training_flops_per_token(model.net, data.block_size) * epochs * sizes.trained_targets
+    peak = measure_matmul_peak(device, product_type(precision))
+    weights = sum(weight.numel() for weight in model.net.parameters())
+    averaged = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)
+    return RunPlan(
+        rows=sizes.update_rows,
+        tokens=sizes.update_targets,
+        micro_batch=sizes.micro_batch,
+        accumulated=sizes.accumulated,
+        updates_per_epoch=sizes.updates,
+        updates=updates,
+        memory=memory,
+        checkpoint_bytes=4 * weights * (1 + averaged) + optimizer_bytes(model.net, model.make_optimizer, precision),
+        checkpoints=sum(map(_kept, trainer.callbacks)),
+        seconds_at_peak=flops / (peak * trainer.world_size),
+    )
+
+
+def free_memory(device: torch.device) -> tuple[int, int] | None:
+    """(free, all) bytes of a CUDA device; None for any other, which can swap."""
+    return torch.cuda.mem_get_info(device) if device.type == "cuda" else None
+
+
+def check_memory(memory: TrainingMemory, free: int, total: int, batch_size: int) -> None:
+    """Raise a UserError where training is estimated to need more than the `free` bytes of a card with `total`."""
+    if memory.on_card() <= free:
+        return
+    problem = f"training needs an estimated {memory.on_card() / GIB:.2f} GiB"
+    found = f"the GPU has {free / GIB:.2f} GiB free of {total / GIB:.2f}"
+    advice = "a smaller batch with trainer.accumulate_grad_batches, or model.activation_checkpointing=full"
+    error = Infeasible(
+        f"data.batch_size={batch_size}: {problem}, {found}\nallowed: {advice}; scripts/memory.py says what fits"
+    )
+    error.estimated_memory_bytes = memory.on_card()
+    raise error
+
+
+def _memory(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> TrainingMemory | None:
+    """The estimate of a training step; None, and a notice, where a layer cannot be run without numbers."""
+    sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask}
+    try:
+        micro_batch = data.epoch_sizes(trainer).micro_batch
+        return estimate_training(model.net, model.make_optimizer, micro_batch, data.block_size, **sizes)
+    except (NotImplementedError, RuntimeError) as error:
+        notice(f"no memory estimate: {type(error).__name__}: {str(error).splitlines()[0]}")
+        return None
+
+
+def _kept(callback: L.Callback) -> float:
+    """Checkpoints that a callback keeps at once."""
+    if isinstance(callback, BestCheckpoint):
+        return math.inf if callback.save_top_k == ALL else callback.save_top_k
+    return 2 * isinstance(callback, LastCheckpoint)  # the newest and the one before

@@ -1,0 +1,133 @@
+"""What a run that is continued may change: nothing of it is silent."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from omegaconf import DictConfig, OmegaConf
+
+from frontpage.command.errors import UserError, bad_value
+from frontpage.command.notices import notice
+from frontpage.data.title_data import TitleData
+from frontpage.runs.checkpoints import load_checkpoint
+from frontpage.runs.directory import RunDirectory, read_record, told
+from frontpage.runs.provenance import Provenance, differences, in_words, provenance_around, said, same_tokenizer
+from frontpage.runs.reopen import masked, weights_of
+from frontpage.runs.stored_config import stored_config
+from frontpage.training.trainer import planned_steps
+
+# These change nothing that a run learns or reports.
+FREE = "paths logger ckpt_path init_from test name data.path data.test_path data.cache_dir trainer.default_root_dir"
+# These a run keeps, since the checkpoint holds what has become of them, or its place in the data is counted in them.
+KEPT = (
+    "seed optimizer model.lr_scaling model.lr_scaling_rows data.batch_size data.block_size data.packing_seed"
+    " data.repack data.drop_tail trainer.accumulate_grad_batches trainer.devices trainer.limit_train_batches"
+    " trainer.overfit_batches"
+)
+TITLES = "data tokenizer"  # told from other titles by their fingerprint
+ALLOWED = "allowed: what the run had, or init_from=... for a new run from its weights"
+
+
+def check_settings(config: DictConfig, trainer: L.Trainer, data: TitleData, checkpoint: Path) -> None:
+    """Say which settings are not those of the run that wrote `checkpoint`; UserError for those that it must keep.
+
+    They are compared with `config.yaml` and `run.json` of that run; where these are gone, a notice says so.
+    """
+    content = load_checkpoint(checkpoint, "ckpt_path")
+    step, planned = content["global_step"], planned_steps(trainer, data)
+    if planned < step:
+        allowed = f"stands at update {step}; trainer.max_epochs and trainer.max_steps end the run at {planned}"
+        raise bad_value("ckpt_path", checkpoint, allowed)
+    directory = checkpoint.parent.parent
+    titles = told(read_record(directory), "data", "fingerprint")
+    written, now = directory / "config.yaml", masked(config)
+    before = OmegaConf.to_container(stored_config(directory), resolve=False) if written.is_file() else {}
+    origin = provenance_around(content, checkpoint, "ckpt_path")
+    kept = {} if origin is None else differences(origin.model, now["model"])
+    kept = {key: said({key: pair}) for key, pair in kept.items()}
+    _check_init_from(config, before.get("init_from") if origin is None else origin.started_from, checkpoint)
+    if titles is None or not before:
+        _refuse(kept)
+        _check_tokenizer(origin, data, checkpoint)
+        notice(f"{directory} holds no config.yaml and run.json: the settings of {checkpoint} cannot be compared")
+        return
+    found = {key: said({key: (old, new)}) for key, old, new in _differing(before, now)}
+    found = {key: text for key, text in found.items() if not _below(key, FREE) and not _source(config, key, found)}
+    if titles == data.fingerprint:
+        found = {key: text for key, text in found.items() if not _below(key, TITLES) or _below(key, KEPT)}
+        kept |= {key: text for key, text in found.items() if _below(key, KEPT)}
+    else:
+        others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
+        kept |= others or {"data.path": f"data.path={in_words(config.data.path)} (its titles were others)"}
+    _refuse(kept)
+    _check_tokenizer(origin, data, checkpoint)
+    if found:
+        notice(f"the run goes on with other settings than it had: {', '.join(found.values())}")
+
+
+def goes_on(run: RunDirectory, planned: int) -> bool:
+    """Whether anything is left to do for a run of `planned` updates; a notice where a finished one is made longer."""
+    if run.ended_at is None:
+        return True
+    if planned <= run.ended_at:
+        run.finished = (
+            f"all {run.ended_at:,} updates are done, and the smaller of trainer.max_epochs and trainer.max_steps still"
+            f" ends it at {planned:,}"
+        )
+        return False
+    notice(
+        f"the finished run of {run.ended_at:,} updates goes on to {planned:,}; its schedule is from here on that of"
+        f" {planned:,} updates, so the learning rate may rise again"
+    )
+    return True
+
+
+def _refuse(kept: dict[str, str]) -> None:
+    if kept:
+        raise UserError(f"{', '.join(kept.values())}: a run that is continued keeps these\n{ALLOWED}")
+
+
+def _check_tokenizer(origin: Provenance | None, data: TitleData, checkpoint: Path) -> None:
+    """Raise a UserError where the weights belong to another tokenizer than the one that the titles gave."""
+    if origin is not None and not same_tokenizer(origin, data.tokenizer):
+        allowed = "its weights belong to another tokenizer than these titles and tokenizer.* give; take the run's own"
+        raise bad_value("ckpt_path", checkpoint, allowed)
+
+
+def _check_init_from(config: DictConfig, before: str | None, checkpoint: Path) -> None:
+    """A continued run has started already: say so where `init_from` is what it started from, refuse another one."""
+    asked = config.init_from
+    if asked is None:
+        return
+    began = Path(before) if before else None
+    if began is not None and began.is_dir():  # as config.yaml names it
+        began = began / "checkpoints" / "best.ckpt"
+    if began is None or began.resolve() != weights_of(asked, "init_from").resolve():
+        allowed = f"null beside ckpt_path: a run that is continued has the weights of {checkpoint}"
+        raise bad_value("init_from", asked, allowed + (f"; it began with those of {before}" if before else ""))
+    notice(f"init_from={asked} is not read again: the run goes on with the weights of {checkpoint}")
+
+
+def _differing(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(key, old value, new value) of each difference; a node that one side lacks is one."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in dict.fromkeys([*before, *now]):
+            yield from _differing(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))
+    elif before != now:
+        yield key, before, now
+
+
+def _below(key: str, keys: str) -> bool:
+    """Whether `key` is one of `keys`, or lies in one."""
+    return any(key == one or key.startswith(f"{one}.") for one in keys.split())
+
+
+def _source(config: DictConfig, key: str, found: dict[str, str]) -> bool:
+    """Whether the value of `key` is made of other keys, which tell the difference."""
+    node: Any = OmegaConf.to_container(config, resolve=False)
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    sources = re.findall(r"\$\{([\w.]+)\}", str(node)) if isinstance(node, str) else []
+    return bool(sources) and all(source in found or _below(source, FREE) for source in sources)

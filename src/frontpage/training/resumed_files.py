@@ -1,0 +1,38 @@
+"""What a continued run's files lack of the updates behind it."""
+
+import csv
+import json
+from pathlib import Path
+
+from frontpage.command.notices import notice
+
+
+def say_gaps(run: Path) -> None:
+    """Say which logged training steps only one of `metrics.csv` and `events.jsonl` knows: each writes every one.
+
+    A file that was cut, by hand or by a broken disk, is continued all the same: the rest of it is right.
+    """
+    steps = {run / "metrics.csv": _rows(run / "metrics.csv"), run / "events.jsonl": _events(run / "events.jsonl")}
+    known = set().union(*(found for found in steps.values() if found is not None))
+    for path, found in steps.items():
+        missing = sorted(known - found) if found is not None else []
+        if missing:
+            where = f"update {missing[0]}" if len(missing) == 1 else f"updates {missing[0]} to {missing[-1]}"
+            notice(f"{path} lacks {len(missing)} of {len(known)} logged training steps ({where}): the gap stays")
+
+
+def _rows(path: Path) -> set[int] | None:
+    """The updates of the training rows of `metrics.csv`; None where there is none."""
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("train/loss") and str(row.get("step")).isdigit()]
+    return {int(row["step"]) + 1 for row in rows}
+
+
+def _events(path: Path) -> set[int] | None:
+    """The updates of the training steps of `events.jsonl`; None where there is none."""
+    if not path.is_file():
+        return None
+    events = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    return {event["step"] for event in events if event.get("event") == "training_step"}

@@ -1,0 +1,148 @@
+"""What a run prints before and after it trains."""
+
+import math
+
+import lightning as L
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from frontpage.attention.parts.describe import describe_attention
+from frontpage.command.terminal import printable, printable_lines
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.runs.directory import RunDirectory, read_record
+from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
+from frontpage.training.callbacks.record_run import RecordRun
+from frontpage.training.callbacks.run_clock import clock_of
+from frontpage.training.callbacks.sample_titles import SampleTitles
+from frontpage.training.memory.estimate import GIB
+from frontpage.training.trainer import device_name
+
+FAST, SLOW = 0.6, 0.15  # model FLOPs utilisation of large and of small models, as runs of this project have it
+
+
+def print_finished(run: RunDirectory, config: DictConfig) -> None:
+    """That a finished run has nothing left to do, why, and what would change that."""
+    print(f"ckpt_path=last: the run in {run.path} is finished; nothing to do ({run.finished})", flush=True)
+    if config.test and "test" not in (read_record(run.path) or {}):
+        print(
+            f"test=true: not acted on; python scripts/evaluate.py {run.path} data.path={config.data.test_path}",
+            flush=True,
+        )
+
+
+def print_start(
+    run: RunDirectory,
+    trainer: L.Trainer,
+    module: LanguageModule,
+    data: L.LightningDataModule,
+    record: RecordRun,
+) -> None:
+    """What will run, on what, how long and how large, a line each."""
+    about, parameters = data.description(), sum(parameter.numel() for parameter in module.net.parameters())
+    plan, config, device = record.plan, record.config, trainer.strategy.root_device
+    attention = describe_attention(module.net, data.block_size, device, module.document_mask)
+    chosen = "" if module.net.blocks[0].attention.backend != "auto" else ", chosen by backend=auto"
+    dropout, attention_dropout = (config["model"].get(key, 0) for key in ("dropout", "attention_dropout"))
+    devices = f" x {trainer.world_size} devices" if trainer.world_size > 1 else ""
+    accumulated = f" x {plan.accumulated} accumulated" if plan.accumulated > 1 else ""
+    visible = "all" if attention["visible_pairs"] == 1 else f"{attention['visible_pairs']:.3g}"
+    lines = {
+        "device": f"{device_name(trainer)}, precision {trainer.precision}",
+        "data": f"{about['source']}: {about['train_titles']:,} titles train, {about['validation_titles']:,} validate;"
+        f" {about['train_tokens']:,} and {about['validation_tokens']:,} tokens of {about['vocab_size']:,} kinds",
+        "model": f"{type(module.net).__name__}, {parameters:,} parameters, dropout {dropout:g},"
+        f" of attention {attention_dropout:g}",
+        "attention": f"{attention['class']}, computed by {attention['backend']}{chosen};"
+        f" {visible} of a document's causal pairs visible",
+        "update": f"{plan.rows:,} rows of {data.block_size:,}, {plan.tokens:,} tokens"
+        f" (batch {plan.micro_batch:,}{accumulated}{devices})",
+        "length": f"{plan.updates:,} updates, {plan.updates_per_epoch:,} an epoch"
+        + (f", at most {config['trainer']['max_time']}" if config["trainer"].get("max_time") else ""),
+        "intervals": f"log {_interval(config['log_interval'], 'each epoch')},"
+        f" validate {_interval(config['val_interval'], 'by trainer.evals_per_epoch')},"
+        f" save {_interval(config['save_interval'], 'at validations')}",
+        "memory": _size(plan.memory.total) + " estimated" if plan.memory else "no estimate",
+        "checkpoints": f"{plan.checkpoints:g} kept{_named(trainer)}, {_size(plan.checkpoint_bytes)} each,"
+        f" {_size(plan.checkpoint_bytes * plan.checkpoints)} in all"
+        if plan.checkpoints < math.inf
+        else f"one a validation, {_size(plan.checkpoint_bytes)} each",
+        "time": f"roughly {tqdm.format_interval(plan.seconds_at_peak / FAST)} to"
+        f" {tqdm.format_interval(plan.seconds_at_peak / SLOW)} and the validations, at {FAST:.0%} to {SLOW:.0%} of the"
+        " measured matmul rate",
+        "run": str(run.path),
+    }
+    print("\n".join(f"{name + ':':<12} {printable(line)}" for name, line in lines.items()), flush=True)
+
+
+def _named(trainer: L.Trainer) -> str:
+    """What `best.ckpt` is where several of the best are kept."""
+    several = any(isinstance(one, BestCheckpoint) and one.save_top_k > 1 for one in trainer.callbacks)
+    return " (best.ckpt is another name of the best one)" if several else ""
+
+
+def _interval(updates: int | None, otherwise: str) -> str:
+    return otherwise if updates is None else f"every {updates:,} updates"
+
+
+def _size(number: float) -> str:
+    """Bytes in a fitting unit, e.g. `11.4 MiB`."""
+    return f"{number / GIB:.2f} GiB" if number >= GIB else f"{number / 2**20:.1f} MiB"
+
+
+def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataModule) -> None:
+    """Losses, coverage, speed, invented titles, the run's directory."""
+    record = next(callback for callback in trainer.callbacks if isinstance(callback, RecordRun)).record
+    final, best = record["metrics"]["final"], record["metrics"]["best"]
+    clock = clock_of(trainer)
+    lines = ["", f"finished: {record['steps']:,} updates, {clock.tokens_seen:,} tokens, {clock.elapsed_seconds:.0f} s"]
+    if record["validated_weights"] != "as trained":
+        lines.append(f"  validated weights    {record['validated_weights']}")
+    if record["reason"]:
+        lines.append(f"  ended early          {record['reason']}")
+    lines.append(f"  train/loss           {final.get('train/loss', float('nan')):.4f} nats a token")
+    lines.append(
+        f"  val/loss             {final['val/loss']:.4f} nats a token (perplexity {final['val/perplexity']:.2f})"
+    )
+    error = final["val/nats_per_char_se"]
+    lines.append(
+        f"  val/nats_per_char    {final['val/nats_per_char']:.4f} ± {error:.4f}, best {best['val/nats_per_char']:.4f}"
+    )
+    lines.append(f"  val/bits_per_byte    {final['val/bits_per_byte']:.4f}")
+    lines.append(f"  val/coverage         {final['val/coverage']:.4g}")
+    if final.get("val/packed_nats_per_char") is not None:
+        lines.append(f"  val/packed_nats_per_char {final['val/packed_nats_per_char']:.4f}")
+    if "val/mainrun_coverage" in final:
+        loss = final["val/mainrun_loss"]
+        shown = "none: no span fits" if loss is None else f"{loss:.4f}"
+        share = final["val/mainrun_coverage"]
+        lines.append(f"  val/mainrun_loss     {shown} (of {share:.1%} of the tokens: no loss, see docs/metrics.md)")
+    if "test" in record:
+        test, titles = record["test"]["metrics"], record["test"]["titles"]
+        lines.append(f"  test/nats_per_char   {_with_error(test)} ({titles:,} titles of the test set)")
+        seen, unseen = record["test"]["seen_titles"], record["test"]["metrics_unseen"]
+        if seen and unseen is None:
+            lines.append("                       all of them were trained on: this says nothing of new titles")
+        elif seen:
+            lines.append(f"  of unseen titles     {_with_error(unseen)} ({titles - seen:,}; {seen:,} were trained on)")
+    floor = data.floor() if hasattr(data, "floor") else None
+    if floor is not None:
+        least = floor["floor/nats_per_char"]
+        lines.append(
+            f"  floor of the grammar {least:.4f} nats a character; this run is at"
+            f" {final['val/nats_per_char'] / least:.3f} of it"
+        )
+    lines.append(f"  speed                {clock.tokens_per_second:,.0f} tokens/s")
+    estimated, measured = record["estimated_memory_bytes"], record["peak_memory_bytes"]
+    shown = "no estimate" if estimated is None else f"estimated {estimated / GIB:.2f} GiB"
+    lines.append(f"  memory               {shown}, measured peak {measured / GIB:.2f} GiB")
+    titles = next((callback.titles for callback in trainer.callbacks if isinstance(callback, SampleTitles)), [])
+    lines += ["  invented titles:"] + [f"    {title}" for title in titles] if titles else []
+    lines += [f"  profile              {path}" for path in sorted(run.path.glob("*profile*"))]
+    lines.append(f"  run directory        {run.path}")
+    print("\n".join(map(printable_lines, lines)), flush=True)
+
+
+def _with_error(test: dict[str, float | None]) -> str:
+    """The headline of a test set with its standard error, which a single title has not."""
+    error = test["test/nats_per_char_se"]
+    return f"{test['test/nats_per_char']:.4f}" + ("" if error is None else f" ± {error:.4f}")

@@ -1,0 +1,85 @@
+"""Every place that a run's config says it will write to, tried before anything is computed."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from omegaconf import DictConfig
+
+from frontpage.command.errors import bad_value, local_path, require
+from frontpage.command.process_family import is_helper
+from frontpage.runs.directory import RunDirectory
+
+FOLDERS = ("dirpath", "directory", "default_root_dir", "cache_dir")  # keys that name a folder
+FILES = ("path",)  # of callbacks and loggers: keys that name a file
+
+
+class Place(NamedTuple):
+    """A key, the path that it gives, and whether that is a folder's."""
+
+    key: str
+    path: str
+    folder: bool
+
+
+def check_places(config: DictConfig, run: RunDirectory) -> None:
+    """Raise a UserError for a place that cannot be written, or where a new run would replace files of others.
+
+    Nothing is left behind. The helper processes of a run leave it to the first.
+    """
+    if is_helper():
+        return
+    own, fresh = run.path.absolute(), run.checkpoint is None
+    for place in _places(config):
+        require(place.path != "", place.key, place.path, "a path, not empty")
+        path = local_path(place.path, place.key)
+        _check_path(place, path)
+        outside = own not in (path.absolute(), *path.absolute().parents)
+        if fresh and outside and place.key.startswith(("callbacks.", "logger.")):
+            _check_unused(place, path)
+
+
+def _places(config: DictConfig) -> Iterator[Place]:
+    """Those of the config's groups; a path that is another key's is checked there."""
+    yield Place("paths.cache_dir", str(config.paths.cache_dir), True)
+    groups = {"trainer": config.trainer, **_named(config, "callbacks"), **_named(config, "logger")}
+    for key, node in groups.items():
+        for name in node:
+            if node[name] is not None and (name in FOLDERS or name in FILES):
+                yield Place(f"{key}.{name}", str(node[name]), name in FOLDERS)
+
+
+def _named(config: DictConfig, group: str) -> dict[str, DictConfig]:
+    """The nodes of a group, by their keys."""
+    nodes = config[group] or {}
+    return {f"{group}.{name}": nodes[name] for name in nodes if isinstance(nodes[name], DictConfig)}
+
+
+def _check_path(place: Place, path: Path) -> None:
+    """Make what is missing, write something, and take both away again."""
+    made: list[Path] = []
+    folder = path if place.folder else path.parent
+    try:
+        if not place.folder and path.exists():
+            require(path.is_file(), place.key, path, "a folder or a device; the name of a file is needed")
+            path.open("ab").close()
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise bad_value(place.key, place.path, f"cannot be written ({error.strerror})") from error
+    finally:
+        for one in made:
+            if one.is_dir() and not any(one.iterdir()):
+                one.rmdir()
+
+
+def _check_unused(place: Place, path: Path) -> None:
+    """Raise a UserError where a new run would replace or go on with what is no file of its own."""
+    there = [path] if not place.folder else [*path.glob("*.ckpt"), *path.glob("metrics.csv")]
+    found = next((one for one in there if os.path.lexists(one)), None)
+    if found is not None:
+        raise bad_value(place.key, place.path, f"there is {found} already, which the run would replace; another place")
