@@ -58,7 +58,7 @@ test-slow: .venv/.installed  ## the slow tests: sweeps, kills, resumes
 test-export: .venv/.installed  ## exports, loaded by transformers (installs it; every run then starts a little later)
 	@$(VENV_PYTHON) -c 'import transformers' 2>/dev/null || \
 	  $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[transformers]'
-	$(PYTEST) -n auto tests/test_export_transformers.py $(ARGS)
+	$(PYTEST) -n auto tests/export/test_export_transformers.py $(ARGS)
 
 train: .venv/.installed  ## train the quickstart (TITLES=file.parquet for your own titles, ARGS="trainer.max_steps=100")
 	$(VENV_PYTHON) train.py $(QUICKSTART) $(ARGS)

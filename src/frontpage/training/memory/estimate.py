@@ -1,7 +1,7 @@
 """What a model needs in memory: a training step by its parts, the largest batch that fits, and generation.
 
 The step is run on tensors without numbers (`fake_step`), so a new attention or architecture is counted like any other.
-Checked against the closed formula for plain Transformers (bytes saved a token and layer) in tests/test_memory.py.
+Checked against the closed formula for plain Transformers (bytes saved a token and layer) in tests/training/test_memory.py.
 """
 
 from collections import Counter

@@ -1,0 +1,25 @@
+"""What the tests of this part share."""
+
+import csv
+import json
+
+
+def losses_of(directory):
+    """The training and validation losses of metrics.csv, as text, in order."""
+    with (directory / "metrics.csv").open() as file:
+        return [(row["step"], row.get("train/loss"), row.get("val/loss")) for row in csv.DictReader(file)]
+
+
+def events_of(directory):
+    return [json.loads(line) for line in (directory / "events.jsonl").read_text().splitlines()]
+
+
+def stop_at(monkeypatch, step, validating, error):
+    """Make the run break off at an update, in training or in the middle of a validation."""
+    import frontpage.training.callbacks.stop_on_signal as module
+
+    def stop(self, trainer):
+        if trainer.global_step >= step and trainer.validating == validating:
+            raise error
+
+    monkeypatch.setattr(module.StopOnSignal, "_stop_if_asked", stop)

@@ -1,0 +1,78 @@
+"""Promises of launchers: a search by several processes or as jobs of a cluster, and what is said without them."""
+
+import logging
+
+import pytest
+from messages import check_message
+from tiny import TINY
+from toy_searches import SPACE, toy  # noqa: F401
+
+from frontpage.command.program import task
+
+
+def test_the_toy_program_is_a_search(toy):  # noqa: F811
+    """By Hydra's own launcher, with groups, and with its console in files."""
+    said = toy.program("kind=choice(round,flat)", "hydra/sweeper/sampler=grid")
+    assert [trial.params for trial in toy.study().trials] == [{"kind": "round"}, {"kind": "flat"}]
+    assert [trial.value for trial in toy.study().trials] == [0.25, 1.25]
+    assert toy.started() == [0, 1] and len(said.splitlines()) == 6
+    for number in (0, 1):
+        assert (toy.folder / f"sweeps/toy/console/{number}.txt").read_text() == f"hello from {number}\n"
+
+
+def test_lightning_is_quiet_in_the_processes_of_a_launcher(monkeypatch):
+    """There `task` is called without `program`."""
+    lightning = logging.getLogger("lightning.pytorch")
+    monkeypatch.setattr(lightning, "handlers", [logging.StreamHandler()])
+    monkeypatch.setattr(lightning, "level", logging.INFO)
+    assert task(lambda config: (lightning.handlers, lightning.level))(None) == ([], logging.WARNING)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_batch_of_several_at_once(toy, launcher):  # noqa: F811
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
+    batch = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.sweeper.n_jobs=2"]
+    pruning = ["reports=3", "hydra.sweeper.pruner=median"]
+    process = toy.start(
+        f"hydra/launcher={launcher}", *batch, "hydra.sweeper.n_trials=4",
+        "x=int(interval(-1,3))", "broken=raise", *pruning,
+    )  # fmt: skip
+    told = process.communicate(timeout=250)[0]
+    assert process.returncode == 0, told
+    trials = toy.study().trials
+    states = [trial.state.name for trial in trials]
+    assert states.count("COMPLETE") + states.count("PRUNED") == 4
+    assert sorted(toy.started()) == [*range(len(trials))], "the number of a job is the number of its trial"
+    for trial in trials:
+        if trial.state.name == "FAIL":
+            assert trial.params["x"] == -1 and trial.user_attrs["reason"] == "RuntimeError: it broke"
+        else:
+            assert [*trial.intermediate_values] in ([1], [1, 2], [1, 2, 3])
+        assert (toy.folder / f"sweeps/toy/console/{trial.number}.txt").exists()
+
+
+@pytest.mark.parametrize(("launcher", "plugin"), [("joblib", "joblib"), ("slurm", "submitit_slurm")])
+def test_a_launcher_without_its_extra(command, monkeypatch, launcher, plugin):
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # fills the store, where no test before has done so
+    there = ConfigStore.instance().repo["hydra"]["launcher"]
+    for name in ("joblib.yaml", "submitit_slurm.yaml"):
+        monkeypatch.delitem(there, name, raising=False)
+    outcome = command(*TINY, "--multirun", "hydra/sweeper=optuna", "optimizer.lr=choice(1,2)", f"launcher={launcher}")
+    assert outcome.status == 2
+    check_message(
+        outcome.stderr, [f"launcher={launcher}: needs the extra `{launcher}`", f"pip install -e '.[{launcher}]'"]
+    )
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "slurm"])
+def test_a_launcher_is_an_option(command, launcher):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    outcome = command(*TINY, "--multirun", "hydra/sweeper=optuna", "model.n_head=choice(1)", f"launcher={launcher}",
+                      "hydra.sweeper.n_trials=0")  # fmt: skip
+    assert outcome.status == 2
+    check_message(outcome.stderr, ["hydra.sweeper.n_trials=0"])

@@ -1,0 +1,85 @@
+"""Promises of a run that is finished: left alone, or continued where it is given more updates."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from messages import contents
+from programs import record_of, train_tiny
+from run_outputs import losses_of
+from test_resume import checkpoint_of, same
+from tiny import TINY
+
+# An epoch is 17 updates. A schedule that the run's length does not change, so that a longer one can be compared.
+SHORT = ("trainer.max_steps=5", "trainer.max_epochs=2", "scheduler=constant", "model.dropout=0.2", "log_interval=1")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    return train_tiny(tmp_path_factory.mktemp("finished") / "run", *SHORT)
+
+
+def test_a_longer_run_goes_on_and_ends_as_one_that_was_planned_so(command, finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    outcome = command(*TINY, *SHORT, "trainer.max_steps=20", f"hydra.run.dir={copy}", "ckpt_path=last")
+    assert outcome.status == 0, outcome.stderr
+    assert "the finished run of 5 updates goes on to 20" in outcome.stdout
+    assert "trainer.max_steps=20 (was 5)" in outcome.stdout
+    whole = train_tiny(tmp_path / "whole", *SHORT, "trainer.max_steps=20")
+    for part in ("state_dict", "optimizer_states"):
+        assert same(checkpoint_of(whole)[part], checkpoint_of(copy)[part])
+    assert record_of(copy)["steps"] == 20 and record_of(copy)["status"] == "finished"
+    assert losses_of(copy)[-1] == losses_of(whole)[-1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([], "all 5 updates are done; a larger trainer.max_steps or trainer.max_epochs goes on"),
+        (["trainer.max_steps=4"], "all 5 updates are done"),
+        (["trainer.max_epochs=9"], "still ends it at 5"),  # more epochs, and yet not one more update
+    ],
+)
+def test_a_finished_run_without_more_updates_says_so_and_stays_as_it_is(command, finished, overrides, words):
+    before = contents(finished)
+    outcome = command(*TINY, *SHORT, *overrides, f"hydra.run.dir={finished}", "ckpt_path=last")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert f"the run in {finished} is finished; nothing to do" in outcome.stdout and words in outcome.stdout
+    assert contents(finished) == before
+
+
+def test_a_length_that_is_none_is_a_mistake_here_as_well(command, finished):
+    before = contents(finished)
+    outcome = command(*TINY, *SHORT, "trainer.max_steps=x", f"hydra.run.dir={finished}", "ckpt_path=last")
+    assert outcome.status == 2 and "trainer.max_steps=x: must be a whole number" in outcome.stderr
+    assert contents(finished) == before
+
+
+def test_a_test_set_asked_of_a_finished_run_is_not_passed_over_in_silence(command, finished, tmp_path):
+    file = tmp_path / "test.txt"
+    file.write_text("Show HN: a title\n")
+    asked = ("test=true", f"data.test_path={file}", f"hydra.run.dir={finished}", "ckpt_path=last")
+    outcome = command(*TINY, *SHORT, *asked)
+    assert outcome.status == 0 and f"scripts/evaluate.py {finished} data.path={file}" in outcome.stdout
+
+
+def test_a_run_that_stopped_early_is_finished_whatever_its_length(command, finished, tmp_path):
+    """More updates are no reason to go on where another thing ended the run."""
+    copy, reason = (
+        shutil.copytree(finished, tmp_path / "copy"),
+        "early stopping at update 5 of 9: val/loss got no better",
+    )
+    (copy / "run.json").write_text(json.dumps(record_of(copy) | {"reason": reason}))
+    outcome = command(*TINY, *SHORT, "trainer.max_steps=9", f"hydra.run.dir={copy}", "ckpt_path=last")
+    assert outcome.status == 0 and reason in outcome.stdout and "init_from=" in outcome.stdout
+    assert record_of(copy)["steps"] == 5
+
+
+def test_the_checkpoint_of_a_finished_run_says_what_it_belongs_to(finished):
+    found = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)["provenance"]
+    assert found["tokenizer"] == (finished / "tokenizer.json").read_text(encoding="utf-8")
+    assert found["titles"] == record_of(finished)["data"]["fingerprint"]
+    assert found["model"]["n_head"] == 2 and found["tokenizer_settings"]["vocab_size"] == 300
+    assert (found["started_from"], found["tokenizer_taken"]) == (None, False)

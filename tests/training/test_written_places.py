@@ -1,0 +1,64 @@
+"""Promises of the places that a run writes to: tried before it starts, and never somebody else's file."""
+
+import pytest
+from messages import check_message, contents
+from programs import record_of
+from test_mistakes import folders
+from tiny import TINY
+
+SHORT = (*TINY, "trainer.max_steps=1")
+FILES = ("callbacks.sample_titles.path", "callbacks.last_checkpoint.path")
+FOLDERS = ("callbacks.best_checkpoint.dirpath", "logger.csv.directory", "trainer.default_root_dir", "paths.cache_dir")
+
+
+@pytest.mark.parametrize("key", [*FILES, *FOLDERS])
+def test_a_place_that_cannot_be_written_is_refused_at_the_start(command, tmp_path, key):
+    (tmp_path / "file").write_text("a file")
+    outcome = command(*SHORT, f"{key}={tmp_path}/file/below")
+    assert outcome.status == 2, outcome.stdout
+    check_message(outcome.stderr, [f"{key}={tmp_path}/file/below: cannot be written"])
+    assert folders(tmp_path) == set() and len(contents(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("key", FILES)
+def test_a_file_that_is_there_is_not_replaced(command, tmp_path, key):
+    (tmp_path / "mine").write_text("written by hand")
+    outcome = command(*SHORT, f"{key}={tmp_path}/mine")
+    assert outcome.status == 2
+    check_message(outcome.stderr, [f"{key}={tmp_path}/mine: there is {tmp_path}/mine already"])
+    outcome = command(*SHORT, f"{key}={tmp_path}")
+    assert outcome.status == 2
+    check_message(outcome.stderr, [f"{key}={tmp_path}: a folder or a device"])
+    assert (tmp_path / "mine").read_text() == "written by hand"
+
+
+@pytest.mark.parametrize(("key", "name"), [(FOLDERS[0], "best.ckpt"), (FOLDERS[1], "metrics.csv")])
+def test_another_runs_files_are_not_replaced(command, tmp_path, key, name):
+    (tmp_path / name).write_text("another run's")
+    outcome = command(*SHORT, f"{key}={tmp_path}")
+    assert outcome.status == 2
+    check_message(outcome.stderr, [f"{key}={tmp_path}: there is {tmp_path}/{name} already"])
+    assert (tmp_path / name).read_text() == "another run's"
+
+
+def test_places_elsewhere_are_made_and_a_resumed_run_goes_on_with_them(command, tmp_path):
+    elsewhere = tmp_path / "new" / "place"
+    places = [f"{FILES[0]}={elsewhere}/samples.txt", f"{FILES[1]}={elsewhere}/last.ckpt"]
+    places += [f"{FOLDERS[0]}={elsewhere}/best", f"{FOLDERS[1]}={elsewhere}/csv", f"hydra.run.dir={tmp_path}/run"]
+    assert command(*SHORT, *places).status == 0
+    made = {"samples.txt", "last.ckpt", "best/best.ckpt", "csv/metrics.csv"}
+    assert made <= {str(path.relative_to(elsewhere)) for path in elsewhere.rglob("*")}
+    more = [f"hydra.run.dir={tmp_path}/second", f"ckpt_path={elsewhere}/last.ckpt", "trainer.max_steps=2"]
+    assert command(*SHORT, *places[:4], *more).status == 0
+    assert (elsewhere / "samples.txt").read_text().startswith("update 1\n")
+    assert "update 2\n" in (elsewhere / "samples.txt").read_text()
+
+
+def test_what_can_be_followed_is_what_every_validation_has(command, config, tmp_path):
+    from frontpage.command.build import build
+
+    always = ["model.original_metric=always", "model.packed_metric=always", "data.batch_size=2"]
+    assert command(*SHORT, *always, f"hydra.run.dir={tmp_path}/run").status == 0
+    found = {name for name in record_of(tmp_path / "run")["metrics"]["final"] if name.startswith("val/")}
+    model = build(config(*TINY, *always).model, "model", vocab_size=300)
+    assert set(model.monitored_names()) == found
