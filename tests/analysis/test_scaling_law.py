@@ -236,11 +236,12 @@ def test_titles_seen_too_often_and_other_recipes_are_said(study):
     forget_notices()
     folder = study([(1e5, 1e6), (1e5, 20e6)], [2.0, 1.5])
     edit(
-        folder / "00", lambda record: record["config"]["model"].update(_target_="frontpage.models.modern.ModernModule")
+        folder / "00",
+        lambda record: record["config"]["model"].update(_target_="frontpage.recipe.modules.UNetGPTModule"),
     )
     check_comparable(read_points([folder]))
     assert f"{folder.resolve() / '01'} saw its titles 5.0 times" in notices()[0]
-    assert "GPTModule with CausalAttention; ModernModule with CausalAttention" in notices()[1]
+    assert "GPTModule with CausalAttention; UNetGPTModule with CausalAttention" in notices()[1]
 
 
 def test_an_unfinished_run_is_left_out_and_said(study, capfd):

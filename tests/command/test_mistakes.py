@@ -56,7 +56,7 @@ def folders(directory: Path) -> set[Path]:
         # what an architecture passes to its attentions, and what the shared parts of attentions pass to each other
         ("+model.attention.n_head=2", ["model.attention.n_head=2", "set by model.n_head"]),
         ("+model.attention.dropout=0.5", ["model.attention.dropout=0.5", "set by model.attention_dropout"]),
-        (["model=modern", "+model.attention.bias=true"], ["model.attention.bias=true", "set by the architecture"]),
+        (["model=modern", "+model.attention.bias=true"], ["model.attention.bias=true", "set by model.bias"]),
         ("+model.attention.d_inner=32", ["model.attention.d_inner=32", "CausalAttention takes no such key", "backend"]),
         ("+model.attention.patterns=[]", ["model.attention.patterns=[]", "takes no such key"]),
         # misspelt options and groups

@@ -131,7 +131,7 @@ REFUSED = {
     ),
     "narrow gpt": ("gpt", NARROW, "model.attention=bottleneck: .*gpt2, has causal"),
     "window gpt": ("gpt", {"attention": "local", "attention.window": 5}, "model.attention=local: .*gpt2, has causal"),
-    "unet": ("unet_gpt", {}, "model=unet_gpt: no standard architecture"),
+    "unet": ("unet_gpt", {}, "model=UNetGPT: no standard architecture"),
 }
 REFUSED |= {
     name: ("modern", {"attention": name}, f"model.attention={name}: no standard architecture computes it")

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from nets import Modern
 from tiny import options
 
 from frontpage.attention.causal import CausalAttention
@@ -13,8 +14,8 @@ from frontpage.attention.differential import DifferentialAttention
 from frontpage.command.build import build
 from frontpage.command.notices import forget_notices, notices
 from frontpage.models.gpt import GPT
-from frontpage.models.modern import Modern
 from frontpage.models.unet_gpt import UNetGPT, u_shape
+from frontpage.recipe.modules import UNetGPTModule
 from frontpage.training.preflight import check_config
 
 VOCABULARY, TIME = 50, 18
@@ -56,7 +57,6 @@ def test_a_list_of_widths_that_cannot_be_is_refused_by_name(widths, message):
     [
         (UNetGPT, {"d_model": 30}, "d_model=30: must be a multiple of n_head=4"),
         (GPT, {"n_head": 32, "positions": "rotary"}, "positions=rotary: needs heads of an even width, not 1"),
-        (Modern, {"positions": "learned"}, "positions=learned: modern has rotary positions"),
         (Modern, {"attention": DifferentialAttention, "n_kv_head": 1}, "n_kv_head=1: must be even"),
         (GPT, {"attention": DifferentialAttention, "n_head": 1}, "n_head=1: must be even"),
         (Modern, {"init": "zeros"}, "init=zeros: one of"),
@@ -80,8 +80,10 @@ def test_a_refusal_names_the_key_that_is_wrong(architecture, changes, message):
 )
 def test_a_notice_says_what_widths_replace(changes, said):
     forget_notices()
-    small(UNetGPT, **changes)
-    small(UNetGPT, **changes)
+    recipe = {"optimizer": None, "scheduler": None}
+    sizes = {"vocab_size": VOCABULARY, "block_size": TIME, "d_model": 32, "n_head": 4, "attention": CausalAttention}
+    for _ in range(2):
+        UNetGPTModule(**recipe, **sizes, **changes)
     assert len(notices()) == (said is not None) and all(one.startswith(said) for one in notices())
 
 

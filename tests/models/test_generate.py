@@ -10,7 +10,7 @@ import torch
 from frontpage.attention.causal import CausalAttention
 from frontpage.data.tokenizer.bpe import bpe
 from frontpage.models.generate import Draft, generate
-from frontpage.models.gpt import GPTModule
+from frontpage.recipe.modules import GPTModule
 
 BLOCK = 20
 TITLES = ["Show HN: a parser for poets", "Ask HN: what is a poet?", "A parser", "東京 is a parser – “ok”"] * 3

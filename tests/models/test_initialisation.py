@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from nets import Modern
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,7 +16,6 @@ from frontpage.attention.local import LocalAttention
 from frontpage.machine.flops import training_flops_per_token
 from frontpage.models.block import MLP, Block, default_d_ff
 from frontpage.models.gpt import GPT
-from frontpage.models.modern import Modern
 from frontpage.models.norms import make_norm
 from frontpage.models.unet_gpt import UNetGPT
 from frontpage.recipe.parameter_groups import decay_groups

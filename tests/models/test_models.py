@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from hydra.utils import get_object
+from nets import Modern
 from omegaconf import OmegaConf
 from tiny import CONFIGS, composed, options
 
@@ -13,7 +14,6 @@ from frontpage.attention.causal import CausalAttention
 from frontpage.command.build import build
 from frontpage.data.packing import TitleBatch
 from frontpage.models.gpt import GPT
-from frontpage.models.modern import Modern
 from frontpage.models.unet_gpt import UNetGPT
 
 VOCABULARY, TIME = 50, 18

@@ -14,7 +14,7 @@ CONFIG = {
     "seed": 1,
     "data": {"_target_": "frontpage.data.synthetic.SyntheticTitles", "path": None, "batch_size": 8},
     "model": {
-        "_target_": "frontpage.models.gpt.GPTModule",
+        "_target_": "frontpage.recipe.modules.GPTModule",
         "attention": {"_target_": "frontpage.attention.local.LocalAttention", "_partial_": True, "window": 8},
         "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1e-3},
         "n_layer": 2,

@@ -14,7 +14,6 @@ from frontpage.command.errors import UserError, bad_value
 from frontpage.models.block import ACTIVATIONS, MLP, Block
 from frontpage.models.decoder import Decoder
 from frontpage.models.gpt import GPT
-from frontpage.models.modern import Modern
 
 ELSEWHERE = "no standard architecture computes it; --format safetensors keeps it under our own names"
 
@@ -54,12 +53,12 @@ class Traits:
 
 def read_traits(model: DictConfig, net: nn.Module) -> Traits:
     """The traits of a run's `net`, built from the config `model`; UserError where it is no standard decoder."""
-    if type(net) not in (GPT, Modern):
-        raise bad_value("model", option_of(model), ELSEWHERE)
+    if type(net) is not GPT:
+        raise bad_value("model", type(net).__name__, ELSEWHERE)
     block = net.blocks[0]
     attention, mlp, norm = block.attention, block.mlp, block.mlp_norm
     if any(type(one) is not Block or type(one.mlp) is not MLP for one in net.blocks):
-        raise UserError(f"model={option_of(model)}: its layers are of a kind of their own: {ELSEWHERE}")
+        raise UserError(f"model={type(net).__name__}: its layers are of a kind of their own: {ELSEWHERE}")
     window = window_of(net)
     if window is None:
         raise bad_value("model.attention", option_of(model.attention), ELSEWHERE)

@@ -5,7 +5,6 @@ from typing import Any
 
 from frontpage.attention.parts.base import SelfAttention
 from frontpage.models.decoder import Decoder, at_least_1
-from frontpage.recipe.language_module import LanguageModule
 
 
 class GPT(Decoder):
@@ -27,9 +26,3 @@ class GPT(Decoder):
         at_least_1(d_model=d_model, n_layer=n_layer)
         sizes = {"vocab_size": vocab_size, "block_size": block_size, "n_head": n_head}
         super().__init__(*[d_model] * n_layer, **sizes, attention=attention, **options)
-
-
-class GPTModule(LanguageModule):
-    """Trains a GPT: the keys of LanguageModule and those of GPT."""
-
-    architecture = GPT

@@ -8,17 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from frontpage.attention.parts.base import SelfAttention
-from frontpage.command.notices import notice
 from frontpage.models.decoder import Decoder, at_least_1
 from frontpage.models.initialisation import initialise
-from frontpage.recipe.language_module import LanguageModule
 
 
 class UNetGPT(Decoder):
     """A GPT whose layers have widths of their own, tokens (B, T) -> logits (B, T, V); `options` are those of Decoder.
 
-    `widths` has one for each layer, in place of `d_model` and `n_layer`, and a notice says so where it contradicts
-    them; None is a U from `d_model` to its half and back. A linear layer carries the residual stream from one width to
+    `widths` has one for each layer, in place of `d_model` and `n_layer`; None is a U from `d_model` to its half and
+    back. A linear layer carries the residual stream from one width to
     the next, and at the end to the embedding's. With `skips` the output of layer i, times a learned number that starts
     at 1, is added to the input of layer n-1-i, unless that comes next anyway, through a linear layer where the two
     widths differ. Time is never pooled, which would let a token see later ones. Raises ValueError for an unknown name
@@ -41,7 +39,7 @@ class UNetGPT(Decoder):
         at_least_1(d_model=d_model, n_layer=n_layer, n_head=n_head)
         if widths is None and d_model % n_head:
             raise ValueError(f"d_model={d_model}: must be a multiple of n_head={n_head}")
-        widths = u_shape(d_model, n_layer, n_head) if widths is None else say_what_is_replaced(widths, d_model, n_layer)
+        widths = u_shape(d_model, n_layer, n_head) if widths is None else list(widths)
         if not widths:
             raise ValueError("widths=[]: one for each layer, so at least one")
         if any(width < 1 or width % n_head for width in widths):
@@ -85,22 +83,6 @@ def u_shape(d_model: int, n_layer: int, n_head: int) -> list[int]:
     return [width(depth) if depth else d_model for depth in depths]
 
 
-def say_what_is_replaced(widths: Sequence[int], d_model: int, n_layer: int) -> list[int]:
-    """The widths as a list; a notice where `d_model` and `n_layer` say something else."""
-    widths = list(widths)
-    replaced = [f"d_model={d_model}"] if widths and widths[0] != d_model else []
-    replaced += [f"n_layer={n_layer}"] if len(widths) != n_layer else []
-    if widths and replaced:
-        notice(f"widths={widths} replaces {' and '.join(replaced)}: {len(widths)} layers, the first {widths[0]} wide")
-    return widths
-
-
 def fit(before: int, after: int) -> nn.Module:
     """(..., before) -> (..., after): linear, nothing where the widths are equal."""
     return nn.Identity() if before == after else nn.Linear(before, after, bias=False)
-
-
-class UNetGPTModule(LanguageModule):
-    """Trains a UNetGPT: the keys of LanguageModule and those of UNetGPT."""
-
-    architecture = UNetGPT
