@@ -18,7 +18,10 @@ from hydra import compose, initialize_config_dir
 from torch.nn import functional as F
 
 from frontpage.attention.gated_delta import GatedDeltaAttention
-from frontpage.attention.parts.base import ProjectedAttention, SelfAttention
+from frontpage.attention.kernels.describe import router_of
+from frontpage.attention.kernels.pattern_paths import accelerate
+from frontpage.attention.parts.contract import SelfAttention
+from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.command.build import build
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.progress_line import watched
@@ -88,9 +91,9 @@ def measure(
         if arguments.only and name not in ("causal", *arguments.only):
             continue
         layer = variant(option, {**settings, "backend": "auto"}, sizes, device, dtype)
-        chosen[name] = layer.route(length, device, documents=ids is not None)
+        chosen[name] = router_of(layer).route(length, device, documents=ids is not None)
         for backend in layer.backends:
-            if layer.refusal(backend, device, ids is not None, True) is None:
+            if router_of(layer).refusal(backend, device, ids is not None, True) is None:
                 own = variant(option, {**settings, "backend": backend}, sizes, device, dtype)
                 runs[name, backend] = step(own, arguments.batch, length, ids, device, dtype, name == "gated_delta rule")
     dense = runs["causal", chosen["causal"]]
@@ -120,7 +123,7 @@ def variant(
     with initialize_config_dir(CONFIGS):
         node = compose("train", overrides=["paths.run_dir=none", f"model/attention={option}"]).model.attention
     node.update(settings)
-    return build(node, "model.attention")(**sizes).to(device, dtype)
+    return accelerate(build(node, "model.attention")(**sizes)).to(device, dtype)
 
 
 def step(

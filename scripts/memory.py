@@ -10,7 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.attention.parts.describe import check_backends
+from frontpage.attention.kernels.describe import check_backends
 from frontpage.command.build import build
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import UserError

@@ -4,8 +4,10 @@ import itertools
 
 import pytest
 import torch
-from attentions import BLOCK, HEADS, SETTINGS, WIDTH, attention_factory, inputs, last_row_sees, sees
+from attentions import BLOCK, HEADS, SETTINGS, WIDTH, attention_factory, inputs, last_row_sees, plain_factory, sees
 from tiny import options
+
+from frontpage.attention.kernels.describe import router_of
 
 # How many tokens a head's output for the last of 64 depends on, the mean over 4 heads: one line for each variant.
 REACH = {
@@ -54,9 +56,9 @@ def settings(request):
 
 @pytest.fixture
 def make(factory):
-    def made(seed=0, **settings):
+    def made(seed=0, of=factory, **settings):
         torch.manual_seed(seed)
-        return factory(**{"d_model": WIDTH, "n_head": HEADS, "block_size": BLOCK, **settings}).eval()
+        return of(**{"d_model": WIDTH, "n_head": HEADS, "block_size": BLOCK, **settings}).eval()
 
     return made
 
@@ -203,7 +205,7 @@ def check_backends(make, settings, documents, backends):
         attention = make(**settings, backend=backend)
         training = backend != "flex"  # no backward pass on CPU
         try:
-            attention.route(x.shape[1], x.device, documents=documents, training=training)
+            router_of(attention).route(x.shape[1], x.device, documents=documents, training=training)
         except ValueError as refused:
             assert f"backend={backend}: " in str(refused)
             continue
@@ -220,6 +222,21 @@ def check_backends(make, settings, documents, backends):
     for grads in gradients.values():
         for gradient, first in zip(grads, gradients["auto"], strict=True):
             torch.testing.assert_close(gradient, first, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("documents", [False, True], ids=["one document", "documents"])
+def test_the_fastest_path_gives_what_the_variant_computes_by_itself(name, make, settings, documents):
+    """Its own file and parts/ alone, without the recipe's faster paths: the output, the input's gradient, the cache."""
+    x, ids, positions = packed()
+    context = {"document_ids": ids, "positions": positions} if documents else {}
+    found = []
+    for factory in (make, lambda **settings: make(**settings, of=plain_factory(name))):
+        attention, given = factory(**settings), x.clone().requires_grad_()
+        y = attention(given, **context)
+        cached = attention(x, cache=attention.new_cache())
+        found.append((y, cached, torch.autograd.grad(y.square().sum(), given)[0]))
+    for fast, plain in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("documents", [False, True], ids=["one document", "documents"])
@@ -244,7 +261,7 @@ def test_auto_names_a_backend_of_the_variant(make):
     attention = make()
     for documents, training, length in itertools.product((False, True), (False, True), (1, 64, 4096)):
         for device in ("cpu", "cuda", "mps"):
-            path = attention.route(length, torch.device(device), documents=documents, training=training)
+            path = router_of(attention).route(length, torch.device(device), documents=documents, training=training)
             assert path in attention.backends
 
 

@@ -9,13 +9,17 @@ from attentions import HEADS, WIDTH, attention_factory
 from tiny import options
 from torch.nn.attention.flex_attention import create_mask
 
+from frontpage.attention.causal import Causal
 from frontpage.attention.fixed import Fixed, FixedAttention
-from frontpage.attention.kernels.executors import FlexMask
+from frontpage.attention.kernels.describe import describe_attention
+from frontpage.attention.kernels.executors import sdpa
+from frontpage.attention.kernels.flex import FlexMask
+from frontpage.attention.kernels.pattern_paths import FORMS, accelerate
 from frontpage.attention.local import Local, LocalAttention
-from frontpage.attention.parts.describe import describe_attention
 from frontpage.attention.parts.documents import places_in_documents
-from frontpage.attention.parts.pattern import Causal, Pattern, PatternAttention
+from frontpage.attention.parts.pattern import Pattern, PatternAttention
 from frontpage.attention.parts.picture import picture
+from frontpage.attention.parts.softmax import softmax_attention
 from frontpage.attention.sliding_window import SlidingWindow, SlidingWindowAttention
 from frontpage.attention.strided import Strided, StridedAttention
 
@@ -151,7 +155,7 @@ def test_a_net_says_the_classes_and_the_share_of_pairs_that_its_layers_show():
         (by_layer, "StridedAttention", "reshape", (windows + 8.5) / 2),
         ([fixed, *by_layer], "FixedAttention StridedAttention", "sdpa reshape", (44.5 + windows + 8.5) / 3),
     ):
-        said = describe_attention(torch.nn.ModuleList(layers), 256, device, documents=False)
+        said = describe_attention(accelerate(torch.nn.ModuleList(layers)), 256, device, documents=False)
         assert said == {"class": kind, "backend": backend, "visible_pairs": pytest.approx(keys / 128.5)}
 
 
@@ -249,7 +253,7 @@ def test_the_reshaped_form_is_exact_at_any_length(pattern, documents, time):
     if documents:
         seen = seen & (ids[:, None, :, None] == ids[:, None, None, :])
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
-    found = pattern.reshaped(q, k, v, ids, 0.0)
+    found = FORMS[pattern.form].mixed(pattern, q, k, v, ids, 0.0)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     up = torch.randn(expected.shape, dtype=torch.float64)
     for ours, theirs in zip(*(torch.autograd.grad(y, (q, k, v), up) for y in (found, expected)), strict=True):
@@ -260,7 +264,7 @@ def test_the_reshaped_form_is_exact_at_any_length(pattern, documents, time):
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
 def test_the_reshaped_form_of_all_fixed_groups_at_once_is_exact(kv_heads, time):
     torch.manual_seed(0)
-    attention = FixedAttention(32, 4, 128, block=8, summary=2, groups=4, n_kv_head=kv_heads).double()
+    attention = accelerate(FixedAttention(32, 4, 128, block=8, summary=2, groups=4, n_kv_head=kv_heads).double())
     x = torch.randn(2, time, 32, dtype=torch.float64)
     found = []
     for attention.backend in ("reshape", "math"):
@@ -271,11 +275,9 @@ def test_the_reshaped_form_of_all_fixed_groups_at_once_is_exact(kv_heads, time):
 
 
 def test_heads_of_unequal_widths_agree_with_plain_tensors():
-    from frontpage.attention.kernels import executors
-
     torch.manual_seed(0)
     q, k = torch.randn(2, 2, 4, 9, 6, dtype=torch.float64)
     for width in (3, 6, 12):
         v = torch.randn(2, 4, 9, width, dtype=torch.float64)
-        ours, plain = executors.sdpa(q, k, v, causal=True), executors.math(q, k, v, causal=True)
+        ours, plain = sdpa(q, k, v, causal=True), softmax_attention(q, k, v, causal=True)
         torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from attentions import HEADS, WIDTH, attention_factory
+from attentions import HEADS, WIDTH, attention_factory, plain_factory
 from hydra import compose, initialize_config_dir
 from tiny import CONFIGS, options
 
-from frontpage.attention.parts.pattern import FLEX_LENGTH
+from frontpage.attention.kernels.describe import router_of
+from frontpage.attention.kernels.pattern_paths import FLEX_LENGTH
 from frontpage.command.build import build
 from frontpage.evaluation.losses import next_token_loss
 from frontpage.recipe.parameter_groups import decay_groups
@@ -57,13 +58,13 @@ def outcome(layer, ids, dtype, time):
 @pytest.mark.parametrize("name", options("model/attention"))
 def test_backends_agree(name, dtype, documents):
     ids = document_ids(TIME) if documents else None
-    offered = attention_factory(name).func.backends
+    offered = plain_factory(name).func.backends
     reference = "math" if "math" in offered else offered[0]
     expected = outcome(layer_of(name, reference, dtype, TIME), ids, dtype, TIME)
     for backend in ("auto", *(one for one in offered if one != reference)):
         layer = layer_of(name, backend, dtype, TIME)
         try:
-            layer.route(TIME, DEVICE, documents=documents)
+            router_of(layer).route(TIME, DEVICE, documents=documents)
         except ValueError:
             continue
         found = outcome(layer, ids, dtype, TIME)

@@ -22,8 +22,8 @@ from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import TitleBatch
-from frontpage.recipe.optimizers import muon
 from frontpage.recipe.modules import GPTModule
+from frontpage.recipe.optimizers import muon
 from frontpage.recipe.optimizers.lion import Lion
 from frontpage.recipe.optimizers.muon import Muon
 from frontpage.recipe.parameter_groups import decay_groups, optimizer_of

@@ -3,6 +3,7 @@
 import torch
 from tiny import composed
 
+from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.command.build import build
 
 WIDTH, HEADS, BLOCK = 64, 4, 64
@@ -16,7 +17,13 @@ SETTINGS = {
 
 
 def attention_factory(name):
-    """What `model/attention=name` gives an architecture."""
+    """What `model/attention=name` gives an architecture, with the paths that the recipe gives it."""
+    make = plain_factory(name)
+    return lambda *sizes, **settings: accelerate(make(*sizes, **settings))
+
+
+def plain_factory(name):
+    """The same without the faster paths: what a variant computes by itself."""
     return build(composed(f"model/attention={name}").model.attention, "model.attention")
 
 

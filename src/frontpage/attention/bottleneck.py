@@ -11,7 +11,7 @@ class BottleneckAttention(CausalAttention):
     Scores of a head then have a rank of at most `d_inner` / `n_head`; the cache shrinks alike. Sees what causal
     attention sees:
 
-    >>> from frontpage.attention.parts.pattern import Causal
+    >>> from frontpage.attention.causal import Causal
     >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Causal(), 4))
     #...

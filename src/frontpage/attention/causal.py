@@ -1,12 +1,16 @@
 """Dense causal attention (Vaswani et al. 2017)."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from frontpage.attention.parts.pattern import Causal, PatternAttention
+from torch import Tensor
+
+from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 
-class CausalAttention(PatternAttention):
-    """Every token sees itself and all tokens before it.
+@dataclass(frozen=True)
+class Causal(Pattern):
+    """Every key up to the query.
 
     >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Causal(), 4))
@@ -15,6 +19,17 @@ class CausalAttention(PatternAttention):
     ###.
     ####
     """
+
+    relative: ClassVar[bool] = True
+    form: ClassVar[str | None] = "causal"
+
+    def __call__(self, query: Tensor, key: Tensor) -> Tensor:
+        """True where key <= query."""
+        return key <= query
+
+
+class CausalAttention(PatternAttention):
+    """Every token sees itself and all tokens before it."""
 
     backends = ("sdpa", "math", "flex")
 

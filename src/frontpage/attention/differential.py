@@ -1,15 +1,15 @@
 """Differential attention (Ye et al. 2024, arXiv 2410.05258)."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from frontpage.attention.kernels import executors
+from frontpage.attention.causal import Causal
 from frontpage.attention.parts.head_norm import HeadNorm
-from frontpage.attention.parts.pattern import Causal, PatternAttention
+from frontpage.attention.parts.pattern import PatternAttention
 
 
 class DifferentialAttention(PatternAttention):
@@ -55,17 +55,10 @@ class DifferentialAttention(PatternAttention):
         """Scores as elsewhere; values are twice as wide."""
         return super().mixing_flops(length) * 3 / 2
 
-    def mix_heads(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        views: Sequence[dict[str, Any]],
-        run: Callable[..., Tensor] = executors.sdpa,
-    ) -> Tensor:
+    def mix_heads(self, q: Tensor, k: Tensor, v: Tensor, mix: Callable[..., Tensor]) -> Tensor:
         """Both maps of all heads in one call, then their difference: as in the base, -> (B, H, T, D)."""
         wide = torch.cat(v.chunk(2, dim=1), dim=-1)  # (B, Hkv / 2, S, 2 D)
-        first, second = super().mix_heads(q, k, torch.cat((wide, wide), dim=1), views, run).chunk(2, dim=1)
+        first, second = mix(q, k, torch.cat((wide, wide), dim=1)).chunk(2, dim=1)
         q1, k1, q2, k2 = self.lambdas
         weight = (q1 @ k1).exp() - (q2 @ k2).exp() + self.lambda_init
         y = self.norm(first - weight * second) * (1 - self.lambda_init)  # (B, H / 2, T, 2 D)

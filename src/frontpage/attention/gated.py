@@ -14,7 +14,7 @@ class GatedAttention(CausalAttention):
     `gate` is `element` (a gate for each number of each head) or `head` (one a head). Under
     small initial weights it starts near 1/2; there is no bias. Sees what causal attention sees:
 
-    >>> from frontpage.attention.parts.pattern import Causal
+    >>> from frontpage.attention.causal import Causal
     >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Causal(), 4))
     #...

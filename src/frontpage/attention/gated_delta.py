@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from frontpage.attention.kernels.delta_kernel import by_kernel, kernel_problem
 from frontpage.attention.kernels.delta_rule import chunked, recurrent
-from frontpage.attention.parts.base import ProjectedAttention, triangle
+from frontpage.attention.kernels.routes import Routed
+from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.attention.parts.unit_vectors import unit
 from frontpage.command.notices import notice
 from frontpage.machine.as_gpu import on_cpu
@@ -39,7 +40,7 @@ class StateCache:
         self.state, self.seen = state, self.seen + time
 
 
-class GatedDeltaAttention(ProjectedAttention):
+class GatedDeltaAttention(Routed, ProjectedAttention):
     """A matrix for each key/value head, in which a token replaces what is stored under its key by its value.
 
     S_t = alpha_t (I - beta_t k_t k_t') S_{t-1} + beta_t k_t v_t', o_t = S_t' q_t, with q and k of length 1 (therefore
@@ -48,7 +49,7 @@ class GatedDeltaAttention(ProjectedAttention):
     behind them) and without its output gate. `chunk` tokens are computed at once. `dropout` drops, in training, the
     values that whole tokens write: there are no attention weights. Sees what causal attention sees:
 
-    >>> from frontpage.attention.parts.pattern import Causal
+    >>> from frontpage.attention.causal import Causal
     >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Causal(), 4))
     #...
@@ -100,10 +101,6 @@ class GatedDeltaAttention(ProjectedAttention):
     def cache_numbers(self, length: int) -> int:
         """The state's, whatever the length; none before the first token."""
         return self.n_kv_head * self.head_width**2 if length else 0
-
-    def visible_pairs(self, length: int) -> float:
-        """All up to the query."""
-        return float(triangle(length))
 
     def visible(self, length: int) -> Tensor:
         """(1, length, length), True up to the query."""

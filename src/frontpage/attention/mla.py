@@ -5,12 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frontpage.attention.kernels import executors
-from frontpage.attention.parts.base import SelfAttention, places, refuse_documents_in_a_cache, triangle
+from frontpage.attention.causal import Causal
+from frontpage.attention.kernels.executors import sdpa
+from frontpage.attention.kernels.routes import Routed
+from frontpage.attention.parts.contract import SelfAttention, places
 from frontpage.attention.parts.documents import once, same_document
 from frontpage.attention.parts.head_norm import HeadNorm
-from frontpage.attention.parts.pattern import Causal
 from frontpage.attention.parts.rotary import Rotary
+from frontpage.attention.parts.softmax import softmax_attention
 
 
 class LatentCache:
@@ -28,7 +30,7 @@ class LatentCache:
         return self.kept
 
 
-class MLAAttention(SelfAttention):
+class MLAAttention(Routed, SelfAttention):
     """Causal attention with keys and values made from one latent of `d_latent` numbers a token, all that is cached.
 
     `c = RMSNorm(W_dkv x)`; each head has its own `k = W_uk c` and `v = W_uv c` of width d_model / n_head. A rotary key
@@ -84,7 +86,8 @@ class MLAAttention(SelfAttention):
         cache: LatentCache | None = None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C), see SelfAttention."""
-        refuse_documents_in_a_cache(document_ids, cache)
+        if cache is not None and document_ids is not None:
+            raise ValueError("a cache holds one document a row: give it no document_ids")
         time = x.shape[1]
         q = self.query(x).unflatten(-1, (self.n_head, -1)).transpose(1, 2)  # (B, H, T, D + d_rope)
         latent = self.down(x)
@@ -112,7 +115,7 @@ class MLAAttention(SelfAttention):
         mask = None
         if document_ids is not None:
             mask = once(document_ids, ("mask", Causal()), lambda: same_document(document_ids).tril())
-        run = executors.math if self.backend == "math" else executors.sdpa
+        run = softmax_attention if self.backend == "math" else sdpa
         dropout = self.dropout if self.training else 0.0
         return run(q, k, v, mask=mask, causal=mask is None, dropout=dropout)
 
@@ -127,7 +130,7 @@ class MLAAttention(SelfAttention):
         mask = torch.ones(time, seen, dtype=torch.bool, device=q.device).tril(seen - time)
         scale = (self.head_width + self.d_rope) ** -0.5
         dropout = self.dropout if self.training else 0.0
-        mixed = executors.math(
+        mixed = softmax_attention(
             q, kept[:, None], kept[:, None, :, : self.d_latent], mask=mask, scale=scale, dropout=dropout
         )
         return torch.einsum("bhtr,hdr->bhtd", mixed, up_value)
@@ -143,10 +146,6 @@ class MLAAttention(SelfAttention):
     def mixing_flops(self, length: int) -> float:
         """Scores have the rotary part beside the head's width."""
         return 2 * self.n_head * (2 * self.head_width + self.d_rope) * self.visible_pairs(length) / length
-
-    def visible_pairs(self, length: int) -> float:
-        """All up to the query."""
-        return float(triangle(length))
 
     def visible(self, length: int) -> Tensor:
         """(1, length, length): all keys up to the query."""

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from frontpage.attention.parts.base import triangle
 from frontpage.attention.parts.cache import KeyValueCache
+from frontpage.attention.parts.contract import triangle
 from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 

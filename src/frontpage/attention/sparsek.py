@@ -7,13 +7,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from frontpage.attention.kernels import executors
+from frontpage.attention.kernels.executors import sdpa
+from frontpage.attention.kernels.routes import Routed
 from frontpage.attention.kernels.sparsek_operator import Gates, Ranking, candidate_ranges, inside
-from frontpage.attention.parts.base import ProjectedAttention, places, triangle
+from frontpage.attention.parts.contract import places, triangle
 from frontpage.attention.parts.documents import places_in_documents
+from frontpage.attention.parts.projected import ProjectedAttention
+from frontpage.attention.parts.softmax import repeat_heads, softmax_attention
 
 
-class SparseKAttention(ProjectedAttention):
+class SparseKAttention(Routed, ProjectedAttention):
     """Queries see the last `window` tokens and, of the document's tokens before, the `k` of the largest scores.
 
     A token's score is a learned product with the layer's input plus `epsilon` times its place in the document; all
@@ -91,7 +94,7 @@ class SparseKAttention(ProjectedAttention):
         keys = torch.arange(scores.shape[1], device=x.device)[None]
         visible = chosen | inside(keys, torch.maximum(first, last + 1), last + self.window)
         if self.gate == "hard" or (self.gate == "straight_through" and not training):
-            run = executors.math if path == "math" else executors.sdpa
+            run = softmax_attention if path == "math" else sdpa
             return run(q, k, v, mask=visible[:, None], dropout=dropout)
         if cache is not None:  # the soft gates depend on tokens that it no longer holds
             every = cache.all_scores
@@ -175,7 +178,7 @@ class SparseKCache:
 
 def gated(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, gates: Tensor, dropout: float = 0.0) -> Tensor:
     """Softmax attention over the pairs `visible` (B, T, S), whose values are multiplied by `gates` (B, T, S)."""
-    k, v = executors.repeat_heads(k, q.shape[1]), executors.repeat_heads(v, q.shape[1])
+    k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
     scores = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(~visible[:, None], -torch.inf)
     weights = F.dropout(scores.softmax(-1), dropout)
     return (weights * gates[:, None].to(weights.dtype)) @ v
@@ -192,7 +195,7 @@ class StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, gates: Tensor, visible: Tensor) -> Tensor:
         """(B, H, T, D)."""
-        y = executors.sdpa(q, k, v, mask=visible[:, None])
+        y = sdpa(q, k, v, mask=visible[:, None])
         ctx.save_for_backward(q, k, v, visible, y)
         ctx.gate_type = gates.dtype
         return y

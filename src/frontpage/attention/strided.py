@@ -4,11 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
-from torch.nn import functional as F
 
-from frontpage.attention.kernels.executors import in_tiles
-from frontpage.attention.local import Local, in_blocks
-from frontpage.attention.parts.documents import once
+from frontpage.attention.local import Local
 from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 
@@ -30,39 +27,11 @@ class Strided(Pattern):
 
     stride: int
     relative: ClassVar[bool] = True
+    form: ClassVar[str | None] = "residues"
 
     def __call__(self, query: Tensor, key: Tensor) -> Tensor:
         """True where `stride` divides query - key >= 0."""
         return (key <= query) & ((query - key) % self.stride == 0)
-
-    def reshapes(self, documents: bool) -> bool:
-        """Always: tokens of one residue form a sequence of their own, on which the pattern is causal."""
-        return True
-
-    def reshapes_faster(self, length: int, documents: bool) -> bool:
-        """At every length beyond the stride."""
-        return length > self.stride
-
-    def reshaped(self, q: Tensor, k: Tensor, v: Tensor, document_ids: Tensor | None, dropout: float) -> Tensor:
-        """(B, H, T, D), (B, Hkv, T, D) twice -> (B, H, T, D), in O(T^2 / stride) instead of O(T^2)."""
-        batch, _, time, _ = q.shape
-        q, k, v = (self._residues(part).flatten(0, 1) for part in (q, k, v))  # (B * stride, H, T / stride, D)
-        mask = None
-        if document_ids is not None:
-            mask = once(document_ids, ("residues", self), lambda: self._same_document(document_ids))
-        y = in_tiles(q, k, v, mask=mask, causal=mask is None, dropout=dropout)
-        y = y.unflatten(0, (batch, self.stride)).permute(0, 2, 3, 1, 4)  # (B, H, T / stride, stride, D)
-        return y.flatten(2, 3)[:, :, :time]
-
-    def _residues(self, x: Tensor) -> Tensor:
-        """(B, H, T, D) -> (B, stride, H, T / stride, D), filled up with zeros at the end."""
-        return in_blocks(x, self.stride).permute(0, 3, 1, 2, 4)
-
-    def _same_document(self, document_ids: Tensor) -> Tensor:
-        """(B * stride, 1, T / stride, T / stride)."""
-        ids = F.pad(document_ids, (0, -document_ids.shape[1] % self.stride), value=-1)
-        ids = ids.unflatten(1, (-1, self.stride)).transpose(1, 2).flatten(0, 1)
-        return (ids[:, None, :, None] == ids[:, None, None, :]).tril()
 
 
 class StridedAttention(PatternAttention):

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from frontpage.attention.local import Local
-from frontpage.attention.parts.base import ProjectedAttention
 from frontpage.attention.parts.pattern import PatternAttention
+from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.command.errors import UserError, bad_value
 from frontpage.models.block import ACTIVATIONS, MLP, Block
 from frontpage.models.decoder import Decoder

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frontpage.attention.parts.base import SelfAttention
+from frontpage.attention.parts.contract import SelfAttention
 from frontpage.models.norms import make_norm
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

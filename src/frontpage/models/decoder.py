@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from frontpage.attention.parts.base import SelfAttention
+from frontpage.attention.parts.contract import SelfAttention
 from frontpage.models.block import MLP, Block, default_d_ff
 from frontpage.models.initialisation import initialise
 from frontpage.models.norms import make_norm

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from frontpage.attention.parts.base import SelfAttention
+from frontpage.attention.parts.contract import SelfAttention
 from frontpage.models.decoder import Decoder, at_least_1
 
 

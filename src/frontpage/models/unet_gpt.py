@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frontpage.attention.parts.base import SelfAttention
+from frontpage.attention.parts.contract import SelfAttention
 from frontpage.models.decoder import Decoder, at_least_1
 from frontpage.models.initialisation import initialise
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.command.notices import notice
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.scoring_rows import ScoringBatch
@@ -56,7 +57,7 @@ class LanguageModule(L.LightningModule):
             raise ValueError(f"compile={compile}: true, false or {AUTO}")
         if lr_scaling not in LR_SCALINGS:
             raise ValueError(f"lr_scaling={lr_scaling}: one of {' '.join(LR_SCALINGS)}")
-        self.net = self.architecture(**architecture)
+        self.net = accelerate(self.architecture(**architecture))
         self._training_hidden = self.net.hidden
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.document_mask, self.compile_net = document_mask, compile

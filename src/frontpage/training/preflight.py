@@ -21,9 +21,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.attention.parts.base import ProjectedAttention, SelfAttention
-from frontpage.attention.parts.describe import check_backends
+from frontpage.attention.kernels.describe import check_backends
+from frontpage.attention.parts.contract import SelfAttention
 from frontpage.attention.parts.pattern import PatternAttention
+from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.command.allowed_targets import check_target
 from frontpage.command.build import at_key, build
 from frontpage.command.config_folder import CONFIGS

@@ -6,7 +6,7 @@ import lightning as L
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from frontpage.attention.parts.describe import describe_attention
+from frontpage.attention.kernels.describe import describe_attention
 from frontpage.command.terminal import printable, printable_lines
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.directory import RunDirectory, read_record

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frontpage.attention.parts.base import SelfAttention
+from frontpage.attention.parts.contract import SelfAttention
 from frontpage.attention.parts.pattern import PatternAttention
 from frontpage.attention.sparsek import SparseKAttention
 from frontpage.models.decoder import Decoder

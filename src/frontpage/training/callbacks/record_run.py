@@ -13,7 +13,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
-from frontpage.attention.parts.describe import describe_attention
+from frontpage.attention.kernels.describe import describe_attention
 from frontpage.command.disk_full import ADVICE, NotSaved, is_full, replacing
 from frontpage.command.endings import Interrupted, Pruned
 from frontpage.command.masking import hide_all, hide_argument

@@ -5,8 +5,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from frontpage.attention.parts.base import SelfAttention
+from frontpage.attention.kernels.routes import Routed
+from frontpage.attention.parts.contract import SelfAttention
 from frontpage.command.errors import UserError
+
+
+def router_of(layer: SelfAttention) -> Routed:
+    """What says how a layer is computed: itself, or the paths that it was given; ValueError where it was given none."""
+    router = layer if isinstance(layer, Routed) else layer.paths
+    if router is None:
+        raise ValueError(
+            "paths=null: this net computes all pairs; kernels.pattern_paths.accelerate gives it better ones"
+        )
+    return router
 
 
 def describe_attention(net: nn.Module, block_size: int, device: torch.device, documents: bool) -> dict[str, Any]:
@@ -18,7 +29,7 @@ def describe_attention(net: nn.Module, block_size: int, device: torch.device, do
     layers = [layer for layer in net.modules() if isinstance(layer, SelfAttention)]
     if not layers:
         return {"class": None, "backend": None, "visible_pairs": None}
-    paths = dict.fromkeys(layer.route(block_size, device, documents=documents) for layer in layers)
+    paths = dict.fromkeys(router_of(layer).route(block_size, device, documents=documents) for layer in layers)
     pairs = sum(layer.visible_pairs(block_size) for layer in layers) / len(layers)
     return {
         "class": " ".join(dict.fromkeys(type(layer).__name__ for layer in layers)),
@@ -36,7 +47,7 @@ def check_backends(
     """
     for layer in (layer for layer in net.modules() if isinstance(layer, SelfAttention)):
         try:
-            layer.route(block_size, device, documents=documents)
-            layer.route(block_size, device, documents=scored, training=False)
+            router_of(layer).route(block_size, device, documents=documents)
+            router_of(layer).route(block_size, device, documents=scored, training=False)
         except ValueError as error:
             raise UserError(f"model.attention.{error}") from error

@@ -1,0 +1,66 @@
+"""The projections that most attentions share: queries, keys and values, turned and normalised, and the way back."""
+
+from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from frontpage.attention.parts.contract import SelfAttention, places
+from frontpage.attention.parts.head_norm import HeadNorm
+from frontpage.attention.parts.rotary import Rotary
+
+
+class ProjectedAttention(SelfAttention):
+    """Queries, keys and values by one linear layer, rotary positions, QK-norm; a variant says how they `attend`.
+
+    The heads are `d_inner` wide together (null: `d_model`).
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_head: int,
+        block_size: int,
+        *,
+        d_inner: int | None = None,
+        bias: bool = True,
+        rotary: bool = False,
+        rotary_base: float = 10_000.0,
+        qk_norm: bool = False,
+        **contract: Any,
+    ) -> None:
+        if d_inner is not None and (d_inner < 1 or d_inner % n_head):
+            raise ValueError(f"d_inner={d_inner}: must be a multiple of n_head={n_head}")
+        super().__init__(d_inner or d_model, n_head, block_size, **contract)
+        self.head_width = (d_inner or d_model) // n_head
+        self.qkv = nn.Linear(d_model, (n_head + 2 * self.n_kv_head) * self.head_width, bias=bias)
+        self.out = nn.Linear(n_head * self.head_width, d_model, bias=bias)
+        self.rotary = Rotary(self.head_width, block_size, rotary_base) if rotary else None
+        self.query_norm = HeadNorm(self.head_width) if qk_norm else None
+        self.key_norm = HeadNorm(self.head_width) if qk_norm else None
+
+    @abstractmethod
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, x: Tensor, document_ids: Tensor | None, cache: Any) -> Tensor:
+        """Mix values: q (B, H, T, D), k and v (B, Hkv, T, D) of the tokens in `x` (B, T, C) -> (B, H, T, D).
+
+        With `cache` the new keys and values go into it, and queries see what it holds.
+        """
+
+    def forward(
+        self, x: Tensor, *, document_ids: Tensor | None = None, positions: Tensor | None = None, cache: Any = None
+    ) -> Tensor:
+        """(B, T, C) -> (B, T, C), see SelfAttention."""
+        if cache is not None and document_ids is not None:
+            raise ValueError("a cache holds one document a row: give it no document_ids")
+        batch, time, _ = x.shape
+        q, k, v = self.qkv(x).split([n * self.head_width for n in (self.n_head, self.n_kv_head, self.n_kv_head)], -1)
+        q = q.view(batch, time, self.n_head, self.head_width).transpose(1, 2)  # (B, H, T, D)
+        k = k.view(batch, time, self.n_kv_head, self.head_width).transpose(1, 2)
+        v = v.view(batch, time, self.n_kv_head, self.head_width).transpose(1, 2)
+        if self.query_norm is not None:
+            q, k = self.query_norm(q), self.key_norm(k)
+        if self.rotary is not None:
+            positions = places(time, cache, x.device) if positions is None else positions
+            q, k = self.rotary(q, positions), self.rotary(k, positions)
+        y = self.attend(q, k, v, x=x, document_ids=document_ids, cache=cache)
+        return self.out(y.transpose(1, 2).reshape(batch, time, self.n_head * self.head_width))
