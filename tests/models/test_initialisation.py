@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frontpage.attention.bottleneck import BottleneckAttention
 from frontpage.attention.causal import CausalAttention
+from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.attention.local import LocalAttention
 from frontpage.machine.flops import training_flops_per_token
 from frontpage.models.block import MLP, Block, default_d_ff
@@ -25,7 +26,7 @@ WIDTH, LAYERS, VOCABULARY = 64, 8, 90
 
 def gpt(**changes):
     torch.manual_seed(0)
-    return GPT(VOCABULARY, 16, WIDTH, changes.pop("n_layer", LAYERS), 4, CausalAttention, **changes)
+    return accelerate(GPT(VOCABULARY, 16, WIDTH, changes.pop("n_layer", LAYERS), 4, CausalAttention, **changes))
 
 
 def unet(**changes):

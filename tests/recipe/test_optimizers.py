@@ -10,10 +10,9 @@ import warnings
 import lightning as L
 import pytest
 import torch
-from hydra.utils import get_object
 from lightning.pytorch.plugins.precision import MixedPrecision
 from omegaconf import OmegaConf
-from tiny import CONFIGS, TINY, options
+from tiny import CONFIGS, TINY, composed, options
 
 from frontpage.attention.causal import CausalAttention
 from frontpage.command.build import build
@@ -211,15 +210,9 @@ COMBINATIONS = list(itertools.product(options("model"), options("model/attention
 
 @functools.cache
 def net_of(model, attention, tied):
-    sizes = {"block_size": 16, "d_model": 32, "n_layer": 3, "n_head": 4, "vocab_size": VOCABULARY}
-    node = OmegaConf.load(CONFIGS / "model" / f"{model}.yaml")
-    mixer = build(OmegaConf.load(CONFIGS / "model/attention" / f"{attention}.yaml"), "model.attention")
-    known = {"defaults", "_target_", "optimizer", "scheduler", "block_size", "lr_scaling", "lr_scaling_rows"}
-    recipe = {"document_mask", "compile", "original_metric", "packed_metric", "partial_validation", "positions"}
-    keys = {str(name): node[name] for name in node.keys() - known - recipe} | sizes
-    if model != "modern":
-        keys["tie_embeddings"] = tied == "true"
-    return get_object(node._target_).architecture(**keys, attention=mixer)
+    sizes = ("data.block_size=16", "model.d_model=32", "model.n_layer=3", "model.n_head=4")
+    chosen = (f"model={model}", f"model/attention={attention}", f"model.tie_embeddings={tied}")
+    return build(composed(*sizes, *chosen).model, "model", vocab_size=VOCABULARY).net
 
 
 @pytest.mark.parametrize(("model", "attention", "tied"), COMBINATIONS, ids=lambda name: name)

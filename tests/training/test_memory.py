@@ -14,6 +14,7 @@ from programs import run_script
 from tiny import ROOT, TINY, composed, options
 
 from frontpage.attention.causal import CausalAttention
+from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.command.build import build
 from frontpage.evaluation.losses import next_token_loss
 from frontpage.machine.as_gpu import as_on_card
@@ -149,7 +150,7 @@ def plain_gpt(**changes):
     """A GPT without dropout whose sizes have no factor in common with a constant of the formula."""
     sizes = {"vocab_size": 50, "block_size": 64, "d_model": 96, "n_layer": 3, "n_head": 4}
     torch.manual_seed(0)
-    return GPT(**sizes, attention=CausalAttention, **changes)
+    return accelerate(GPT(**sizes, attention=CausalAttention, **changes))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

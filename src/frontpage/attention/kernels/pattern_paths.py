@@ -33,7 +33,6 @@ class PatternPaths(Routed):
 
     def __init__(self, layer: PatternAttention) -> None:
         self.layer, self.backends = layer, layer.backends
-        self.forms = [FORMS.get(pattern.form) for pattern in layer.patterns]
         self.flex_mask = FlexMask(layer.patterns, layer.n_head)
         for index, pattern in enumerate(layer.patterns):
             square = torch.empty(layer.block_size, layer.block_size, dtype=torch.bool)
@@ -47,6 +46,11 @@ class PatternPaths(Routed):
     def backend(self) -> str:
         """What the layer was asked for."""
         return self.layer.backend
+
+    @property
+    def forms(self) -> list[Any]:
+        """The module of kernels/ for each pattern; None where it has no such form."""
+        return [FORMS.get(pattern.form) for pattern in self.layer.patterns]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, document_ids: Tensor | None) -> Tensor:
         """(B, H, T, D), (B, Hkv, T, D) twice -> (B, H, T, D)."""
