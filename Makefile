@@ -40,9 +40,10 @@ setup:  ## install into .venv; NVIDIA GPUs are detected, `make setup TORCH=cuda`
 doctor: .venv/.installed  ## what this machine offers: GPUs, rates, kernels, disk, keys (ARGS="experiment=adamw_gpt")
 	@$(VENV_PYTHON) scripts/doctor.py $(ARGS)
 
-lint: .venv/.installed  ## check style and formatting
+lint: .venv/.installed  ## check style, formatting and the order of imports
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
+	.venv/bin/lint-imports --no-cache --no-logo
 
 format: .venv/.installed  ## format, mend what ruff can mend, take outputs out of notebooks
 	$(VENV_PYTHON) -m ruff format .
