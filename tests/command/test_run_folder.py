@@ -8,7 +8,7 @@ import pytest
 from messages import check_message
 from omegaconf import OmegaConf
 from programs import record_of
-from test_mistakes import folders
+from messages import folders
 from tiny import TINY
 
 from frontpage.command.mistakes import with_homes

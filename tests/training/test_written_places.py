@@ -3,7 +3,7 @@
 import pytest
 from messages import check_message, contents
 from programs import record_of
-from test_mistakes import folders
+from messages import folders
 from tiny import TINY
 
 SHORT = (*TINY, "trainer.max_steps=1")
