@@ -12,6 +12,7 @@ from frontpage.command.build import build, build_all
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.notices import forget_notices
 from frontpage.command.objective import objective_values
+from frontpage.recipe.steps import planned_steps
 from frontpage.runs.checkpoints import rewind
 from frontpage.runs.directory import open_run
 from frontpage.runs.provenance import provenance_of_run
@@ -31,7 +32,6 @@ from frontpage.training.preflight import check_config, check_run
 from frontpage.training.resume import check_settings, goes_on
 from frontpage.training.resumed_files import say_gaps
 from frontpage.training.summary import print_finished, print_start, print_summary
-from frontpage.training.trainer import planned_steps
 from frontpage.training.written_places import check_places
 
 

@@ -20,6 +20,7 @@ from frontpage.attention.causal import CausalAttention
 from frontpage.command.errors import UserError
 from frontpage.command.progress_line import watched
 from frontpage.evaluation.losses import next_token_loss
+from frontpage.machine.accelerator import find_accelerator
 from frontpage.machine.allocator import keep_freed_memory
 from frontpage.machine.flops import matmul_peak, training_flops_per_token
 from frontpage.machine.peak_memory import peak_memory, start_counting
@@ -29,7 +30,6 @@ from frontpage.models.gpt import GPT
 from frontpage.models.naive_gpt import NaiveGPT
 from frontpage.recipe.compiling import worth_compiling
 from frontpage.runs.run_arguments import Arguments, number, save_json
-from frontpage.training.trainer import find_accelerator
 
 WARM_UP = 2  # rounds that are not counted
 SIZES = {"vocab": 16_000, "block": 128, "batch": 64, "layers": 6, "width": 512, "heads": 8}  # 27,172,864 parameters

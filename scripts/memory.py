@@ -14,20 +14,20 @@ from frontpage.attention.kernels.describe import check_backends
 from frontpage.command.build import build
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import UserError
+from frontpage.machine.accelerator import find_accelerator
+from frontpage.machine.peak_memory import GIB
 from frontpage.machine.precision import settle_precision
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.run_arguments import Arguments, number, save_json
 from frontpage.training.memory.estimate import (
     CUDA_CONTEXT,
     CUDA_SLACK,
-    GIB,
     estimate_training,
     explain_step,
     generation_bytes,
     largest_batch,
 )
 from frontpage.training.preflight import check_config
-from frontpage.training.trainer import find_accelerator
 
 MIB = 2**20
 STATES = {"none": "no activation checkpointing", "full": "activation checkpointing of every block"}

@@ -10,9 +10,8 @@ from programs import run_script
 from run_folders import CONFIG, folder, fresh, write_run  # noqa: F401
 
 from frontpage.analysis.curves import Point, read_curves, thinned
-from frontpage.analysis.table import default_columns, differing, filter_rows, fitting, flatten, same_value
+from frontpage.analysis.table import collect_runs, default_columns, differing, filter_rows, fitting, flatten, same_value
 from frontpage.command.notices import notices
-from frontpage.runs.reopen import collect_runs
 
 
 def test_a_row_says_what_the_record_says(folder):

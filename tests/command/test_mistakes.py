@@ -6,7 +6,7 @@ from pathlib import Path
 import filelock
 import pytest
 import torch
-from messages import check_message, contents
+from messages import check_message, contents, folders
 from programs import train_tiny
 from tiny import TINY, options
 
@@ -30,11 +30,6 @@ def mistake(command, tmp_path):
         return outcome.stderr
 
     return refused
-
-
-def folders(directory: Path) -> set[Path]:
-    """Every folder below a directory but caches, which any run may use."""
-    return {path for path in directory.rglob("*") if path.is_dir() and "cache" not in path.parts}
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from tiny import TINY
 
 from frontpage.analysis.pages.web_page.parts import text
 from frontpage.command.errors import bad_value
+from frontpage.command.json_file import write_json
 from frontpage.command.notices import forget_notices, notice, notices
 from frontpage.command.terminal import UNSAFE, printable, printable_json, printable_lines
-from frontpage.training.callbacks.record_run import write_json
 
 HOSTILE = "a\x1b[31m\x07\r\nb\t\x7f\x9b2J\x85\u2028\u2029\u202ec\u2066\u200f\ud800"
 SHOWN = r"a\x1b[31m\x07\r\nb\t\x7f\x9b2J\x85\u2028\u2029\u202ec\u2066\u200f\ud800"

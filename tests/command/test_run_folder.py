@@ -5,10 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from messages import check_message
+from messages import check_message, folders
 from omegaconf import OmegaConf
 from programs import record_of
-from messages import folders
 from tiny import TINY
 
 from frontpage.command.mistakes import with_homes

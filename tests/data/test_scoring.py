@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from frontpage.data.packing import IGNORED
 from frontpage.data.scoring_rows import ScoringRows, original_rows, original_tokens_scored, packed_rows
-from frontpage.evaluation.metrics import TextSizes
+from frontpage.data.text_sizes import TextSizes
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
 
 CONTEXTS, BUDGETS, ROW_LENGTHS = [1, 2, 7, 64], [1, 50, 5000], [None, 32, 128]

@@ -10,6 +10,7 @@ from frontpage.command.errors import UserError
 from frontpage.data.grammar.title_rules import title_grammar
 from frontpage.data.synthetic import SyntheticTitles
 from frontpage.data.tokenizer.bytes import bytes as byte_tokenizer
+from frontpage.evaluation.floor import floor_of
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_the_floor_is_the_grammars_own_probability_of_the_validation_titles(corp
     data = corpus(num_titles=300)
     titles = data.selection.validation
     nats = -math.fsum(title_grammar().log_prob(title) for title in titles)
-    floor = data.floor()
+    floor = floor_of(data)
     assert floor["floor/nats_per_char"] == pytest.approx(nats / sum(len(title) + 5 for title in titles), rel=1e-12)
     assert floor["floor/coverage"] == 1
 
@@ -54,7 +55,7 @@ def test_the_floor_is_the_grammars_own_probability_of_the_validation_titles(corp
 def test_a_file_has_no_known_floor(corpus, tmp_path):
     (tmp_path / "titles.txt").write_text("".join(f"title {index}\n" for index in range(20)))
     data = corpus(path=str(tmp_path / "titles.txt"))
-    assert data.floor() is None and len(data.selection.train) == 18
+    assert floor_of(data) is None and len(data.selection.train) == 18
 
 
 def test_more_titles_than_the_grammar_has_are_refused_before_any_is_drawn(tmp_path):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from frontpage.evaluation.metrics import CoverageError, TextSizes, TitleScores, honest_metrics
+from frontpage.data.text_sizes import TextSizes
+from frontpage.evaluation.metrics import CoverageError, TitleScores, honest_metrics
 
 NAMES = {"loss", "perplexity", "nats_per_char", "nats_per_char_se", "bits_per_byte", "coverage"}
 SIZES = TextSizes.of(["abc", "東京", "naïve", ""], [4, 3, 6, 1])

@@ -1,4 +1,4 @@
-"""Promises of the structure: twelve folders, imports that run down, and little to read before a variant is understood."""
+"""Promises of the structure: twelve folders, imports that run down, and little to read to understand a variant."""
 
 import re
 import tomllib
@@ -24,7 +24,9 @@ CLOSURES = {
 
 @pytest.fixture(scope="module")
 def layers():
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
     return [floor.split(" | ") for floor in contracts[0]["layers"]]
 
 

@@ -83,7 +83,8 @@ def copy(tmp_path_factory) -> Copy:
         (copy.root / path).write_text(text, encoding="utf-8")
 
     found = copy.run(
-        "python -c 'import frontpage, frontpage.command.config_folder as configs; print(frontpage.__file__, configs.CONFIGS)'"
+        "python -c 'import frontpage, frontpage.command.config_folder as configs;"
+        " print(frontpage.__file__, configs.CONFIGS)'"
     )
     assert found.stdout.split() == [str(copy.root / "src/frontpage/__init__.py"), str(copy.root / "configs")]
     assert before[TABLE].count(HEAD) == 1

@@ -16,9 +16,10 @@ from frontpage.command.errors import UserError
 from frontpage.data.packing import TitleBatch
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.runs.checkpoint_file import write_whole
-from frontpage.runs.checkpoints import check_callbacks, check_continues, check_resumable, newest_intact
+from frontpage.runs.checkpoints import check_continues, check_resumable, newest_intact
 from frontpage.runs.structure import unlike
 from frontpage.training.checkpoint_structure import check_structure, optimizer_state
+from frontpage.training.resumed_callbacks import check_callbacks
 
 SMALL = ("data.block_size=64", "model.d_model=64", "model.n_layer=2", "model.n_head=4")
 LAYER = "net.blocks.0.mlp.up.weight"

@@ -9,7 +9,8 @@ import torch
 from programs import run_script, train_tiny, training_titles, write_csv
 
 from frontpage.data.scoring_rows import ScoringRows
-from frontpage.evaluation.metrics import TextSizes, honest_metrics
+from frontpage.data.text_sizes import TextSizes
+from frontpage.evaluation.metrics import honest_metrics
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.reopen import load_run
 

@@ -15,3 +15,8 @@ def check_message(stderr: str, pieces: tuple[str, ...]) -> None:
 def contents(directory: Path) -> dict[Path, bytes]:
     """The bytes of every file below a directory."""
     return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def folders(directory: Path) -> set[Path]:
+    """Every folder below a directory but caches, which any run may use."""
+    return {path for path in directory.rglob("*") if path.is_dir() and "cache" not in path.parts}

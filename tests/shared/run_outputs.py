@@ -3,6 +3,8 @@
 import csv
 import json
 
+import torch
+
 
 def losses_of(directory):
     """The training and validation losses of metrics.csv, as text, in order."""
@@ -23,3 +25,18 @@ def stop_at(monkeypatch, step, validating, error):
             raise error
 
     monkeypatch.setattr(module.StopOnSignal, "_stop_if_asked", stop)
+
+
+def checkpoint_of(directory, name="last"):
+    return torch.load(directory / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def same(one, other):
+    """Whether two nested states agree, tensors bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other

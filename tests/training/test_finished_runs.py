@@ -8,8 +8,7 @@ import pytest
 import torch
 from messages import contents
 from programs import record_of, train_tiny
-from run_outputs import losses_of
-from run_outputs import checkpoint_of, same
+from run_outputs import checkpoint_of, losses_of, same
 from tiny import TINY
 
 # An epoch is 17 updates. A schedule that the run's length does not change, so that a longer one can be compared.

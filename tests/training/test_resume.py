@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 from programs import record_of
-from run_outputs import events_of, losses_of, stop_at
+from run_outputs import checkpoint_of, events_of, losses_of, same, stop_at
 from tiny import ROOT, TINY
 from torch import nn
 
@@ -29,21 +29,6 @@ RUN = (
     "val_interval=4",
 )
 MEASURED = ("time/", "memory/", "elapsed_time", "timestamp")
-
-
-def checkpoint_of(directory, name="last"):
-    return torch.load(directory / "checkpoints" / f"{name}.ckpt", weights_only=True)
-
-
-def same(one, other):
-    """Whether two nested states agree, tensors bit for bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def steps_told(directory):

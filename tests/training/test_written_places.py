@@ -1,9 +1,8 @@
 """Promises of the places that a run writes to: tried before it starts, and never somebody else's file."""
 
 import pytest
-from messages import check_message, contents
+from messages import check_message, contents, folders
 from programs import record_of
-from messages import folders
 from tiny import TINY
 
 SHORT = (*TINY, "trainer.max_steps=1")

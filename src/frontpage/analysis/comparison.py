@@ -13,7 +13,8 @@ from frontpage.command.build import build_stored
 from frontpage.command.disk_full import replacing
 from frontpage.command.errors import UserError, bad_value, require
 from frontpage.command.notices import notice
-from frontpage.evaluation.metrics import TextSizes, ratio_with_error
+from frontpage.data.text_sizes import TextSizes
+from frontpage.evaluation.metrics import ratio_with_error
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.reopen import load_run
 from frontpage.runs.training_titles import title_hashes

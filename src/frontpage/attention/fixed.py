@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from frontpage.attention.parts.contract import triangle
+from frontpage.attention.parts.pairs import triangle
 from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 

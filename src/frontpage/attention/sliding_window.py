@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from frontpage.attention.parts.cache import KeyValueCache
-from frontpage.attention.parts.contract import triangle
+from frontpage.attention.parts.pairs import triangle
 from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 

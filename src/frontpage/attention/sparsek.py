@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from frontpage.attention.kernels.executors import sdpa
 from frontpage.attention.kernels.routes import Routed
 from frontpage.attention.kernels.sparsek_operator import Gates, Ranking, candidate_ranges, inside
-from frontpage.attention.parts.contract import places, triangle
+from frontpage.attention.parts.contract import places
 from frontpage.attention.parts.documents import places_in_documents
+from frontpage.attention.parts.pairs import triangle
 from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.attention.parts.softmax import repeat_heads, softmax_attention
 

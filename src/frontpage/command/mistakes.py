@@ -96,7 +96,7 @@ def _unparsable(error: OverrideParseException) -> str:
     if re.match(r"choice\((.*,)?\s*null\s*[,)]", value):
         return f"{error.override}: choice takes no null; write {key}={value[len('choice(') :].removesuffix(')')}"
     if re.match(r"(tag|int|float|str|bool|json_str|interval|choice|range|glob|sort|shuffle)\(", value):
-        from frontpage.sweeps.ranges import ALLOWED  # Optuna is only wanted in a search
+        from frontpage.command.override_words import ALLOWED  # Optuna is only wanted in a search
 
         return f"{error.override}: not a range of a search; allowed: {ALLOWED}"
     return (

@@ -40,3 +40,6 @@ def _plain(text: str) -> bool:
         "nan",
         "inf",
     )
+
+
+ALLOWED = "interval(a,b) int(interval(a,b)) tag(log,interval(a,b)) choice(a,b) range(a,b), with a below b"

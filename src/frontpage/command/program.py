@@ -72,7 +72,7 @@ def task(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def run(config: Any) -> Any:
         from hydra.core.hydra_config import HydraConfig
 
-        from frontpage.sweeps.job import console_of_trial
+        from frontpage.command.job import console_of_trial
 
         quiet_lightning()  # in the processes of a launcher, too
         try:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from torch import Tensor
 
 from frontpage.command.errors import UserError, bad_value, require
 from frontpage.command.notices import notice
@@ -15,9 +16,9 @@ from frontpage.data.files import read_titles
 from frontpage.data.loader import TitleLoader
 from frontpage.data.scoring_rows import ScoringRows
 from frontpage.data.selection import Selection, distinct_titles, select_titles
+from frontpage.data.text_sizes import TextSizes
 from frontpage.data.token_cache import TokenizerFactory, cache_key, tokenize_cached
 from frontpage.data.tokenizer import TitleTokenizer
-from frontpage.evaluation.metrics import TextSizes
 
 
 class TitleData(L.LightningDataModule):
@@ -110,6 +111,10 @@ class TitleData(L.LightningDataModule):
     def train_dataloader(self) -> TitleLoader:
         """Training windows of this process."""
         return self.loader_of(self.trainer)
+
+    def least_nats(self) -> Tensor | None:
+        """Nats of each validation title (titles,) to whoever knows where they come from; None where nobody does."""
+        return None
 
     def epoch_sizes(self, trainer: L.Trainer) -> EpochSizes:
         """What an epoch of `trainer` consists of, be it attached yet or not."""

@@ -1,36 +1,16 @@
 """The honest metrics, from the summed negative log-likelihood of each title."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-EOS_CHARACTERS = 5  # the original counts "<eos>" as five characters; so do we, to stay comparable
+from frontpage.data.text_sizes import TextSizes
 
 
 class CoverageError(RuntimeError):
     """A token of the set was scored not exactly once: the number would not mean what its name says."""
-
-
-@dataclass(frozen=True)
-class TextSizes:
-    """Length of each title, with its end: characters + 5, UTF-8 bytes + 1, tokens + 1; each (titles,) float64."""
-
-    characters: Tensor
-    bytes: Tensor
-    tokens: Tensor
-
-    @classmethod
-    def of(cls, titles: Sequence[str], tokens: Sequence[int]) -> "TextSizes":
-        """Measure the titles; `tokens` holds the tokens of each, `<eos>` counted."""
-        return cls(
-            torch.tensor([len(title) + EOS_CHARACTERS for title in titles], dtype=torch.float64),
-            torch.tensor([len(title.encode("utf-8")) + 1 for title in titles], dtype=torch.float64),
-            torch.tensor(list(tokens), dtype=torch.float64),
-        )
 
 
 class TitleScores(Metric):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,15 +9,13 @@ from frontpage.command.progress_line import watched
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.scoring_rows import original_rows, original_tokens_scored, packed_rows
+from frontpage.data.text_sizes import TextSizes
 from frontpage.evaluation.losses import token_losses
-from frontpage.evaluation.metrics import TextSizes
-
-if TYPE_CHECKING:
-    from frontpage.recipe.language_module import LanguageModule
+from frontpage.evaluation.scorer import Scorer
 
 
 def original_loss(
-    module: "LanguageModule",
+    module: Scorer,
     encoded: EncodedTitles,
     sizes: TextSizes,
     block_size: int,
@@ -40,7 +37,7 @@ def original_loss(
 
 
 def packed_nats_per_char(
-    module: "LanguageModule",
+    module: Scorer,
     encoded: EncodedTitles,
     sizes: TextSizes,
     block_size: int,
@@ -60,7 +57,7 @@ def packed_nats_per_char(
 
 
 @torch.no_grad()
-def _summed_nats(module: "LanguageModule", batches: Iterable[TitleBatch], count: int, watch: str | None) -> float:
+def _summed_nats(module: Scorer, batches: Iterable[TitleBatch], count: int, watch: str | None) -> float:
     """The nats of all scored tokens of `count` batches of one size."""
     total = 0.0
     for batch in batches if watch is None else watched(batches, watch, [1] * count):

@@ -9,9 +9,10 @@ import torch
 from frontpage.command.progress_line import watched
 from frontpage.data.encoded import EncodedTitles, encode_titles
 from frontpage.data.scoring_rows import ScoringBatch, ScoringRows
-from frontpage.evaluation.metrics import TextSizes, TitleScores, honest_metrics
+from frontpage.data.text_sizes import TextSizes
+from frontpage.evaluation.metrics import TitleScores, honest_metrics
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
-from frontpage.recipe.language_module import LanguageModule
+from frontpage.evaluation.scorer import Scorer
 
 
 class ScoringSettings(Protocol):
@@ -32,7 +33,7 @@ class ScoredTitles:
     """
 
     def __init__(
-        self, module: LanguageModule, titles: Sequence[str], settings: ScoringSettings, watch: str | None = None
+        self, module: Scorer, titles: Sequence[str], settings: ScoringSettings, watch: str | None = None
     ) -> None:
         self.module, self.titles, self.settings = module, list(titles), settings
         self.encoded = encode_titles(module.tokenizer, self.titles)

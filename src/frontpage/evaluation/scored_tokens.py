@@ -10,10 +10,10 @@ from frontpage.command.progress_line import watched
 from frontpage.data.encoded import encode_titles
 from frontpage.data.packing import IGNORED
 from frontpage.data.scoring_rows import ScoringBatch, ScoringRows
+from frontpage.data.text_sizes import EOS_CHARACTERS
 from frontpage.evaluation.losses import token_losses
-from frontpage.evaluation.metrics import EOS_CHARACTERS
 from frontpage.evaluation.scored_titles import ScoringSettings
-from frontpage.recipe.language_module import LanguageModule
+from frontpage.evaluation.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TitleTokens:
 
 @torch.no_grad()
 def score_tokens(
-    module: LanguageModule,
+    module: Scorer,
     titles: Sequence[str],
     settings: ScoringSettings,
     top: int = 0,
@@ -88,7 +88,7 @@ def ranks(log_probs: Tensor, tokens: Tensor) -> list[int]:
     return ((log_probs > own).sum(dim=1) + 1).tolist()
 
 
-def _scores(module: LanguageModule, batch: ScoringBatch, top: int) -> list[TokenScore]:
+def _scores(module: Scorer, batch: ScoringBatch, top: int) -> list[TokenScore]:
     """The scored tokens of a batch, row by row."""
     batch = ScoringBatch(*(field if field is None else field.to(module.device) for field in batch))
     scored = batch.targets != IGNORED

@@ -27,7 +27,7 @@ def write(folder: Path, config: DictConfig, module: LanguageModule) -> None:
 
 
 def load_export(folder: Path | str, trusted: Iterable[Path | str] = ()) -> tuple[DictConfig, LanguageModule]:
-    """(config, module) as `frontpage.runs.reopen.load_run` gives them, from a folder of `write`; UserError for another one."""
+    """(config, module) as `frontpage.runs.load_run` gives them, from a folder of `write`; UserError for another one."""
     from safetensors.torch import load_file
 
     folder = Path(folder)

@@ -1,8 +1,8 @@
 """A process that dies, or whose disk is full, at the n-th of its calls that change a disk.
 
-`python -m frontpage.machine.chaos kill N train.py key=value ...` runs a program and sends it SIGKILL before its N-th such call;
-`full N` answers that call and the 19 behind it with "no space left on device"; `count 0` only counts, and says how many
-there were. What counts: files opened for writing, renamed, linked, removed and synced, and folders made.
+`python -m frontpage.machine.chaos kill N train.py key=value ...` runs a program and sends it SIGKILL before its N-th
+such call; `full N` answers that call and the 19 behind it with "no space left on device"; `count 0` only counts, and
+says how many there were. What counts: files opened for writing, renamed, linked, removed and synced, and folders made.
 """
 
 import atexit

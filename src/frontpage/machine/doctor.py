@@ -18,9 +18,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from frontpage.command.errors import require
 from frontpage.machine.compiler import NotCompiled, compiler
 from frontpage.machine.flops import measure_matmul_peak
+from frontpage.machine.peak_memory import GIB
 from frontpage.machine.precision import best_precision
 from frontpage.machine.processor import output, processor_features, processor_name
-from frontpage.training.memory.estimate import GIB
 
 KEYS = ("WANDB_API_KEY", "HF_TOKEN")
 PACKAGES = (

@@ -50,3 +50,6 @@ def _status_bytes(name: str) -> int:
 def _peak_resident() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # bytes there, KiB on Linux
+
+
+GIB = 2**30

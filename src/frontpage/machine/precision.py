@@ -1,7 +1,6 @@
 """Which precision is fastest on a device, and which it has."""
 
 import functools
-from pathlib import Path
 
 import torch
 
@@ -9,7 +8,6 @@ from frontpage.command.errors import bad_value
 from frontpage.command.notices import notice
 from frontpage.machine.flops import measure_matmul_peak
 from frontpage.machine.processor import has_bf16_instructions
-from frontpage.runs.record import read_record
 
 WORTH_IT = 1.2  # bf16 products this many times as fast as fp32 ones, or fp32 stays
 
@@ -45,13 +43,12 @@ def product_type(precision: str) -> torch.dtype:
     return kinds[str(precision).partition("-")[0]]
 
 
-def settle_precision(asked: str | int, device_type: str, directory: Path | str | None = None) -> str | int:
+def settle_precision(asked: str | int, device_type: str, before: str | None = None) -> str | int:
     """The precision of a run on `device_type`, `auto` being resolved and said; UserError for one that is not there.
 
-    A run that continues in `directory` keeps the precision that its `run.json` names.
+    A run that is continued keeps the precision that it had `before`.
     """
     if str(asked) == "auto":
-        before = _recorded(Path(directory)) if directory is not None else None
         if before is not None:
             return before
         chosen, why = best_precision(device_type)
@@ -64,7 +61,3 @@ def settle_precision(asked: str | int, device_type: str, directory: Path | str |
     if device_type == "mps" and str(asked) in ("64-true", "64"):
         raise bad_value("trainer.precision", asked, "an Apple GPU has no fp64: auto 32-true 16-mixed bf16-mixed")
     return asked
-
-
-def _recorded(directory: Path) -> str | None:
-    return (read_record(directory) or {}).get("precision")

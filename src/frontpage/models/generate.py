@@ -1,17 +1,15 @@
 """Titles invented by a model, token by token, with a cache."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from frontpage.data.tokenizer import TitleTokenizer
+from frontpage.evaluation.scorer import Scorer
 from frontpage.models.sampling import Sampling, draw
-
-if TYPE_CHECKING:
-    from frontpage.recipe.language_module import LanguageModule
 
 BATCH = 64  # titles at a time, unless asked otherwise
 
@@ -46,7 +44,7 @@ class Draft:
 
     def __init__(
         self,
-        module: "LanguageModule",
+        module: Scorer,
         tokenizer: TitleTokenizer,
         prompt: str = "",
         *,
@@ -131,7 +129,7 @@ class Draft:
 
 
 def generate(
-    module: "LanguageModule",
+    module: Scorer,
     tokenizer: TitleTokenizer,
     *,
     prompt: str = "",
@@ -161,7 +159,7 @@ def generate(
 
 
 def drafts(
-    module: "LanguageModule", tokenizer: TitleTokenizer, prompt: str, num: int, batch_size: int = BATCH, **settings: Any
+    module: Scorer, tokenizer: TitleTokenizer, prompt: str, num: int, batch_size: int = BATCH, **settings: Any
 ) -> Iterator[Draft]:
     """Drafts of `num` titles together, at most `batch_size` in each, none begun; the `settings` are those of `Draft`.
 

@@ -18,7 +18,7 @@ from frontpage.evaluation.metrics import HONEST, TitleScores, honest_metrics
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
 from frontpage.recipe.compiling import AUTO, worth_compiling
 from frontpage.recipe.parameter_groups import LR_SCALINGS, optimizer_of
-from frontpage.training.trainer import planned_steps
+from frontpage.recipe.steps import planned_steps
 
 WHEN = ("always", "end", "never")
 

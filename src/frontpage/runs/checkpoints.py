@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 
@@ -14,11 +13,9 @@ from frontpage.command.notices import notice
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.runs.checkpoint_file import digest_of, has_checksum, read, update_of
-from frontpage.training.callbacks.weight_average import WeightAverage
 
 LISTED = 6  # weights named in an error
 RESUMABLE = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
-BEST = "BestCheckpoint"  # whose state older runs kept under a longer key
 # Of a parameter group: set by the first schedule, by decay_groups and by Muon's first step.
 SET_LATE = {"initial_lr", "name", "iteration"}
 
@@ -117,27 +114,13 @@ def check_continues(module: LanguageModule, path: Path) -> None:
     if _kind(saved) != _kind(optimizer.param_groups):
         keys = [{key for group in groups for key in group} for groups in (saved, optimizer.param_groups)]
         problem = f"another optimizer than {type(optimizer).__name__} wrote it"
-        differing = _differing(*keys)
+        differing = only_on_one_side(*keys)
         problem += f": {differing}" if differing else ""
         raise bad_value("ckpt_path", path, f"{problem}; take the same optimizer, or init_from=...")
     schedule = module.make_scheduler(optimizer, total_steps=10**9).state_dict()
-    differing = _differing(content["lr_schedulers"][0], schedule)
+    differing = only_on_one_side(content["lr_schedulers"][0], schedule)
     if differing:
         raise bad_value("ckpt_path", path, f"its schedule is of another kind: {differing}; take the same scheduler")
-
-
-def check_callbacks(trainer: L.Trainer, path: Path) -> None:
-    """Say which callbacks' states a run cannot take over; a UserError where averaged weights are among them."""
-    content = load_checkpoint(path, "ckpt_path")
-    if ("current_model_state" in content) != any(isinstance(one, WeightAverage) for one in trainer.callbacks):
-        has = "averaged weights, and this run averages none; continue it with callbacks=ema"
-        lacks = "no averaged weights to go on with; continue it without callbacks=ema"
-        raise bad_value("ckpt_path", path, f"holds {has if 'current_model_state' in content else lacks}")
-    own = {callback.state_key for callback in trainer.callbacks if callback.state_dict()}
-    saved = [BEST if str(key).startswith(f"{BEST}{{") else key for key in content["callbacks"]]
-    differing = _differing(saved, own)
-    if differing:
-        notice(f"{path} was written with other callbacks; those that differ start anew or are left out: {differing}")
 
 
 def newest_intact(directory: Path) -> Path | None:
@@ -187,7 +170,7 @@ def _newest_first(directory: Path) -> list[Path]:
     return sorted((path for path in directory.glob("*.ckpt") if path.is_file()), key=age, reverse=True)
 
 
-def _differing(saved: Iterable[str], own: Iterable[str]) -> str:
+def only_on_one_side(saved: Iterable[str], own: Iterable[str]) -> str:
     """The keys of a checkpoint and of this run that the other one lacks, in words; nothing where they agree."""
     saved, own = ({str(key) for key in keys} - SET_LATE for keys in (saved, own))
     sides = (("only in the checkpoint", saved - own), ("not in the checkpoint", own - saved))

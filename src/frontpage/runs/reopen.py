@@ -1,4 +1,4 @@
-"""Reopening runs: `load_run(directory)` needs nothing but the directory; `collect_runs(folder)` tabulates many."""
+"""Reopening runs: `load_run(directory)` needs nothing but the directory."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,6 @@ import lightning as L
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.analysis.table import collect_runs
 from frontpage.command.build import build_stored
 from frontpage.command.disk_full import replacing
 from frontpage.command.errors import bad_value, local_path, nearest
@@ -22,8 +21,6 @@ from frontpage.runs.directory import read_record, told
 from frontpage.runs.provenance import differences, load_tokenizer, provenance_in, said, same_tokenizer
 from frontpage.runs.stored_config import stored_config
 from frontpage.runs.training_titles import load_training_titles, save_training_titles
-
-__all__ = ["collect_runs", "load_run", "load_weights", "masked", "save_run_config", "weights_of"]
 
 
 def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkpoint: Path | None) -> None:

@@ -12,12 +12,12 @@ import torch
 from omegaconf import DictConfig
 
 from frontpage.command.errors import UserError, bad_value, local_path, require
+from frontpage.command.json_file import strict_json
 from frontpage.command.notices import notice
 from frontpage.command.output_file import OutputFile, Recognise, check_outputs, json_with
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.reopen import load_run
 from frontpage.runs.training_titles import load_training_titles
-from frontpage.training.callbacks.record_run import strict_json
 
 
 class Arguments(argparse.ArgumentParser):

@@ -15,9 +15,8 @@ from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_o
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from frontpage.command.errors import bad_value, require
-from frontpage.command.override_words import word
+from frontpage.command.override_words import ALLOWED, word
 
-ALLOWED = "interval(a,b) int(interval(a,b)) tag(log,interval(a,b)) choice(a,b) range(a,b), with a below b"
 MOST_POINTS = 100_000  # of a grid; each is looked for among the trials before each trial
 
 

@@ -9,8 +9,8 @@ import optuna
 from frontpage.command.endings import Pruned
 from frontpage.command.errors import Infeasible
 from frontpage.command.notices import notice
+from frontpage.machine.peak_memory import GIB
 from frontpage.sweeps.storage import why_not_opened
-from frontpage.training.memory.estimate import GIB
 from frontpage.training.memory.fit_batch import free_bytes
 
 

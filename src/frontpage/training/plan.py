@@ -10,14 +10,15 @@ from frontpage.command.errors import Infeasible
 from frontpage.command.notices import notice
 from frontpage.data.title_data import TitleData
 from frontpage.machine.flops import measure_matmul_peak, training_flops_per_token
+from frontpage.machine.peak_memory import GIB
 from frontpage.machine.precision import product_type
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.steps import planned_steps
 from frontpage.training.callbacks.best_checkpoint import ALL, BestCheckpoint
 from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.callbacks.weight_average import WeightAverage
-from frontpage.training.memory.estimate import GIB, TrainingMemory, estimate_training, optimizer_bytes
+from frontpage.training.memory.estimate import TrainingMemory, estimate_training, optimizer_bytes
 from frontpage.training.memory.feasible import check_step
-from frontpage.training.trainer import planned_steps
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,13 @@ from frontpage.data.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
 from frontpage.recipe.compiling import check_compiles
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.parameter_groups import LR_SCALINGS, optimizer_of
-from frontpage.runs.checkpoints import check_callbacks, check_continues
+from frontpage.recipe.steps import planned_steps
+from frontpage.runs.checkpoints import check_continues
 from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.training.callbacks.sample_titles import SampleTitles
 from frontpage.training.init_from import check_init_from
 from frontpage.training.memory.feasible import check_size
-from frontpage.training.trainer import planned_steps
+from frontpage.training.resumed_callbacks import check_callbacks
 
 # Metrics that are not computed at every validation unless this key of the model says so.
 METRIC_NEEDS = {"val/mainrun_loss": "original_metric", "val/packed_nats_per_char": "packed_metric"}

@@ -11,12 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from frontpage.command.errors import UserError, bad_value
 from frontpage.command.notices import notice
 from frontpage.data.title_data import TitleData
+from frontpage.recipe.steps import planned_steps
 from frontpage.runs.checkpoints import load_checkpoint
 from frontpage.runs.directory import RunDirectory, read_record, told
 from frontpage.runs.provenance import Provenance, differences, in_words, provenance_around, said, same_tokenizer
 from frontpage.runs.reopen import masked, weights_of
 from frontpage.runs.stored_config import stored_config
-from frontpage.training.trainer import planned_steps
 
 # These change nothing that a run learns or reports.
 FREE = "paths logger ckpt_path init_from test name data.path data.test_path data.cache_dir trainer.default_root_dir"

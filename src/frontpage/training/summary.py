@@ -8,14 +8,15 @@ from tqdm import tqdm
 
 from frontpage.attention.kernels.describe import describe_attention
 from frontpage.command.terminal import printable, printable_lines
+from frontpage.evaluation.floor import floor_of
+from frontpage.machine.accelerator import device_name
+from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.directory import RunDirectory, read_record
 from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
 from frontpage.training.callbacks.record_run import RecordRun
 from frontpage.training.callbacks.run_clock import clock_of
 from frontpage.training.callbacks.sample_titles import SampleTitles
-from frontpage.training.memory.estimate import GIB
-from frontpage.training.trainer import device_name
 
 FAST, SLOW = 0.6, 0.15  # model FLOPs utilisation of large and of small models, as runs of this project have it
 
@@ -124,7 +125,7 @@ def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataMo
             lines.append("                       all of them were trained on: this says nothing of new titles")
         elif seen:
             lines.append(f"  of unseen titles     {_with_error(unseen)} ({titles - seen:,}; {seen:,} were trained on)")
-    floor = data.floor() if hasattr(data, "floor") else None
+    floor = floor_of(data)
     if floor is not None:
         least = floor["floor/nats_per_char"]
         lines.append(

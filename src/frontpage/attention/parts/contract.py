@@ -1,7 +1,4 @@
-"""The contract of every attention.
-
-Shape letters, here and everywhere: B batch, T time, C `d_model`, H heads, D head width, V vocabulary.
-"""
+"""The contract of every attention. Shapes: B batch, T time, C `d_model`, H heads, D head width, V vocabulary."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -72,17 +69,12 @@ class SelfAttention(nn.Module, ABC):
         """(H or 1, length, length), True where the row's query may see the column's key; of one document."""
 
     def visible_pairs(self, length: int) -> float:
-        """Pairs of a query and a key that it may see, the mean over heads, in one document; here all up to the query."""
-        return float(triangle(length))
+        """Pairs of a query and a key that it may see in one document, the mean over heads; here all up to the query."""
+        return length * (length + 1) / 2
 
     def mixing_flops(self, length: int) -> float:
         """Operations a token of the forward pass between projections, for visible pairs; the mean over a document."""
         return 4 * self.n_head * self.head_width * self.visible_pairs(length) / length
-
-
-def triangle(length: int) -> int:
-    """Pairs of a query and a key up to it."""
-    return length * (length + 1) // 2
 
 
 def places(time: int, cache: Any, device: torch.device) -> Tensor:

@@ -63,9 +63,8 @@ class PatternAttention(ProjectedAttention):
             k, v, keys = cache.append(k, v)
             mask = self.of_heads([pattern(queries, keys) for pattern in self.patterns])
         dropout = self.dropout if self.training else 0.0
-        return self.mix_heads(
-            q, k, v, partial(F.scaled_dot_product_attention, attn_mask=mask, dropout_p=dropout, enable_gqa=True)
-        )
+        masked = partial(F.scaled_dot_product_attention, attn_mask=mask, dropout_p=dropout, enable_gqa=True)
+        return self.mix_heads(q, k, v, masked)
 
     def mix_heads(self, q: Tensor, k: Tensor, v: Tensor, mix: Callable[..., Tensor]) -> Tensor:
         """What heads make of `mix(q, k, v)`, softmax attention under their patterns; here just that."""
@@ -90,8 +89,7 @@ class PatternAttention(ProjectedAttention):
             return self.of_heads([pattern(place[:, None], place) for pattern in self.patterns])
         same = (document_ids[:, :, None] == document_ids[:, None]) & (place <= place[:, None])
         inside = same.sum(-1) - 1  # (B, T): earlier tokens of the same document
-        shown = [pattern(inside[:, :, None], inside[:, None]) & same for pattern in self.patterns]
-        return self.of_heads(shown)
+        return self.of_heads([pattern(inside[:, :, None], inside[:, None]) & same for pattern in self.patterns])
 
     def of_heads(self, masks: Sequence[Tensor]) -> Tensor:
         """A mask (..., T, S) for each pattern -> (..., H, T, S)."""

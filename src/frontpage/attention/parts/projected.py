@@ -11,10 +11,7 @@ from frontpage.attention.parts.rotary import Rotary
 
 
 class ProjectedAttention(SelfAttention):
-    """Queries, keys and values by one linear layer, rotary positions, QK-norm; a variant says how they `attend`.
-
-    The heads are `d_inner` wide together (null: `d_model`).
-    """
+    """Linear queries, keys and values, `d_inner` wide together (null: `d_model`); a variant says how they `attend`."""
 
     def __init__(
         self,
@@ -55,8 +52,7 @@ class ProjectedAttention(SelfAttention):
         batch, time, _ = x.shape
         q, k, v = self.qkv(x).split([n * self.head_width for n in (self.n_head, self.n_kv_head, self.n_kv_head)], -1)
         q = q.view(batch, time, self.n_head, self.head_width).transpose(1, 2)  # (B, H, T, D)
-        k = k.view(batch, time, self.n_kv_head, self.head_width).transpose(1, 2)
-        v = v.view(batch, time, self.n_kv_head, self.head_width).transpose(1, 2)
+        k, v = (part.view(batch, time, self.n_kv_head, self.head_width).transpose(1, 2) for part in (k, v))
         if self.query_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary is not None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from frontpage.machine.peak_memory import current_memory, peak_memory
+from frontpage.recipe.steps import updates_per_epoch
 from frontpage.training.callbacks.run_clock import clock_of
-from frontpage.training.trainer import updates_per_epoch
 
 
 class LogMetrics(L.Callback):

@@ -1,7 +1,5 @@
 """RecordRun: `run.json`, what a run was and what came of it."""
 
-import json
-import math
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,11 +12,12 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from frontpage.attention.kernels.describe import describe_attention
-from frontpage.command.disk_full import ADVICE, NotSaved, is_full, replacing
+from frontpage.command.disk_full import ADVICE, NotSaved, is_full
 from frontpage.command.endings import Interrupted, Pruned
-from frontpage.command.masking import hide_all, hide_argument
+from frontpage.command.json_file import write_json
+from frontpage.command.masking import hide_argument
 from frontpage.command.notices import notice, notices
-from frontpage.command.terminal import printable_json
+from frontpage.machine.accelerator import device_name
 from frontpage.machine.peak_memory import peak_memory, start_counting
 from frontpage.runs.checkpoint_file import digest_of
 from frontpage.runs.directory import OUT_OF_TIME
@@ -31,7 +30,6 @@ from frontpage.training.callbacks.log_metrics import training_metrics
 from frontpage.training.callbacks.run_clock import clock_of
 from frontpage.training.callbacks.weight_average import WeightAverage
 from frontpage.training.plan import RunPlan
-from frontpage.training.trainer import device_name
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
 
@@ -154,27 +152,6 @@ class RecordRun(Checkpoint):
             "notices": notices(),
         }
         write_json(self.path, record)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Replace `path` by strict JSON in one step; a number that is not finite becomes null, secrets are hidden."""
-    with replacing(path) as partial:
-        partial.write_text(strict_json(content), encoding="utf-8")
-
-
-def strict_json(content: Any) -> str:
-    """`content` as strict JSON; a number that is not finite becomes null, secrets are hidden."""
-    return printable_json(json.dumps(_finite(hide_all(content)), indent=1, ensure_ascii=False, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _validated_weights(trainer: L.Trainer) -> str:

@@ -16,8 +16,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from frontpage.command.endings import INTERRUPTED, Interrupted, Pruned
 from frontpage.command.errors import UserError, require
+from frontpage.command.job import study_of_job
 from frontpage.command.notices import notice
-from frontpage.sweeps.job import study_of_job
 
 MODES = ("auto", "online", "offline")
 MODES_OF_WANDB = ("online", "offline", "disabled", "shared", "dryrun", "run")  # of the variable WANDB_MODE

@@ -1,7 +1,7 @@
 """What a model needs in memory: a training step by its parts, the largest batch that fits, and generation.
 
 The step is run on tensors without numbers (`fake_step`), so a new attention or architecture is counted like any other.
-Checked against the closed formula for plain Transformers (bytes saved a token and layer) in tests/training/test_memory.py.
+Checked against the closed formula for plain Transformers (bytes a token and layer) in tests/training/test_memory.py.
 """
 
 from collections import Counter
@@ -17,10 +17,10 @@ from torch.optim import Optimizer
 from frontpage.data.packing import IGNORED
 from frontpage.evaluation.losses import next_token_loss
 from frontpage.machine.as_gpu import as_on_card
+from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.parameter_groups import decay_groups, weight_decay_of
 from frontpage.training.memory.fake_step import FakeStep, dtypes_of, fake_step
 
-GIB = 2**30
 CUDA_CONTEXT = int(0.6 * GIB)  # context and library workspaces
 SMALL_WEIGHT = 4096  # numbers: 8-bit optimizers keep 32 bits for a weight with fewer
 MOST_TOKENS = 2**19  # of a batch; from twice as many on, memory grows in proportion

@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 from frontpage.command.build import build
 from frontpage.command.errors import Infeasible, UserError
 from frontpage.data.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
-from frontpage.training.memory.estimate import GIB, TrainingMemory, estimate_training
+from frontpage.machine.peak_memory import GIB
+from frontpage.training.memory.estimate import TrainingMemory, estimate_training
 
 LONG = 8192  # tokens of a block: from here the pairs of one row can be too many
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container on Linux

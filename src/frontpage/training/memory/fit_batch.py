@@ -10,9 +10,10 @@ import torch
 from frontpage.command.errors import bad_value
 from frontpage.command.notices import notice
 from frontpage.data.title_data import TitleData
+from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.record import read_record
-from frontpage.training.memory.estimate import GIB, estimate_training
+from frontpage.training.memory.estimate import estimate_training
 
 USED = 0.9  # of the free memory; the rest is for what the estimate does not count
 

@@ -8,8 +8,8 @@ import torch
 
 from frontpage.command.errors import UserError
 from frontpage.data.title_data import TitleData
+from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.language_module import LanguageModule
-from frontpage.training.memory.estimate import GIB
 from frontpage.training.memory.fit_batch import largest_that_fits, needed
 
 SMALLER = 0.6  # of the estimate that was too much: what is proposed needs at most this

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from frontpage.analysis.pages.sweeps.sweep import HEADLINE, Sweep, SweepTrial
 from frontpage.command.build import build_stored
 from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.json_file import write_json
 from frontpage.command.notices import notice
 from frontpage.data.entities import without_entities
 from frontpage.data.files import read_titles
@@ -22,7 +23,6 @@ from frontpage.data.selection import distinct_titles
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.run_arguments import reopen
 from frontpage.runs.training_titles import seen_in_training, title_hashes
-from frontpage.training.callbacks.record_run import write_json
 
 FILE = "test_score_{}.json"  # in the study's folder: a list, since a second score does not unmake the first
 

@@ -1,0 +1,37 @@
+"""Which device a run computes on."""
+
+import os
+
+import lightning as L
+import torch
+
+from frontpage.command.errors import bad_value, require
+
+
+def find_accelerator(asked: str, key: str = "trainer.accelerator") -> str:
+    """The accelerator in Lightning's words; `auto` is resolved and said, a missing device is refused, naming `key`."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if asked == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    wanted = {"gpu": ("cuda", "mps")}.get(asked, (asked,))
+    found = [name for name in wanted if there.get(name)]
+    if not found:
+        names = " ".join(name for name, present in there.items() if present)
+        raise bad_value(key, asked, f"this machine has: auto {names}")
+    return found[0]
+
+
+def check_devices(devices: int | str | list[int], accelerator: str) -> None:
+    """Raise a UserError for more devices than this machine has: GPUs, or on a CPU processes, one a core at most."""
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator, os.cpu_count() or 1)
+    asked = int(devices) if str(devices).isdigit() else len(devices) if isinstance(devices, list) else 1
+    allowed = f"this machine has {there} {'cores' if accelerator == 'cpu' else 'GPUs'}; at most so many processes"
+    require(asked <= there, "trainer.devices", devices, allowed)
+
+
+def device_name(trainer: L.Trainer) -> str:
+    """The device that a trainer uses, for people: `cuda (NVIDIA H200)`, `cpu (2 threads)`."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type

@@ -1,0 +1,94 @@
+"""ValidationSchedule: validations counted in optimizer updates."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+
+from frontpage.recipe.steps import updates_per_epoch
+
+
+class ValidationSchedule(_TrainingEpochLoop):
+    """Lightning's loop over an epoch, with another answer to one question: is it time to validate?
+
+    After the first update if asked for, after every `interval` updates (null: `evals_per_epoch` times an epoch, as
+    the original exercise counts them), and at the end of the run, however it ends.
+
+    An update is complete behind its validation. Then callbacks that have an `on_update_end(trainer, pl_module)` hear
+    of it: what they save is continued with the next update. Lightning's own hooks come too early for that: within an
+    accumulation, before the step is logged, before the validation that is due. A checkpoint from within a validation
+    is continued with that validation, from its start.
+    """
+
+    def __init__(self, trainer: L.Trainer, interval: int | None, evals_per_epoch: int, first_step: bool) -> None:
+        old = trainer.fit_loop.epoch_loop
+        super().__init__(trainer, min_steps=old.min_steps, max_steps=old.max_steps)
+        self.interval, self.evals_per_epoch, self.first_step = interval, evals_per_epoch, first_step
+        self._validate_again = False
+
+    @property
+    def done(self) -> bool:
+        """Whether to leave the epoch: never within an update."""
+        return not self._should_accumulate() and super().done
+
+    @property
+    def _is_validation_done(self) -> bool:
+        return not (self.restarting and self._validate_again)
+
+    def run(self, data_fetcher: Any) -> None:
+        """One epoch, or what is left of it after a resume, be it nothing."""
+        super().run(data_fetcher)
+        self.on_iteration_done()  # the next epoch is no resumed one
+
+    def reset(self) -> None:
+        """Start an epoch; a resumed one with the counter that loggers use for steps where it was."""
+        restarting = self.restarting
+        super().reset()
+        if restarting:
+            self._batches_that_stepped = self.global_step - self._validate_again
+
+    def advance(self, data_fetcher: Any) -> None:
+        """One batch, or after a resume the validation that was broken off."""
+        if self.restarting:
+            self._restarting = self.val_loop.restarting = False  # Lightning guesses at what is to be done again
+            if self._validate_again:
+                return
+        super().advance(data_fetcher)
+
+    def on_advance_end(self, data_fetcher: Any) -> None:
+        """Validate if it is time; then the update is complete."""
+        super().on_advance_end(data_fetcher)
+        self._validate_again = False
+        if not self._should_accumulate():
+            for callback in self.trainer.callbacks:
+                if hasattr(callback, "on_update_end"):
+                    callback.on_update_end(self.trainer, self.trainer.lightning_module)
+
+    def on_save_checkpoint(self) -> dict[str, Any]:
+        """Lightning's own, and whether the update's validation is under way."""
+        batches = self.val_loop.batch_progress.current.completed
+        under_way = self.trainer.validating and batches < sum(self.val_loop.max_batches)
+        return super().on_save_checkpoint() | {"validate_again": under_way}
+
+    def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
+        """Take that back."""
+        super().on_load_checkpoint(state_dict)
+        self._validate_again = state_dict.get("validate_again", False)
+
+    def _should_check_val_fx(self, data_fetcher: Any) -> bool:
+        trainer = self.trainer
+        if self._should_accumulate():
+            return False
+        step, interval = trainer.global_step, self._interval()
+        first = self.first_step and step == 1
+        return first or step % interval == 0 or trainer.should_stop or step >= trainer.lightning_module.total_steps
+
+    def validations_left(self, after: int) -> int:
+        """How many validations come later than update `after` if the run goes on to its last update."""
+        last = self.trainer.lightning_module.total_steps
+        interval = self._interval()
+        return last // interval - after // interval + (last % interval != 0 and after < last)
+
+    def _interval(self) -> int:
+        """Updates between validations."""
+        return self.interval or max(updates_per_epoch(self.trainer) // self.evals_per_epoch, 1)
