@@ -24,6 +24,7 @@ SMALL = ("model.n_layer=1", "model.d_model=32", "model.n_head=4")
         (["model.d_ff=1000000000000"], "model.d_ff=1000000000000"),
         (["model.n_layer=10000", "model.d_model=8192"], "model.n_layer=10000"),
         (["model.n_layer=100000"], "model.n_layer=100000"),
+        (["callbacks.sample_titles.num=1000000000"], "callbacks.sample_titles.num=1000000000"),
     ],
     ids=str,
 )
