@@ -12,6 +12,7 @@ from frontpage.analysis.pages.sweeps.winner_score import kept_scores
 from frontpage.command.allowed_targets import check_recorded
 from frontpage.command.errors import UserError, bad_value, nearest, require
 from frontpage.command.masking import hide
+from frontpage.command.moved_targets import with_todays_targets
 from frontpage.sweeps.promotion import Promotion, promotion_of
 
 
@@ -44,7 +45,7 @@ def best_of(sweep: Sweep, trial: SweepTrial, name: str, study: str, trusted: Ite
     """
     if trial.overrides is None:
         raise UserError(f"trial {trial.number} of {sweep.name}: the study does not say which overrides it had")
-    promotion = promotion_of(trial.overrides, trial.record.get("config"), f"trial {trial.number}")
+    promotion = promotion_of(trial.overrides, with_todays_targets(trial.record.get("config")), f"trial {trial.number}")
     check_recorded(promotion.keys, trial.directory or study, trusted)
     words = ["python", "train.py", *promotion.overrides()]
     return Best(promotion, promotion.text(name, header(sweep, trial, name, study)), hide(shlex.join(words)))
