@@ -79,10 +79,10 @@ def parameters(target: str, key: str, borrowed: Mapping[str, Kinds]) -> dict[str
     others = next((kinds for start, kinds in borrowed.items() if target.startswith(start)), {})
     kinds: dict[str, Any] = {}
     for layer in _constructors(function):
-        parameters = list(inspect.signature(layer).parameters.values())
+        taken = list(inspect.signature(layer).parameters.values())
         hints = _hints(layer) | others
-        kinds = {one.name: hints.get(one.name, Any) for one in parameters if one.kind not in STARRED} | kinds
-        if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
+        kinds = {one.name: hints.get(one.name, Any) for one in taken if one.kind not in STARRED} | kinds
+        if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken):
             return kinds
     return kinds | {ANYTHING: Any}
 
@@ -144,8 +144,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 def fits(value: Any, kind: Any) -> bool:
     """Whether a plain value may stand where `kind` is annotated; a kind that is no class takes anything."""
     if typing.get_origin(kind) is Annotated:
-        bare, *limits = typing.get_args(kind)
-        return fits(value, bare) and (value is None or all(one.holds(value) for one in limits))
+        return fits(value, kind.__origin__) and (value is None or all(one.holds(value) for one in _own_limits(kind)))
     members = _members(kind)
     return any(fits(value, one) for one in members) if members else _fits_one(value, kind)
 
@@ -163,16 +162,20 @@ def allowed(kind: Any) -> str:
 def limits_of(kind: Any) -> list[Limit]:
     """The limits in an annotation: of the members of a union, then its own."""
     if typing.get_origin(kind) is Annotated:
-        bare, *limits = typing.get_args(kind)
-        return [*limits_of(bare), *limits]
+        return [*limits_of(kind.__origin__), *_own_limits(kind)]
     return [limit for one in _members(kind) for limit in limits_of(one)]
 
 
 def bare_types(kind: Any) -> list[Any]:
     """The members of a union, or the type itself, without limits."""
     if typing.get_origin(kind) is Annotated:
-        return bare_types(typing.get_args(kind)[0])
+        return bare_types(kind.__origin__)
     return [bare for one in _members(kind) for bare in bare_types(one)] or [kind]
+
+
+def _own_limits(kind: Any) -> list[Limit]:
+    """Those that are written into an Annotated; what others write there says nothing to us."""
+    return [one for one in kind.__metadata__ if isinstance(one, Limit)]
 
 
 def _members(kind: Any) -> tuple[Any, ...]:

@@ -146,8 +146,7 @@ def at_least_1(**sizes: int | None) -> None:
 
 def checkpoint_interval(activation_checkpointing: str) -> int:
     """Of how many blocks one is checkpointed: `none` 0, `full` 1, `every_k` k; else ValueError."""
-    found = re.fullmatch(r"none|full|every_([1-9][0-9]*)", activation_checkpointing)
+    found = re.fullmatch(CHECKPOINTING.pattern, activation_checkpointing)
     if not found:
-        allowed = "none, full or every_k such as every_2"
-        raise ValueError(f"activation_checkpointing={activation_checkpointing}: {allowed}")
+        raise ValueError(f"activation_checkpointing={activation_checkpointing}: {CHECKPOINTING.words}")
     return int(found[1] or (activation_checkpointing == "full"))

@@ -12,7 +12,7 @@ from frontpage.command.limits import Count, Matching
 from frontpage.models.decoder import Decoder, LayerCount, at_least_1
 from frontpage.models.initialisation import initialise
 
-WIDTHS = Matching(".*", "a width for each layer, such as [512,256,512]")  # words alone: the constructor knows n_head
+WIDTHS = Matching(".*", "a width for each layer, such as [512,256,512]")  # words alone: n_head has a say in the rest
 
 
 class UNetGPT(Decoder):

@@ -20,7 +20,6 @@ from frontpage.runs.structure import unlike
 
 ALL = -1
 OLD_STATE = "BestCheckpoint{"  # how the key began under which Lightning's ModelCheckpoint kept the state
-
 FILE_NAME = Matching("[^/]*", "a file's name without / and without its ending")
 
 

@@ -17,8 +17,8 @@ class EarlyStopping(callbacks.EarlyStopping):
     over, too late for the metrics that only a run's last one computes. Raises UserError for an unknown `monitor`.
     """
 
-    def __init__(self, monitor: str, patience: Count = 3, min_delta: Amount = 0.0, **lightning: Any) -> None:
-        super().__init__(monitor, patience=patience, min_delta=min_delta, **lightning)
+    def __init__(self, monitor: str, min_delta: Amount = 0.0, patience: Count = 3, **lightning: Any) -> None:
+        super().__init__(monitor, min_delta, patience, **lightning)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop at once where the checkpoint is that of the stop."""

@@ -15,7 +15,7 @@ class WeightAverage(L.Callback):
     Validations, invented titles and the `state_dict` of checkpoints hold the average, training goes on with the
     weights as trained, which checkpoints hold as `current_model_state` (the names that Lightning's own callback
     uses). That one gives the weights back before a module's `on_validation_epoch_end`, where some of our metrics are
-    computed, and it cannot be stopped within a validation. Raises ValueError for a decay outside [0, 1).
+    computed, and it cannot be stopped within a validation.
     """
 
     def __init__(self, decay: ShareBelow1 = 0.99) -> None:
