@@ -8,9 +8,10 @@ import grimp
 import pytest
 from omegaconf import OmegaConf
 
-from frontpage.command.check import Rules, allowed, check_nodes, fits
+from frontpage.command.check import Rules, allowed, check_nodes, fits, parameters
 from frontpage.command.errors import UserError
 from frontpage.command.limits import AtLeast, Between, Count, Each, Matching, OneOf, Positive, Seed, Text
+from frontpage.training.callbacks.loss_spike import LossSpike
 
 NEVER = [math.nan, math.inf, -math.inf]
 
@@ -100,6 +101,24 @@ def test_a_config_is_checked_against_signatures_and_rules(config, message):
     with pytest.raises(UserError) as error:
         check_nodes(OmegaConf.create({"seed": 1} | config), rules)
     assert str(error.value).startswith(message)
+
+
+class Mine(LossSpike):
+    """A user's own class, which leaves the rest to one of ours."""
+
+    def __init__(self, factor: Count, **others: Any) -> None:
+        super().__init__(**others)
+
+
+def test_a_users_class_has_the_keys_of_ours_that_it_builds_on(monkeypatch):
+    monkeypatch.setattr("frontpage.command.check.check_target", lambda target, key: None)
+    monkeypatch.setattr("frontpage.command.check.get_object", lambda target: Mine)
+    assert parameters("mine.Mine", "mine", {}) == {
+        "factor": Count,
+        "action": str,
+        "threshold": Positive,
+        "window": Count,
+    }
 
 
 def test_limits_import_nothing_of_ours_so_that_nets_may_name_theirs():

@@ -125,11 +125,12 @@ def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     if not isinstance(function, type):
         yield function
         return
-    own = [base for base in function.__mro__ if "__init__" in vars(base)]
-    for base in own:
-        yield functools.partial(base.__init__, None)  # without self
-        if not base.__module__.startswith("frontpage."):
-            break
+    before = True
+    for base in (base for base in function.__mro__ if "__init__" in vars(base)):
+        ours = base.__module__.startswith("frontpage.")
+        if before or ours:  # of another library the first alone: its further ones are its own affair
+            yield functools.partial(base.__init__, None)  # without self
+        before = ours
     if hasattr(function, "architecture"):  # see LanguageModule
         yield from _constructors(function.architecture)
 
