@@ -1,6 +1,6 @@
 """SparseK attention (Lou et al. 2024, arXiv 2406.16747): a window, and the k earlier tokens of the largest scores."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from frontpage.attention.parts.documents import places_in_documents
 from frontpage.attention.parts.pairs import triangle
 from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.attention.parts.softmax import repeat_heads, softmax_attention
+from frontpage.command.limits import Between
 
 
 class SparseKAttention(Routed, ProjectedAttention):
@@ -51,7 +52,7 @@ class SparseKAttention(Routed, ProjectedAttention):
         n_head: int,
         block_size: int,
         *,
-        k: int,
+        k: Annotated[int, Between(1, 1_000_000)],
         window: int,
         epsilon: float,
         gate: Literal["straight_through", "soft", "hard"] = "straight_through",

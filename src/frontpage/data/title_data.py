@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 from torch import Tensor
 
 from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.limits import Between, Count, Seed, Text
 from frontpage.command.notices import notice
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.entities import without_entities
@@ -35,21 +36,21 @@ class TitleData(L.LightningDataModule):
         *,
         tokenizer: TokenizerFactory,
         cache_dir: str | Path,
-        path: str | None = None,
-        column: str = "title",
+        path: Text | None = None,
+        column: Text = "title",
         unescape_html: bool = False,
-        test_path: str | None = None,
-        num_titles: int | None = None,
-        max_titles: int | None = None,
-        val_frac: float = 0.1,
-        seed: int = 1337,
-        packing_seed: int = 1337,
-        block_size: int = 128,
-        batch_size: int = 64,
+        test_path: Text | None = None,
+        num_titles: Count | None = None,
+        max_titles: Count | None = None,
+        val_frac: Annotated[float, Between(0, 1, "()")] = 0.1,
+        seed: Seed = 1337,
+        packing_seed: Seed = 1337,
+        block_size: Count = 128,
+        batch_size: Count = 64,
         repack: bool = True,
         drop_tail: bool = False,
-        evaluation_tokens: int = 16_384,
-        evaluation_row: int | None = None,
+        evaluation_tokens: Count = 16_384,
+        evaluation_row: Count | None = None,
     ) -> None:
         super().__init__()
         for key, value in (("block_size", block_size), ("batch_size", batch_size)):

@@ -1,11 +1,23 @@
 """Which device a run computes on."""
 
 import os
+from typing import Any
 
 import lightning as L
 import torch
 
 from frontpage.command.errors import bad_value, require
+from frontpage.command.limits import Limit
+
+
+class DeviceCount(Limit):
+    """At least one, where devices are counted rather than named."""
+
+    words = "at least 1, or auto"
+
+    def holds(self, value: Any) -> bool:
+        """Whether there is a device to compute on."""
+        return not isinstance(value, int) or value >= 1
 
 
 def find_accelerator(asked: str, key: str = "trainer.accelerator") -> str:

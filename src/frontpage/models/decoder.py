@@ -2,16 +2,20 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from frontpage.attention.parts.contract import SelfAttention
+from frontpage.command.limits import Amount, AtLeast, Count, Matching, Positive, ShareBelow1
 from frontpage.models.block import MLP, Block, default_d_ff
 from frontpage.models.initialisation import initialise
 from frontpage.models.norms import make_norm
+
+CHECKPOINTING = Matching("none|full|every_([1-9][0-9]*)", "none, full or every_k such as every_2")
+LayerCount = Annotated[int, AtLeast(1, 10_000)]
 
 
 class Decoder(nn.Module):
@@ -26,25 +30,25 @@ class Decoder(nn.Module):
         self,
         *widths: int,
         vocab_size: int,
-        block_size: int,
-        n_head: int,
+        block_size: Count,
+        n_head: Count,
         attention: Callable[..., SelfAttention],
-        n_kv_head: int | None = None,
-        d_ff: int | None = None,
+        n_kv_head: Count | None = None,
+        d_ff: Count | None = None,
         activation: str = "gelu",
         norm: str = "layer",
         norm_position: str = "pre",
         positions: str = "learned",
-        rotary_base: float = 10_000.0,
+        rotary_base: Positive = 10_000.0,
         qk_norm: bool = False,
         bias: bool = True,
         tie_embeddings: bool = True,
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
+        dropout: ShareBelow1 = 0.0,
+        attention_dropout: ShareBelow1 = 0.0,
         init: str = "normal",
-        init_std: float = 0.02,
+        init_std: Amount = 0.02,
         scaled_residual_init: bool = True,
-        activation_checkpointing: str = "none",
+        activation_checkpointing: Annotated[str, CHECKPOINTING] = "none",
     ) -> None:
         super().__init__()
         at_least_1(n_head=n_head, block_size=block_size, d_ff=d_ff)
@@ -142,8 +146,7 @@ def at_least_1(**sizes: int | None) -> None:
 
 def checkpoint_interval(activation_checkpointing: str) -> int:
     """Of how many blocks one is checkpointed: `none` 0, `full` 1, `every_k` k; else ValueError."""
-    found = re.fullmatch(r"none|full|every_([1-9][0-9]*)", activation_checkpointing)
+    found = re.fullmatch(CHECKPOINTING.pattern, activation_checkpointing)
     if not found:
-        allowed = "none, full or every_k such as every_2"
-        raise ValueError(f"activation_checkpointing={activation_checkpointing}: {allowed}")
+        raise ValueError(f"activation_checkpointing={activation_checkpointing}: {CHECKPOINTING.words}")
     return int(found[1] or (activation_checkpointing == "full"))

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from frontpage.attention.parts.contract import SelfAttention
-from frontpage.models.decoder import Decoder, at_least_1
+from frontpage.command.limits import Count
+from frontpage.models.decoder import Decoder, LayerCount, at_least_1
 
 
 class GPT(Decoder):
@@ -16,10 +17,10 @@ class GPT(Decoder):
     def __init__(
         self,
         vocab_size: int,
-        block_size: int,
-        d_model: int,
-        n_layer: int,
-        n_head: int,
+        block_size: Count,
+        d_model: Count,
+        n_layer: LayerCount,
+        n_head: Count,
         attention: Callable[..., SelfAttention],
         **options: Any,
     ) -> None:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from frontpage.attention.parts.contract import SelfAttention
-from frontpage.models.decoder import Decoder, at_least_1
+from frontpage.command.limits import Count, Matching
+from frontpage.models.decoder import Decoder, LayerCount, at_least_1
 from frontpage.models.initialisation import initialise
+
+WIDTHS = Matching(".*", "a width for each layer, such as [512,256,512]")  # words alone: n_head has a say in the rest
 
 
 class UNetGPT(Decoder):
@@ -26,13 +29,13 @@ class UNetGPT(Decoder):
     def __init__(
         self,
         vocab_size: int,
-        block_size: int,
-        d_model: int,
-        n_layer: int,
-        n_head: int,
+        block_size: Count,
+        d_model: Count,
+        n_layer: LayerCount,
+        n_head: Count,
         attention: Callable[..., SelfAttention],
         *,
-        widths: Sequence[int] | None = None,
+        widths: Annotated[Sequence[int] | None, WIDTHS] = None,
         skips: bool = True,
         **options: Any,
     ) -> None:

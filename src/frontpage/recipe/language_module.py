@@ -1,7 +1,7 @@
 """LanguageModule: the one recipe of all architectures - loss, metrics, optimizer, schedule, compile."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 import torch
@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from frontpage.attention.kernels.pattern_paths import accelerate
+from frontpage.command.limits import Count, OneOf
 from frontpage.command.notices import notice
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.scoring_rows import ScoringBatch
@@ -45,8 +46,8 @@ class LanguageModule(L.LightningModule):
         original_metric: str = "end",
         packed_metric: str = "end",
         partial_validation: bool = False,
-        lr_scaling: str = "none",
-        lr_scaling_rows: int = 64,
+        lr_scaling: Annotated[str, OneOf(*LR_SCALINGS)] = "none",
+        lr_scaling_rows: Count = 64,
         **architecture: Any,
     ) -> None:
         super().__init__()

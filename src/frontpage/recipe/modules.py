@@ -1,6 +1,5 @@
 """A LightningModule for each architecture: the recipe, and the net that it trains."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from frontpage.command.notices import notice
@@ -23,8 +22,9 @@ class UNetGPTModule(LanguageModule):
 
     architecture = UNetGPT
 
-    def __init__(self, *, d_model: int, n_layer: int, widths: Sequence[int] | None = None, **others: Any) -> None:
-        super().__init__(d_model=d_model, n_layer=n_layer, widths=widths, **others)
+    def __init__(self, **keys: Any) -> None:
+        super().__init__(**keys)
+        widths, d_model, n_layer = (keys.get(name) for name in ("widths", "d_model", "n_layer"))
         if widths is None:
             return
         replaced = [f"d_model={d_model}"] if widths[0] != d_model else []

@@ -7,25 +7,26 @@ A length that the run has no room for is a ValueError, except a warm-up, which g
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from frontpage.command.limits import Amount, Between, Positive, Share
 from frontpage.command.notices import notice
 
 
-def constant(optimizer: Optimizer, total_steps: int, warmup: float = 0, floor: float = 1.0) -> LambdaLR:
+def constant(optimizer: Optimizer, total_steps: int, warmup: Amount = 0, floor: Share = 1.0) -> LambdaLR:
     """The peak rate (times `floor`) after the warm-up."""
     return _schedule(optimizer, total_steps, warmup, lambda done, length: floor)
 
 
-def linear(optimizer: Optimizer, total_steps: int, warmup: float = 0, floor: float = 0.0) -> LambdaLR:
+def linear(optimizer: Optimizer, total_steps: int, warmup: Amount = 0, floor: Share = 0.0) -> LambdaLR:
     """A straight line from the peak rate to `floor` of it."""
     return _schedule(optimizer, total_steps, warmup, lambda done, length: floor + (1 - floor) * (1 - done / length))
 
 
-def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0, floor: float = 0.0) -> LambdaLR:
+def cosine(optimizer: Optimizer, total_steps: int, warmup: Amount = 0, floor: Share = 0.0) -> LambdaLR:
     """Half a cosine from the peak rate to `floor` of it (Loshchilov and Hutter 2017, without restarts)."""
     return _schedule(
         optimizer,
@@ -38,10 +39,10 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0, floor: flo
 def step(
     optimizer: Optimizer,
     total_steps: int,
-    warmup: float = 0,
-    floor: float = 0.0,
-    every: float = 0.3,
-    gamma: float = 0.1,
+    warmup: Amount = 0,
+    floor: Share = 0.0,
+    every: Positive = 0.3,
+    gamma: Annotated[float, Between(0, 1, "(]")] = 0.1,
 ) -> LambdaLR:
     """A staircase: after each `every` behind the warm-up the rate is multiplied by `gamma`, down to `floor`."""
     rising = warmup_steps(warmup, total_steps)
@@ -49,7 +50,7 @@ def step(
     return _schedule(optimizer, total_steps, warmup, lambda done, length: max(floor, gamma ** (done // width)))
 
 
-def inverse_sqrt(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, floor: float = 0.0) -> LambdaLR:
+def inverse_sqrt(optimizer: Optimizer, total_steps: int, warmup: Amount = 0.05, floor: Share = 0.0) -> LambdaLR:
     """The peak times sqrt(w / n) at the n-th update, w being those of the warm-up, at least one.
 
     Vaswani et al. 2017, equation 3; it does not depend on the length of the run where `warmup` does not.
@@ -67,9 +68,9 @@ def inverse_sqrt(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, f
 def wsd(
     optimizer: Optimizer,
     total_steps: int,
-    warmup: float = 0,
-    floor: float = 0.0,
-    decay: float = 0.2,
+    warmup: Amount = 0,
+    floor: Share = 0.0,
+    decay: Amount = 0.2,
     shape: Literal["1-sqrt", "linear"] = "1-sqrt",
 ) -> LambdaLR:
     """Warm-up, stable at the peak, then down to `floor` over the last `decay` of the run.

@@ -2,12 +2,12 @@
 
 import importlib
 import inspect
-import math
+import typing
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import optuna
 from hydra.utils import execution_whitelist, get_method, instantiate
@@ -15,8 +15,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from frontpage.command.allowed_targets import check_target, targets_in
+from frontpage.command.check import check_value
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import UserError, bad_value, nearest, require
+from frontpage.command.limits import AtLeast, Count, Positive, Seed
 from frontpage.command.notices import notice
 
 # What a sampler imports at its first proposal, and the extra of ours that brings it.
@@ -36,14 +38,14 @@ class Settings:
     study_name: str
     directory: str
     storage: str
-    n_trials: int
-    max_failed: int
-    max_retries: int
+    n_trials: Count
+    max_failed: Count
+    max_retries: Annotated[int, AtLeast(0)]
     skip_infeasible: bool
     direction: Any
-    seed: int | None
-    n_jobs: int
-    heartbeat: float
+    seed: Seed | None
+    n_jobs: Count
+    heartbeat: Positive
     custom_search_space: str | None
     check: str | None
     params: DictConfig | None
@@ -57,19 +59,14 @@ class Settings:
         options = " ".join(sorted(path.stem for path in Path(CONFIGS, "hydra/sweeper/sampler").glob("*.yaml")))
         node = isinstance(self.sampler, DictConfig) and self.sampler.get("_target_") is not None
         require(node, "hydra/sweeper/sampler", self.sampler, f"one of {options}")
-        for name, least in (("n_trials", 1), ("max_failed", 1), ("max_retries", 0), ("n_jobs", 1)):
-            _require_whole(name, getattr(self, name), least)
-        if self.seed is not None:
-            _require_seed("seed", self.seed)
-        number = isinstance(self.heartbeat, int | float) and not isinstance(self.heartbeat, bool)
-        require(number and 0 < self.heartbeat < math.inf, "hydra.sweeper.heartbeat", self.heartbeat, "seconds, above 0")
+        kinds = typing.get_type_hints(Settings, include_extras=True)
+        for name in ("n_trials", "max_failed", "max_retries", "n_jobs", "seed", "heartbeat", "skip_infeasible"):
+            check_value(f"hydra.sweeper.{name}", getattr(self, name), kinds[name])
         text = isinstance(self.study_name, str) and self.study_name.strip("./ ") != "" and "/" not in self.study_name
         require(text and self.study_name.isprintable(), "hydra.sweeper.study_name", self.study_name,
                 "a text without /, which names a folder")  # fmt: skip
         require(self.params is None or isinstance(self.params, DictConfig), "hydra.sweeper.params", self.params,
                 "a range for each key, e.g. {optimizer.lr: 'interval(1e-4,1e-2)'}")  # fmt: skip
-        require(isinstance(self.skip_infeasible, bool), "hydra.sweeper.skip_infeasible", self.skip_infeasible,
-                "true or false")  # fmt: skip
         several = isinstance(self.direction, list | tuple | ListConfig)
         given = list(self.direction) if several else [self.direction]
         self.directions = [str(getattr(one, "name", one)) for one in given]
@@ -92,8 +89,7 @@ class Settings:
         if self.grid:  # for what a function suggests beside the grid
             return optuna.samplers.RandomSampler(_seed_of(self.seed, draw))
         seed, target = self.sampler.get("seed"), _target(self.sampler)
-        if seed is not None:
-            _require_seed("sampler.seed", seed)
+        check_value("hydra.sweeper.sampler.seed", seed, Seed | None)
         own: dict[str, Any] = {}
         if seed is not None and target != "QMCSampler":
             own["seed"] = _seed_of(seed, draw)
@@ -195,16 +191,6 @@ def _require_packages(sampler: str) -> None:
             importlib.import_module(package)
     except ImportError as error:
         raise UserError(f"hydra/sweeper/sampler: {sampler} needs {package}: pip install -e '.[{extra}]'") from error
-
-
-def _require_whole(name: str, value: object, least: int) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    require(whole, f"hydra.sweeper.{name}", value, f"a whole number, at least {least}")
-
-
-def _require_seed(name: str, value: object) -> None:
-    _require_whole(name, value, 0)
-    require(value < SEEDS, f"hydra.sweeper.{name}", value, f"a whole number, below {SEEDS}")
 
 
 def _said(error: BaseException) -> str:

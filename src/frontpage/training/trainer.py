@@ -1,41 +1,46 @@
 """The Lightning Trainer, with validations counted in optimizer updates."""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
 from frontpage.command.errors import UserError, bad_value, require
-from frontpage.machine.accelerator import check_devices, find_accelerator
+from frontpage.command.limits import AtLeast, Between, Count, Matching, OneOf, Positive
+from frontpage.machine.accelerator import DeviceCount, check_devices, find_accelerator
 from frontpage.machine.allocator import keep_freed_memory
 from frontpage.machine.precision import settle_precision
 from frontpage.runs.checkpoint_file import CheckpointFile
 from frontpage.runs.record import read_record
 from frontpage.training.validation_schedule import ValidationSchedule
 
+PRECISIONS = "auto 32-true 64-true bf16-mixed bf16-true 16-mixed 16-true 32 64 bf16".split()
+DURATION = Matching(r"(?=.*[1-9])\d+(:\d\d?){3}", "DD:HH:MM:SS, not all 0")
+
 
 def make_trainer(
     *,
     accelerator: str,
-    devices: int | str | list[int],
+    devices: Annotated[int | str | list[int], DeviceCount()],
     strategy: str,
-    precision: str | int,
-    max_epochs: int | None,
-    max_steps: int | None,
-    max_time: str | dict[str, int] | None,
-    accumulate_grad_batches: int,
+    precision: Annotated[str | int, OneOf(*PRECISIONS)],
+    max_epochs: Count | None,
+    max_steps: Count | None,
+    max_time: Annotated[str | dict[str, int] | None, DURATION],
+    accumulate_grad_batches: Count,
     fit_batch: bool,
     keep_memory: bool,
-    gradient_clip_val: float | None,
-    evals_per_epoch: int,
-    val_interval: int | None,
+    gradient_clip_val: Positive | None,
+    evals_per_epoch: Count,
+    val_interval: Count | None,
     validate_first_step: bool,
-    log_interval: int | None,
-    limit_train_batches: int | float,
+    log_interval: Count | None,
+    limit_train_batches: Annotated[int | float, Between(0, math.inf, "()")],
     limit_val_batches: float,
     partial_validation: bool,
-    overfit_batches: int | float,
+    overfit_batches: Annotated[int | float, AtLeast(0)],
     detect_anomaly: bool,
     profiler: str | None,
     deterministic: bool | None,
@@ -51,10 +56,6 @@ def make_trainer(
     """
     if max_epochs is None and max_steps in (None, -1):
         raise UserError("trainer.max_epochs=null and trainer.max_steps=null: a run needs one of them to end")
-    require(evals_per_epoch >= 1, "trainer.evals_per_epoch", evals_per_epoch, "a whole number of at least 1")
-    require(accumulate_grad_batches >= 1, "trainer.accumulate_grad_batches", accumulate_grad_batches, "at least 1")
-    require(val_interval is None or val_interval >= 1, "val_interval", val_interval, "updates, at least 1, or null")
-    require(log_interval is None or log_interval >= 1, "log_interval", log_interval, "updates, at least 1, or null")
     if not (limit_val_batches == 1 or (partial_validation and 0 <= limit_val_batches < 1)):
         allowed = "1, since a run validates on the whole validation set; a share from 0 to 1 under debug= only"
         raise bad_value("trainer.limit_val_batches", limit_val_batches, allowed)

@@ -9,12 +9,13 @@ from frontpage.data.tokenizer.title_tokenizer import (
     SPECIAL_TOKENS,
     UNK,
     TitleTokenizer,
+    VocabularySize,
     byte_level,
     check_vocab_size,
 )
 
 
-def bytes(titles: Sequence[str], vocab_size: int) -> TitleTokenizer:
+def bytes(titles: Sequence[str], vocab_size: VocabularySize) -> TitleTokenizer:
     """The 256 bytes and the special tokens; `titles` are not read, and `vocab_size` need only be large enough."""
     check_vocab_size(vocab_size)
     vocabulary = {token: index for index, token in enumerate((*SPECIAL_TOKENS, *BYTE_ALPHABET))}

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 
 from frontpage.command.disk_full import replacing
 from frontpage.command.errors import UserError, bad_value
+from frontpage.command.limits import AtLeast
 from frontpage.command.terminal import printable
 
 PAD, EOS, UNK = SPECIAL_TOKENS = ("<pad>", "<eos>", "<unk>")
@@ -20,6 +22,10 @@ BYTES = {chr(byte): byte for byte in _PRINTABLE} | {chr(256 + place): byte for p
 LONGEST_WORD = 1000  # characters, in training
 LONG_RUN = re.compile(rf"\S{{{LONGEST_WORD}}}|\s{{{LONGEST_WORD}}}")
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + len(BYTE_ALPHABET)
+# The trainer takes the memory for the largest at once, and ends the process where it cannot.
+VocabularySize = Annotated[
+    int, AtLeast(SMALLEST_VOCABULARY, 1_000_000, f"256 bytes and {len(SPECIAL_TOKENS)} special tokens")
+]
 
 
 class TitleTokenizer:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer, models, trainers
 
+from frontpage.command.limits import Count
 from frontpage.data.tokenizer.title_tokenizer import (
     BYTE_ALPHABET,
     SMALLEST_VOCABULARY,
     SPECIAL_TOKENS,
     UNK,
     TitleTokenizer,
+    VocabularySize,
     byte_level,
     check_vocab_size,
     in_blocks,
@@ -20,7 +22,7 @@ SCORE_DIGITS = 8  # beyond these the trainer's scores differ from run to run (pa
 PENALTY_RANGE = 256 * 1e-4  # the trainer spreads the bytes it never saw over this range, in a random order
 
 
-def unigram(titles: Sequence[str], vocab_size: int, max_piece_length: int = 16) -> TitleTokenizer:
+def unigram(titles: Sequence[str], vocab_size: VocabularySize, max_piece_length: Count = 16) -> TitleTokenizer:
     """Train a unigram tokenizer over bytes on `titles`: at most `vocab_size` pieces of at most `max_piece_length`."""
     check_vocab_size(vocab_size)
     trained = byte_level(Tokenizer(models.Unigram()))

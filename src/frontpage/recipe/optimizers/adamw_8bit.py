@@ -6,14 +6,16 @@ from typing import Any
 from torch.optim import Optimizer
 
 from frontpage.command.errors import UserError
+from frontpage.command.limits import Amount, Positive
+from frontpage.recipe.optimizers.settings import Betas
 
 
 def adamw_8bit(
     params: Iterable[Any],
-    lr: float = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.95),
-    eps: float = 1e-8,
-    weight_decay: float = 0.1,
+    lr: Amount = 1e-3,
+    betas: Betas = (0.9, 0.95),
+    eps: Positive = 1e-8,
+    weight_decay: Amount = 0.1,
 ) -> Optimizer:
     """`bitsandbytes.optim.AdamW8bit` (Dettmers et al. 2021, arXiv 2110.02861); small weights keep 32 bits a number.
 

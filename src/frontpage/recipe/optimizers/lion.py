@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from frontpage.command.limits import Amount
+from frontpage.recipe.optimizers.settings import Betas
+
 
 class Lion(Optimizer):
     """Steps of one size, the sign of a mean of gradient and momentum (Chen et al. 2023, arXiv 2302.06675, algorithm 2).
@@ -18,9 +21,9 @@ class Lion(Optimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
+        lr: Amount = 1e-4,
+        betas: Betas = (0.9, 0.99),
+        weight_decay: Amount = 0.0,
     ) -> None:
         for name, value in (("lr", lr), ("weight_decay", weight_decay)):
             if value < 0:

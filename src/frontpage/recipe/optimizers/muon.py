@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from frontpage.command.limits import Amount, Between, Positive, ShareBelow1
 from frontpage.command.notices import notice
 from frontpage.machine.precision import best_precision
+from frontpage.recipe.optimizers.settings import Betas
 from frontpage.recipe.parameter_groups import MATRICES
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, Jordan et al. 2024
@@ -30,15 +32,15 @@ class Muon(Optimizer):
     def __init__(
         self,
         params: Iterable[dict[str, Any]],
-        lr: float = 1e-3,
-        momentum: float = 0.95,
+        lr: Amount = 1e-3,
+        momentum: ShareBelow1 = 0.95,
         nesterov: bool = True,
-        ns_steps: int = 5,
+        ns_steps: Annotated[int, Between(1, 99)] = 5,
         adjust_lr_fn: Literal["match_rms_adamw", "original"] = "match_rms_adamw",
-        weight_decay: float = 0.1,
-        adamw_lr: float | None = None,
-        betas: tuple[float, float] = (0.9, 0.95),
-        eps: float = 1e-8,
+        weight_decay: Amount = 0.1,
+        adamw_lr: Amount | None = None,
+        betas: Betas = (0.9, 0.95),
+        eps: Positive = 1e-8,
         fused: bool | None = None,
     ) -> None:
         groups = list(params)

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
@@ -13,12 +13,14 @@ from lightning.pytorch.callbacks import Checkpoint
 from frontpage.command.disk_full import is_full
 from frontpage.command.endings import Interrupted
 from frontpage.command.errors import require
+from frontpage.command.limits import Matching
 from frontpage.command.notices import notice
 from frontpage.runs.checkpoint_file import save, sync_folder, update_of
 from frontpage.runs.structure import unlike
 
 ALL = -1
 OLD_STATE = "BestCheckpoint{"  # how the key began under which Lightning's ModelCheckpoint kept the state
+FILE_NAME = Matching("[^/]*", "a file's name without / and without its ending")
 
 
 class Kept(NamedTuple):
@@ -40,7 +42,12 @@ class BestCheckpoint(Checkpoint):
     """
 
     def __init__(
-        self, dirpath: Path | str, monitor: str, filename: str = "best", mode: str = "min", save_top_k: int = 1
+        self,
+        dirpath: Path | str,
+        monitor: str,
+        filename: Annotated[str, FILE_NAME] = "best",
+        mode: str = "min",
+        save_top_k: int = 1,
     ) -> None:
         if mode not in ("min", "max"):
             raise ValueError(f"mode={mode}: min or max")

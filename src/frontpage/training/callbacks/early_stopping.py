@@ -1,10 +1,13 @@
 """EarlyStopping: Lightning's, which a resumed run does not forget, and whose last validation is complete."""
 
+from typing import Any
+
 import lightning as L
 import torch
 from lightning.pytorch import callbacks
 
 from frontpage.command.errors import require
+from frontpage.command.limits import Amount, Count
 
 
 class EarlyStopping(callbacks.EarlyStopping):
@@ -13,6 +16,9 @@ class EarlyStopping(callbacks.EarlyStopping):
     Lightning keeps the count in checkpoints, but not that the run was to stop; and it decides when a validation is
     over, too late for the metrics that only a run's last one computes. Raises UserError for an unknown `monitor`.
     """
+
+    def __init__(self, monitor: str, min_delta: Amount = 0.0, patience: Count = 3, **lightning: Any) -> None:
+        super().__init__(monitor, min_delta, patience, **lightning)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop at once where the checkpoint is that of the stop."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from frontpage.command.errors import bad_value, require
+from frontpage.command.limits import Count, ShareBelow1
 from frontpage.command.notices import notice
 from frontpage.data.packing import IGNORED, TitleBatch
 
@@ -39,7 +40,7 @@ class GradientNoiseScale(L.Callback):
     counts as noise, batches with padding are left out. Training is not disturbed. Raises UserError (`check`).
     """
 
-    def __init__(self, every: int = 10, smoothing: float = 0.95) -> None:
+    def __init__(self, every: Count = 10, smoothing: ShareBelow1 = 0.95) -> None:
         self.every, self.smoothing = every, smoothing
         self.measurements = 0
         self._sums = Estimate(0.0, 0.0)  # moving averages that began at 0, which `average` corrects

@@ -6,6 +6,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from frontpage.command.endings import Interrupted
+from frontpage.command.limits import Count
 from frontpage.runs.checkpoint_file import save, update_of
 
 
@@ -16,9 +17,7 @@ class LastCheckpoint(Checkpoint):
     best is saved in any case, before `BestCheckpoint` writes its own file.
     """
 
-    def __init__(self, path: Path | str, interval: int | None = None) -> None:
-        if interval is not None and interval < 1:
-            raise ValueError(f"save_interval={interval}: optimizer updates, at least 1, or null")
+    def __init__(self, path: Path | str, interval: Count | None = None) -> None:
         self.path, self.interval = Path(path), interval
         self._validated, self._saved_step = False, -1
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from frontpage.command.errors import require
+from frontpage.command.limits import Count, Positive
 from frontpage.command.notices import notice
 from frontpage.training.callbacks.stop_on_divergence import DivergenceError
 
@@ -26,7 +27,7 @@ class LossSpike(L.Callback):
     Raises UserError.
     """
 
-    def __init__(self, action: str = "notice", threshold: float = 6.0, window: int = 50) -> None:
+    def __init__(self, action: str = "notice", threshold: Positive = 6.0, window: Count = 50) -> None:
         require(action in ACTIONS, "callbacks.loss_spike.action", action, f"one of {' '.join(ACTIONS)}")
         self.action, self.threshold, self.window = action, threshold, window
         self.seen = 0  # updates

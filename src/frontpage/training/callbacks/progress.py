@@ -8,6 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Timer
 from tqdm import tqdm
 
+from frontpage.command.limits import Amount
 from frontpage.training.callbacks.run_clock import clock_of
 from frontpage.training.callbacks.time_left import TimeLeft
 
@@ -18,7 +19,7 @@ class Progress(L.Callback):
     The time left follows from the pace of this session, with the validations still to come (see TimeLeft).
     """
 
-    def __init__(self, seconds: float = 20.0) -> None:
+    def __init__(self, seconds: Amount = 20.0) -> None:
         self.seconds = seconds
         self._bar: tqdm | None = None
         self._line_at, self._step, self._validated_at, self._time_left = 0.0, 0, 0, TimeLeft()

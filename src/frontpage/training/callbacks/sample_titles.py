@@ -1,12 +1,14 @@
 """SampleTitles: what the model would post."""
 
 from pathlib import Path
+from typing import Annotated
 
 import lightning as L
 from tqdm import tqdm
 
 from frontpage.command.disk_full import writing
 from frontpage.command.errors import UserError
+from frontpage.command.limits import Amount, AtLeast, Count, Matching, Seed
 from frontpage.command.terminal import printable
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.models.generate import Draft, generate
@@ -23,12 +25,12 @@ class SampleTitles(L.Callback):
     def __init__(
         self,
         path: Path | str,
-        num: int = 5,
-        prompt: str = "",
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        seed: int = 0,
+        num: Annotated[int, AtLeast(1, 10_000)] = 5,
+        prompt: Annotated[str, Matching(r"(\S.*)?", "no blank at its beginning")] = "",
+        temperature: Amount = 1.0,
+        top_k: Count | None = None,
+        max_tokens: Count | None = None,
+        seed: Seed = 0,
     ) -> None:
         self.path = Path(path)
         self._settings = {"prompt": prompt, "num": num, "temperature": temperature, "top_k": top_k}

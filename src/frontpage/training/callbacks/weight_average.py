@@ -6,6 +6,8 @@ import lightning as L
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from frontpage.command.limits import ShareBelow1
+
 
 class WeightAverage(L.Callback):
     """After each update average = decay * average + (1 - decay) * weights; the first average is the first weights.
@@ -13,12 +15,10 @@ class WeightAverage(L.Callback):
     Validations, invented titles and the `state_dict` of checkpoints hold the average, training goes on with the
     weights as trained, which checkpoints hold as `current_model_state` (the names that Lightning's own callback
     uses). That one gives the weights back before a module's `on_validation_epoch_end`, where some of our metrics are
-    computed, and it cannot be stopped within a validation. Raises ValueError for a decay outside [0, 1).
+    computed, and it cannot be stopped within a validation.
     """
 
-    def __init__(self, decay: float = 0.99) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay={decay}: from 0 to below 1")
+    def __init__(self, decay: ShareBelow1 = 0.99) -> None:
         self.decay = decay
         self._average: AveragedModel | None = None
         self._swapped = False  # whether the net holds the average, and the average the weights as trained

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from frontpage.command.disk_full import replacing, writing
+from frontpage.command.limits import Count
 
 
 class _ContinuedFile(ExperimentWriter):
@@ -25,7 +26,7 @@ class _ContinuedFile(ExperimentWriter):
 class MetricsFile(CSVLogger):
     """Writes every logged value to `directory/metrics.csv`, a row a logging step; a new column rewrites the header."""
 
-    def __init__(self, directory: str | Path, flush_every: int = 50) -> None:
+    def __init__(self, directory: str | Path, flush_every: Count = 50) -> None:
         super().__init__(directory, name="", version="", flush_logs_every_n_steps=flush_every)
 
     def save(self) -> None:
