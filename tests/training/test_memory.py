@@ -25,6 +25,7 @@ from frontpage.training.memory.estimate import (
     estimate_training,
     explain_step,
     generation_bytes,
+    language_loss,
     largest_batch,
     optimizer_bytes,
     plain_loss,
@@ -83,14 +84,14 @@ def counted(net, precision, inputs=None):
 def test_the_estimate_is_within_a_tenth_of_what_autograd_keeps(model, attention):
     module = module_of(f"model={model}", f"model/attention={attention}")
     for precision in PRECISIONS:
-        step = fake_step(module.net, next_token_loss, ROWS, TIME, precision=precision, document_mask=True)
+        step = fake_step(module.net, language_loss, ROWS, TIME, precision=precision, document_mask=True)
         assert sum(step.saved.values()) == pytest.approx(counted(module.net, precision), rel=0.1), precision
 
 
 @pytest.mark.parametrize("precision", ACCEPTED)
 def test_each_precision_that_lightning_takes_is_counted(precision):
     net = module_of("model=modern", "model/attention=local").net
-    step = fake_step(net, next_token_loss, ROWS, TIME, precision=precision, document_mask=True)
+    step = fake_step(net, language_loss, ROWS, TIME, precision=precision, document_mask=True)
     assert sum(step.saved.values()) == pytest.approx(counted(net, precision), rel=0.05)
     memory = estimate_training(net, functools.partial(torch.optim.AdamW, lr=1.0), ROWS, TIME, precision=precision)
     converted = lightnings(precision).convert_module(copy.deepcopy(net))
@@ -128,7 +129,7 @@ def test_long_rows_of_one_document_are_estimated_too(overrides):
     net = module_of("data.block_size=256", *overrides).net
     tokens = torch.randint(3, VOCABULARY, (ROWS, 256))
     for precision in ("32-true", "bf16-mixed"):
-        step = fake_step(net, next_token_loss, ROWS, 256, precision=precision, document_mask=False)
+        step = fake_step(net, language_loss, ROWS, 256, precision=precision, document_mask=False)
         real = counted(net, precision, (tokens,))
         assert sum(step.saved.values()) == pytest.approx(real, rel=0.1), precision
 
@@ -178,7 +179,7 @@ def test_a_layer_keeps_what_the_closed_formula_says(activation, precision):
 def slope(net, precision):
     """Bytes that a token more keeps of block 1."""
     few, more = (
-        fake_step(net, next_token_loss, rows, 64, precision=precision, document_mask=False).saved["block 1"]
+        fake_step(net, language_loss, rows, 64, precision=precision, document_mask=False).saved["block 1"]
         for rows in (4, 8)
     )
     return (more - few) / (4 * 64)

@@ -17,9 +17,9 @@ from frontpage.command.errors import UserError, bad_value, local_path, nearest
 from frontpage.command.notices import notice
 from frontpage.command.process_family import FIRST_PROCESS, is_helper
 from frontpage.command.run_folder import expand_homes, hydras_own
+from frontpage.runs import record as run_record
 from frontpage.runs.checkpoint_file import update_of
 from frontpage.runs.checkpoints import check_resumable, newest_intact
-from frontpage.runs import record as run_record
 
 RUN_DIRECTORY, CHECKPOINT = "FRONTPAGE_RUN_DIRECTORY", "FRONTPAGE_CHECKPOINT"  # what other processes of a run inherit
 RUN_FILES = ("run.json", "run.lock")  # either makes a directory a run's; the second is there first

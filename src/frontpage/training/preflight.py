@@ -29,25 +29,23 @@ from frontpage.command.allowed_targets import check_target
 from frontpage.command.build import at_key, build
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import UserError, bad_value, nearest, require
-from frontpage.command.objective import COSTS, HEADLINE, objectives
+from frontpage.command.objective import HEADLINE, objectives
 from frontpage.command.old_names import refuse_old_name
 from frontpage.data.files import read_titles
-from frontpage.data.scoring_rows import original_tokens_scored
-from frontpage.data.title_data import TitleData
+from frontpage.data.run_data import RunData
 from frontpage.data.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
 from frontpage.recipe.compiling import check_compiles
-from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.parameter_groups import LR_SCALINGS, optimizer_of
 from frontpage.recipe.steps import planned_steps
+from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoints import check_continues
 from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.training.callbacks.sample_titles import SampleTitles
+from frontpage.training.followed import check_monitors, check_objective
 from frontpage.training.init_from import check_init_from
 from frontpage.training.memory.feasible import check_size
 from frontpage.training.resumed_callbacks import check_callbacks
 
-# Metrics that are not computed at every validation unless this key of the model says so.
-METRIC_NEEDS = {"val/mainrun_loss": "original_metric", "val/packed_nats_per_char": "packed_metric"}
 ATTENTION = "model.attention"
 LARGEST_VOCABULARY = 1_000_000  # the trainer takes the memory for it at once, and ends the process where it cannot
 SHARED_ATTENTIONS = (SelfAttention, ProjectedAttention, PatternAttention)
@@ -71,15 +69,6 @@ def _one_of(choices: str) -> tuple[str, Callable[[Any], bool]]:
 
 
 PRECISIONS = _one_of("auto 32-true 64-true bf16-mixed bf16-true 16-mixed 16-true 32 64 bf16")
-METRICS = "val/nats_per_char val/loss val/perplexity val/bits_per_byte " + " ".join(METRIC_NEEDS)
-OBJECTIVES = (
-    f"one of {METRICS}, or a list of them and of {' '.join(COSTS)}",
-    lambda asked: (
-        asked in METRICS.split()
-        if isinstance(asked, str)
-        else len(asked) > 0 and all(one in (*METRICS.split(), *COSTS) for one in asked)
-    ),
-)
 DURATION = (
     "DD:HH:MM:SS, not all 0",
     lambda text: isinstance(text, dict) or bool(re.fullmatch(r"(?=.*[1-9])\d+(:\d\d?){3}", text)),
@@ -87,7 +76,6 @@ DURATION = (
 LIMITS = [
     Limit("not empty", lambda text: text != "", "name ckpt_path init_from data.path data.test_path data.column"),
     Limit("no blank at its beginning", lambda text: text == text.lstrip(), "callbacks.sample_titles.prompt"),
-    Limit(*OBJECTIVES, "objective"),
     Limit(*PRECISIONS, "trainer.precision"),
     Limit(*DURATION, "trainer.max_time"),
     Limit(
@@ -150,7 +138,7 @@ LIMITS = [
     ),
 ]
 LIMIT_OF = {key: limit for limit in LIMITS for key in limit.keys.split()}
-ROOT_TYPES = {"name": str, "objective": str | list, "ckpt_path": str | None, "init_from": str | None, "test": bool}
+ROOT_TYPES = {"name": str, "ckpt_path": str | None, "init_from": str | None, "test": bool}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
 ANYTHING = "**"
 STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -160,8 +148,9 @@ def check_config(config: DictConfig) -> None:
     """Raise a UserError for a value of a wrong type, one outside its limits, or one that the model's recipe refuses."""
     check_values(config)
     if config.test:
-        require(config.data.test_path is not None, "data.test_path", None, "with test=true, a file of titles")
-        read_titles(config.data.test_path, config.data.column, key="data.test_path")
+        path = config.data.get("test_path")
+        require(path is not None, "data.test_path", None, "with test=true, a file of titles")
+        read_titles(path, config.data.column, key="data.test_path")
     check_init_from(config)
     _check_recipe(config)
 
@@ -174,10 +163,7 @@ def check_values(config: DictConfig) -> None:
         if isinstance(config[name], DictConfig):
             _check_node(config[name], str(name))
         refuse_old_name(str(name), config[name])
-    for objective in objectives(config.objective):
-        needed = METRIC_NEEDS.get(objective)
-        if needed and config.model[needed] != "always":
-            raise bad_value("objective", objective, f"needs model.{needed}=always, not {config.model[needed]}")
+    check_objective(config)
     check_mode(config)
 
 
@@ -201,23 +187,22 @@ def check_mode(config: DictConfig) -> None:
 
 def check_run(
     trainer: L.Trainer,
-    data: TitleData,
-    model: LanguageModule,
+    data: RunData,
+    model: TrainingModule,
     checkpoint: Path | None,
     objective: str | Sequence[str] = HEADLINE,
 ) -> None:
     """Raise a UserError for what only shows when all is built, the last moment before the run's first file."""
-    share, batches = trainer.limit_train_batches, data.epoch_sizes(trainer).all_batches
+    share, sizes = trainer.limit_train_batches, data.epoch_sizes(trainer)
+    batches = sizes.all_batches
     if batches == 0:
         parts = trainer.accumulate_grad_batches * trainer.world_size
-        allowed = (
-            f"with data.drop_tail the {len(data.train.tokens)} training tokens must fill an update of {parts} of them"
-        )
+        allowed = f"with data.drop_tail the {sizes.tokens} training tokens must fill an update of {parts} of them"
         raise bad_value("data.batch_size", data.batch_size, allowed)
     if isinstance(share, float) and int(share * batches) == 0:
         key = "trainer.overfit_batches" if trainer.overfit_batches else "trainer.limit_train_batches"
         raise bad_value(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
-    packed = {"documents": model.document_mask, "scored": data.evaluation_row is not None}
+    packed = {"documents": model.document_mask, "scored": data.packed_validation}
     check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
     if model.compile_net is True:
         check_compiles(trainer.strategy.root_device)
@@ -231,11 +216,7 @@ def check_run(
     except ValueError as error:  # a part of the schedule that this run is too short for
         raise UserError(f"scheduler.{error}") from error
     followed = {*objectives(objective), *(getattr(callback, "monitor", None) for callback in trainer.callbacks)}
-    if "val/mainrun_loss" in followed:
-        tokens = len(data.validation.tokens)
-        fits = original_tokens_scored(tokens, data.block_size, data.asked_batch_size) > 0
-        allowed = f"no span of block_size x batch_size fits into the {tokens} validation tokens, so there would be no"
-        require(fits, "data.batch_size", data.asked_batch_size, f"{allowed} val/mainrun_loss to follow")
+    model.check(data, followed)
     for callback in trainer.callbacks:
         if isinstance(callback, GradientNoiseScale):
             callback.check(trainer, data.batch_size)
@@ -292,18 +273,7 @@ def _check_recipe(config: DictConfig) -> None:
         model.make_scheduler(optimizer, total_steps=10**9)
     except ValueError as error:
         raise UserError(at_key("scheduler", config.scheduler, error)) from error
-    _check_monitors(config, model)
-
-
-def _check_monitors(config: DictConfig, model: LanguageModule) -> None:
-    """Raise a UserError for a callback that follows what not every validation has."""
-    names = model.monitored_names()
-    for name, callback in (config.callbacks or {}).items():
-        monitor = callback.get("monitor") if isinstance(callback, DictConfig) else None
-        if monitor is not None and monitor not in names:
-            needed = METRIC_NEEDS.get(monitor)
-            allowed = f"needs model.{needed}=always" if needed else f"one of {' '.join(names)}"
-            raise bad_value(f"callbacks.{name}.monitor", monitor, allowed + nearest(monitor, names))
+    check_monitors(config, model)
 
 
 def _parameters(target: str, key: str) -> dict[str, Any]:
@@ -364,7 +334,7 @@ def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     for place, base in enumerate(own):
         if place == 0 or base.__module__.startswith("frontpage."):
             yield functools.partial(base.__init__, None)  # without self
-    if hasattr(function, "architecture"):  # see LanguageModule
+    if hasattr(function, "architecture"):  # see TrainingModule
         yield from _constructors(function.architecture)
 
 
