@@ -41,7 +41,6 @@ class LanguageModule(TrainingModule):
         document_mask: bool = True,
         original_metric: str = "end",
         packed_metric: str = "end",
-        partial_validation: bool = False,
         **others: Any,
     ) -> None:
         for key, value in (("original_metric", original_metric), ("packed_metric", packed_metric)):
@@ -50,7 +49,6 @@ class LanguageModule(TrainingModule):
         super().__init__(optimizer=optimizer, scheduler=scheduler, **others)
         self.document_mask = document_mask
         self.original_metric, self.packed_metric = original_metric, packed_metric
-        self.partial_validation = partial_validation
         self._scores: TitleScores | None = None
 
     @classmethod

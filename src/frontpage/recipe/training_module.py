@@ -27,8 +27,8 @@ class TrainingModule(L.LightningModule):
     A subclass declares `declared_metrics` (the first is its headline) and its `losses`, and says what training
     descends (`loss_of`) and what a validation measures (`measured`). `optimizer(parameter_groups)` and
     `scheduler(optimizer, total_steps)` are factories. `lr_scaling` says how the learning rate follows the rows of an
-    update, `lr_scaling_rows` how many the optimizer's `lr` is meant for. All other keys are the architecture's. Raises
-    ValueError.
+    update, `lr_scaling_rows` how many the optimizer's `lr` is meant for. With `partial_validation` a share of the
+    validation set may be measured. All other keys are the architecture's. Raises ValueError.
     """
 
     architecture: type[nn.Module]
@@ -43,6 +43,7 @@ class TrainingModule(L.LightningModule):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
         compile: bool | str = AUTO,
+        partial_validation: bool = False,
         lr_scaling: str = "none",
         lr_scaling_rows: int = 64,
         **architecture: Any,
@@ -55,7 +56,7 @@ class TrainingModule(L.LightningModule):
         self.net = accelerate(self.architecture(**architecture))
         self._training_hidden = self.net.hidden
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.compile_net = compile
+        self.compile_net, self.partial_validation = compile, partial_validation
         self.lr_scaling, self.lr_scaling_rows = lr_scaling, lr_scaling_rows
         self.total_steps = 0  # optimizer updates of the whole run, known when training starts
         self.metrics: dict[str, float | None] = {}  # of the newest validation, unrounded

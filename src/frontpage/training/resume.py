@@ -60,7 +60,7 @@ def check_settings(config: DictConfig, trainer: L.Trainer, data: RunData, checkp
         kept |= {key: text for key, text in found.items() if _below(key, KEPT)}
     else:
         others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
-        kept |= others or {"data.path": f"data.path={in_words(config.data.path)} (its titles were others)"}
+        kept |= others or {"data.path": f"data.path={in_words(config.data.get('path'))} (its titles were others)"}
     _refuse(kept)
     _check_tokenizer(origin, data, checkpoint)
     if found:
