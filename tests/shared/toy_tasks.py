@@ -65,7 +65,9 @@ class ToyRows:
 class ToyData(RunData):
     """Sentences of three words; every fourth is held out. A row is a sentence."""
 
-    def __init__(self, *, tokenizer: TokenizerFactory, block_size: int = 24, batch_size: int = 8, seed: int = 1) -> None:
+    def __init__(
+        self, *, tokenizer: TokenizerFactory, block_size: int = 24, batch_size: int = 8, seed: int = 1
+    ) -> None:
         super().__init__()
         self.make_tokenizer, self.block_size, self.batch_size, self.seed = tokenizer, block_size, batch_size, seed
         self.sentences: dict[str, list[str]] = {}
