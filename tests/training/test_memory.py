@@ -16,7 +16,7 @@ from tiny import ROOT, TINY, composed, options
 from frontpage.attention.causal import CausalAttention
 from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.command.build import build
-from frontpage.evaluation.losses import next_token_loss
+from frontpage.evaluation.losses import language_loss, next_token_loss
 from frontpage.machine.as_gpu import as_on_card
 from frontpage.machine.peak_memory import peak_memory, start_counting
 from frontpage.models.gpt import GPT
@@ -25,7 +25,6 @@ from frontpage.training.memory.estimate import (
     estimate_training,
     explain_step,
     generation_bytes,
-    language_loss,
     largest_batch,
     optimizer_bytes,
     plain_loss,
@@ -262,9 +261,9 @@ def test_explaining_a_step_leaves_the_nets_checkpointing_as_it_is(monkeypatch):
 
     def watched(*arguments):
         seen.append(net.checkpoint_every)
-        return next_token_loss(*arguments)
+        return language_loss(*arguments)
 
-    monkeypatch.setattr("frontpage.training.memory.estimate.next_token_loss", watched)
+    monkeypatch.setattr("frontpage.training.memory.estimate.language_loss", watched)
     assert explain_step(net, 2, 64).layers == explain_step(plain_gpt(), 2, 64).layers
     assert set(seen) == {1}
 

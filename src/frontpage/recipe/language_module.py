@@ -13,7 +13,7 @@ from frontpage.data.scoring_rows import ScoringBatch, original_tokens_scored
 from frontpage.data.title_data import TitleData
 from frontpage.evaluation.declared import Metric
 from frontpage.evaluation.floor import floor_of
-from frontpage.evaluation.losses import next_token_loss, token_losses
+from frontpage.evaluation.losses import language_loss, next_token_loss, token_losses
 from frontpage.evaluation.metrics import HONEST, TitleScores, honest_metrics
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
 from frontpage.recipe.training_module import TrainingModule
@@ -82,7 +82,7 @@ class LanguageModule(TrainingModule):
 
     def planned_loss(self, net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
         """The same loss, for the estimate of its memory."""
-        return next_token_loss(states, net.heads["language"].weight, tokens)
+        return language_loss(net, states, tokens)
 
     def score(self, batch: ScoringBatch) -> tuple[Tensor, Tensor]:
         """(nats, index of the title) of each of the batch's N scored tokens, both (N,)."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from frontpage.data.packing import IGNORED
-from frontpage.evaluation.losses import next_token_loss
+from frontpage.evaluation.losses import language_loss, next_token_loss
 from frontpage.machine.as_gpu import as_on_card
 from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.parameter_groups import decay_groups, weight_decay_of
@@ -60,11 +60,6 @@ class StepMemory(NamedTuple):
     casts: int  # half-precision copies of weights, under mixed precision; among the layers' bytes
     chunked_loss: int  # what the loss holds at its peak, with the logits of a chunk at a time
     plain_loss: int  # with all logits at once
-
-
-def language_loss(net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
-    """The loss of the head `language`, with the tokens themselves as its targets."""
-    return next_token_loss(states, net.heads["language"].weight, tokens)
 
 
 def estimate_training(
