@@ -86,7 +86,12 @@ def test_ctrl_c_while_a_program_is_imported_is_quiet():
         "from frontpage.command.first_moment import SIGNALS\nimport signal, sys\nsignal.raise_signal(int(sys.argv[1]))"
     )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        through = [sys.executable, "-c", text.replace("first_moment import SIGNALS", "cli import program"), str(number)]
+        through = [
+            sys.executable,
+            "-c",
+            text.replace("first_moment import SIGNALS", "program import program"),
+            str(number),
+        ]
         ended = subprocess.run(through, cwd=ROOT, capture_output=True, timeout=PATIENCE)
         assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"interrupted\n", b"")
 

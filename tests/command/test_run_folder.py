@@ -12,6 +12,7 @@ from tiny import TINY
 
 from frontpage.command.mistakes import with_homes
 from frontpage.command.run_folder import expand_homes
+from frontpage.command.terminal import printable
 
 SHORT = (*TINY, "trainer.max_steps=1")
 
@@ -35,7 +36,7 @@ def test_a_name_that_is_no_folders_is_refused_before_anything_is_made(command, t
     for more in [(), *also]:
         outcome = command(*SHORT, f'name="{name}"', *more)
         assert outcome.status == 2, outcome.stdout
-        check_message(outcome.stderr, [f"name={name.strip()[:3]}" if name != " a" else "name= a", "at most 200 bytes"])
+        check_message(outcome.stderr, [f"name={printable(name[:3])}", "at most 200 bytes"])
         assert list(tmp_path.iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from programs import run_script, train_tiny
 from studies import add, new_study, record_of
@@ -20,6 +21,7 @@ from frontpage.command.allowed_targets import (
 from frontpage.command.build import build, build_stored
 from frontpage.command.errors import UserError
 from frontpage.export.own_names import load_export
+from frontpage.runs.checkpoint_file import CheckpointFile
 from frontpage.runs.reopen import load_run
 
 SHELL = "torch.utils.collect_env.run_and_parse_first_match"
@@ -170,10 +172,14 @@ def test_an_export_is_as_little_trusted_as_a_run(run, tmp_path, capfd):
 
 def test_trust_is_for_the_run_it_names(tampered, tmp_path, monkeypatch, capfd):
     (tmp_path / "mine.py").write_text(
-        "from frontpage.models.gpt import GPTModule\n\n\nclass Mine(GPTModule):\n    pass\n"
+        "from frontpage.recipe.modules import GPTModule\n\n\nclass Mine(GPTModule):\n    pass\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     copy = tampered({"model._target_": "mine.Mine"})
+    for path in (copy / "checkpoints").glob("*.ckpt"):  # as a run of that class would have written them
+        content = torch.load(path, weights_only=True)
+        content["provenance"]["model"]["_target_"] = "mine.Mine"
+        CheckpointFile().save_checkpoint(content, path)
     (tmp_path / "other").mkdir()
     for trusted in ([], ["--trust", tmp_path / "other"]):
         ended = run_script(capfd, "generate", copy, "--num", 1, *trusted)
@@ -199,7 +205,7 @@ def test_no_config_file_names_it_so_no_command_line_may(target, command):
 
 
 def test_a_value_is_never_built(command):
-    outcome = command(*TINY, "+model.d_ff._target_=frontpage.models.gpt.GPTModule")
+    outcome = command(*TINY, "+model.d_ff._target_=frontpage.recipe.modules.GPTModule")
     assert outcome.status == 2
     outcome = command(*TINY, "model.positions={_target_:frontpage.data.tokenizer.bytes.bytes}")
     assert outcome.status == 2 and "model.positions=" in outcome.stderr
@@ -209,12 +215,12 @@ def test_a_class_of_the_users_own_folder_trains_and_needs_trust_afterwards(
     command, run_directories, tmp_path, monkeypatch
 ):
     (tmp_path / "own.py").write_text(
-        "from frontpage.models.gpt import GPTModule\n\n\nclass Mine(GPTModule):\n    pass\n"
+        "from frontpage.recipe.modules import GPTModule\n\n\nclass Mine(GPTModule):\n    pass\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     folder = tmp_path / "mine"
     (folder / "model").mkdir(parents=True)
-    text = (CONFIGS / "model" / "gpt.yaml").read_text().replace("frontpage.models.gpt.GPTModule", "own.Mine")
+    text = (CONFIGS / "model" / "gpt.yaml").read_text().replace("frontpage.recipe.modules.GPTModule", "own.Mine")
     (folder / "model" / "mine.yaml").write_text(text)
     tests = tmp_path / "tests.txt"
     tests.write_text("A title\nAnother title\n")

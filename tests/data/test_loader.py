@@ -1,18 +1,11 @@
 """The order of training depends on (seed, epoch) only, and can be taken up anywhere, on any number of processes."""
 
 import pytest
-from random_titles import EOS, PAD, encode, random_titles
+from loaders import TITLES, make
 
-from frontpage.data.loader import TitleLoader
 from frontpage.data.packing import IGNORED
 
-TITLES = random_titles(60, 9, seed=8)
 TOKENS = sum(map(len, TITLES))
-
-
-def make(**changes):
-    settings = {"block_size": 5, "batch_size": 4, "seed": 3, "pad_id": PAD, "eos_id": EOS} | changes
-    return TitleLoader(encode(TITLES), **settings)
 
 
 def lists(batches):

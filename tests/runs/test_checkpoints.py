@@ -15,9 +15,9 @@ from tiny import TINY
 
 from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
+from frontpage.runs import checkpoint_file
 from frontpage.runs.checkpoint_file import CheckpointFile, update_of, verify
 from frontpage.runs.checkpoints import load_checkpoint, newest_intact
-from frontpage.runs.reopen import checkpoint_file
 
 SMALL = {"state_dict": {"net.weight": torch.arange(64.0)}, "global_step": 7, "newest": {}}
 

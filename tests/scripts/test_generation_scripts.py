@@ -211,12 +211,12 @@ MISTAKES = {
     "empty prompt": ("generate", ["--prompt", ""], "empty"),
     "blank prompt": ("generate", ["--prompt", "  "], "empty"),
     "a blank first": ("generate", ["--prompt", " x"], "no title begins with a blank"),
-    "no UTF-8": ("generate", ["--prompt", "a\udcff"], "not valid UTF-8"),
+    "no UTF-8": ("generate", ["--prompt", "a\udcff"], "not utf-8"),
     "two prompts": ("generate", ["--prompt", "a", "--prompt", "b"], "given more than once"),
     "two ways to ask": ("generate", ["--prompt", "x", "--interactive"], "--interactive"),
     "no title": ("score", [], "required"),
     "empty title": ("score", ["  "], "empty"),
-    "title without UTF-8": ("score", ["a\udcff"], "not valid UTF-8"),
+    "title without UTF-8": ("score", ["a\udcff"], "not utf-8"),
     "half a top": ("score", ["x", "--top", "1.5"], "whole number"),
 }
 

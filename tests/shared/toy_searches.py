@@ -18,7 +18,7 @@ from frontpage.sweeps.loop import Sweep
 from frontpage.sweeps.settings import Settings
 from frontpage.sweeps.storage import open_storage
 
-APP = ROOT / "tests" / "toy_search" / "app.py"
+APP = ROOT / "tests/shared/toy_search/app.py"
 SPACE = "x=interval(0,1)"
 
 

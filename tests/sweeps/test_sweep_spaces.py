@@ -122,7 +122,7 @@ def test_a_range_that_holds_nothing_is_refused(text, said):
         ([SPACE], {"study_name": "a/b"}, ["hydra.sweeper.study_name=a/b", "without /"]),
         ([SPACE], {"study_name": "../up"}, ["hydra.sweeper.study_name=../up", "without /"]),
         ([SPACE], {"study_name": ".."}, ["hydra.sweeper.study_name=..", "without /"]),
-        ([SPACE], {"study_name": "a\tb"}, ["hydra.sweeper.study_name=a\tb", "a text"]),
+        ([SPACE], {"study_name": "a\tb"}, ["hydra.sweeper.study_name=a\\tb", "a text"]),
         ([SPACE], {"study_name": "x" * 300}, ["hydra.sweep.dir=", "File name too long"]),
         ([SPACE], {"storage": None}, ["hydra.sweeper.storage=null", "a path, or with :// a database"]),
         ([SPACE], {"storage": "/tmp"}, ["hydra.sweeper.storage=/tmp", "a file, or with :// a database"]),

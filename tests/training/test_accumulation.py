@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from loaders import make
 from programs import record_of, train_tiny, weights_of
 from tiny import ROOT, TINY
 
@@ -98,8 +99,6 @@ def test_the_shares_of_an_update_add_up_to_one(batch, accumulate, world, drop_ta
 
 @pytest.mark.parametrize(("batch", "world"), [(4, 1), (2, 3), (3, 2)])
 def test_a_process_has_the_targets_that_are_counted_for_it(batch, world):
-    from test_loader import make
-
     for rank in range(world):
         loader = make(batch_size=batch, world_size=world, rank=rank)
         counted = [loader.sizes.targets_of(index, rank) for index in range(len(loader))]

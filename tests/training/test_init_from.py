@@ -10,6 +10,7 @@ from tiny import TINY, composed
 
 from frontpage.command.errors import UserError
 from frontpage.evaluation.scored_titles import ScoredTitles
+from frontpage.runs.checkpoint_file import CheckpointFile
 from frontpage.runs.reopen import load_run
 from frontpage.runs.training_titles import load_training_titles
 from frontpage.training.init_from import check_init_from
@@ -38,12 +39,17 @@ def others(tmp_path) -> Path:
     return write_titles(tmp_path / "others.txt", [word[::-1] + "xyz" for word in WORDS])
 
 
+def write(content: dict, to: Path) -> None:
+    """A checkpoint of this project, its checksum included."""
+    CheckpointFile().save_checkpoint(content, to)
+
+
 def without_provenance(checkpoint: Path, to: Path) -> Path:
     """A checkpoint as it was written before it said what it belongs to."""
     content = torch.load(checkpoint, weights_only=True)
     del content["provenance"]
     to.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, to)
+    write(content, to)
     return to
 
 
@@ -110,7 +116,7 @@ def test_two_copies_of_a_tied_matrix_are_what_it_was(origin):
 def test_an_untied_head_is_not_tied_in_silence(origin, tmp_path):
     content = torch.load(origin / "checkpoints" / "best.ckpt", weights_only=True)
     content["provenance"]["model"]["tie_embeddings"] = False
-    torch.save(content, tmp_path / "untied.ckpt")
+    write(content, tmp_path / "untied.ckpt")
     with pytest.raises(UserError, match=r"model\.tie_embeddings=true \(was false\)"):
         check_init_from(composed(*TINY, f"init_from={tmp_path}/untied.ckpt"))
 
@@ -206,7 +212,7 @@ def test_a_checkpoint_put_into_another_runs_folder_is_refused(origin, tmp_path, 
         content["provenance"]["tokenizer"] = bpe(other, vocab_size=300).to_json()
     else:
         content["provenance"]["model"] |= part
-    torch.save(content, copy / "checkpoints" / "best.ckpt")
+    write(content, copy / "checkpoints" / "best.ckpt")
     with pytest.raises(UserError, match=problem):
         load_run(copy)
 
@@ -215,7 +221,7 @@ def test_what_a_foreign_checkpoint_calls_its_tokenizer_is_not_run(command, origi
     """The vocabulary is taken; a class that it names is not written down as what a later reader would build."""
     content = torch.load(origin / "checkpoints" / "best.ckpt", weights_only=True)
     content["provenance"]["tokenizer_settings"] = {"_target_": "torch.hub.load", "repo": "x"}
-    torch.save(content, tmp_path / "foreign.ckpt")
+    write(content, tmp_path / "foreign.ckpt")
     new = tmp_path / "new"
     arguments = (f"data.path={others}", "trainer.max_steps=1", f"init_from={tmp_path}/foreign.ckpt")
     assert command(*TINY, *arguments, f"hydra.run.dir={new}").status == 0
@@ -227,7 +233,7 @@ def test_what_a_foreign_checkpoint_calls_its_tokenizer_is_not_run(command, origi
 def test_a_provenance_that_makes_no_sense_is_a_mistake_and_no_traceback(origin, tmp_path, damage):
     content = torch.load(origin / "checkpoints" / "best.ckpt", weights_only=True)
     content["provenance"] = damage if damage == "text" else content["provenance"] | damage
-    torch.save(content, tmp_path / "damaged.ckpt")
+    write(content, tmp_path / "damaged.ckpt")
     with pytest.raises(UserError, match="cannot be read"):
         check_init_from(composed(*TINY, f"init_from={tmp_path}/damaged.ckpt"))
     with pytest.raises(UserError, match="cannot be read"):

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import UserError, bad_value, nearest
+from frontpage.command.moved_targets import moved
 
 TARGET = re.compile(r"""_target_["']?\s*:\s*["']?([\w.]+)""")
 # The places of a stored config that are built again, and the groups of configs/ that say what may stand there.
@@ -74,6 +75,9 @@ def check_target(target: Any, key: str) -> None:
     """Raise a UserError unless a config file in use names `target`, or this package has a class of that name."""
     known = sorted(named_targets())
     if target not in known and not _own_class(target):
+        now = moved(str(target))
+        if now != target:
+            raise bad_value(f"{key}._target_", target, f"is now {now} (docs/migration.md)")
         raise bad_value(
             f"{key}._target_",
             target,

@@ -19,7 +19,7 @@ _LAST = (
 _SECRET = re.compile(rf"(?:[\w.-]*[_.-])?(?:{_LAST})", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _COUNT = re.compile(r"(?:.*[^a-z])?tokens", re.IGNORECASE | re.DOTALL)
-_NUMBER = re.compile(r"[\d_.,e+-]*\d[\d_.,e+-]*|null|none|true|false", re.IGNORECASE)
+_NUMBER = re.compile(r"[\d_.,e+-]*\d[\d_.,e+-]*:?|null|none|true|false", re.IGNORECASE)  # a message goes on with `:`
 
 # In a text: `name=value`, the value in quotes with quotes in it, or up to a blank (in a URL's query up to &).
 _QUOTED = r"'(?:[^'\\]|\\.)*'(?=[\s,;}\])&]|$)|\"(?:[^\"\\]|\\.)*\"(?=[\s,;}\])&]|$)"

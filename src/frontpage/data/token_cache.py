@@ -54,7 +54,9 @@ def cache_key(factory: TokenizerFactory, splits: Mapping[str, Sequence[str]]) ->
     digest = hashlib.blake2b(digest_size=16)
     function = factory.func if isinstance(factory, partial) else factory
     settings = dict(sorted(factory.keywords.items())) if isinstance(factory, partial) else {}
-    header = [FORMAT, tokenizers.__version__, f"{function.__module__}.{function.__qualname__}", settings]
+    # Under the name that it had when the first runs wrote their fingerprints, which is what tells their titles again.
+    name = f"{function.__module__}.{function.__qualname__}".replace("frontpage.data.tokenizer.", "frontpage.tokenizer.")
+    header = [FORMAT, tokenizers.__version__, name, settings]
     digest.update(json.dumps(header, default=str).encode())
     for name, titles in splits.items():
         digest.update(json.dumps([name, *titles]).encode())

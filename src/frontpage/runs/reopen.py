@@ -8,6 +8,7 @@ import lightning as L
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from frontpage.command.allowed_targets import check_stored
 from frontpage.command.build import build_stored
 from frontpage.command.disk_full import replacing
 from frontpage.command.errors import bad_value, local_path, nearest
@@ -68,6 +69,7 @@ def load_run(
     path = _checkpoint_of(directory, checkpoint)
     tokenizer = load_tokenizer(directory / "tokenizer.json", "run")
     content = load_checkpoint(path, "checkpoint")
+    check_stored(config.model, "model", directory, trusted)  # first: whose they are is asked of what is no stranger's
     _check_belongs(content, path, directory, config, tokenizer)
     module = build_stored(config.model, "model", directory, trusted, vocab_size=tokenizer.vocab_size)
     load_weights(module, path, "checkpoint", content)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frontpage.command.errors import UserError, bad_value
+from frontpage.command.moved_targets import with_todays_targets
 from frontpage.command.notices import notice
 from frontpage.runs.checkpoints import load_checkpoint
 from frontpage.runs.directory import read_record
@@ -33,7 +34,7 @@ def stored_config(directory: Path | str) -> DictConfig:
         content, source = _elsewhere(directory, recorded)
         notice(f"{directory / FILE} is damaged; the run's settings are those in {source}")
     check_plain(content, source)
-    return OmegaConf.create(content)
+    return OmegaConf.create(with_todays_targets(content))
 
 
 def check_plain(node: Any, source: object, key: str = "") -> None:

@@ -11,6 +11,7 @@ from optuna.distributions import distribution_to_json
 
 from frontpage.command.errors import UserError, bad_value, require
 from frontpage.command.masking import hide_argument, mask
+from frontpage.command.moved_targets import moved
 from frontpage.command.objective import objectives
 from frontpage.runs.git_state import git_state
 from frontpage.sweeps.settings import Settings
@@ -119,6 +120,7 @@ def check_same(study: optuna.Study, own: dict[str, Any], directions: list[str], 
             texts = [given["space"].get(key, "nothing") for given in (there, own)]
             differing.append(f"{key}={texts[0]}, not {texts[1]}")
     before, now = there.get("signature", {}), mask(own["signature"])
+    before = {key: moved(value) if key.endswith("_target_") else value for key, value in before.items()}
     differing += [f"{key}={before[key]}, not {now[key]}" for key in now if key in before and before[key] != now[key]]
     pairs = {name: (there.get(name), own[name]) for name in ("objectives", "custom_search_space")}
     pairs["direction"] = [one.name.lower() for one in study.directions], directions

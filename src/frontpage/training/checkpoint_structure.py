@@ -18,7 +18,7 @@ from frontpage.data.run_data import RunData
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint_file import OWN, has_checksum
-from frontpage.runs.checkpoints import load_checkpoint, not_finite
+from frontpage.runs.checkpoints import SET_LATE, load_checkpoint, not_finite
 from frontpage.runs.directory import read_record
 from frontpage.runs.stored_config import stored_config
 from frontpage.runs.structure import kind_of, unlike, unlike_numbers
@@ -115,7 +115,9 @@ def optimizer_state(model: TrainingModule, weights: Mapping[str, Tensor]) -> dic
             group["ns_steps"] = 1  # Muon's products are costly, and change no size
     small.step()
     state = {index: dict(small.state[weight]) for index, weight in enumerate(like) if small.state.get(weight)}
-    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    later = [{key: value for key, value in group.items() if key in SET_LATE} for group in small.param_groups]
+    groups = [late | group for late, group in zip(later, optimizer.state_dict()["param_groups"], strict=True)]
+    return {"state": state, "param_groups": groups}
 
 
 def _schedule(content: dict[str, Any], model: TrainingModule) -> Iterator[str]:

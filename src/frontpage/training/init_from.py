@@ -29,7 +29,7 @@ KEPT = set(
     " model.bias model.tie_embeddings model.skips".split()
 )
 ALLOWED = "allowed: what that run had, or init_from=null"
-OURS = r"frontpage\.tokenizer\.\w+\.\w+"  # what a checkpoint may name as the `_target_` of its tokenizer
+OURS = r"frontpage\.data\.tokenizer\.\w+\.\w+"  # what a checkpoint may name as the `_target_` of its tokenizer
 
 
 def check_init_from(config: DictConfig) -> None:

@@ -14,6 +14,7 @@ from frontpage.analysis.pages.sweeps.winner_score import kept_scores
 from frontpage.command.allowed_targets import check_recorded
 from frontpage.command.errors import UserError, bad_value, nearest, require
 from frontpage.command.masking import hide
+from frontpage.command.moved_targets import with_todays_targets
 from frontpage.evaluation.metrics import HEADLINE
 from frontpage.sweeps.promotion import Promotion, promotion_of
 
@@ -56,8 +57,9 @@ def best_of(
     """
     if trial.overrides is None:
         raise UserError(f"trial {trial.number} of {sweep.name}: the study does not say which overrides it had")
+    recorded = with_todays_targets(trial.record.get("config"))
     try:
-        promotion = promotion_of(trial.overrides, trial.record.get("config"), f"trial {trial.number}", folders)
+        promotion = promotion_of(trial.overrides, recorded, f"trial {trial.number}", folders)
     except MissingConfigException as error:
         lost = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"{lost}, nor in a folder of --config-dir\nallowed: the folders that the search had") from error
