@@ -11,14 +11,15 @@ from typing import Any
 
 from frontpage.analysis.comparison import Difference, compare
 from frontpage.analysis.table import (
-    HEADLINE,
     Row,
     check_columns,
     collect_runs,
     default_columns,
     filter_rows,
     fitting,
+    headlines,
     need_rows,
+    ranked,
     shown,
     sort_rows,
     spelled,
@@ -26,6 +27,7 @@ from frontpage.analysis.table import (
 from frontpage.command.notices import notices
 from frontpage.command.output_file import beginning_with, holding
 from frontpage.command.terminal import printable
+from frontpage.evaluation.metrics import HEADLINE
 from frontpage.runs.run_arguments import Arguments, add_trust, save_json
 
 LOGS = "logs"
@@ -39,7 +41,7 @@ def main() -> None:
     """Collect, filter, sort, print; score and compare where that is asked for."""
     parser = Arguments("Print a table of runs; damaged ones are named and do no harm.", ("runs", "differences"))
     parser.add_argument("paths", nargs="*", default=[LOGS], help=f"directories of runs, or folders of some ({LOGS})")
-    parser.add_argument("--sort", metavar="COLUMN", help=f"lowest first ({HEADLINE}, where a run has it)")
+    parser.add_argument("--sort", metavar="COLUMN", help="lowest first (the best headline first)")
     parser.add_argument("--descending", action="store_true", help="highest first")
     parser.add_argument("--columns", type=lambda text: text.split(","), metavar="A,B", help="instead of the usual ones")
     parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="only these; may be repeated")
@@ -53,8 +55,10 @@ def main() -> None:
 
     rows = filter_rows(collect_runs(*arguments.paths), arguments.where)
     need_rows(rows, "--where")
-    by = arguments.sort or (HEADLINE if any(HEADLINE in row for row in rows) else "run")
-    rows = sort_rows(rows, by, arguments.descending)
+    if arguments.sort is None and headlines(rows):
+        rows = ranked(rows, worst_first=arguments.descending)
+    else:
+        rows = sort_rows(rows, arguments.sort or "run", arguments.descending)
     if arguments.columns:
         check_columns(rows, arguments.columns, "--columns")
     columns = arguments.columns or default_columns(rows)
@@ -106,7 +110,7 @@ def markdown(cells: Sequence[Sequence[str]]) -> str:
 def paired_table(differences: Sequence[Difference], rows: Sequence[Row]) -> str:
     """Each run against the best, title by title."""
     names = {row["directory"]: row["run"] for row in rows}
-    lines = [["run", HEADLINE, "minus the best", "standard error", "in errors"]]
+    lines = [["run", HEADLINE.name, "minus the best", "standard error", "in errors"]]
     for one in differences:
         spread = f"{one.difference / one.error:+.1f}" if one.error else ""
         numbers = [f"{one.value:.4f}", f"{one.difference:+.4f}", f"{one.error:.4f}", spread]

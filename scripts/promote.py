@@ -2,7 +2,9 @@
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
-from frontpage.analysis.pages.sweeps.best import best_of, trial_of
+import shlex
+
+from frontpage.analysis.pages.sweeps.best import best_of, train_command, trial_of
 from frontpage.analysis.pages.sweeps.study_file import open_study
 from frontpage.analysis.pages.sweeps.sweep import read_sweep
 from frontpage.command.errors import bad_value
@@ -23,6 +25,7 @@ def main() -> None:
     parser.add_argument("--trial", type=number(int, 0), help="instead of the best one; the best by the first objective")
     parser.add_argument("--name", help="of the experiment (the study's name); _best is added where it lacks")
     parser.add_argument("--force", action="store_true", help="overwrite an experiment of that name")
+    parser.add_argument("--config-dir", action="append", default=[], metavar="FOLDER", help="that the search had added")
     add_trust(parser)
     arguments = parser.parse_args()
     if not arguments.study:
@@ -36,9 +39,11 @@ def main() -> None:
             f" {' '.join(others)}"
         )
     name = experiment_name(sweep.name if arguments.name is None else arguments.name)
-    best = best_of(sweep, trial, name, arguments.study, arguments.trust)
+    folders = arguments.config_dir
+    best = best_of(sweep, trial, name, arguments.study, arguments.trust, folders)
     path = write_experiment(best.text, name, arguments.force)
-    print(f"{path}: trial {trial.number} of {len(sweep.trials)}\n\n{best.text}\npython train.py experiment={name}")
+    command = shlex.join([*train_command(folders), f"experiment={name}"])
+    print(f"{path}: trial {trial.number} of {len(sweep.trials)}\n\n{best.text}\n{command}")
     save_json(
         arguments.json,
         {

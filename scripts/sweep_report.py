@@ -8,12 +8,13 @@ from typing import Any
 
 from frontpage.analysis.pages.sweeps.best import Best, best_of, trial_of
 from frontpage.analysis.pages.sweeps.study_file import need_plotly, open_study
-from frontpage.analysis.pages.sweeps.sweep import HEADLINE, Sweep, read_sweep
-from frontpage.analysis.pages.sweeps.table import ERROR, LEGACY
+from frontpage.analysis.pages.sweeps.sweep import Sweep, read_sweep
+from frontpage.analysis.pages.sweeps.table import LEGACY
 from frontpage.analysis.pages.sweeps.winner_score import kept_scores, score_winner
 from frontpage.command.errors import UserError, bad_value, require
 from frontpage.command.notices import notices
 from frontpage.command.output_file import OutputFile, holding
+from frontpage.evaluation.metrics import HEADLINE
 from frontpage.runs.run_arguments import Arguments, add_trust, number, save_json
 from frontpage.sweeps.promotion import experiment_name
 
@@ -77,6 +78,7 @@ def main() -> None:
 def summary(sweep: Sweep) -> dict[str, Any]:
     """The study in numbers."""
     winner = sweep.winner
+    measured = [name for name in (sweep.headline.name, sweep.headline.error) if name]
     return {
         "study": sweep.name,
         "objectives": sweep.objectives,
@@ -91,7 +93,7 @@ def summary(sweep: Sweep) -> dict[str, Any]:
                 "params": trial.frozen.params,
                 "reason": trial.reason,
                 "directory": None if trial.directory is None else str(trial.directory),
-                **{name: trial.metric(name) for name in (HEADLINE, ERROR, *LEGACY)},
+                **{name: trial.metric(name) for name in (*measured, *LEGACY)},
                 **{name: trial.record.get(name) for name in ("parameters", "steps", "tokens_seen", "seconds")},
             }
             for trial in sweep.trials
@@ -126,7 +128,7 @@ def _print(sweep: Sweep, scores: list[Any]) -> None:
         seen = "unknown" if score.trained_on is None else f"{score.trained_on:,}"
         error = "" if score.error is None else f" ± {score.error:.4f}"
         print(
-            f"test: trial {score.trial}, {HEADLINE} {score.value:.4f}{error} on {score.source}"
+            f"test: trial {score.trial}, {HEADLINE.name} {score.value:.4f}{error} on {score.source}"
             f" ({score.titles:,} titles; seen in training and left out: {seen})"
         )
 

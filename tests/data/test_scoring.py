@@ -156,8 +156,8 @@ class TableModule:
         self.table = torch.randn(vocabulary, 8, generator=random, dtype=torch.float64)
         self.places = torch.randn(block_size, 8, generator=random, dtype=torch.float64)
         self.net = torch.nn.Module()
-        self.net.head = torch.nn.Linear(8, vocabulary, bias=False, dtype=torch.float64).requires_grad_(False)
-        self.net.head.weight.normal_(generator=random)
+        self.language_head = torch.nn.Linear(8, vocabulary, bias=False, dtype=torch.float64).requires_grad_(False)
+        self.language_head.weight.normal_(generator=random)
 
     def hidden(self, batch):
         return self.inputs_only(batch.inputs)
@@ -182,7 +182,7 @@ def test_the_originals_loss_is_that_of_its_evaluate_function(block_size, batch_s
     for start in range(0, len(ids) - span + 1, span):
         part = ids[start : start + span]
         inputs, targets = part[:-1].view(batch_size, block_size), part[1:].view(batch_size, block_size)
-        logits = module.net.head(module.inputs_only(inputs))
+        logits = module.language_head(module.inputs_only(inputs))
         losses += F.cross_entropy(logits.view(-1, 20), targets.reshape(-1), reduction="sum").item()
         scored += span - 1
     val_text = "<eos>".join(texts) + "<eos>"
@@ -206,7 +206,7 @@ def test_the_packed_metric_is_the_whole_stream_over_the_same_characters(batch_to
     for start in range(0, len(ids), 6):
         row = torch.tensor(stream[start : min(start + 6, len(ids))])
         targets = torch.tensor(ids[start : start + 6])
-        log_probs = module.net.head(module.inputs_only(row[None]))[0].log_softmax(-1)
+        log_probs = module.language_head(module.inputs_only(row[None]))[0].log_softmax(-1)
         total -= sum(float(log_probs[place, target]) for place, target in enumerate(targets))
     found = packed_nats_per_char(module, encode(titles), sizes, 6, batch_tokens)
     assert found == pytest.approx(total / sum(len(text) + 5 for text in texts), rel=1e-12)

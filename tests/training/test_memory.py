@@ -16,7 +16,7 @@ from tiny import ROOT, TINY, composed, options
 from frontpage.attention.causal import CausalAttention
 from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.command.build import build
-from frontpage.evaluation.losses import next_token_loss
+from frontpage.evaluation.losses import language_loss, next_token_loss
 from frontpage.machine.as_gpu import as_on_card
 from frontpage.machine.peak_memory import peak_memory, start_counting
 from frontpage.models.gpt import GPT
@@ -83,14 +83,14 @@ def counted(net, precision, inputs=None):
 def test_the_estimate_is_within_a_tenth_of_what_autograd_keeps(model, attention):
     module = module_of(f"model={model}", f"model/attention={attention}")
     for precision in PRECISIONS:
-        step = fake_step(module.net, next_token_loss, ROWS, TIME, precision=precision, document_mask=True)
+        step = fake_step(module.net, language_loss, ROWS, TIME, precision=precision, document_mask=True)
         assert sum(step.saved.values()) == pytest.approx(counted(module.net, precision), rel=0.1), precision
 
 
 @pytest.mark.parametrize("precision", ACCEPTED)
 def test_each_precision_that_lightning_takes_is_counted(precision):
     net = module_of("model=modern", "model/attention=local").net
-    step = fake_step(net, next_token_loss, ROWS, TIME, precision=precision, document_mask=True)
+    step = fake_step(net, language_loss, ROWS, TIME, precision=precision, document_mask=True)
     assert sum(step.saved.values()) == pytest.approx(counted(net, precision), rel=0.05)
     memory = estimate_training(net, functools.partial(torch.optim.AdamW, lr=1.0), ROWS, TIME, precision=precision)
     converted = lightnings(precision).convert_module(copy.deepcopy(net))
@@ -128,7 +128,7 @@ def test_long_rows_of_one_document_are_estimated_too(overrides):
     net = module_of("data.block_size=256", *overrides).net
     tokens = torch.randint(3, VOCABULARY, (ROWS, 256))
     for precision in ("32-true", "bf16-mixed"):
-        step = fake_step(net, next_token_loss, ROWS, 256, precision=precision, document_mask=False)
+        step = fake_step(net, language_loss, ROWS, 256, precision=precision, document_mask=False)
         real = counted(net, precision, (tokens,))
         assert sum(step.saved.values()) == pytest.approx(real, rel=0.1), precision
 
@@ -178,7 +178,7 @@ def test_a_layer_keeps_what_the_closed_formula_says(activation, precision):
 def slope(net, precision):
     """Bytes that a token more keeps of block 1."""
     few, more = (
-        fake_step(net, next_token_loss, rows, 64, precision=precision, document_mask=False).saved["block 1"]
+        fake_step(net, language_loss, rows, 64, precision=precision, document_mask=False).saved["block 1"]
         for rows in (4, 8)
     )
     return (more - few) / (4 * 64)
@@ -261,9 +261,9 @@ def test_explaining_a_step_leaves_the_nets_checkpointing_as_it_is(monkeypatch):
 
     def watched(*arguments):
         seen.append(net.checkpoint_every)
-        return next_token_loss(*arguments)
+        return language_loss(*arguments)
 
-    monkeypatch.setattr("frontpage.training.memory.estimate.next_token_loss", watched)
+    monkeypatch.setattr("frontpage.training.memory.estimate.language_loss", watched)
     assert explain_step(net, 2, 64).layers == explain_step(plain_gpt(), 2, 64).layers
     assert set(seen) == {1}
 

@@ -8,21 +8,21 @@ from typing import Any
 
 from frontpage.command.errors import UserError, bad_value, local_path, nearest
 from frontpage.command.notices import notice
+from frontpage.evaluation.declared import HIGHER, Metric
+from frontpage.evaluation.metrics import HEADLINE
 from frontpage.runs.directory import find_runs
-from frontpage.runs.record import damage_of, read_record
+from frontpage.runs.record import damage_of, headline_of, read_record
 
 Row = dict[str, Any]
-HEADLINE = "val/nats_per_char"
-ERROR = f"{HEADLINE}_se"
 # What stands first in a table; a column that no run fills is left out.
 COLUMNS = (
-    "run status val/nats_per_char val/nats_per_char_se val/bits_per_byte val/loss train/loss val/mainrun_loss"
+    f"run status {HEADLINE.name} {HEADLINE.error} val/bits_per_byte val/loss train/loss val/mainrun_loss"
     " val/mainrun_coverage parameters steps tokens_seen seconds tokens_per_second peak_memory_bytes commit"
 ).split()
 FACTS = (
     "status reason command device precision parameters non_embedding_parameters steps tokens_seen seconds"
     " tokens_per_second training_flops model_flops_utilization peak_memory_bytes estimated_memory_bytes"
-    " micro_batch validated_weights"
+    " micro_batch validated_weights headline headline_better headline_error headline_unit"
 ).split()
 DATA = "source fingerprint train_titles validation_titles train_tokens validation_tokens validation_characters".split()
 # Said again elsewhere in the config, or true of every run's own folder.
@@ -37,10 +37,10 @@ def collect_runs(*paths: str | Path) -> list[Row]:
     """The runs at `paths`, which are directories of runs or folders that hold some; each once, in order of their paths.
 
     A row holds `run` (the shortest end of its path that no other run has), `directory`, `name`, the record's own names
-    (`status seconds parameters ...`), `commit`, `data.*`, the final metrics by their names (`val/nats_per_char`), the
-    best by theirs behind `best/`, and the config by its dotted keys, an object by its class (`model.attention:
-    LocalAttention`). A record that is damaged or not written yet is a row with status `damaged` and the `reason`, and
-    is named in a notice. Raises UserError for a path without runs.
+    (`status seconds parameters ...`), its headline (see `headline_of_row`), `commit`, `data.*`, the final metrics by
+    their names (`val/nats_per_char`), the best by theirs behind `best/`, and the config by its dotted keys, an object
+    by its class (`model.attention: LocalAttention`). A record that is damaged or not written yet is a row with status
+    `damaged` and the `reason`, and is named in a notice. Raises UserError for a path without runs.
     """
     directories = list(dict.fromkeys(found for path in paths for found in find_runs(local_path(path, "run"))))
     rows = [_row(directory) for directory in directories]
@@ -60,6 +60,9 @@ def _row(directory: Path) -> Row:
         return row | {"reason": damage}
     config, data = record["config"], record.get("data") or {}
     row |= {"name": config["name"]} | {name: record.get(name) for name in FACTS}
+    headline = headline_of(record)
+    row |= {"headline": headline.name, "headline_better": headline.better}
+    row |= {"headline_error": headline.error, "headline_unit": headline.unit}
     row["commit"] = (
         str(record["git_commit"])[:7] + "+" * bool(record.get("git_dirty")) if record.get("git_commit") else None
     )
@@ -73,6 +76,33 @@ def _row(directory: Path) -> Row:
     kept = {key: value for key, value in flat.items() if key == "data.path" or not REPEATED.match(key)}
     # No key of a config takes the place of what the record says.
     return row | {key: value for key, value in kept.items() if key not in row and "/" not in key}
+
+
+def headline_of_row(row: Row) -> Metric | None:
+    """The metric that says how good a run is; None of a damaged one."""
+    if row.get("headline") is None:
+        return None
+    return Metric(*(row.get(name) for name in ("headline", "headline_better", "headline_error", "headline_unit")))
+
+
+def headlines(rows: Iterable[Row]) -> list[Metric]:
+    """The headlines of the runs that have measured theirs, in order of appearance; runs of one can be compared."""
+    found = [(row, headline_of_row(row)) for row in rows]
+    return list(dict.fromkeys(one for row, one in found if one is not None and _known(row.get(one.name))))
+
+
+def rows_of(rows: Iterable[Row], headline: Metric) -> list[Row]:
+    """The runs of a headline that have measured it."""
+    return [row for row in rows if headline_of_row(row) == headline and _known(row.get(headline.name))]
+
+
+def ranked(rows: Sequence[Row], worst_first: bool = False) -> list[Row]:
+    """The best first, the runs of each headline together; those that have measured nothing stay last."""
+    found = []
+    for headline in headlines(rows):
+        found += sort_rows(rows_of(rows, headline), headline.name, (headline.better == HIGHER) != worst_first)
+    known = {row["directory"] for row in found}
+    return found + [row for row in rows if row["directory"] not in known]
 
 
 def _damage(directory: Path, record: Any) -> str | None:
@@ -172,7 +202,9 @@ def default_columns(rows: Sequence[Row]) -> list[str]:
     Those that name a class (`model`, `tokenizer`) stand before numbers. A key that says the same as an earlier one of
     its name is left out (`trainer.val_interval` beside `val_interval`).
     """
-    filled = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
+    leading = [name for one in headlines(rows) for name in (one.name, one.error) if name]
+    usual = dict.fromkeys([*COLUMNS[:2], *leading, *COLUMNS[2:]])
+    filled = [name for name in usual if any(row.get(name) is not None for row in rows)]
     known = [row for row in rows if row["status"] != "damaged"]
     found, told = [], set()
     for key in differing(rows, config_keys(rows)):

@@ -1,20 +1,18 @@
-"""TitleLoader: training batches in an order that depends on (seed, epoch) only, and that can be taken up anywhere."""
-
-from collections.abc import Iterator
+"""TitleLoader: training batches of packed titles."""
 
 import numpy as np
 
 from frontpage.data.encoded import EncodedTitles
+from frontpage.data.epoch_loader import EpochLoader
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import IGNORED, TitleBatch, as_batch, pack
 
 
-class TitleLoader:
+class TitleLoader(EpochLoader):
     """Re-packs the titles every epoch and yields batches of `batch_size` windows; the loader of training.
 
-    With several processes each takes every `world_size`-th window. Its state is the epoch and the number of batches
-    handed out, so a run that is taken up again sees exactly the batches it has not seen. `sizes` counts what there is
-    of everything, which `accumulate`, the batches of an update, and `limit` are for (see EpochSizes).
+    With several processes each takes every `world_size`-th window. `accumulate`, the batches of an update, and `limit`
+    are for `sizes` (see EpochSizes).
     """
 
     def __init__(
@@ -33,34 +31,15 @@ class TitleLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        super().__init__(
+            EpochSizes(
+                len(encoded.tokens), block_size, batch_size, accumulate, world_size, drop_tail=drop_tail, limit=limit
+            )
+        )
         self.encoded, self.block_size, self.batch_size, self.seed = encoded, block_size, batch_size, seed
         self.pad_id, self.eos_id, self.repack, self.drop_tail = pad_id, eos_id, repack, drop_tail
         self.rank, self.world_size = rank, world_size
-        self.sizes = EpochSizes(
-            len(encoded.tokens), block_size, batch_size, accumulate, world_size, drop_tail=drop_tail, limit=limit
-        )
-        self.epoch = self.batches_done = 0
         self._packed: tuple[int, TitleBatch] | None = None
-
-    def __len__(self) -> int:
-        return self.sizes.all_batches
-
-    @property
-    def batches(self) -> int:
-        """Batches that an epoch hands out, `limit` counted."""
-        return self.sizes.batches
-
-    def __iter__(self) -> Iterator[TitleBatch]:
-        last = self.batches
-        while self.batches_done < last:
-            epoch, index = self.epoch, self.batches_done
-            # Count before handing out: Lightning does not ask again after the last batch.
-            self.batches_done += 1
-            if self.batches_done == last:
-                self.epoch, self.batches_done = epoch + 1, 0
-            yield self.batch(epoch, index)
-            if self.batches_done == 0:
-                return
 
     def batch(self, epoch: int, index: int) -> TitleBatch:
         """Batch `index` of `epoch` for this process: each field (batch_size, block_size), fewer rows at the end."""
@@ -70,14 +49,6 @@ class TitleLoader:
         if self.world_size == 1:
             return windows
         return TitleBatch(*(field[self.rank :: self.world_size] for field in self._even(windows)))
-
-    def state_dict(self) -> dict[str, int]:
-        """Where the loader stands: the epoch, and the batches handed out in it."""
-        return {"epoch": self.epoch, "batches_done": self.batches_done}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from a `state_dict`."""
-        self.epoch, self.batches_done = state["epoch"], state["batches_done"]
 
     def _pack(self, epoch: int) -> TitleBatch:
         packed_epoch = epoch if self.repack else 0

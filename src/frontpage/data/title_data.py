@@ -5,24 +5,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import lightning as L
-from torch import Tensor
 
 from frontpage.command.errors import UserError, bad_value, require
 from frontpage.command.limits import Between, Count, Seed, Text
 from frontpage.command.notices import notice
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.entities import without_entities
-from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.files import read_titles
 from frontpage.data.loader import TitleLoader
+from frontpage.data.packing import IGNORED, TitleBatch
+from frontpage.data.run_data import RunData
 from frontpage.data.scoring_rows import ScoringRows
 from frontpage.data.selection import Selection, distinct_titles, select_titles
 from frontpage.data.text_sizes import TextSizes
 from frontpage.data.token_cache import TokenizerFactory, cache_key, tokenize_cached
-from frontpage.data.tokenizer import TitleTokenizer
+
+SHOWN = 3  # titles of a row, in words
+LONGEST = 80  # characters of a title
 
 
-class TitleData(L.LightningDataModule):
+class TitleData(RunData):
     """Titles, selected, split and tokenized once, packed anew every epoch.
 
     A given `path` is what is read, whatever the corpus; without it `source` supplies the rows. `unescape_html` undoes
@@ -64,7 +66,6 @@ class TitleData(L.LightningDataModule):
         self.asked_batch_size = batch_size  # of the original's metric, whatever micro-batch fits
         self.repack, self.drop_tail = repack, drop_tail
         self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
-        self.tokenizer: TitleTokenizer | None = None
         self.selection: Selection | None = None
 
     @abstractmethod
@@ -77,9 +78,9 @@ class TitleData(L.LightningDataModule):
         """What the run's record calls the corpus's own rows."""
 
     @property
-    def vocab_size(self) -> int:
-        """Number of tokens of the trained tokenizer; known after `setup`."""
-        return self.tokenizer.vocab_size
+    def packed_validation(self) -> bool:
+        """Whether a row of a validation holds several titles."""
+        return self.evaluation_row is not None
 
     def setup(self, stage: str | None = None) -> None:
         """Read, select, split and tokenize the titles, once; Lightning may call it again."""
@@ -109,17 +110,13 @@ class TitleData(L.LightningDataModule):
             rows, num_titles=self.num_titles, max_titles=self.max_titles, val_frac=self.val_frac, seed=self.seed
         )
 
-    def train_dataloader(self) -> TitleLoader:
-        """Training windows of this process."""
-        return self.loader_of(self.trainer)
+    def training_texts(self) -> list[str]:
+        """The training titles."""
+        return self.selection.train
 
-    def least_nats(self) -> Tensor | None:
-        """Nats of each validation title (titles,) to whoever knows where they come from; None where nobody does."""
-        return None
-
-    def epoch_sizes(self, trainer: L.Trainer) -> EpochSizes:
-        """What an epoch of `trainer` consists of, be it attached yet or not."""
-        return self.loader_of(trainer).sizes
+    def validation_texts(self) -> list[str]:
+        """The validation titles."""
+        return self.selection.validation
 
     def val_dataloader(self) -> ScoringRows:
         """Every token of every validation title once."""
@@ -149,6 +146,24 @@ class TitleData(L.LightningDataModule):
             "longest_title_tokens": int(max(self.train.lengths.max(), self.validation.lengths.max())),
             "vocab_size": self.vocab_size,
         }
+
+    def size_words(self) -> str:
+        """Where the titles come from, and how many there are."""
+        about = self.description()
+        return (
+            f"{about['source']}: {about['train_titles']:,} titles train, {about['validation_titles']:,} validate;"
+            f" {about['train_tokens']:,} and {about['validation_tokens']:,} tokens of {about['vocab_size']:,} kinds"
+        )
+
+    def words_of(self, batch: TitleBatch, rows: range) -> str:
+        """The first titles of the first of the rows; control characters are escaped."""
+        documents, targets = batch.document_ids[rows[0]], batch.targets[rows[0]]
+        scored = targets != IGNORED
+        pieces = [targets[scored & (documents == one)].tolist() for one in documents[scored].unique_consecutive()]
+        titles = self.tokenizer.decode_batch(pieces[:SHOWN])
+        shown = ", ".join(repr(title if len(title) <= LONGEST else f"{title[:LONGEST]}...") for title in titles)
+        more = f" and {len(pieces) - SHOWN} more" if len(pieces) > SHOWN else ""
+        return f", whose titles begin with {shown}{more}"
 
     def loader_of(self, trainer: L.Trainer | None = None) -> TitleLoader:
         """Training windows of a trainer's process; without one, of a process that is alone."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -22,6 +22,11 @@ def next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     rows = max(CHUNK_NUMBERS["cpu" if on_cpu(hidden.device) else "gpu"] // len(weight), 1)
     total = ChunkedCrossEntropy.apply(hidden, weight, targets, _product_type(hidden), rows)
     return total / (targets != IGNORED).sum().clamp(min=1)
+
+
+def language_loss(net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
+    """The `next_token_loss` of a net's head `language`, with the tokens (B, T) themselves as targets: what it takes."""
+    return next_token_loss(states, net.heads["language"].weight, tokens)
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):

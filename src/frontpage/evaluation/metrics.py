@@ -3,17 +3,18 @@
 import math
 
 import torch
+import torchmetrics
 from torch import Tensor
-from torchmetrics import Metric
 
 from frontpage.data.text_sizes import TextSizes
+from frontpage.evaluation.declared import Metric
 
 
 class CoverageError(RuntimeError):
     """A token of the set was scored not exactly once: the number would not mean what its name says."""
 
 
-class TitleScores(Metric):
+class TitleScores(torchmetrics.Metric):
     """Negative log-likelihood and scored tokens of each title; sums over batches and processes."""
 
     full_state_update = False
@@ -33,7 +34,15 @@ class TitleScores(Metric):
         return self.nll.cpu().double(), self.tokens.cpu()
 
 
-HONEST = ("loss", "perplexity", "nats_per_char", "nats_per_char_se", "bits_per_byte", "coverage")
+HEADLINE = Metric("val/nats_per_char", error="val/nats_per_char_se", unit="nats a character")
+HONEST = (
+    HEADLINE,
+    Metric("val/loss", unit="nats a token"),
+    Metric("val/perplexity"),
+    Metric("val/bits_per_byte", unit="bits a byte"),
+    Metric("val/nats_per_char_se", better=None),
+    Metric("val/coverage", better=None),
+)
 
 
 def honest_metrics(

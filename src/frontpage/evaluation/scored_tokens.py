@@ -93,7 +93,7 @@ def _scores(module: Scorer, batch: ScoringBatch, top: int) -> list[TokenScore]:
     batch = ScoringBatch(*(field if field is None else field.to(module.device) for field in batch))
     scored = batch.targets != IGNORED
     hidden = module.net.hidden(batch.inputs, batch.document_ids, batch.positions)[scored]
-    targets, weight = batch.targets[scored], module.net.head.weight
+    targets, weight = batch.targets[scored], module.language_head.weight
     found = []
     for some, wanted in zip(hidden.split(256), targets.split(256), strict=True):
         log_probs = (some @ weight.T).float().log_softmax(-1)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from frontpage.command.errors import require
 from frontpage.command.notices import notice
 from frontpage.export import gguf_file, hugging_face, own_names
 from frontpage.export.card import model_card
@@ -45,6 +46,8 @@ def export(
     Raises UserError where the format cannot hold the model or the folder is in use, Disagreement where the export
     computes something else.
     """
+    what = f"its {type(module).__name__} is of other tasks than titles; a language model of titles can be exported"
+    require(isinstance(module, LanguageModule), "run", run, what)
     writers = {"hf": _hugging_face, "safetensors": _own_names, "gguf": _gguf}
     record = _record(run)
     if checkpoint not in ("best", "last") and Path(checkpoint).resolve().parent != (run / "checkpoints").resolve():

@@ -53,7 +53,7 @@ class Traits:
 
 def read_traits(model: DictConfig, net: nn.Module) -> Traits:
     """The traits of a run's `net`, built from the config `model`; UserError where it is no standard decoder."""
-    if type(net) is not GPT:
+    if type(net) is not GPT or {*net.heads} != {"language"}:
         raise bad_value("model", type(net).__name__, ELSEWHERE)
     block = net.blocks[0]
     attention, mlp, norm = block.attention, block.mlp, block.mlp_norm

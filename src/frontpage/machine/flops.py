@@ -11,15 +11,13 @@ from torch.utils._python_dispatch import _disable_current_modes
 def training_flops_per_token(net: nn.Module, block_size: int) -> float:
     """Operations a trained token, forward and backward (Kaplan et al. 2020, appendix of PaLM for the attention term).
 
-    6 a parameter that multiplies (the position table and an embedding that is not the head's do not), and three times
+    6 a parameter that multiplies (what is looked up does not, unless a head multiplies by it as well), and three times
     what each layer's attention does in the forward pass between its projections, in a document of `block_size` tokens.
     """
     linear = {id(module.weight) for module in net.modules() if isinstance(module, nn.Linear)}
-    looked_up = [module.weight for module in net.modules() if isinstance(module, nn.Embedding)]
-    tables = [weight for weight in (net.position_table, *looked_up) if weight is not None]
     multiplying = sum(parameter.numel() for parameter in net.parameters())
-    multiplying -= sum(table.numel() for table in tables if id(table) not in linear)
-    return 6.0 * multiplying + 3.0 * sum(block.attention.mixing_flops(block_size) for block in net.blocks)
+    multiplying -= sum(table.numel() for table in net.looked_up() if id(table) not in linear)
+    return 6.0 * multiplying + 3.0 * net.mixing_flops(block_size)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Decoder: what the architectures share - embedding, blocks, cache, activation checkpointing, head."""
+"""Decoder: what the architectures share - embedding, blocks, cache, activation checkpointing, heads."""
 
 import re
 from collections.abc import Callable
@@ -22,8 +22,9 @@ class Decoder(nn.Module):
     """Decoder-only Transformer with a block for each of `widths`, tokens (B, T) -> logits (B, T, V).
 
     `attention` is a factory, called once a layer with that layer's width. The embedding, the final norm and the head
-    are as wide as the first layer; a subclass with other widths joins them in `through_blocks`. Raises ValueError for
-    an unknown name or sizes that do not fit.
+    are as wide as the first layer; a subclass with other widths joins them in `through_blocks`. All but `head` is the
+    trunk, which other heads may read as well (`add_head`). Raises ValueError for an unknown name or sizes that do not
+    fit.
     """
 
     def __init__(
@@ -81,9 +82,32 @@ class Decoder(nn.Module):
         self.head = nn.Linear(widths[0], vocab_size, bias=False)
         if tie_embeddings:
             self.head.weight = self.token_embedding.weight
+        self.other_heads = nn.ModuleDict()
         self.init, self.init_std = init, init_std
         residual_writers = [linear for block in self.blocks for linear in (block.attention.out, block.mlp.down)]
         initialise(self, init, init_std, residual_writers if scaled_residual_init else [], len(widths))
+
+    def add_head(self, name: str, head: nn.Module) -> None:
+        """Let another head read what the trunk gives, (B, T, C) or what is pooled of it; it keeps its own weights."""
+        self.other_heads[name] = head
+
+    @property
+    def heads(self) -> dict[str, nn.Module]:
+        """The heads by name; `language` is what text is scored with and drawn from."""
+        return {"language": self.head, **self.other_heads}
+
+    def looked_up(self) -> list[nn.Parameter]:
+        """Tables of which a token reads one row, so that they multiply nothing: the embedding, learned positions."""
+        tables = [] if self.position_table is None else [self.position_table]
+        return [*tables, *(module.weight for module in self.modules() if isinstance(module, nn.Embedding))]
+
+    def block_tables(self) -> list[Tensor]:
+        """Weights and buffers that grow with the block: learned positions, masks."""
+        return [*([] if self.position_table is None else [self.position_table]), *self.buffers()]
+
+    def mixing_flops(self, block_size: int) -> float:
+        """Operations a token of what the layers do between their projections, in a document of `block_size` tokens."""
+        return sum(block.attention.mixing_flops(block_size) for block in self.blocks)
 
     def new_cache(self) -> list[Any]:
         """An empty cache for each layer, for generation."""

@@ -1,40 +1,37 @@
-"""LanguageModule: the one recipe of all architectures - loss, metrics, optimizer, schedule, compile."""
+"""LanguageModule: what is learned and measured of a net that predicts the next token of titles."""
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import lightning as L
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from frontpage.attention.kernels.pattern_paths import accelerate
-from frontpage.command.limits import Count, OneOf
-from frontpage.command.notices import notice
+from frontpage.command.errors import require
 from frontpage.data.packing import IGNORED, TitleBatch
-from frontpage.data.scoring_rows import ScoringBatch
-from frontpage.evaluation.losses import next_token_loss, token_losses
+from frontpage.data.scoring_rows import ScoringBatch, original_tokens_scored
+from frontpage.data.title_data import TitleData
+from frontpage.evaluation.declared import Metric
+from frontpage.evaluation.floor import floor_of
+from frontpage.evaluation.losses import language_loss, next_token_loss, token_losses
 from frontpage.evaluation.metrics import HONEST, TitleScores, honest_metrics
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
-from frontpage.recipe.compiling import AUTO, worth_compiling
-from frontpage.recipe.parameter_groups import LR_SCALINGS, optimizer_of
-from frontpage.recipe.steps import planned_steps
+from frontpage.recipe.training_module import TrainingModule
 
 WHEN = ("always", "end", "never")
 
 
-class LanguageModule(L.LightningModule):
+class LanguageModule(TrainingModule):
     """Trains a net that maps tokens (B, T) to logits (B, T, V); a subclass names its `architecture`.
 
     `optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` are factories. With `document_mask` a title
     sees nothing of its neighbours in the window. `original_metric` and `packed_metric` say at which validations
-    `val/mainrun_loss` and `val/packed_nats_per_char` are computed: `always`, `end`, `never`. `lr_scaling` says how the
-    learning rate follows the rows of an update, `lr_scaling_rows` how many the optimizer's `lr` is meant for. All other
-    keys are the architecture's. Raises ValueError.
+    `val/mainrun_loss` and `val/packed_nats_per_char` are computed: `always`, `end`, `never`. All other keys are those
+    of TrainingModule and the architecture's. Raises ValueError.
     """
 
-    architecture: type[nn.Module]
+    loss_unit = "nats a token"
+    writes_text = True
 
     def __init__(
         self,
@@ -42,102 +39,56 @@ class LanguageModule(L.LightningModule):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
         document_mask: bool = True,
-        compile: bool | str = AUTO,
         original_metric: str = "end",
         packed_metric: str = "end",
-        partial_validation: bool = False,
-        lr_scaling: Annotated[str, OneOf(*LR_SCALINGS)] = "none",
-        lr_scaling_rows: Count = 64,
-        **architecture: Any,
+        **others: Any,
     ) -> None:
-        super().__init__()
         for key, value in (("original_metric", original_metric), ("packed_metric", packed_metric)):
             if value not in WHEN:
                 raise ValueError(f"{key}={value}: one of {' '.join(WHEN)}")
-        if compile not in (True, False, AUTO):
-            raise ValueError(f"compile={compile}: true, false or {AUTO}")
-        if lr_scaling not in LR_SCALINGS:
-            raise ValueError(f"lr_scaling={lr_scaling}: one of {' '.join(LR_SCALINGS)}")
-        self.net = accelerate(self.architecture(**architecture))
-        self._training_hidden = self.net.hidden
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.document_mask, self.compile_net = document_mask, compile
+        super().__init__(optimizer=optimizer, scheduler=scheduler, **others)
+        self.document_mask = document_mask
         self.original_metric, self.packed_metric = original_metric, packed_metric
-        self.partial_validation = partial_validation
-        self.lr_scaling, self.lr_scaling_rows = lr_scaling, lr_scaling_rows
-        self.total_steps = 0  # optimizer updates of the whole run, known when training starts
-        self.metrics: dict[str, float | None] = {}  # of the newest validation, unrounded
-        self.loss: Tensor | None = None  # mean nats a target of the newest update, of its micro-batches so far
-        self._loss_parts: list[tuple[Tensor, float]] = []  # their losses, and the shares of the update's targets
-        self.grad_norm: Tensor | None = None  # before clipping, of the newest update
-        self.provenance: dict[str, Any] | None = None  # of frontpage.runs.provenance: what the weights belong to
         self._scores: TitleScores | None = None
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, T), each row one document -> logits (B, T, V)."""
-        return self.net(tokens)
+    @classmethod
+    def declared_metrics(cls, settings: Mapping[str, Any]) -> list[Metric]:
+        """The honest metrics, and the original exercise's number where every validation or the last one measures it."""
 
-    def configure_model(self) -> None:
-        """Compile what a training step runs; validation and generation, whose shapes vary, stay as they are."""
-        if self.compile_net == AUTO:
-            self.compile_net = worth_compiling(self.trainer.strategy.root_device)
-        if self.compile_net:
-            self._training_hidden = torch.compile(self.net.hidden)
+        def needs(key: str) -> str | None:
+            return None if settings.get(key) == "always" else f"model.{key}=always"
+
+        return [
+            *HONEST,
+            Metric("val/mainrun_loss", needs=needs("original_metric")),
+            Metric("val/mainrun_coverage", better=None, needs=needs("original_metric")),
+            Metric("val/packed_nats_per_char", unit="nats a character", needs=needs("packed_metric")),
+        ]
+
+    @property
+    def language_head(self) -> nn.Linear:
+        """What text is scored with and drawn from."""
+        return self.net.heads["language"]
 
     def hidden(self, batch: TitleBatch) -> Tensor:
         """What the head reads, (B, T, C), under the run's own document mask."""
-        run = self._training_hidden if self.training else self.net.hidden
         if self.document_mask:
-            return run(batch.inputs, batch.document_ids, batch.positions)
-        return run(batch.inputs)
+            return self.trunk(batch.inputs, batch.document_ids, batch.positions)
+        return self.trunk(batch.inputs)
 
     def loss_of(self, batch: TitleBatch) -> Tensor:
         """What training descends: mean nats a target token."""
-        return next_token_loss(self.hidden(batch), self.net.head.weight, batch.targets)
+        return next_token_loss(self.hidden(batch), self.language_head.weight, batch.targets)
 
-    def training_step(self, batch: TitleBatch, batch_idx: int) -> Tensor:
-        """Mean nats a target token, weighed so that an update descends the mean over all of its targets.
-
-        Lightning divides by the batches of a full update and takes the mean over the processes; both is undone here,
-        since the last update of an epoch has fewer batches, and the last batch fewer targets.
-        """
-        loss = self.loss_of(batch)
-        sizes = None if self._trainer is None else getattr(self._trainer.train_dataloader, "sizes", None)
-        if sizes is None:  # not the loader of our titles: as Lightning does it
-            self.loss = loss.detach()
-            return loss
-        share = sizes.share(batch_idx, self._trainer.global_rank)
-        self._keep_loss(loss.detach(), share, begins=batch_idx % sizes.accumulate == 0)
-        if self._trainer._logger_connector.should_update_logs:  # costs a millisecond
-            self.log("train/loss", self.loss, logger=False)  # for callbacks; loggers have it from `LogMetrics`
-        weight = share * sizes.accumulate * sizes.world_size
-        return loss if weight == 1 else loss * weight
-
-    def _keep_loss(self, loss: Tensor, share: float, begins: bool) -> None:
-        """Keep the mean over the targets of this update's micro-batches in `self.loss`."""
-        self._loss_parts = [] if begins else self._loss_parts
-        self._loss_parts.append((loss, share))
-        if len(self._loss_parts) == 1:
-            self.loss = loss
-        else:
-            whole = sum(part for _, part in self._loss_parts)
-            self.loss = sum(nats * part for nats, part in self._loss_parts) / max(whole, 1e-9)
-
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip by the global norm and keep the norm that the gradient had; callbacks may look at both."""
-        limit = float("inf") if gradient_clip_val is None else gradient_clip_val
-        self.grad_norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit)
-        for callback in self.trainer.callbacks:
-            if hasattr(callback, "on_gradient"):  # the last moment before the update
-                callback.on_gradient(self.trainer, self)
+    def planned_loss(self, net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
+        """The same loss, for the estimate of its memory."""
+        return language_loss(net, states, tokens)
 
     def score(self, batch: ScoringBatch) -> tuple[Tensor, Tensor]:
         """(nats, index of the title) of each of the batch's N scored tokens, both (N,)."""
         hidden = self.net.hidden(batch.inputs, batch.document_ids, batch.positions)
         scored = batch.targets != IGNORED
-        return token_losses(hidden[scored], self.net.head.weight, batch.targets[scored]), batch.titles[scored]
+        return token_losses(hidden[scored], self.language_head.weight, batch.targets[scored]), batch.titles[scored]
 
     def on_validation_epoch_start(self) -> None:
         """Start new sums, one for each title."""
@@ -147,73 +98,70 @@ class LanguageModule(L.LightningModule):
         """Add the nats of the batch's scored tokens to their titles."""
         self._scores.update(*self.score(batch))
 
-    def on_validation_epoch_end(self) -> None:
-        """The metrics of `evaluation.md`, logged and kept in `self.metrics`."""
+    def measured(self) -> dict[str, float | None]:
+        """The metrics of `evaluation.md`."""
         sizes = self.trainer.datamodule.sizes
-        self.metrics = dict(honest_metrics(*self._scores.compute(), sizes, partial=self.partial_validation))
-        self._add_metrics("always")
-        for callback in self.trainer.callbacks:
-            if hasattr(callback, "on_validated"):  # one that ends the run here does so before the end's metrics are due
-                callback.on_validated(self.trainer, self)
-        if self._ends_here():
-            self._add_metrics("end")
-        known = {name: torch.tensor(value) for name, value in self.metrics.items() if value is not None}
-        self.log_dict(known, rank_zero_only=True)
+        honest = honest_metrics(*self._scores.compute(), sizes, partial=self.partial_validation)
+        return honest | self._of_the_stream("always")
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        """The optimizer over decay groups, and the schedule stepped once an update."""
-        optimizer = optimizer_of(self.net, self.make_optimizer)
-        # Under 16-mixed a fused optimizer would divide by the loss's scale in its update, after the clipping.
-        optimizer._step_supports_amp_scaling = False
-        self._scale_to_batch(optimizer)
-        self.total_steps = planned_steps(self.trainer)
-        scheduler = self.make_scheduler(optimizer, total_steps=self.total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+    def measured_at_end(self) -> dict[str, float | None]:
+        """Those of the stream that only the last validation has."""
+        return self._of_the_stream("end")
 
-    def _scale_to_batch(self, optimizer: Optimizer) -> None:
-        """Multiply every peak rate as `lr_scaling` asks, and say what became of the first."""
-        if self.lr_scaling == "none":
-            return
-        trainer, meant = self.trainer, self.lr_scaling_rows
-        rows = trainer.datamodule.epoch_sizes(trainer).update_rows
-        factor, peak = LR_SCALINGS[self.lr_scaling](rows / meant), optimizer.param_groups[0]["lr"]
-        for group in optimizer.param_groups:
-            group["lr"] *= factor
-        if trainer.is_global_zero:
-            notice(
-                f"model.lr_scaling={self.lr_scaling}: {rows} rows an update where {meant} are meant;"
-                f" the peak learning rate is {peak * factor:.4g}, {factor:.4g} x {peak:.4g}"
-            )
-
-    def monitored_names(self) -> list[str]:
-        """The metrics that every validation has, so that a callback can follow them."""
-        names = [f"val/{name}" for name in HONEST]
-        names += ["val/mainrun_loss", "val/mainrun_coverage"] if self.original_metric == "always" else []
-        return names + (["val/packed_nats_per_char"] if self.packed_metric == "always" else [])
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the weights belong to, and what a run continued behind its last update still has to report."""
-        if self.provenance is not None:
-            checkpoint["provenance"] = self.provenance
-        checkpoint["newest"] = {"metrics": self.metrics, "loss": self.loss, "grad_norm": self.grad_norm}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
-        newest = checkpoint.get("newest", {})
-        self.metrics = newest.get("metrics", {})
-        self.loss, self.grad_norm = newest.get("loss"), newest.get("grad_norm")
-
-    def _add_metrics(self, when: str) -> None:
-        """Compute those of the original's metrics that are due `when`: `always`, or at the `end` only."""
-        data = self.trainer.datamodule
+    def _of_the_stream(self, when: str) -> dict[str, float | None]:
+        """Those of the original's metrics that are due `when`: `always`, or at the `end` only."""
+        data, found = self.trainer.datamodule, {}
         if self.original_metric == when:
             loss, coverage = original_loss(self, data.validation, data.sizes, data.block_size, data.asked_batch_size)
-            self.metrics |= {"val/mainrun_loss": loss, "val/mainrun_coverage": coverage}
+            found |= {"val/mainrun_loss": loss, "val/mainrun_coverage": coverage}
         if self.packed_metric == when:
-            self.metrics["val/packed_nats_per_char"] = packed_nats_per_char(
+            found["val/packed_nats_per_char"] = packed_nats_per_char(
                 self, data.validation, data.sizes, data.block_size, data.evaluation_tokens
             )
+        return found
 
-    def _ends_here(self) -> bool:
-        trainer = self.trainer
-        return trainer.state.fn != "fit" or trainer.should_stop or trainer.global_step >= self.total_steps
+    def check(self, data: TitleData, followed: set[str | None]) -> None:
+        """Raise a UserError where the original's number is followed and no span of it fits."""
+        if "val/mainrun_loss" in followed:
+            tokens = len(data.validation.tokens)
+            fits = original_tokens_scored(tokens, data.block_size, data.asked_batch_size) > 0
+            allowed = (
+                f"no span of block_size x batch_size fits into the {tokens} validation tokens, so there would be no"
+            )
+            require(fits, "data.batch_size", data.asked_batch_size, f"{allowed} val/mainrun_loss to follow")
+
+    def validation_line(self) -> str:
+        """The loss, the headline with its error, and the original's number where there is one."""
+        metrics = self.metrics
+        line = f"nats_per_char={metrics['val/nats_per_char']:.4f}±{metrics['val/nats_per_char_se']:.4f}"
+        if metrics.get("val/mainrun_coverage"):
+            loss, share = metrics["val/mainrun_loss"], metrics["val/mainrun_coverage"]
+            line += f" (mainrun_loss={loss:.4f} at coverage {share:.3f})"
+        return line
+
+    def summary_lines(self, final: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
+        """The honest metrics, and those of the stream where there are any."""
+        error, loss = final["val/nats_per_char_se"], final["val/loss"]
+        headline = f"{final['val/nats_per_char']:.4f} ± {error:.4f}, best {best['val/nats_per_char']:.4f}"
+        lines = [
+            f"  val/loss             {loss:.4f} nats a token (perplexity {final['val/perplexity']:.2f})",
+            f"  val/nats_per_char    {headline}",
+            f"  val/bits_per_byte    {final['val/bits_per_byte']:.4f}",
+            f"  val/coverage         {final['val/coverage']:.4g}",
+        ]
+        if final.get("val/packed_nats_per_char") is not None:
+            lines.append(f"  val/packed_nats_per_char {final['val/packed_nats_per_char']:.4f}")
+        if "val/mainrun_coverage" in final:
+            loss, share = final["val/mainrun_loss"], final["val/mainrun_coverage"]
+            shown = "none: no span fits" if loss is None else f"{loss:.4f}"
+            lines.append(f"  val/mainrun_loss     {shown} (of {share:.1%} of the tokens: no loss, see docs/metrics.md)")
+        return lines
+
+    def floor_lines(self, final: Mapping[str, Any], data: TitleData) -> list[str]:
+        """How far the run is from the floor of its corpus, where that is known."""
+        floor = floor_of(data)
+        if floor is None:
+            return []
+        least = floor["floor/nats_per_char"]
+        at = final["val/nats_per_char"] / least
+        return [f"  floor of the grammar {least:.4f} nats a character; this run is at {at:.3f} of it"]

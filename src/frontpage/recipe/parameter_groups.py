@@ -19,12 +19,12 @@ LR_SCALINGS: dict[str, Callable[[float], float]] = {
 def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups: matrices of linear layers decay; embeddings (a tied head with them), norms, biases do not.
 
-    They are named `matrices` (inside the net: what Muon takes), `head` (where it is not tied) and `others`; the
-    learning rate is logged under the name. A tied weight appears once.
+    They are named `matrices` (inside the trunk: what Muon takes), `head` (of all heads that are not tied) and
+    `others`; the learning rate is logged under the name. A tied weight appears once.
     """
     embeddings = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
     linear = {id(module.weight) for module in net.modules() if isinstance(module, nn.Linear)} - embeddings
-    head = {id(net.head.weight)} & linear
+    head = {id(weight) for one in net.heads.values() for weight in one.parameters()} & linear
     chosen = {MATRICES: linear - head, "head": head}
     groups = [
         {"name": name, "params": [w for w in net.parameters() if id(w) in wanted], "weight_decay": weight_decay}

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from frontpage.command.errors import bad_value
 from frontpage.command.notices import notice
-from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.parameter_groups import optimizer_of
+from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint_file import digest_of, has_checksum, read, update_of
 
 LISTED = 6  # weights named in an error
@@ -106,7 +106,7 @@ def _misshapen(content: Mapping[str, Any]) -> Iterator[str]:
         yield "optimizer_states.0 has no param_groups that list their params"
 
 
-def check_continues(module: LanguageModule, path: Path) -> None:
+def check_continues(module: TrainingModule, path: Path) -> None:
     """Raise a UserError unless a run of `module` can go on from the checkpoint: same weights, same optimizer."""
     weights_for(module, path, "ckpt_path")
     content = load_checkpoint(path, "ckpt_path")

@@ -2,11 +2,16 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from frontpage.evaluation.declared import Metric
+from frontpage.evaluation.metrics import HEADLINE
+
 LARGEST = 1e100  # of a number: no product of two overflows
 TEXTS = "status reason command device precision validated_weights git_commit config.name data.source data.fingerprint"
+TEXTS += " headline.name headline.better headline.error headline.unit headline.needs"
 NUMBERS = (
     "parameters non_embedding_parameters steps tokens_seen seconds tokens_per_second training_flops"
     " model_flops_utilization matmul_peak_flops peak_memory_bytes estimated_memory_bytes micro_batch"
@@ -14,7 +19,7 @@ NUMBERS = (
     " data.validation_characters"
 )
 MAPPINGS = "config config.data config.model config.trainer config.paths metrics"  # where they are there
-MAPPINGS_OR_NULL = "data attention test versions"
+MAPPINGS_OR_NULL = "data attention test versions headline"
 MAPPINGS_OF_NUMBERS = "metrics.final metrics.best test.metrics"  # or null
 
 
@@ -22,6 +27,12 @@ def read_record(directory: Path | str) -> dict[str, Any] | None:
     """The `run.json` of a run's directory; None where there is none, or `damage_of` finds something wrong with it."""
     record = _read(Path(directory))
     return record if isinstance(record, dict) and _problem(record) is None else None
+
+
+def headline_of(record: Mapping[str, Any]) -> Metric:
+    """The metric that says how good a run is; of a record from before this was written, that of titles."""
+    said = record.get("headline") or {}
+    return Metric(**{one.name: said.get(one.name) for one in fields(Metric)}) if said.get("name") else HEADLINE
 
 
 def damage_of(directory: Path | str) -> str | None:

@@ -14,7 +14,7 @@ from frontpage.command.disk_full import replacing
 from frontpage.command.errors import bad_value, local_path, nearest
 from frontpage.command.masking import mask
 from frontpage.command.notices import notice
-from frontpage.data.title_data import TitleData
+from frontpage.data.run_data import RunData
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.checkpoints import load_checkpoint, weights_for
@@ -24,7 +24,7 @@ from frontpage.runs.stored_config import stored_config
 from frontpage.runs.training_titles import load_training_titles, save_training_titles
 
 
-def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkpoint: Path | None) -> None:
+def save_run_config(directory: Path, config: DictConfig, data: RunData, checkpoint: Path | None) -> None:
     """Write what makes a run readable later: its config (resolved, secrets masked), its tokenizer, its training titles.
 
     The titles are kept as hashes, with those of the run that `checkpoint` or `init_from` was taken from.
@@ -36,7 +36,7 @@ def save_run_config(directory: Path, config: DictConfig, data: TitleData, checkp
     earlier = _titles_behind(origin) if origin else None
     if origin and earlier is None:
         notice(f"the training titles behind {origin} are not known: what this run calls seen leaves them out")
-    save_training_titles(directory, data.selection.train, earlier)
+    save_training_titles(directory, data.training_texts(), earlier)
 
 
 def _titles_behind(checkpoint: Path) -> np.ndarray | None:

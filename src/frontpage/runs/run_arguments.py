@@ -115,6 +115,8 @@ def reopen(arguments: argparse.Namespace) -> tuple[DictConfig, LanguageModule, n
     device = names[0] if arguments.device == "auto" else arguments.device
     run, checkpoint = arguments.run, arguments.checkpoint = run_and_checkpoint(arguments.run, arguments.checkpoint)
     config, module = load_run(run, checkpoint, arguments.trust)
+    what = f"its {type(module).__name__} is of other tasks than titles, which this command reads and writes"
+    require(isinstance(module, LanguageModule), "run", run, what)
     known = load_training_titles(run)
     if known is None:
         notice(f"{run} does not say which titles it trained on: what was seen in training is unknown")

@@ -77,11 +77,17 @@ class Promotion(NamedTuple):
         return "\n".join(lines) + "\n\n" + "\n".join(map(_yaml, blocks))
 
 
-def promotion_of(overrides: Sequence[str], recorded: Mapping[str, Any] | None, trial: str) -> Promotion:
+def promotion_of(
+    overrides: Sequence[str],
+    recorded: Mapping[str, Any] | None,
+    trial: str,
+    folders: Sequence[Path | str] = (),
+) -> Promotion:
     """What the config of a trial launched with `overrides` has beyond its experiment; `trial` names it in errors.
 
     `recorded` is the resolved config in its `run.json`: where configs/ have changed since, it wins, with a notice.
-    Raises UserError where an experiment file cannot say it, and for a value that would be read from the environment.
+    `folders` hold more configs, as --config-dir adds them to a run. Raises UserError where an experiment file cannot
+    say it, and for a value that would be read from the environment.
     """
     launched = [one for one in overrides if not re.match(r"[+~]*(hydra[./]|ckpt_path=|paths[./])", one)]
     removed = [one for one in launched if one.startswith("~")]
@@ -89,12 +95,12 @@ def promotion_of(overrides: Sequence[str], recorded: Mapping[str, Any] | None, t
         raise UserError(f"{trial} was launched with {' '.join(removed)}: an experiment file cannot leave a key out")
     for source, content in (("its overrides", launched), ("its run.json", recorded)):
         check_plain(content, f"{source}, {trial}")
-    wanted, choices = _composed(launched)
-    choices |= _lists(launched)
+    wanted, choices = _composed(launched, *folders)
+    choices |= _lists(launched, folders)
     target = _keep(wanted, recorded, trial)
     chosen = choices.get("experiment") or []
     base = [chosen] if isinstance(chosen, str) else chosen
-    before = _composed(_started(base))[1]
+    before = _composed(_started(base), *folders)[1]
     groups = {
         group: option
         for group, option in choices.items()
@@ -102,10 +108,10 @@ def promotion_of(overrides: Sequence[str], recorded: Mapping[str, Any] | None, t
     }
     added = {group for group in groups if group not in before}
     promotion = Promotion(base, groups, added, {}, set())
-    start = _composed(promotion.overrides())[0]
+    start = _composed(promotion.overrides(), *folders)[0]
     keys = _beyond(_shared(target), start)
     promotion = promotion._replace(keys=keys, new={path for path, _ in _leaves(keys) if not _has(start, path)})
-    _check(promotion, target, trial)
+    _check(promotion, target, trial, folders)
     return promotion
 
 
@@ -133,14 +139,14 @@ def experiment_name(text: str) -> str:
     return name if name.endswith(SUFFIX) else name + SUFFIX
 
 
-def _composed(overrides: Sequence[str], folder: Path | None = None) -> tuple[Keys, dict[str, Any]]:
-    """(the config as written, its interpolations kept; the options of its groups)."""
-    return copy.deepcopy(_compose(tuple(overrides), folder))
+def _composed(overrides: Sequence[str], *folders: Path | str) -> tuple[Keys, dict[str, Any]]:
+    """(the config as written, its interpolations kept; the options of its groups), `folders` added to configs/."""
+    return copy.deepcopy(_compose(tuple(overrides), tuple(Path(one).absolute() for one in folders if one)))
 
 
 @functools.cache  # half a second each; configs/ are not edited meanwhile
-def _compose(overrides: tuple[str, ...], folder: Path | None) -> tuple[Keys, dict[str, Any]]:
-    search = [f"hydra.searchpath=[file://{folder}]"] if folder else []
+def _compose(overrides: tuple[str, ...], folders: tuple[Path, ...]) -> tuple[Keys, dict[str, Any]]:
+    search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
     with initialize_config_dir(CONFIGS):
         config = compose("train", [*search, "paths.run_dir=unknown", *overrides], return_hydra_config=True)
     content = OmegaConf.to_container(config, resolve=False)
@@ -148,12 +154,13 @@ def _compose(overrides: tuple[str, ...], folder: Path | None) -> tuple[Keys, dic
     return {key: value for key, value in content.items() if key != "hydra"}, choices
 
 
-def _lists(overrides: Sequence[str]) -> dict[str, list[str]]:
+def _lists(overrides: Sequence[str], folders: Sequence[Path | str] = ()) -> dict[str, list[str]]:
     """Groups with several options, such as `logger=[csv,wandb]`, which Hydra does not name among its choices."""
     found = {}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         value = override.value()
-        if isinstance(value, list) and Path(CONFIGS, override.key_or_group).is_dir():
+        group = any(Path(folder, override.key_or_group).is_dir() for folder in (CONFIGS, *folders))
+        if isinstance(value, list) and group:
             found[override.key_or_group] = [str(one) for one in value]
     return found
 
@@ -226,13 +233,13 @@ def _beyond(target: Keys, base: Keys) -> Keys:
     return found
 
 
-def _check(promotion: Promotion, target: Keys, trial: str) -> None:
+def _check(promotion: Promotion, target: Keys, trial: str, folders: Sequence[Path | str]) -> None:
     """Compose the experiment from a file, as a run would, and compare with what it stands for."""
     with tempfile.TemporaryDirectory(prefix="frontpage_promote_") as folder:
         path = Path(folder, "experiment", "promoted.yaml")
         path.parent.mkdir()
         path.write_text(promotion.text("promoted", ["checked"]), encoding="utf-8")
-        found = dict(_leaves(_resolved(_composed(["experiment=promoted"], Path(folder))[0])))
+        found = dict(_leaves(_resolved(_composed(["experiment=promoted"], folder, *folders)[0])))
     wanted = dict(_leaves(_resolved(target)))
     wrong = [path for path in {**wanted, **found} if not _same(wanted.get(path), found.get(path))]
     if wrong:

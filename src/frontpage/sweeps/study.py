@@ -17,6 +17,7 @@ from frontpage.runs.git_state import git_state
 from frontpage.sweeps.settings import Settings
 from frontpage.sweeps.space import SearchSpace, read_space
 from frontpage.sweeps.storage import open_storage
+from frontpage.training.followed import check_directions
 
 # What may differ between the commands that share a study: where files go, what is watched, which device.
 FREE = (
@@ -50,6 +51,7 @@ def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> op
     if "objective" not in config and len(directions) > 1:
         names = [f"objective_{place}" for place in range(len(directions))]
     require(len(directions) == len(names), "hydra.sweeper.direction", directions, f"one for each of: {' '.join(names)}")
+    check_directions(config, names, directions)
     storage = open_storage(settings.storage)
     own = {
         "objectives": names,

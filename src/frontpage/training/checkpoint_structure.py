@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from frontpage.command.errors import bad_value
-from frontpage.data.title_data import TitleData
-from frontpage.recipe.language_module import LanguageModule
+from frontpage.data.run_data import RunData
 from frontpage.recipe.parameter_groups import optimizer_of
+from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint_file import OWN, has_checksum
 from frontpage.runs.checkpoints import SET_LATE, load_checkpoint, not_finite
 from frontpage.runs.directory import read_record
@@ -26,7 +26,7 @@ from frontpage.runs.structure import kind_of, unlike, unlike_numbers
 ALWAYS = {"RunClock", "RecordRun"}  # the callbacks that no run is without
 
 
-def check_structure(trainer: L.Trainer, data: TitleData, model: LanguageModule, path: Path) -> None:
+def check_structure(trainer: L.Trainer, data: RunData, model: TrainingModule, path: Path) -> None:
     """Raise a UserError that names the part of a checkpoint which is not as this run's would be.
 
     The file has been found readable, of the same weights, optimizer and schedule; see `check_continues`.
@@ -71,7 +71,7 @@ def _dtype(precision: str) -> torch.dtype | None:
     return true.get(precision, torch.float32)
 
 
-def _optimizer(content: dict[str, Any], model: LanguageModule) -> Iterator[str]:
+def _optimizer(content: dict[str, Any], model: TrainingModule) -> Iterator[str]:
     """Every weight that is trained has the optimizer's numbers about it."""
     saved = content["optimizer_states"][0]
     expected = optimizer_state(model, content.get("current_model_state") or content["state_dict"])
@@ -88,7 +88,7 @@ def _optimizer(content: dict[str, Any], model: LanguageModule) -> Iterator[str]:
     yield from not_finite(saved["state"], "optimizer_states.0.state")
 
 
-def optimizer_state(model: LanguageModule, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+def optimizer_state(model: TrainingModule, weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """The `state_dict` that the optimizer of `model` has after its first update, its tensors right in size and type.
 
     `weights` tell the types. One weight of each size is updated, in place of all of that size; one that is not
@@ -120,7 +120,7 @@ def optimizer_state(model: LanguageModule, weights: Mapping[str, Tensor]) -> dic
     return {"state": state, "param_groups": groups}
 
 
-def _schedule(content: dict[str, Any], model: LanguageModule) -> Iterator[str]:
+def _schedule(content: dict[str, Any], model: TrainingModule) -> Iterator[str]:
     saved, step = content["lr_schedulers"][0], content["global_step"]
     schedule = model.make_scheduler(optimizer_of(model.net, model.make_optimizer), total_steps=10**9)
     yield from unlike(saved, schedule.state_dict(), "lr_schedulers.0")
@@ -128,7 +128,7 @@ def _schedule(content: dict[str, Any], model: LanguageModule) -> Iterator[str]:
         yield f"lr_schedulers.0 stands at update {saved.get('last_epoch')}, the checkpoint at {step}"
 
 
-def _position(content: dict[str, Any], trainer: L.Trainer, data: TitleData) -> Iterator[str]:
+def _position(content: dict[str, Any], trainer: L.Trainer, data: RunData) -> Iterator[str]:
     """The loops and the loader agree on where in the data the run stands."""
     saved, expected = content["loops"], trainer._checkpoint_connector._get_loops_state_dict()
     loader = data.loader_of(trainer)

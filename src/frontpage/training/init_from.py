@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.errors import UserError, bad_value
 from frontpage.command.notices import notice
-from frontpage.data.title_data import TitleData
+from frontpage.data.run_data import RunData
 from frontpage.runs.checkpoints import load_checkpoint
 from frontpage.runs.provenance import (
     Beginning,
@@ -47,7 +47,7 @@ def check_init_from(config: DictConfig) -> None:
         raise UserError(f"{said(found)}: not what the weights of init_from={config.init_from} are of\n{ALLOWED}")
 
 
-def adopt_tokenizer(config: DictConfig, data: TitleData, checkpoint: Path | None) -> Beginning:
+def adopt_tokenizer(config: DictConfig, data: RunData, checkpoint: Path | None) -> Beginning:
     """Give `data` the tokenizer of the weights that a run starts from; where these came from.
 
     `init_from` brings its origin's whole vocabulary, and a run that is continued from `checkpoint` keeps what it had

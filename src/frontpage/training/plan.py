@@ -8,12 +8,12 @@ import torch
 
 from frontpage.command.errors import Infeasible
 from frontpage.command.notices import notice
-from frontpage.data.title_data import TitleData
+from frontpage.data.run_data import RunData
 from frontpage.machine.flops import measure_matmul_peak, training_flops_per_token
 from frontpage.machine.peak_memory import GIB
 from frontpage.machine.precision import product_type
-from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.steps import planned_steps
+from frontpage.recipe.training_module import TrainingModule
 from frontpage.training.callbacks.best_checkpoint import ALL, BestCheckpoint
 from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.callbacks.weight_average import WeightAverage
@@ -37,7 +37,7 @@ class RunPlan:
     seconds_at_peak: float  # the run's operations at the device's measured rate of matrix products
 
 
-def plan_run(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> RunPlan:
+def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPlan:
     """Plan a run; UserError where a CUDA device has not the memory for it."""
     trainer.datamodule, data.trainer = data, trainer  # as Lightning does when it fits
     device, precision = trainer.strategy.root_device, str(trainer.precision)
@@ -88,9 +88,9 @@ def check_memory(memory: TrainingMemory, free: int, total: int, batch_size: int)
     raise error
 
 
-def _memory(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> TrainingMemory | None:
+def _memory(trainer: L.Trainer, data: RunData, model: TrainingModule) -> TrainingMemory | None:
     """The estimate of a training step; None, and a notice, where a layer cannot be run without numbers."""
-    sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask}
+    sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "loss": model.planned_loss}
     try:
         micro_batch = data.epoch_sizes(trainer).micro_batch
         return estimate_training(model.net, model.make_optimizer, micro_batch, data.block_size, **sizes)

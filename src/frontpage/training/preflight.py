@@ -17,24 +17,24 @@ from frontpage.attention.parts.pattern import PatternAttention
 from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.command.build import at_key, build
 from frontpage.command.check import ANYTHING, Rules, check_nodes
-from frontpage.command.errors import UserError, bad_value, nearest, require
+from frontpage.command.errors import UserError, bad_value, require
 from frontpage.command.objective import HEADLINE, objectives
 from frontpage.data.files import read_titles
-from frontpage.data.scoring_rows import original_tokens_scored
-from frontpage.data.title_data import TitleData
+from frontpage.data.run_data import RunData
 from frontpage.data.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
 from frontpage.recipe.compiling import check_compiles
-from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.optimizers.settings import TORCH_OPTIMIZERS
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.recipe.steps import planned_steps
+from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoints import check_continues
 from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.training.callbacks.sample_titles import SampleTitles
+from frontpage.training.followed import check_monitors, check_objective
 from frontpage.training.init_from import check_init_from
 from frontpage.training.memory.feasible import check_size
 from frontpage.training.resumed_callbacks import check_callbacks
-from frontpage.training.root_keys import METRIC_NEEDS, ROOT_KEYS
+from frontpage.training.root_keys import ROOT_KEYS
 
 ATTENTION = "model.attention"
 SHARED_ATTENTIONS = (SelfAttention, ProjectedAttention, PatternAttention)
@@ -48,8 +48,9 @@ def check_config(config: DictConfig) -> None:
     """Raise a UserError for a value of a wrong type, one outside its limits, or one that the model's recipe refuses."""
     check_values(config)
     if config.test:
-        require(config.data.test_path is not None, "data.test_path", None, "with test=true, a file of titles")
-        read_titles(config.data.test_path, config.data.column, key="data.test_path")
+        path = config.data.get("test_path")
+        require(path is not None, "data.test_path", None, "with test=true, a file of titles")
+        read_titles(path, config.data.column, key="data.test_path")
     check_init_from(config)
     _check_recipe(config)
 
@@ -57,10 +58,7 @@ def check_config(config: DictConfig) -> None:
 def check_values(config: DictConfig) -> None:
     """Raise a UserError for a value of a wrong type or outside its limits, whatever the others are."""
     check_nodes(config, RULES)
-    for objective in objectives(config.objective):
-        needed = METRIC_NEEDS.get(objective)
-        if needed and config.model[needed] != "always":
-            raise bad_value("objective", objective, f"needs model.{needed}=always, not {config.model[needed]}")
+    check_objective(config)
     check_mode(config)
 
 
@@ -84,23 +82,22 @@ def check_mode(config: DictConfig) -> None:
 
 def check_run(
     trainer: L.Trainer,
-    data: TitleData,
-    model: LanguageModule,
+    data: RunData,
+    model: TrainingModule,
     checkpoint: Path | None,
     objective: str | Sequence[str] = HEADLINE,
 ) -> None:
     """Raise a UserError for what only shows when all is built, the last moment before the run's first file."""
-    share, batches = trainer.limit_train_batches, data.epoch_sizes(trainer).all_batches
+    share, sizes = trainer.limit_train_batches, data.epoch_sizes(trainer)
+    batches = sizes.all_batches
     if batches == 0:
         parts = trainer.accumulate_grad_batches * trainer.world_size
-        allowed = (
-            f"with data.drop_tail the {len(data.train.tokens)} training tokens must fill an update of {parts} of them"
-        )
+        allowed = f"with data.drop_tail the {sizes.tokens} training tokens must fill an update of {parts} of them"
         raise bad_value("data.batch_size", data.batch_size, allowed)
     if isinstance(share, float) and int(share * batches) == 0:
         key = "trainer.overfit_batches" if trainer.overfit_batches else "trainer.limit_train_batches"
         raise bad_value(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
-    packed = {"documents": model.document_mask, "scored": data.evaluation_row is not None}
+    packed = {"documents": model.document_mask, "scored": data.packed_validation}
     check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
     if model.compile_net is True:
         check_compiles(trainer.strategy.root_device)
@@ -114,11 +111,7 @@ def check_run(
     except ValueError as error:  # a part of the schedule that this run is too short for
         raise UserError(f"scheduler.{error}") from error
     followed = {*objectives(objective), *(getattr(callback, "monitor", None) for callback in trainer.callbacks)}
-    if "val/mainrun_loss" in followed:
-        tokens = len(data.validation.tokens)
-        fits = original_tokens_scored(tokens, data.block_size, data.asked_batch_size) > 0
-        allowed = f"no span of block_size x batch_size fits into the {tokens} validation tokens, so there would be no"
-        require(fits, "data.batch_size", data.asked_batch_size, f"{allowed} val/mainrun_loss to follow")
+    model.check(data, followed)
     for callback in trainer.callbacks:
         if isinstance(callback, GradientNoiseScale):
             callback.check(trainer, data.batch_size)
@@ -141,18 +134,7 @@ def _check_recipe(config: DictConfig) -> None:
         model.make_scheduler(optimizer, total_steps=10**9)
     except ValueError as error:
         raise UserError(at_key("scheduler", config.scheduler, error)) from error
-    _check_monitors(config, model)
-
-
-def _check_monitors(config: DictConfig, model: LanguageModule) -> None:
-    """Raise a UserError for a callback that follows what not every validation has."""
-    names = model.monitored_names()
-    for name, callback in (config.callbacks or {}).items():
-        monitor = callback.get("monitor") if isinstance(callback, DictConfig) else None
-        if monitor is not None and monitor not in names:
-            needed = METRIC_NEEDS.get(monitor)
-            allowed = f"needs model.{needed}=always" if needed else f"one of {' '.join(names)}"
-            raise bad_value(f"callbacks.{name}.monitor", monitor, allowed + nearest(monitor, names))
+    check_monitors(config, model)
 
 
 def _attention_keys(node: DictConfig, kinds: dict[str, Any]) -> dict[str, Any]:

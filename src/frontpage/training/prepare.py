@@ -7,9 +7,9 @@ import lightning as L
 from omegaconf import DictConfig
 
 from frontpage.command.build import build, build_all
-from frontpage.data.title_data import TitleData
-from frontpage.recipe.language_module import LanguageModule
+from frontpage.data.run_data import RunData
 from frontpage.recipe.steps import planned_steps
+from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoints import rewind
 from frontpage.runs.directory import RunDirectory
 from frontpage.runs.provenance import provenance_of_run
@@ -38,8 +38,8 @@ class Prepared:
     config: DictConfig
     run: RunDirectory
     trainer: L.Trainer
-    data: TitleData
-    model: LanguageModule
+    data: RunData
+    model: TrainingModule
     record: RecordRun
 
     def begin(self) -> None:

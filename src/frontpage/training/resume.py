@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.errors import UserError, bad_value
 from frontpage.command.notices import notice
-from frontpage.data.title_data import TitleData
+from frontpage.data.run_data import RunData
 from frontpage.recipe.steps import planned_steps
 from frontpage.runs.checkpoints import load_checkpoint
 from frontpage.runs.directory import RunDirectory, read_record, told
@@ -30,7 +30,7 @@ TITLES = "data tokenizer"  # told from other titles by their fingerprint
 ALLOWED = "allowed: what the run had, or init_from=... for a new run from its weights"
 
 
-def check_settings(config: DictConfig, trainer: L.Trainer, data: TitleData, checkpoint: Path) -> None:
+def check_settings(config: DictConfig, trainer: L.Trainer, data: RunData, checkpoint: Path) -> None:
     """Say which settings are not those of the run that wrote `checkpoint`; UserError for those that it must keep.
 
     They are compared with `config.yaml` and `run.json` of that run; where these are gone, a notice says so.
@@ -60,7 +60,7 @@ def check_settings(config: DictConfig, trainer: L.Trainer, data: TitleData, chec
         kept |= {key: text for key, text in found.items() if _below(key, KEPT)}
     else:
         others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
-        kept |= others or {"data.path": f"data.path={in_words(config.data.path)} (its titles were others)"}
+        kept |= others or {"data.path": f"data.path={in_words(config.data.get('path'))} (its titles were others)"}
     _refuse(kept)
     _check_tokenizer(origin, data, checkpoint)
     if found:
@@ -89,7 +89,7 @@ def _refuse(kept: dict[str, str]) -> None:
         raise UserError(f"{', '.join(kept.values())}: a run that is continued keeps these\n{ALLOWED}")
 
 
-def _check_tokenizer(origin: Provenance | None, data: TitleData, checkpoint: Path) -> None:
+def _check_tokenizer(origin: Provenance | None, data: RunData, checkpoint: Path) -> None:
     """Raise a UserError where the weights belong to another tokenizer than the one that the titles gave."""
     if origin is not None and not same_tokenizer(origin, data.tokenizer):
         allowed = "its weights belong to another tokenizer than these titles and tokenizer.* give; take the run's own"

@@ -8,10 +8,10 @@ from tqdm import tqdm
 
 from frontpage.attention.kernels.describe import describe_attention
 from frontpage.command.terminal import printable, printable_lines
-from frontpage.evaluation.floor import floor_of
+from frontpage.data.run_data import RunData
 from frontpage.machine.accelerator import device_name
 from frontpage.machine.peak_memory import GIB
-from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.directory import RunDirectory, read_record
 from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
 from frontpage.training.callbacks.record_run import RecordRun
@@ -34,12 +34,12 @@ def print_finished(run: RunDirectory, config: DictConfig) -> None:
 def print_start(
     run: RunDirectory,
     trainer: L.Trainer,
-    module: LanguageModule,
-    data: L.LightningDataModule,
+    module: TrainingModule,
+    data: RunData,
     record: RecordRun,
 ) -> None:
     """What will run, on what, how long and how large, a line each."""
-    about, parameters = data.description(), sum(parameter.numel() for parameter in module.net.parameters())
+    parameters = sum(parameter.numel() for parameter in module.net.parameters())
     plan, config, device = record.plan, record.config, trainer.strategy.root_device
     attention = describe_attention(module.net, data.block_size, device, module.document_mask)
     chosen = "" if module.net.blocks[0].attention.backend != "auto" else ", chosen by backend=auto"
@@ -49,8 +49,7 @@ def print_start(
     visible = "all" if attention["visible_pairs"] == 1 else f"{attention['visible_pairs']:.3g}"
     lines = {
         "device": f"{device_name(trainer)}, precision {trainer.precision}",
-        "data": f"{about['source']}: {about['train_titles']:,} titles train, {about['validation_titles']:,} validate;"
-        f" {about['train_tokens']:,} and {about['validation_tokens']:,} tokens of {about['vocab_size']:,} kinds",
+        "data": data.size_words(),
         "model": f"{type(module.net).__name__}, {parameters:,} parameters, dropout {dropout:g},"
         f" of attention {attention_dropout:g}",
         "attention": f"{attention['class']}, computed by {attention['backend']}{chosen};"
@@ -90,33 +89,19 @@ def _size(number: float) -> str:
     return f"{number / GIB:.2f} GiB" if number >= GIB else f"{number / 2**20:.1f} MiB"
 
 
-def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataModule) -> None:
-    """Losses, coverage, speed, invented titles, the run's directory."""
+def print_summary(run: RunDirectory, trainer: L.Trainer, data: RunData) -> None:
+    """What the module says of its metrics, the test set, speed, invented titles, the run's directory."""
     record = next(callback for callback in trainer.callbacks if isinstance(callback, RecordRun)).record
-    final, best = record["metrics"]["final"], record["metrics"]["best"]
+    final, best, module = record["metrics"]["final"], record["metrics"]["best"], trainer.lightning_module
     clock = clock_of(trainer)
     lines = ["", f"finished: {record['steps']:,} updates, {clock.tokens_seen:,} tokens, {clock.elapsed_seconds:.0f} s"]
     if record["validated_weights"] != "as trained":
         lines.append(f"  validated weights    {record['validated_weights']}")
     if record["reason"]:
         lines.append(f"  ended early          {record['reason']}")
-    lines.append(f"  train/loss           {final.get('train/loss', float('nan')):.4f} nats a token")
-    lines.append(
-        f"  val/loss             {final['val/loss']:.4f} nats a token (perplexity {final['val/perplexity']:.2f})"
-    )
-    error = final["val/nats_per_char_se"]
-    lines.append(
-        f"  val/nats_per_char    {final['val/nats_per_char']:.4f} ± {error:.4f}, best {best['val/nats_per_char']:.4f}"
-    )
-    lines.append(f"  val/bits_per_byte    {final['val/bits_per_byte']:.4f}")
-    lines.append(f"  val/coverage         {final['val/coverage']:.4g}")
-    if final.get("val/packed_nats_per_char") is not None:
-        lines.append(f"  val/packed_nats_per_char {final['val/packed_nats_per_char']:.4f}")
-    if "val/mainrun_coverage" in final:
-        loss = final["val/mainrun_loss"]
-        shown = "none: no span fits" if loss is None else f"{loss:.4f}"
-        share = final["val/mainrun_coverage"]
-        lines.append(f"  val/mainrun_loss     {shown} (of {share:.1%} of the tokens: no loss, see docs/metrics.md)")
+    unit = f" {module.loss_unit}" if module.loss_unit else ""
+    lines.append(f"  train/loss           {final.get('train/loss', float('nan')):.4f}{unit}")
+    lines += module.summary_lines(final, best)
     if "test" in record:
         test, titles = record["test"]["metrics"], record["test"]["titles"]
         lines.append(f"  test/nats_per_char   {_with_error(test)} ({titles:,} titles of the test set)")
@@ -125,13 +110,7 @@ def print_summary(run: RunDirectory, trainer: L.Trainer, data: L.LightningDataMo
             lines.append("                       all of them were trained on: this says nothing of new titles")
         elif seen:
             lines.append(f"  of unseen titles     {_with_error(unseen)} ({titles - seen:,}; {seen:,} were trained on)")
-    floor = floor_of(data)
-    if floor is not None:
-        least = floor["floor/nats_per_char"]
-        lines.append(
-            f"  floor of the grammar {least:.4f} nats a character; this run is at"
-            f" {final['val/nats_per_char'] / least:.3f} of it"
-        )
+    lines += module.floor_lines(final, data)
     lines.append(f"  speed                {clock.tokens_per_second:,.0f} tokens/s")
     estimated, measured = record["estimated_memory_bytes"], record["peak_memory_bytes"]
     shown = "no estimate" if estimated is None else f"estimated {estimated / GIB:.2f} GiB"

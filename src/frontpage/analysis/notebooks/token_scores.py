@@ -59,7 +59,7 @@ def _scores(module: LanguageModule, batches: Iterable[tuple[Tensor, ...]], eos_i
         scored = targets != IGNORED
         chunks = (part.split(TOKENS_AT_ONCE) for part in (hidden[scored], targets[scored], titles[scored]))
         for states, wanted, title in zip(*chunks, strict=True):
-            log_shares = module.net.head(states).log_softmax(-1)
+            log_shares = module.language_head(states).log_softmax(-1)
             nats = F.nll_loss(log_shares, wanted, reduction="none")
             ends = wanted == eos_id
             log_end = log_shares[:, eos_id].clamp(max=-1e-7)  # 1 - exp(0) has no logarithm

@@ -1,19 +1,15 @@
-"""Which rows of an update have a loss or a gradient that is not finite, and the titles in them."""
+"""Which rows of an update have a loss or a gradient that is not finite, and what is in them."""
+
+from typing import Any
 
 import lightning as L
 import torch
 
-from frontpage.data.packing import IGNORED, TitleBatch
-
-SHOWN = 3  # titles of a row
-LONGEST = 80  # characters of a title
-
 
 def broken_rows(trainer: L.Trainer, module: L.LightningModule, update: int) -> str:
-    """Words for the smallest part of `update` (1, 2, ...) that is broken by itself, with its first titles; "" if none.
+    """Words for the smallest part of `update` (1, 2, ...) that is broken by itself, with what it holds; "" if none.
 
-    The rows are packed again and halved as long as one half alone is broken, in the weights as they are now. Control
-    characters of titles are escaped.
+    The rows are made again and halved as long as one half alone is broken, in the weights as they are now.
     """
     loader = trainer.train_dataloader
     sizes = getattr(loader, "sizes", None)
@@ -25,7 +21,7 @@ def broken_rows(trainer: L.Trainer, module: L.LightningModule, update: int) -> s
     first = place * sizes.accumulate
     for index in range(first, min(first + sizes.accumulate, sizes.batches)):
         batch = loader.batch(epoch, index)
-        rows = range(len(batch.targets))
+        rows = range(len(batch[0]))
         if _is_finite(trainer, module, batch, rows):
             continue
         while len(rows) > 1:
@@ -38,9 +34,9 @@ def broken_rows(trainer: L.Trainer, module: L.LightningModule, update: int) -> s
     return ""
 
 
-def _is_finite(trainer: L.Trainer, module: L.LightningModule, batch: TitleBatch, rows: range) -> bool:
+def _is_finite(trainer: L.Trainer, module: L.LightningModule, batch: Any, rows: range) -> bool:
     """Whether loss and gradient of some rows are; the gradients of the weights stay as they are."""
-    part = TitleBatch(*(field[rows.start : rows.stop].to(module.device) for field in batch))
+    part = type(batch)(*(field[rows.start : rows.stop].to(module.device) for field in batch))
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     # Compiled code would be compiled again for every number of rows.
     with torch.enable_grad(), torch.compiler.set_stance("force_eager"), trainer.precision_plugin.train_step_context():
@@ -49,15 +45,8 @@ def _is_finite(trainer: L.Trainer, module: L.LightningModule, batch: TitleBatch,
     return all(bool(one.isfinite().all()) for one in (loss, *gradients) if one is not None)
 
 
-def _words(trainer: L.Trainer, batch: TitleBatch, rows: range, place: str) -> str:
+def _words(trainer: L.Trainer, batch: Any, rows: range, place: str) -> str:
     """`it is row 5 of batch 3 of epoch 0, whose titles begin with 'Show HN: ...', ...`."""
-    row = rows[0]
-    which = f"row {row}" if len(rows) == 1 else f"rows {row} to {rows[-1]}"
-    which = f"all {len(rows)} rows" if 1 < len(rows) == len(batch.targets) else which
-    documents, targets = batch.document_ids[row], batch.targets[row]
-    scored = targets != IGNORED
-    pieces = [targets[scored & (documents == one)].tolist() for one in documents[scored].unique_consecutive()]
-    titles = trainer.datamodule.tokenizer.decode_batch(pieces[:SHOWN])
-    shown = ", ".join(repr(title if len(title) <= LONGEST else f"{title[:LONGEST]}...") for title in titles)
-    more = f" and {len(pieces) - SHOWN} more" if len(pieces) > SHOWN else ""
-    return f"{'it is' if len(rows) == 1 else 'they are'} {which} of {place}, whose titles begin with {shown}{more}"
+    which = f"row {rows[0]}" if len(rows) == 1 else f"rows {rows[0]} to {rows[-1]}"
+    which = f"all {len(rows)} rows" if 1 < len(rows) == len(batch[0]) else which
+    return f"{'it is' if len(rows) == 1 else 'they are'} {which} of {place}{trainer.datamodule.words_of(batch, rows)}"

@@ -58,15 +58,11 @@ class EventLog(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write a validation_step with every metric, and a line on the console."""
         metrics, elapsed = pl_module.metrics, clock_of(trainer).elapsed_seconds
-        self._step(trainer, pl_module, "validation_step", loss=metrics["val/loss"], **metrics)
+        loss = metrics[pl_module.losses[0]]
+        self._step(trainer, pl_module, "validation_step", loss=loss, **metrics)
         if trainer.is_global_zero:
             step = f"[{trainer.global_step:>5}/{pl_module.total_steps}] validation_step:"
-            line = f"{step} loss={metrics['val/loss']:.6f} time={elapsed:.2f}s"
-            line += f" nats_per_char={metrics['val/nats_per_char']:.4f}±{metrics['val/nats_per_char_se']:.4f}"
-            if metrics.get("val/mainrun_coverage"):
-                loss, share = metrics["val/mainrun_loss"], metrics["val/mainrun_coverage"]
-                line += f" (mainrun_loss={loss:.4f} at coverage {share:.3f})"
-            tqdm.write(line)
+            tqdm.write(f"{step} loss={loss:.6f} time={elapsed:.2f}s {pl_module.validation_line()}")
 
     def _step(self, trainer: L.Trainer, pl_module: L.LightningModule, event: str, **fields: Any) -> None:
         elapsed = clock_of(trainer).elapsed_seconds

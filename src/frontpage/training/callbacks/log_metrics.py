@@ -49,6 +49,7 @@ def training_metrics(trainer: L.Trainer, pl_module: L.LightningModule, loss: Ten
     if pl_module.grad_norm is not None:
         values["train/grad_norm"] = float(pl_module.grad_norm)
     utilization, memory = clock.model_flops_utilization, current_memory(pl_module.device)
+    values |= pl_module.training_values()
     if utilization is not None:
         values["time/model_flops_utilization"] = utilization
     if memory is not None:

@@ -3,12 +3,12 @@
 import platform
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from frontpage.attention.kernels.describe import describe_attention
@@ -52,10 +52,8 @@ class RecordRun(Checkpoint):
         """Write what is known before training."""
         start_counting(pl_module.device)
         data, sizes = trainer.datamodule, trainer.datamodule.epoch_sizes(trainer)
-        net, parameters = pl_module.net, sum(parameter.numel() for parameter in pl_module.net.parameters())
-        embeddings = {module.weight for module in net.modules() if isinstance(module, torch.nn.Embedding)}
-        table = getattr(net, "position_table", None)
-        outside = parameters - sum(w.numel() for w in embeddings) - (table.numel() if table is not None else 0)
+        parameters = sum(parameter.numel() for parameter in pl_module.net.parameters())
+        outside = parameters - sum(table.numel() for table in {*pl_module.net.looked_up()})
         self.record = {
             "status": "running",
             "reason": None,
@@ -76,6 +74,7 @@ class RecordRun(Checkpoint):
             "matmul_peak_flops": clock_of(trainer).matmul_peak_flops,
             "estimated_memory_bytes": self.plan.memory.total if self.plan and self.plan.memory else None,
             "validated_weights": _validated_weights(trainer),
+            "headline": asdict(pl_module.headline),
             "metrics": {"final": self._final, "best": self._best},
         }
         self._write(trainer, pl_module)
@@ -87,7 +86,8 @@ class RecordRun(Checkpoint):
         trained = pl_module.loss is not None
         final = pl_module.metrics | (training_metrics(trainer, pl_module, pl_module.loss) if trained else {})
         self.record["metrics"]["final"] = self._final = final
-        if not self._best or final["val/nats_per_char"] <= self._best["val/nats_per_char"]:
+        headline = pl_module.headline
+        if not self._best or headline.as_good(final[headline.name], self._best[headline.name]):
             self._best = {name: value for name, value in final.items() if name.startswith("val/")}
             self._best["step"] = trainer.global_step
         self.record["metrics"]["best"] = self._best

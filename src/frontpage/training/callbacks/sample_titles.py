@@ -9,10 +9,11 @@ from tqdm import tqdm
 from frontpage.command.disk_full import writing
 from frontpage.command.errors import UserError
 from frontpage.command.limits import Amount, AtLeast, Count, Matching, Seed
+from frontpage.command.notices import notice
 from frontpage.command.terminal import printable
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.models.generate import Draft, generate
-from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.directory import keep_lines
 
 
@@ -37,8 +38,11 @@ class SampleTitles(L.Callback):
         self._settings |= {"max_tokens": max_tokens, "seed": seed}
         self.titles: list[str] = []  # of the newest validation, a line each
 
-    def check(self, module: LanguageModule, tokenizer: TitleTokenizer) -> None:
+    def check(self, module: TrainingModule, tokenizer: TitleTokenizer) -> None:
         """Raise a UserError for a prompt that cannot begin a title of this model, before the first is invented."""
+        if not module.writes_text:
+            notice(f"callbacks.sample_titles: {type(module).__name__} writes no text, so none is invented")
+            return
         try:
             Draft(module, tokenizer, **{name: self._settings[name] for name in ("prompt", "max_tokens", "seed")}, num=1)
         except ValueError as error:
@@ -57,7 +61,7 @@ class SampleTitles(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Invent, print, append."""
-        if not trainer.is_global_zero:
+        if not (trainer.is_global_zero and pl_module.writes_text):
             return
         invented = generate(pl_module, trainer.datamodule.tokenizer, **self._settings)
         self.titles = [printable(one.title) for one in invented]

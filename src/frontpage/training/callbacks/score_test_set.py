@@ -29,8 +29,8 @@ class ScoreTestSet(L.Callback):
         data = trainer.datamodule
         self._titles = data.test_titles()
         known = load_training_titles(self.directory)  # of this run, and of those that its first weights come from
-        known = title_hashes(data.selection.train) if known is None else known
-        chosen = title_hashes(data.selection.validation)
+        known = title_hashes(data.training_texts()) if known is None else known
+        chosen = title_hashes(data.validation_texts())
         for hashes, what in ((known, "trains on"), (chosen, "chooses its best weights on")):
             count = int(seen_in_training(self._titles, hashes).sum())
             if count:

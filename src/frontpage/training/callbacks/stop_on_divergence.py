@@ -71,10 +71,11 @@ class StopOnDivergence(L.Callback):
         self.look(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the validation loss."""
-        loss = pl_module.metrics["val/loss"]
-        if not math.isfinite(loss):
-            self._raise(trainer, f"val/loss is {loss} at update {trainer.global_step}")
+        """Look at the losses of the validation."""
+        for name in pl_module.losses:
+            loss = pl_module.metrics[name]
+            if not math.isfinite(loss):
+                self._raise(trainer, f"{name} is {loss} at update {trainer.global_step}")
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let nothing be written that is not finite."""

@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from frontpage.data.packing import IGNORED
-from frontpage.evaluation.losses import next_token_loss
+from frontpage.evaluation.losses import language_loss, next_token_loss
 from frontpage.machine.as_gpu import as_on_card
 from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.parameter_groups import decay_groups, weight_decay_of
-from frontpage.training.memory.fake_step import FakeStep, dtypes_of, fake_step
+from frontpage.training.memory.fake_step import FakeStep, Loss, dtypes_of, fake_step
 
 CUDA_CONTEXT = int(0.6 * GIB)  # context and library workspaces
 SMALL_WEIGHT = 4096  # numbers: 8-bit optimizers keep 32 bits for a weight with fewer
@@ -71,15 +71,16 @@ def estimate_training(
     precision: str = "32-true",
     document_mask: bool = True,
     card: bool = False,
+    loss: Loss = language_loss,
 ) -> TrainingMemory:
     """Memory of training `net` on micro-batches of `batch_size` x `block_size` tokens in Lightning's `precision`.
 
     `make_optimizer(parameter_groups)` is called on stand-ins of a few weights. No weight of `net` is touched; it may be
-    on the meta device, which is traced as the CPU. `card`: as a CUDA device would compute, wherever the net
-    is. A large batch is on the line through two smaller ones, so that it takes no longer. Raises RuntimeError or
-    NotImplementedError where a layer needs numbers to run.
+    on the meta device, which is traced as the CPU. `card`: as a CUDA device would compute, wherever the net is. `loss`
+    is the module's `planned_loss`. A large batch is on the line through two smaller ones, so that it takes no longer.
+    Raises RuntimeError or NotImplementedError where a layer needs numbers to run.
     """
-    settings = {"precision": precision, "document_mask": document_mask, "card": card}
+    settings = {"precision": precision, "document_mask": document_mask, "card": card, "loss": loss}
     rows = max(MOST_TOKENS // block_size, 1)
     if batch_size <= 2 * rows:
         return _estimate(net, make_optimizer, batch_size, block_size, **settings)
@@ -98,11 +99,12 @@ def _estimate(
     precision: str,
     document_mask: bool,
     card: bool,
+    loss: Loss,
 ) -> TrainingMemory:
     dtype, on_cuda = dtypes_of(precision).weights, card or next(net.parameters()).device.type == "cuda"
     sizes = {"precision": precision, "document_mask": document_mask}
     with as_on_card() if card else nullcontext():
-        step = fake_step(net, next_token_loss, batch_size, block_size, **sizes)
+        step = fake_step(net, loss, batch_size, block_size, **sizes)
     weights = sum(weight.numel() for weight in net.parameters()) * dtype.itemsize
     state = optimizer_bytes(net, make_optimizer, precision)
     update = _update_bytes(net, make_optimizer, dtype.itemsize, on_cuda)
@@ -121,8 +123,9 @@ def explain_step(
     Raises as `estimate_training`.
     """
     sizes = {"precision": precision, "document_mask": document_mask}
-    step = fake_step(net, next_token_loss, batch_size, block_size, **sizes, checkpointing=False)
-    hidden, head = (batch_size, block_size, net.head.in_features), net.head.weight.shape
+    step = fake_step(net, language_loss, batch_size, block_size, **sizes, checkpointing=False)
+    head = net.heads["language"].weight.shape
+    hidden = (batch_size, block_size, head[1])
     losses = [_loss_bytes(loss, hidden, head, precision) for loss in (next_token_loss, plain_loss)]
     return StepMemory(_layers(net, step, batch_size * block_size, precision), step.casts, *losses)
 
@@ -205,7 +208,7 @@ class _LossOnly(nn.Module):
     def __init__(self, hidden: Sequence[int], head: Sequence[int]) -> None:
         super().__init__()
         self.states, self.blocks = nn.Parameter(torch.empty(hidden, device="meta")), nn.ModuleList()
-        self.head = nn.Linear(head[1], head[0], bias=False, device="meta")
+        self.heads = nn.ModuleDict({"language": nn.Linear(head[1], head[0], bias=False, device="meta")})
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """The states, whatever the tokens."""
@@ -214,7 +217,11 @@ class _LossOnly(nn.Module):
 
 def _loss_bytes(loss: Callable[..., Tensor], hidden: Sequence[int], head: Sequence[int], precision: str) -> int:
     """The peak of a loss and its backward pass, the gradients of the states and the head among it."""
-    return fake_step(_LossOnly(hidden, head), loss, *hidden[:2], precision=precision, document_mask=False).peak
+
+    def of_the_head(net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
+        return loss(states, net.heads["language"].weight, tokens)
+
+    return fake_step(_LossOnly(hidden, head), of_the_head, *hidden[:2], precision=precision, document_mask=False).peak
 
 
 def _with_stand_ins(

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from frontpage.attention.parts.rotary import Rotary
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # hidden (B, T, C), head (V, C), targets (B, T) -> a scalar
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]  # net, what its heads read (B, T, C), tokens (B, T) -> a scalar
 # Of the number before the hyphen; fp16 takes the bytes of bf16, and every CPU has the latter.
 _DTYPES = {"64": torch.float64, "32": torch.float32, "16": torch.bfloat16, "bf16": torch.bfloat16}
 
@@ -80,7 +80,7 @@ def fake_step(
                 with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
                     hidden = fake.hidden(tokens, *context)
                     ledger.place = "loss"
-                    value = loss(hidden, fake.head.weight, tokens)
+                    value = loss(fake, hidden, tokens)
             forward_peak = ledger.peak
             del hidden
             value.backward()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
 from frontpage.command.build import build
 from frontpage.command.errors import Infeasible, UserError
@@ -74,7 +75,7 @@ def _check_row(config: DictConfig, other_tables: float, there: int) -> None:
     with torch.device("meta"):
         model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY, **_layers(config, 1))
     try:
-        sizes = {"document_mask": model.document_mask}
+        sizes = {"document_mask": model.document_mask, "loss": model.planned_loss}
         memory = estimate_training(model.net, model.make_optimizer, 1, config.data.block_size, **sizes)
     except (NotImplementedError, RuntimeError):  # the plan of the run says so
         return
@@ -113,9 +114,9 @@ def _size(config: DictConfig, **changed: int) -> _Size:
             return _Size(math.inf, math.inf)
         return _Size(0, 0)  # whatever it is, building with numbers says it next
     weights = sum(weight.numel() * weight.itemsize for weight in net.parameters())
-    table = net.position_table
-    positions = 0 if table is None else table.numel() * table.itemsize
-    return _Size(weights - positions, positions + sum(buffer.numel() * buffer.itemsize for buffer in net.buffers()))
+    tables = net.block_tables()
+    positions = sum(table.numel() * table.itemsize for table in tables if isinstance(table, nn.Parameter))
+    return _Size(weights - positions, sum(table.numel() * table.itemsize for table in tables))
 
 
 def _gib(size: float) -> str:

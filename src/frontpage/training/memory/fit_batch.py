@@ -9,16 +9,16 @@ import torch
 
 from frontpage.command.errors import bad_value
 from frontpage.command.notices import notice
-from frontpage.data.title_data import TitleData
+from frontpage.data.run_data import RunData
 from frontpage.machine.peak_memory import GIB
-from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.record import read_record
 from frontpage.training.memory.estimate import estimate_training
 
 USED = 0.9  # of the free memory; the rest is for what the estimate does not count
 
 
-def fit_batch(trainer: L.Trainer, data: TitleData, model: LanguageModule, directory: Path, resumed: bool) -> None:
+def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, directory: Path, resumed: bool) -> None:
     """Give `data` the largest micro-batch that is estimated to fit, and `trainer` the accumulation that it needs.
 
     Rows an update stay what they were. A resumed run keeps what its `run.json` in `directory` names. Raises UserError
@@ -42,20 +42,21 @@ def fit_batch(trainer: L.Trainer, data: TitleData, model: LanguageModule, direct
 
 
 def largest_that_fits(
-    trainer: L.Trainer, data: TitleData, model: LanguageModule, rows: int, limit: int, checkpointing: bool = False
+    trainer: L.Trainer, data: RunData, model: TrainingModule, rows: int, limit: int, checkpointing: bool = False
 ) -> int | None:
     """The largest divisor of `rows` whose training step is estimated at most at `limit` bytes; None where none is."""
     divisors = [micro for micro in range(rows, 0, -1) if rows % micro == 0]
     return next((micro for micro in divisors if needed(trainer, data, model, micro, checkpointing) <= limit), None)
 
 
-def needed(trainer: L.Trainer, data: TitleData, model: LanguageModule, micro: int, checkpointing: bool = False) -> int:
+def needed(trainer: L.Trainer, data: RunData, model: TrainingModule, micro: int, checkpointing: bool = False) -> int:
     """Estimated bytes of training micro-batches of `micro` rows, every block checkpointed or as the model has it."""
     device, net = trainer.strategy.root_device, model.net
     if checkpointing:
         net = copy.copy(net)
         net.checkpoint_every = 1
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "card": device.type == "cuda"}
+    sizes["loss"] = model.planned_loss
     memory = estimate_training(net, model.make_optimizer, micro, data.block_size, **sizes)
     return memory.on_card() if device.type == "cuda" else memory.total
 

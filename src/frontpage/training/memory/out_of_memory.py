@@ -7,9 +7,9 @@ import lightning as L
 import torch
 
 from frontpage.command.errors import UserError
-from frontpage.data.title_data import TitleData
+from frontpage.data.run_data import RunData
 from frontpage.machine.peak_memory import GIB
-from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.training_module import TrainingModule
 from frontpage.training.memory.fit_batch import largest_that_fits, needed
 
 SMALLER = 0.6  # of the estimate that was too much: what is proposed needs at most this
@@ -23,7 +23,7 @@ class OutOfMemory(UserError):
 
 
 @contextmanager
-def out_of_memory_explained(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> Iterator[None]:
+def out_of_memory_explained(trainer: L.Trainer, data: RunData, model: TrainingModule) -> Iterator[None]:
     """Turn an out-of-memory error into an OutOfMemory with the estimate, the batch, and settings that would fit."""
     try:
         yield
@@ -41,7 +41,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return known or (isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS))
 
 
-def advice(trainer: L.Trainer, data: TitleData, model: LanguageModule) -> str:
+def advice(trainer: L.Trainer, data: RunData, model: TrainingModule) -> str:
     """Two lines: what was too much, and what needs clearly less with as many rows an update."""
     micro, rows = data.batch_size, data.batch_size * trainer.accumulate_grad_batches
     estimate = needed(trainer, data, model, micro)

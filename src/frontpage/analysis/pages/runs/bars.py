@@ -3,21 +3,21 @@
 from collections.abc import Mapping, Sequence
 
 from frontpage.analysis.pages.web_page.parts import text
-from frontpage.analysis.table import ERROR, HEADLINE, Row
+from frontpage.analysis.table import Row
+from frontpage.evaluation.declared import Metric
 
 GIB = 2**30
 LEFT, RIGHT, LINE = 270, 90, 26  # pixels: names, numbers, height of a run
 WIDTH = 1160
 
 
-def error_bars(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
-    """A point and two standard errors to either side for every run, best on top."""
-    drawn = [one for one in rows if one.get(HEADLINE) is not None]
+def error_bars(drawn: Sequence[Row], headline: Metric | None, colours: Mapping[str, int]) -> str:
+    """A point and two standard errors to either side for every run of a headline, in the order given."""
     if not drawn:
         return "<p class='lacking'>Not drawn: no run has been validated.</p>"
-    errors = [2 * (one.get(ERROR) or 0.0) for one in drawn]
-    low = min(one[HEADLINE] - error for one, error in zip(drawn, errors, strict=True))
-    high = max(one[HEADLINE] + error for one, error in zip(drawn, errors, strict=True))
+    errors = [2 * (one.get(headline.error) or 0.0) for one in drawn]
+    low = min(one[headline.name] - error for one, error in zip(drawn, errors, strict=True))
+    high = max(one[headline.name] + error for one, error in zip(drawn, errors, strict=True))
     room = (high - low) * 0.04 or 0.01
     low, high = low - room, high + room
 
@@ -26,7 +26,7 @@ def error_bars(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
 
     parts = []
     for place, (one, error) in enumerate(zip(drawn, errors, strict=True)):
-        y, value, name = place * LINE + LINE / 2, one[HEADLINE], one["run"]
+        y, value, name = place * LINE + LINE / 2, one[headline.name], one["run"]
         colour, ends = f"c{colours[name]}", f'x1="{at(value - error):.1f}" x2="{at(value + error):.1f}"'
         parts.append(
             f'<line class="guide" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
@@ -35,7 +35,7 @@ def error_bars(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
             f'<circle class="{colour}" cx="{at(value):.1f}" cy="{y}" r="5"/>'
             f'<text x="{WIDTH - RIGHT + 12}" y="{y + 4}">{value:.4f}</text>'
         )
-    return _svg(parts, len(drawn) * LINE, "val/nats_per_char of every run")
+    return _svg(parts, len(drawn) * LINE, f"{text(headline.name)} of every run")
 
 
 def memory_bars(rows: Sequence[Row]) -> str:

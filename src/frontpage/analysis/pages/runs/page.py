@@ -22,16 +22,17 @@ from frontpage.analysis.pages.web_page.parts import (
     warning,
 )
 from frontpage.analysis.table import (
-    ERROR,
-    HEADLINE,
     Row,
     config_keys,
     default_columns,
     differing,
+    headlines,
+    ranked,
+    rows_of,
     shown,
-    sort_rows,
     spelled,
 )
+from frontpage.evaluation.declared import HIGHER, Metric
 
 HERE = Path(__file__).parent
 POINTS = 300  # of a curve: more cannot be seen
@@ -53,7 +54,7 @@ def page(
     `differences` are empty where runs were not compared by title; `studies` are folders of sweeps, each with the
     address of its own page where there is one; `place` is what was asked for.
     """
-    rows = sort_rows(rows, HEADLINE) if any(HEADLINE in one for one in rows) else list(rows)
+    rows = ranked(rows)
     colours = {one["run"]: place % COLOURED for place, one in enumerate(rows)}
     body = [
         _head(rows, place),
@@ -91,16 +92,10 @@ def _packed(points: list[Point]) -> list[list[float]]:
 
 
 def _head(rows: Sequence[Row], place: str) -> str:
-    known = [one for one in rows if one.get(HEADLINE) is not None]
     statuses = {status: sum(one["status"] == status for one in rows) for status in dict.fromkeys(_status(rows))}
     counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
     seconds, tokens = (sum(one.get(name) or 0 for one in rows) for name in ("seconds", "tokens_seen"))
-    best = min(known, key=lambda one: one[HEADLINE]) if known else None
-    large = (
-        [(f"{best[HEADLINE]:.4f} ± {best.get(ERROR) or 0:.4f}", f"nats a character, best: {best['run']}")]
-        if best
-        else []
-    )
+    large = [_best(rows_of(rows, one)[0], one) for one in headlines(rows)]
     large += [
         (str(len(rows)), f"runs: {counts}"),
         (duration(seconds), f"of training, {tokens / 1e6:,.1f} million tokens"),
@@ -109,6 +104,11 @@ def _head(rows: Sequence[Row], place: str) -> str:
         f"<h1>Runs in {text(place)}</h1><p class='soft'>This page was written {datetime.now():%Y-%m-%d %H:%M}.</p>"
         + cards(large)
     )
+
+
+def _best(best: Row, headline: Metric) -> tuple[str, str]:
+    error = f" ± {best.get(headline.error) or 0:.4f}" if headline.error else ""
+    return f"{best[headline.name]:.4f}{error}", f"{headline.unit or headline.name}, best: {best['run']}"
 
 
 def _status(rows: Sequence[Row]) -> list[str]:
@@ -120,15 +120,24 @@ def _swatch(colour: int) -> str:
 
 
 def _glance(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
-    scored = [one for one in rows if one.get(HEADLINE) is not None]
+    parts = [_of_headline(rows_of(rows, one), one, colours) for one in headlines(rows)]
+    return "".join(parts) or error_bars([], None, colours)
+
+
+def _of_headline(scored: Sequence[Row], headline: Metric, colours: Mapping[str, int]) -> str:
     sets = {(one.get("data.validation_titles"), one.get("data.validation_characters")) for one in scored}
-    caption = "Nats a character on the whole validation set; the bars are two standard errors to either side."
+    what = headline.unit.capitalize() if headline.unit else text(headline.name)
+    caption = f"{what} on the whole validation set"
+    caption += "; the bars are two standard errors to either side." if headline.error else "."
+    if headline.better == HIGHER:
+        caption += " Higher is better."
     if len(sets) > 1:
         caption += (
             " <b>Not all runs were validated on the same titles</b> (validation_titles, validation_characters): a"
-            " smaller number means a better model only between runs that were."
+            f" {'larger' if headline.better == HIGHER else 'smaller'} number means a better model only between runs"
+            " that were."
         )
-    return f"<p class='caption'>{caption}</p>{error_bars(rows, colours)}"
+    return f"<p class='caption'>{caption}</p>{error_bars(scored, headline, colours)}"
 
 
 def _table(rows: Sequence[Row], differences: Sequence[Difference], colours: Mapping[str, int]) -> str:
@@ -136,14 +145,17 @@ def _table(rows: Sequence[Row], differences: Sequence[Difference], colours: Mapp
     columns = default_columns(rows)
     numbers = {name for name in columns if all(numeric(one.get(name), True) for one in rows)}
     body = []
-    best = next((one["run"] for one in rows if one["status"] == "finished" and one.get(HEADLINE) is not None), None)
+    best = [
+        next((one["run"] for one in rows_of(rows, headline) if one["status"] == "finished"), None)
+        for headline in headlines(rows)
+    ]
     for one in rows:
         cells = [(one.get(name), "number" if name in numbers else "", shown(name, one.get(name))) for name in columns]
         if paired:
             found = paired.get(one["directory"])
             said = f"{found.difference:+.4f} ± {found.error:.4f}" if found and found.error else "best" if found else ""
             cells.insert(4, (found and found.difference, "number", said))
-        body.append(row(one["run"] == best, cells))
+        body.append(row(one["run"] in best, cells))
     if paired:
         columns, numbers = [*columns[:4], "minus best, paired", *columns[4:]], numbers | {"minus best, paired"}
     return sortable(columns, numbers, body, "runs-table")
@@ -153,7 +165,8 @@ def _curves(rows: Sequence[Row], curves: Curves, colours: Mapping[str, int]) -> 
     if not any(curves.values()):
         return "<h2>Curves</h2><p class='lacking'>Not drawn: no run has logged anything yet.</p>"
     names = sorted({name for found in curves.values() for name in found})
-    first = HEADLINE if HEADLINE in names else names[0]
+    own = [one.name for one in headlines(rows)]
+    first = next((name for name in own if name in names), names[0])
     metrics = "".join(f"<option{' selected' if name == first else ''}>{text(name)}</option>" for name in names)
     boxes = "".join(
         f'<label>{_swatch(colours[one["run"]])}<input type="checkbox" data-run="{place}"'
@@ -231,8 +244,9 @@ def _studies(studies: Sequence[tuple[str, str | None]], rows: Sequence[Row]) -> 
         parts.append(f"<h3>{text(folder)}</h3><p class='caption'>{len(trials)} trials; {whole}</p>{history(trials)}")
     if not parts:
         return ""
+    measured = " or ".join(text(one.name) for one in headlines(rows)) or "headline"
     caption = (
-        "Each point is a trial, its val/nats_per_char over its number (pointing at it shows what it was); orange: not"
+        f"Each point is a trial, its {measured} over its number (pointing at it shows what it was); orange: not"
         " finished, most often pruned. The line is the best of those that finished so far."
     )
     return f"<h2>Searches</h2><p class='caption'>{caption}</p><div id='studies'>{''.join(parts)}</div>"

@@ -1,10 +1,12 @@
 """The experiment that a trial makes, with the header that says where its numbers come from."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
+
+from hydra.errors import MissingConfigException
 
 from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial
 from frontpage.analysis.pages.sweeps.table import number_form, spelled
@@ -13,6 +15,7 @@ from frontpage.command.allowed_targets import check_recorded
 from frontpage.command.errors import UserError, bad_value, nearest, require
 from frontpage.command.masking import hide
 from frontpage.command.moved_targets import with_todays_targets
+from frontpage.evaluation.metrics import HEADLINE
 from frontpage.sweeps.promotion import Promotion, promotion_of
 
 
@@ -37,32 +40,53 @@ def trial_of(sweep: Sweep, number: int | None) -> SweepTrial:
     return next(trial for trial in sweep.finished if trial.number == number)
 
 
-def best_of(sweep: Sweep, trial: SweepTrial, name: str, study: str, trusted: Iterable[Path] = ()) -> Best:
+def best_of(
+    sweep: Sweep,
+    trial: SweepTrial,
+    name: str,
+    study: str,
+    trusted: Iterable[Path] = (),
+    folders: Sequence[Path | str] = (),
+) -> Best:
     """The experiment `name` that trains what `trial` trained; `study` is what the user calls the study.
+
+    `folders` hold more configs than configs/, as --config-dir added them to the search.
 
     Raises UserError where the study does not say how the trial was launched, or an experiment cannot say it, and for a
     class that configs/ do not name, unless the trial lies in one of the folders `trusted`.
     """
     if trial.overrides is None:
         raise UserError(f"trial {trial.number} of {sweep.name}: the study does not say which overrides it had")
-    promotion = promotion_of(trial.overrides, with_todays_targets(trial.record.get("config")), f"trial {trial.number}")
+    recorded = with_todays_targets(trial.record.get("config"))
+    try:
+        promotion = promotion_of(trial.overrides, recorded, f"trial {trial.number}", folders)
+    except MissingConfigException as error:
+        lost = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"{lost}, nor in a folder of --config-dir\nallowed: the folders that the search had") from error
     check_recorded(promotion.keys, trial.directory or study, trusted)
-    words = ["python", "train.py", *promotion.overrides()]
-    return Best(promotion, promotion.text(name, header(sweep, trial, name, study)), hide(shlex.join(words)))
+    command = train_command(folders)
+    words = shlex.join([*command, *promotion.overrides()])
+    again = shlex.join([*command, f"experiment={name}"])
+    return Best(promotion, promotion.text(name, header(sweep, trial, again, study)), hide(words))
 
 
-def header(sweep: Sweep, trial: SweepTrial, name: str, study: str) -> list[str]:
-    """What stands above the experiment: command, study, trial, result, commit."""
+def train_command(folders: Sequence[Path | str]) -> list[str]:
+    """The words that train with the configs of `folders`, to which an experiment is added."""
+    return ["python", "train.py", *(f"--config-dir={folder}" for folder in folders)]
+
+
+def header(sweep: Sweep, trial: SweepTrial, command: str, study: str) -> list[str]:
+    """What stands above the experiment: the command that trains it, study, trial, result, commit."""
     search = f" (search {sweep.attributes['search']})" if sweep.attributes.get("search") else ""
     tried = ", ".join(f"{count} {state}" for state, count in sweep.counts.items())
     place = "the best" if trial == sweep.winner else "chosen by hand, not the best"
     lines = [
         f"Trial {trial.number} of the study {sweep.name}{search}: {place} of {len(sweep.trials)} trials ({tried}).",
-        f"  python train.py experiment={name}",
+        f"  {command}",
         f"Measured: {_results(sweep, trial)}{_commit(sweep, trial)}{_cost(trial)}. Chosen by this value.",
     ]
     lines += [
-        f"Test: val/nats_per_char {score.value:.4f}" + (f" +- {score.error:.4f}" if score.error else "") + f" on"
+        f"Test: {HEADLINE.name} {score.value:.4f}" + (f" +- {score.error:.4f}" if score.error else "") + f" on"
         f" {score.titles:,} titles of {score.source}, {score.when}."
         for score in kept_scores(sweep)
         if score.trial == trial.number
@@ -76,7 +100,8 @@ def header(sweep: Sweep, trial: SweepTrial, name: str, study: str) -> list[str]:
 def _results(sweep: Sweep, trial: SweepTrial) -> str:
     found = []
     for objective, value in zip(sweep.objectives, trial.values or [], strict=True):
-        error = trial.metric(f"{objective}_se")
+        named = sweep.headline.error if objective == sweep.headline.name else f"{objective}_se"
+        error = trial.metric(named) if named else None
         found.append(f"{objective} {spelled(value, number_form(value))}" + (f" +- {error:.4f}" if error else ""))
     return ", ".join(found)
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from frontpage.analysis.pages.sweeps.sweep import HEADLINE, Sweep, SweepTrial, text_of
+from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial, text_of
 from frontpage.command.objective import COSTS
+from frontpage.evaluation.metrics import HONEST
 
 BLUE, ORANGE, RED, GREY = "#2a6f97", "#d97706", "#b42318", "#98a2b3"
 INK, RULE = "#1d2939", "#e4e7ec"
@@ -25,7 +26,7 @@ LOOK = go.layout.Template(
     }
 )
 STEP = "optimizer updates"
-UNITS = {HEADLINE: "nats a character", "val/loss": "nats a token", "val/bits_per_byte": "bits a byte"}
+UNITS = {metric.name: metric.unit for metric in HONEST if metric.unit}
 
 
 class Panel(NamedTuple):

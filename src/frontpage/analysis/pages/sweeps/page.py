@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 from frontpage.analysis.pages.sweeps.best import Best
 from frontpage.analysis.pages.sweeps.figures import Panel, labelled
 from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial, text_of
-from frontpage.analysis.pages.sweeps.table import ERROR, columns_of, number_form, spelled
+from frontpage.analysis.pages.sweeps.table import columns_of, number_form, spelled
 from frontpage.analysis.pages.sweeps.winner_score import TestScore
 from frontpage.analysis.pages.web_page.parts import (
     cards,
@@ -139,8 +139,8 @@ def _best(sweep: Sweep, best: Best | None, lacking: str, promote: str, scores: S
     if winner is None:
         return "<h2>The best trial</h2><p class='lacking'>No trial has finished yet.</p>"
     parts = [f"<h2>The best trial: {winner.number}</h2>"]
-    error = winner.metric(ERROR)
-    if error and len(sweep.objectives) == 1 and sweep.objectives[0] + "_se" == ERROR:
+    error = winner.metric(sweep.headline.error) if sweep.headline.error else None
+    if error and sweep.objectives == [sweep.headline.name]:
         near = sum(abs(trial.values[0] - winner.values[0]) <= error for trial in sweep.finished) - 1
         parts.append(
             f"<p>{near} other finished trial{'s lie' if near != 1 else ' lies'} within its standard error"

@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from frontpage.analysis.pages.sweeps.study_file import JOURNAL, OpenedStudy
 from frontpage.command.notices import notice
-from frontpage.runs.record import damage_of, read_record
+from frontpage.evaluation.declared import Metric
+from frontpage.runs.record import damage_of, headline_of, read_record
 
 WORDS = {
     TrialState.COMPLETE: "finished",
@@ -25,7 +26,6 @@ WORDS = {
     TrialState.WAITING: "waiting",
 }
 CONTINUED = "continued"  # its worker died, and another trial took its place
-HEADLINE = "val/nats_per_char"
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,11 @@ class Sweep:
         names = self.attributes.get("objectives") or self.study.metric_names or []
         unnamed = ["objective"] if count == 1 else [f"objective {place}" for place in range(count)]
         return [str(name) for name in names] if len(names) == count else unnamed
+
+    @cached_property
+    def headline(self) -> Metric:
+        """The metric that says how good a run of it is."""
+        return headline_of(next((trial.record for trial in self.trials if trial.record), {}))
 
     @cached_property
     def finished(self) -> list[SweepTrial]:

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from frontpage.analysis.pages.sweeps.sweep import HEADLINE, Sweep, SweepTrial, text_of
+from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial, text_of
 
-ERROR = f"{HEADLINE}_se"
 LEGACY = ("val/mainrun_loss", "val/mainrun_coverage")
 
 
@@ -20,21 +19,22 @@ class Column(NamedTuple):
 def columns_of(sweep: Sweep) -> list[Column]:
     """The columns that at least one trial fills.
 
-    The honest metric, its standard error, the original exercise's number and the share of the tokens that this one
+    The headline, its standard error, the original exercise's number and the share of the tokens that this one
     scored stand side by side (docs/metrics.md).
     """
+    headline = sweep.headline
     objectives = [
         Column(
             name, lambda trial, at=place: trial.values and trial.values[at], ",.0f" if name == "parameters" else ".4f"
         )
         for place, name in enumerate(sweep.objectives)
-        if name != HEADLINE
+        if name != headline.name
     ]
     columns = [
         Column("trial", lambda trial: trial.number),
         Column("state", lambda trial: trial.state),
-        Column(HEADLINE, lambda trial: _headline(sweep, trial), ".4f"),
-        Column("± standard error", lambda trial: trial.metric(ERROR), ".4f"),
+        Column(headline.name, lambda trial: _headline(sweep, trial), ".4f"),
+        Column("± standard error", lambda trial: headline.error and trial.metric(headline.error), ".4f"),
         *(Column(name, lambda trial, name=name: trial.metric(name), ".4f") for name in LEGACY),
         *(one for one in objectives if one.name not in LEGACY),
         *(Column(name, lambda trial, name=name: trial.frozen.params.get(name)) for name in sweep.parameters()),
@@ -53,9 +53,10 @@ def columns_of(sweep: Sweep) -> list[Column]:
 
 def _headline(sweep: Sweep, trial: SweepTrial) -> float | None:
     """The objective where it is the headline metric, else what the run's record says."""
-    if HEADLINE in sweep.objectives and trial.values:
-        return trial.values[sweep.objectives.index(HEADLINE)]
-    return trial.metric(HEADLINE)
+    name = sweep.headline.name
+    if name in sweep.objectives and trial.values:
+        return trial.values[sweep.objectives.index(name)]
+    return trial.metric(name)
 
 
 def _memory(trial: SweepTrial) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from frontpage.analysis.pages.sweeps.sweep import HEADLINE, Sweep, SweepTrial
+from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial
 from frontpage.command.build import build_stored
 from frontpage.command.errors import UserError, bad_value, require
 from frontpage.command.json_file import write_json
@@ -20,6 +20,7 @@ from frontpage.command.notices import notice
 from frontpage.data.entities import without_entities
 from frontpage.data.files import read_titles
 from frontpage.data.selection import distinct_titles
+from frontpage.evaluation.metrics import HEADLINE
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.run_arguments import reopen
 from frontpage.runs.training_titles import seen_in_training, title_hashes
@@ -47,12 +48,12 @@ class TestScore:
     @property
     def value(self) -> float:
         """`val/nats_per_char` of the unseen titles."""
-        return self.metrics_unseen[HEADLINE]
+        return self.metrics_unseen[HEADLINE.name]
 
     @property
     def error(self) -> float | None:
         """Its standard error; None for a single title."""
-        return self.metrics_unseen[f"{HEADLINE}_se"]
+        return self.metrics_unseen[HEADLINE.error]
 
 
 def kept_scores(sweep: Sweep) -> list[TestScore]:

@@ -1,0 +1,249 @@
+"""TrainingModule: how any net learns - optimizer, schedule, accumulation, clipping, compile, what a checkpoint keeps.
+
+What it learns, and what is measured of it, a subclass says: `LanguageModule` of titles, another one of other tasks.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from frontpage.attention.kernels.pattern_paths import accelerate
+from frontpage.command.limits import Count, OneOf
+from frontpage.command.notices import notice
+from frontpage.evaluation.declared import Metric, measured_always
+from frontpage.recipe.compiling import AUTO, worth_compiling
+from frontpage.recipe.parameter_groups import LR_SCALINGS, optimizer_of
+from frontpage.recipe.steps import planned_steps
+
+
+class TrainingModule(L.LightningModule):
+    """Trains a net: a trunk, `hidden(tokens, ...)` -> (B, T, C), and `heads` by name. A subclass names its class.
+
+    A subclass declares `declared_metrics` (the first is its headline) and its `losses`, and says what training
+    descends (`loss_of`) and what a validation measures (`measured`). `optimizer(parameter_groups)` and
+    `scheduler(optimizer, total_steps)` are factories. `lr_scaling` says how the learning rate follows the rows of an
+    update, `lr_scaling_rows` how many the optimizer's `lr` is meant for. With `partial_validation` a share of the
+    validation set may be measured. All other keys are the architecture's. Raises ValueError.
+    """
+
+    architecture: type[nn.Module]
+    losses: tuple[str, ...] = ("val/loss",)  # of every validation; one that is no finite number ends the run
+    loss_unit: str | None = None  # of what training descends, in words
+    writes_text = False  # whether text can be drawn from the head `language`
+    document_mask = True  # whether an example sees nothing of its neighbours in a row
+
+    def __init__(
+        self,
+        *,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        compile: bool | str = AUTO,
+        partial_validation: bool = False,
+        lr_scaling: Annotated[str, OneOf(*LR_SCALINGS)] = "none",
+        lr_scaling_rows: Count = 64,
+        **architecture: Any,
+    ) -> None:
+        super().__init__()
+        if compile not in (True, False, AUTO):
+            raise ValueError(f"compile={compile}: true, false or {AUTO}")
+        if lr_scaling not in LR_SCALINGS:
+            raise ValueError(f"lr_scaling={lr_scaling}: one of {' '.join(LR_SCALINGS)}")
+        self.net = accelerate(self.architecture(**architecture))
+        self._training_hidden = self.net.hidden
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.compile_net, self.partial_validation = compile, partial_validation
+        self.lr_scaling, self.lr_scaling_rows = lr_scaling, lr_scaling_rows
+        self.total_steps = 0  # optimizer updates of the whole run, known when training starts
+        self.metrics: dict[str, float | None] = {}  # of the newest validation, unrounded
+        self.loss: Tensor | None = None  # mean a target of the newest update, of its micro-batches so far
+        self._loss_parts: list[tuple[Tensor, float]] = []  # their losses, and the shares of the update's targets
+        self.grad_norm: Tensor | None = None  # before clipping, of the newest update
+        self.provenance: dict[str, Any] | None = None  # of frontpage.runs.provenance: what the weights belong to
+
+    # What a subclass declares.
+
+    @classmethod
+    @abstractmethod
+    def declared_metrics(cls, settings: Mapping[str, Any]) -> list[Metric]:
+        """What validations measure, the headline first, under `config.model` (or a module's attributes of its names).
+
+        It is asked before anything is built.
+        """
+
+    @property
+    def declared(self) -> list[Metric]:
+        """What this module's validations measure, the headline first."""
+        return self.declared_metrics(vars(self))
+
+    @property
+    def headline(self) -> Metric:
+        """The metric that says how good the weights are."""
+        return self.declared[0]
+
+    def monitored_names(self) -> list[str]:
+        """The metrics that every validation has, so that a callback can follow them."""
+        return measured_always(self.declared)
+
+    @abstractmethod
+    def loss_of(self, batch: Any) -> Tensor:
+        """What training descends: the mean over the targets of a batch, or of some of its rows."""
+
+    @abstractmethod
+    def measured(self) -> dict[str, float | None]:
+        """The metrics of the validation that is over, by name; those that are `losses` among them."""
+
+    def measured_at_end(self) -> dict[str, float | None]:
+        """More metrics, of a run's last validation alone."""
+        return {}
+
+    def planned_loss(self, net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
+        """A loss that takes as much memory as a step's, for the estimate: `states` (B, T, C) of `tokens` (B, T).
+
+        `net` stands for the module's own. Raises NotImplementedError where nobody has said.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its loss holds")
+
+    def training_values(self) -> dict[str, float]:
+        """More numbers for the logs at a logging step, by name, such as the loss of each task (`train/...`)."""
+        return {}
+
+    def check(self, data: L.LightningDataModule, followed: set[str | None]) -> None:
+        """Raise a UserError where a run of `data` could not measure a metric that is `followed`."""
+
+    def validation_line(self) -> str:
+        """What the console shows of a validation, beside its update, its loss and the time."""
+        return f"{self.headline.name.removeprefix('val/')}={_with_error(self.headline, self.metrics)}"
+
+    def summary_lines(self, final: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
+        """What the console shows of a run's metrics at its end."""
+        lines = []
+        for metric in self.declared:
+            if final.get(metric.name) is not None and metric.name not in {one.error for one in self.declared}:
+                more = f", best {best[metric.name]:.4f}" if metric == self.headline else ""
+                unit = f" {metric.unit}" if metric.unit else ""
+                lines.append(f"  {metric.name:<20} {_with_error(metric, final)}{unit}{more}")
+        return lines
+
+    def floor_lines(self, final: Mapping[str, Any], data: L.LightningDataModule) -> list[str]:
+        """What the console shows of the least loss that is possible, where that is known."""
+        return []
+
+    # How any net learns.
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, T), each row one document -> what the net gives, logits (B, T, V) of a language model."""
+        return self.net(tokens)
+
+    def configure_model(self) -> None:
+        """Compile what a training step runs; validation and generation, whose shapes vary, stay as they are."""
+        if self.compile_net == AUTO:
+            self.compile_net = worth_compiling(self.trainer.strategy.root_device)
+        if self.compile_net:
+            self._training_hidden = torch.compile(self.net.hidden)
+
+    @property
+    def trunk(self) -> Callable[..., Tensor]:
+        """(tokens, document_ids, positions), each (B, T) -> what the heads read (B, T, C); compiled in training."""
+        return self._training_hidden if self.training else self.net.hidden
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The mean loss a target, weighed so that an update descends the mean over all of its targets.
+
+        Lightning divides by the batches of a full update and takes the mean over the processes; both is undone here,
+        since the last update of an epoch has fewer batches, and the last batch fewer targets.
+        """
+        loss = self.loss_of(batch)
+        sizes = None if self._trainer is None else getattr(self._trainer.train_dataloader, "sizes", None)
+        if sizes is None:  # not the loader of a run's data: as Lightning does it
+            self.loss = loss.detach()
+            return loss
+        share = sizes.share(batch_idx, self._trainer.global_rank)
+        self._keep_loss(loss.detach(), share, begins=batch_idx % sizes.accumulate == 0)
+        if self._trainer._logger_connector.should_update_logs:  # costs a millisecond
+            self.log("train/loss", self.loss, logger=False)  # for callbacks; loggers have it from `LogMetrics`
+        weight = share * sizes.accumulate * sizes.world_size
+        return loss if weight == 1 else loss * weight
+
+    def _keep_loss(self, loss: Tensor, share: float, begins: bool) -> None:
+        """Keep the mean over the targets of this update's micro-batches in `self.loss`."""
+        self._loss_parts = [] if begins else self._loss_parts
+        self._loss_parts.append((loss, share))
+        if len(self._loss_parts) == 1:
+            self.loss = loss
+        else:
+            whole = sum(part for _, part in self._loss_parts)
+            self.loss = sum(nats * part for nats, part in self._loss_parts) / max(whole, 1e-9)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by the global norm and keep the norm that the gradient had; callbacks may look at both."""
+        limit = float("inf") if gradient_clip_val is None else gradient_clip_val
+        self.grad_norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit)
+        for callback in self.trainer.callbacks:
+            if hasattr(callback, "on_gradient"):  # the last moment before the update
+                callback.on_gradient(self.trainer, self)
+
+    def on_validation_epoch_end(self) -> None:
+        """Keep what was measured in `self.metrics`, and log it."""
+        self.metrics = self.measured()
+        for callback in self.trainer.callbacks:
+            if hasattr(callback, "on_validated"):  # one that ends the run here does so before the end's metrics are due
+                callback.on_validated(self.trainer, self)
+        if self._ends_here():
+            self.metrics |= self.measured_at_end()
+        known = {name: torch.tensor(value) for name, value in self.metrics.items() if value is not None}
+        self.log_dict(known, rank_zero_only=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimizer over decay groups, and the schedule stepped once an update."""
+        optimizer = optimizer_of(self.net, self.make_optimizer)
+        # Under 16-mixed a fused optimizer would divide by the loss's scale in its update, after the clipping.
+        optimizer._step_supports_amp_scaling = False
+        self._scale_to_batch(optimizer)
+        self.total_steps = planned_steps(self.trainer)
+        scheduler = self.make_scheduler(optimizer, total_steps=self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _scale_to_batch(self, optimizer: Optimizer) -> None:
+        """Multiply every peak rate as `lr_scaling` asks, and say what became of the first."""
+        if self.lr_scaling == "none":
+            return
+        trainer, meant = self.trainer, self.lr_scaling_rows
+        rows = trainer.datamodule.epoch_sizes(trainer).update_rows
+        factor, peak = LR_SCALINGS[self.lr_scaling](rows / meant), optimizer.param_groups[0]["lr"]
+        for group in optimizer.param_groups:
+            group["lr"] *= factor
+        if trainer.is_global_zero:
+            notice(
+                f"model.lr_scaling={self.lr_scaling}: {rows} rows an update where {meant} are meant;"
+                f" the peak learning rate is {peak * factor:.4g}, {factor:.4g} x {peak:.4g}"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the weights belong to, and what a run continued behind its last update still has to report."""
+        if self.provenance is not None:
+            checkpoint["provenance"] = self.provenance
+        checkpoint["newest"] = {"metrics": self.metrics, "loss": self.loss, "grad_norm": self.grad_norm}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        newest = checkpoint.get("newest", {})
+        self.metrics = newest.get("metrics", {})
+        self.loss, self.grad_norm = newest.get("loss"), newest.get("grad_norm")
+
+    def _ends_here(self) -> bool:
+        trainer = self.trainer
+        return trainer.state.fn != "fit" or trainer.should_stop or trainer.global_step >= self.total_steps
+
+
+def _with_error(metric: Metric, values: Mapping[str, float | None]) -> str:
+    """A value, with its standard error where there is one."""
+    error = values.get(metric.error) if metric.error else None
+    return f"{values[metric.name]:.4f}" + ("" if error is None else f"±{error:.4f}")
