@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from frontpage.attention.causal import CausalAttention
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.errors import UserError
 from frontpage.command.progress_line import watched
 from frontpage.evaluation.losses import next_token_loss
@@ -29,7 +30,6 @@ from frontpage.machine.processor import processor_name
 from frontpage.models.gpt import GPT
 from frontpage.models.naive_gpt import NaiveGPT
 from frontpage.recipe.compiling import worth_compiling
-from frontpage.runs.run_arguments import Arguments, number, save_json
 
 WARM_UP = 2  # rounds that are not counted
 SIZES = {"vocab": 16_000, "block": 128, "batch": 64, "layers": 6, "width": 512, "heads": 8}  # 27,172,864 parameters

@@ -22,12 +22,12 @@ from frontpage.attention.kernels.describe import router_of
 from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.attention.parts.contract import SelfAttention
 from frontpage.attention.parts.projected import ProjectedAttention
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.build import build
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.progress_line import watched
 from frontpage.machine.allocator import keep_freed_memory
 from frontpage.machine.processor import processor_name
-from frontpage.runs.run_arguments import Arguments, number, save_json
 
 WARM_UP = 8  # rounds that are not counted: kernels are compiled, memory is taken
 EXTRA = {  # settings beside a variant's own defaults

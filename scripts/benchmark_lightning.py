@@ -14,6 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.build import build, build_all
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.progress_line import watched
@@ -21,7 +22,6 @@ from frontpage.data.title_data import TitleData
 from frontpage.machine.processor import processor_name
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.parameter_groups import optimizer_of
-from frontpage.runs.run_arguments import Arguments, number, save_json
 from frontpage.training.callbacks.event_log import EventLog
 from frontpage.training.callbacks.record_run import RecordRun
 from frontpage.training.callbacks.run_clock import RunClock

@@ -30,8 +30,8 @@ from typing import NamedTuple
 
 import torch
 
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.runs.directory import read_record
-from frontpage.runs.run_arguments import Arguments, number, save_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (

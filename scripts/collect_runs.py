@@ -23,10 +23,11 @@ from frontpage.analysis.table import (
     sort_rows,
     spelled,
 )
+from frontpage.command.arguments import Arguments, save_json
 from frontpage.command.notices import notices
 from frontpage.command.output_file import beginning_with, holding
 from frontpage.command.terminal import printable
-from frontpage.runs.run_arguments import Arguments, add_trust, save_json
+from frontpage.runs.run_arguments import add_trust
 
 LOGS = "logs"
 # What spreadsheets take for a formula; the last four are the first four on an East Asian keyboard.

@@ -13,10 +13,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.endings import MISTAKE
 from frontpage.command.errors import UserError, require
 from frontpage.runs.directory import read_record
-from frontpage.runs.run_arguments import Arguments, number, save_json
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "logs/demo"

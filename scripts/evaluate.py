@@ -4,6 +4,7 @@ from frontpage.command.program import program  # isort: skip  (first: it sends w
 
 import numpy as np
 
+from frontpage.command.arguments import save_json
 from frontpage.command.errors import UserError, nearest
 from frontpage.command.notices import notices
 from frontpage.command.part_times import PartTimes
@@ -11,7 +12,7 @@ from frontpage.data.entities import without_entities
 from frontpage.data.files import read_titles
 from frontpage.data.selection import distinct_titles
 from frontpage.evaluation.scored_titles import ScoredTitles
-from frontpage.runs.run_arguments import RunArguments, reopen, save_json
+from frontpage.runs.run_arguments import RunArguments, reopen
 from frontpage.runs.training_titles import seen_in_training
 
 KEYS = ("data.path", "data.column")

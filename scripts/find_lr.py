@@ -7,10 +7,10 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import UserError, require
 from frontpage.command.output_file import OutputFile, beginning_with, check_kind, check_outputs, holding, picture
-from frontpage.runs.run_arguments import Arguments, number, save_json
 from frontpage.training.lr_range_test import range_test, smoothed, suggest
 from frontpage.training.preflight import check_config
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from frontpage.command.arguments import number, save_json
 from frontpage.command.errors import UserError
 from frontpage.command.notices import notice
 from frontpage.command.terminal import Redrawn, can_redraw, printable, typed_lines
 from frontpage.models.generate import BATCH, Generated, drafts
 from frontpage.models.sampling import RANGES, Sampling, fits
 from frontpage.recipe.language_module import LanguageModule
-from frontpage.runs.run_arguments import RunArguments, number, reopen, save_json
+from frontpage.runs.run_arguments import RunArguments, reopen
 from frontpage.runs.training_titles import seen_in_training
 
 MOST_SEED = 2**63 - 1

@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.runs.directory import read_record
-from frontpage.runs.run_arguments import Arguments, number, save_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = (

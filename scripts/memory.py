@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.attention.kernels.describe import check_backends
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.build import build
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import UserError
@@ -18,7 +19,6 @@ from frontpage.machine.accelerator import find_accelerator
 from frontpage.machine.peak_memory import GIB
 from frontpage.machine.precision import settle_precision
 from frontpage.recipe.language_module import LanguageModule
-from frontpage.runs.run_arguments import Arguments, number, save_json
 from frontpage.training.memory.estimate import (
     CUDA_CONTEXT,
     CUDA_SLACK,

@@ -10,9 +10,10 @@ from frontpage.analysis.comparison import compare
 from frontpage.analysis.curves import read_curves
 from frontpage.analysis.pages.runs.page import page
 from frontpage.analysis.table import collect_runs, filter_rows, need_rows
+from frontpage.command.arguments import Arguments, save_json
 from frontpage.command.notices import notices
 from frontpage.command.output_file import OutputFile, holding
-from frontpage.runs.run_arguments import Arguments, add_trust, save_json
+from frontpage.runs.run_arguments import add_trust
 
 LOGS, PAGE, STUDY = "logs", "runs.html", "study.journal"
 OURS = holding('<script type="application/json" id="runs">')

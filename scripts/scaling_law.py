@@ -25,10 +25,10 @@ from frontpage.analysis.scaling.law import (
 )
 from frontpage.analysis.scaling.plot import drawn
 from frontpage.analysis.scaling.points import METRICS, SIZES, Point, check_comparable, read_points, sizes_of
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.errors import UserError, require
 from frontpage.command.notices import notice, notices
 from frontpage.command.output_file import check_kind, holding, picture
-from frontpage.runs.run_arguments import Arguments, number, save_json
 
 MADE_BY = "frontpage scaling_law.py"
 AHEAD = 3.0  # times the largest measured size, from which on a best size is called far outside

@@ -16,12 +16,12 @@ from typing import NamedTuple
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.endings import MISTAKE
 from frontpage.command.errors import UserError, bad_value, require
 from frontpage.data.files import read_titles
 from frontpage.runs.directory import read_record
-from frontpage.runs.run_arguments import Arguments, number, save_json
 from frontpage.training.preflight import check_config
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,11 +5,12 @@ from frontpage.command.program import program  # isort: skip  (first: it sends w
 import math
 from typing import Any, NamedTuple
 
+from frontpage.command.arguments import number, save_json
 from frontpage.command.errors import UserError
 from frontpage.command.terminal import printable, typed_lines, wants_colour
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.evaluation.scored_tokens import TitleTokens, TokenScore, score_tokens
-from frontpage.runs.run_arguments import RunArguments, number, reopen, save_json
+from frontpage.runs.run_arguments import RunArguments, reopen
 from frontpage.runs.training_titles import seen_in_training
 
 EXPLAINED = {

@@ -11,10 +11,11 @@ from frontpage.analysis.pages.sweeps.study_file import need_plotly, open_study
 from frontpage.analysis.pages.sweeps.sweep import HEADLINE, Sweep, read_sweep
 from frontpage.analysis.pages.sweeps.table import ERROR, LEGACY
 from frontpage.analysis.pages.sweeps.winner_score import kept_scores, score_winner
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.errors import UserError, bad_value, require
 from frontpage.command.notices import notices
 from frontpage.command.output_file import OutputFile, holding
-from frontpage.runs.run_arguments import Arguments, add_trust, number, save_json
+from frontpage.runs.run_arguments import add_trust
 from frontpage.sweeps.promotion import experiment_name
 
 PAGE = "report.html"

@@ -12,10 +12,10 @@ from programs import run_script
 from run_folders import folder, fresh, write_run  # noqa: F401
 from tiny import ROOT
 
+from frontpage.command.arguments import Arguments
 from frontpage.command.errors import UserError
 from frontpage.command.output_file import OutputFile, beginning_with, check_outputs, holding, json_with
 from frontpage.export.folder import new_folder
-from frontpage.runs.run_arguments import Arguments
 
 OURS = json_with("run", "metrics")
 MINE = json.dumps({"run": "x", "metrics": {}, "more": 1})
