@@ -74,9 +74,9 @@ def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], 
     return parse
 
 
-def several(one: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-    """An argument type: several of `one`, with commas between them."""
-    return lambda text: [one(part) for part in text.split(",")]
+def several(one: Callable[[str], Any], none: bool = False) -> Callable[[str], list[Any]]:
+    """An argument type: several of the type `one`, with commas between them; with `none` an empty text is none."""
+    return lambda text: [] if none and not text else [one(part) for part in text.split(",")]
 
 
 def save_json(output: OutputFile | None, content: Any) -> None:
