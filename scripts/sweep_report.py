@@ -3,6 +3,7 @@
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 from dataclasses import asdict
+from typing import Any
 
 from frontpage.analysis.pages.sweeps.best import trial_of
 from frontpage.analysis.pages.sweeps.study_file import need_plotly, open_study
