@@ -48,3 +48,9 @@ def test_the_training_command_helps_and_refuses(capfd):
     assert helped.status == 0 and "experiment: " in helped.stdout
     refused = ended_by(capfd, started_by("frontpage-train"), "/somewhere/bin/frontpage-train", "experiment=nowhere")
     assert refused.status == 2 and "experiment=nowhere" in refused.stderr
+
+
+def test_the_page_of_commands_is_complete():
+    page = (ROOT / "docs/automation.md").read_text(encoding="utf-8")
+    for name in NAMED:
+        assert f"| `{name}` | `python {started_by(name).args[0]}` |" in page
