@@ -1,13 +1,13 @@
-"""Puts `configs/` and `train.py` into a built package, which needs no checkout then; all else: pyproject.toml."""
+"""Puts configs and programs into a built package, which needs no checkout then; all else: pyproject.toml."""
 
 from pathlib import Path
-from shutil import copyfile, copytree, rmtree
+from shutil import copyfile, copytree, ignore_patterns, rmtree
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
 
-class WithConfigs(build_py):
+class WithPrograms(build_py):
     """An installation in place (`pip install -e .`) has them where they are."""
 
     def run(self) -> None:
@@ -15,9 +15,10 @@ class WithConfigs(build_py):
         super().run()
         if not self.editable_mode:
             package = Path(self.build_lib, "frontpage")
-            rmtree(package / "configs", ignore_errors=True)  # of an earlier build
-            copytree("configs", package / "configs")
+            for folder in ("configs", "scripts"):
+                rmtree(package / folder, ignore_errors=True)  # of an earlier build
+                copytree(folder, package / folder, ignore=ignore_patterns("__pycache__", "*.sh"))
             copyfile("train.py", package / "train.py")
 
 
-setup(cmdclass={"build_py": WithConfigs})
+setup(cmdclass={"build_py": WithPrograms})

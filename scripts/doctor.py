@@ -8,10 +8,10 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.config_folder import CONFIGS
 from frontpage.machine.doctor import check_free_memory, examine
 from frontpage.machine.peak_memory import GIB
-from frontpage.runs.run_arguments import Arguments, number, save_json
 from frontpage.training.preflight import check_config
 
 

@@ -2,17 +2,12 @@
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
-import numpy as np
-
+from frontpage.analysis.file_scores import score_file
+from frontpage.command.arguments import save_json
 from frontpage.command.errors import UserError, nearest
 from frontpage.command.notices import notices
 from frontpage.command.part_times import PartTimes
-from frontpage.data.entities import without_entities
-from frontpage.data.files import read_titles
-from frontpage.data.selection import distinct_titles
-from frontpage.evaluation.scored_titles import ScoredTitles
-from frontpage.runs.run_arguments import RunArguments, reopen, save_json
-from frontpage.runs.training_titles import seen_in_training
+from frontpage.runs.run_arguments import RunArguments, reopen
 
 KEYS = ("data.path", "data.column")
 
@@ -35,44 +30,12 @@ def main() -> None:
     with times.part("opening the run"):
         config, module, known = reopen(arguments)
     path, column = overrides["data.path"], overrides.get("data.column", config.data.column)
-    with times.part("reading titles"):
-        rows = read_titles(path, column)
-        rows = without_entities(rows, config.data.get("unescape_html", False), f"data.path={path}")
-        titles = distinct_titles(rows)
-        seen = None if known is None else seen_in_training(titles, known)
-    with times.part("scoring"):
-        scored = ScoredTitles(module, titles, config.data, watch="scoring")
-    metrics = measured(scored, None, arguments.all_metrics, times)
-    metrics_unseen = None if seen is None or seen.all() else metrics
-    if seen is not None and seen.any() and not seen.all():
-        metrics_unseen = measured(scored, ~seen, arguments.all_metrics, times)
-    result = {
-        "run": arguments.run,
-        "checkpoint": arguments.checkpoint,
-        "data": {"path": path, "column": column, "rows": len(rows)},
-        "titles": len(titles),
-        "seen_titles": None if seen is None else int(seen.sum()),
-        "seen_share": None if seen is None else float(seen.mean()),
-        "metrics": metrics,
-        "metrics_unseen": metrics_unseen,
-        "seconds": times.seconds,
-        "notices": notices(),
-    }
+    scores = score_file(path, column, config, module, known, times, arguments.all_metrics)
+    result = {"run": arguments.run, "checkpoint": arguments.checkpoint, **scores}
+    result |= {"seconds": times.seconds, "notices": notices()}
     _print(result)
     print(times)
     save_json(arguments.json, result)
-
-
-def measured(
-    scored: ScoredTitles, chosen: np.ndarray | None, everything: bool, times: PartTimes
-) -> dict[str, float | None]:
-    """The metrics of all titles, or of those that `chosen` (titles,) picks; with `everything` the costly ones, too."""
-    metrics = scored.metrics(chosen)
-    if everything:
-        which = "all titles" if chosen is None else "unseen titles"
-        with times.part(f"metrics of the stream, {which}"):
-            metrics |= scored.metrics_of_the_stream(chosen, watch=which)
-    return metrics
 
 
 def _parse(overrides: list[str]) -> dict[str, str]:

@@ -6,12 +6,13 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
+from frontpage.command.arguments import Arguments, save_json
 from frontpage.command.errors import UserError, require
 from frontpage.export.folder import check_new
 from frontpage.export.formats import FORMATS, NEEDED, export
 from frontpage.export.gguf_file import PRECISIONS
 from frontpage.runs.reopen import load_run
-from frontpage.runs.run_arguments import Arguments, add_trust, run_and_checkpoint, save_json
+from frontpage.runs.run_arguments import add_trust, run_and_checkpoint
 
 
 def main() -> None:

@@ -2,16 +2,14 @@
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
-from pathlib import Path
-from typing import Any
-
 from hydra import compose, initialize_config_dir
 
+from frontpage.analysis.rate_plot import plotted, pyplot
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.config_folder import CONFIGS
-from frontpage.command.errors import UserError, require
+from frontpage.command.errors import require
 from frontpage.command.output_file import OutputFile, beginning_with, check_kind, check_outputs, holding, picture
-from frontpage.runs.run_arguments import Arguments, number, save_json
-from frontpage.training.lr_range_test import range_test, smoothed, suggest
+from frontpage.training.lr_range_test import range_test, suggest
 from frontpage.training.preflight import check_config
 
 MADE_BY = "frontpage find_lr.py"
@@ -57,31 +55,6 @@ def main() -> None:
     said = "none: the loss never falls" if suggestion is None else f"optimizer.lr={suggestion:.2g}"
     print(f"{ended}\nsuggestion: {said} (the config has {config.optimizer.lr:g})", flush=True)
     save_json(arguments.json, {"suggestion": suggestion, "learning_rates": rates, "losses": losses})
-
-
-def pyplot(path: Path) -> Any:
-    """Matplotlib, without a window; UserError without it."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise UserError(f"--out={path}: a plot needs the extra `analysis`: pip install -e '.[analysis]'") from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def plotted(plt: Any, rates: list[float], losses: list[float], suggestion: float | None) -> Any:
-    """The losses, their smoothed course and the suggestion over the logarithm of the rate."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    axes.plot(rates, losses, color="0.8", label="of an update")
-    axes.plot(rates, smoothed(losses), label="smoothed")
-    if suggestion is not None:
-        axes.axvline(suggestion, color="C1", linestyle="--", label=f"steepest descent: {suggestion:.2g}")
-    axes.set(xscale="log", xlabel="learning rate", ylabel="train/loss, nats a token")
-    axes.legend()
-    plt.close(figure)
-    return figure
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from frontpage.analysis.invention import Wanted, invent, novelty
+from frontpage.command.arguments import number, save_json
 from frontpage.command.errors import UserError
 from frontpage.command.notices import notice
-from frontpage.command.terminal import Redrawn, can_redraw, printable, typed_lines
-from frontpage.models.generate import BATCH, Generated, drafts
+from frontpage.command.terminal import typed_lines
+from frontpage.models.generate import BATCH
 from frontpage.models.sampling import RANGES, Sampling, fits
 from frontpage.recipe.language_module import LanguageModule
-from frontpage.runs.run_arguments import RunArguments, number, reopen, save_json
-from frontpage.runs.training_titles import seen_in_training
+from frontpage.runs.run_arguments import RunArguments, reopen
 
 MOST_SEED = 2**63 - 1
 INTERACTIVE = "type the beginning of a title (nothing: any title), then Enter; Ctrl-D ends"
@@ -45,13 +46,15 @@ def main() -> None:
     parser.add_argument("--batch", type=number(int, 1), default=BATCH, help=f"titles computed together ({BATCH})")
     arguments = parser.parse_args()
     prompt = the_prompt(arguments)
+    drawn = arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty
+    wanted = Wanted(arguments.num, arguments.batch, Sampling(*drawn), arguments.max_tokens, arguments.heal)
     _, module, known = reopen(arguments)
     result: list[dict[str, Any]] = []
     try:
         if arguments.interactive:
-            answer(arguments, module, known, result)
+            answer(wanted, arguments.seed, module, known, result)
         else:
-            result += invent(arguments, module, known, prompt, arguments.seed)
+            result += invent(wanted, module, known, prompt, arguments.seed)
             print(novelty(result))
     finally:
         if result:
@@ -91,65 +94,18 @@ def setting(name: str) -> Callable[[str], Any]:
 
 
 def answer(
-    arguments: argparse.Namespace, module: LanguageModule, known: np.ndarray | None, result: list[dict[str, Any]]
+    wanted: Wanted, seed: int, module: LanguageModule, known: np.ndarray | None, result: list[dict[str, Any]]
 ) -> None:
     """Titles for each prompt that is typed, each with the next seed; a prompt that cannot be taken is said."""
     print(INTERACTIVE)
     try:
         for turn, prompt in enumerate(typed_lines("> ")):
             try:
-                result += invent(arguments, module, known, prompt.strip(), arguments.seed + turn)
+                result += invent(wanted, module, known, prompt.strip(), seed + turn)
             except UserError as error:
                 print(error)
     finally:
         print(f"\n{novelty(result)}")  # after Ctrl-C, too
-
-
-def invent(
-    arguments: argparse.Namespace, module: LanguageModule, known: np.ndarray | None, prompt: str, seed: int
-) -> list[dict[str, Any]]:
-    """The titles of one prompt, shown as they are written where stdout is a terminal."""
-    sampling = Sampling(
-        arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty
-    )
-    watched = Redrawn() if can_redraw() else None
-    together = arguments.batch if watched is None else min(arguments.batch, watched.most())
-    settings = {"max_tokens": arguments.max_tokens, "seed": seed, "heal": arguments.heal}
-    try:
-        batches = list(drafts(module, module.tokenizer, prompt, arguments.num, together, sampling=sampling, **settings))
-    except ValueError as error:
-        raise UserError(f"--{error}") from error
-    print(f"{'log prob':>9}   title{'' if known is None else ' (*: a training title)'}", flush=True)
-    result = []
-    for draft in batches:
-        for _ in draft:
-            if watched is not None:
-                watched.show([line(one) for one in draft.titles()])
-        if watched is not None:
-            watched.clear()
-        result += finished(draft.titles(), known)
-    return result
-
-
-def finished(titles: list[Generated], known: np.ndarray | None) -> list[dict[str, Any]]:
-    """Print titles whose last token is written, and give them as they stand in the JSON."""
-    seen = [None] * len(titles) if known is None else seen_in_training([one.title for one in titles], known).tolist()
-    for one, mark in zip(titles, seen, strict=True):
-        print(line(one, mark), flush=True)
-    return [one._asdict() | {"in_training": mark} for one, mark in zip(titles, seen, strict=True)]
-
-
-def line(one: Generated, seen: bool | None = None) -> str:
-    """A title as it is printed; three dots where it has not ended."""
-    return f"{one.log_prob:9.2f} {'*' if seen else ' '} {printable(one.title)}{'' if one.ended else '...'}"
-
-
-def novelty(result: list[dict[str, Any]]) -> str:
-    """How many of the titles are copies: of training titles, and of each other."""
-    many, distinct = len(result), len({one["title"] for one in result})
-    seen = [one["in_training"] for one in result]
-    copied = "unknown" if None in seen else f"{sum(seen)} of {many}" + (f" ({sum(seen) / many:.1%})" if many else "")
-    return f"in the training set: {copied}; different titles: {distinct} of {many}"
 
 
 if __name__ == "__main__":

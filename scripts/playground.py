@@ -7,7 +7,8 @@ import signal
 
 from frontpage.analysis.pages.playground.answers import OpenRun
 from frontpage.analysis.pages.playground.server import Playground
-from frontpage.runs.run_arguments import RunArguments, number, reopen
+from frontpage.command.arguments import number
+from frontpage.runs.run_arguments import RunArguments, reopen
 
 
 def main() -> None:

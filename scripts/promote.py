@@ -7,9 +7,10 @@ import shlex
 from frontpage.analysis.pages.sweeps.best import best_of, train_command, trial_of
 from frontpage.analysis.pages.sweeps.study_file import open_study
 from frontpage.analysis.pages.sweeps.sweep import read_sweep
+from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.errors import bad_value
 from frontpage.command.notices import notice, notices
-from frontpage.runs.run_arguments import Arguments, add_trust, number, save_json
+from frontpage.runs.run_arguments import add_trust
 from frontpage.sweeps.promotion import experiment_name, write_experiment
 
 

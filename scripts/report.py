@@ -2,19 +2,19 @@
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from frontpage.analysis.comparison import compare
 from frontpage.analysis.curves import read_curves
 from frontpage.analysis.pages.runs.page import page
+from frontpage.analysis.pages.runs.studies import studies
 from frontpage.analysis.table import collect_runs, filter_rows, need_rows
+from frontpage.command.arguments import Arguments, save_json
 from frontpage.command.notices import notices
 from frontpage.command.output_file import OutputFile, holding
-from frontpage.runs.run_arguments import Arguments, add_trust, save_json
+from frontpage.runs.run_arguments import add_trust
 
-LOGS, PAGE, STUDY = "logs", "runs.html", "study.journal"
+LOGS, PAGE = "logs", "runs.html"
 OURS = holding('<script type="application/json" id="runs">')
 
 
@@ -42,17 +42,6 @@ def main() -> None:
     save_json(
         arguments.json, {"page": str(output.path), "runs": [row["directory"] for row in rows], "notices": notices()}
     )
-
-
-def studies(paths: Sequence[str], output: Path) -> list[tuple[str, str | None]]:
-    """The sweeps below `paths`, each with the address of its page, seen from `output`, where it has one."""
-    found = dict.fromkeys(journal.parent for path in paths for journal in sorted(Path(path).rglob(STUDY)))
-    pages = {folder: folder / "report.html" for folder in found}
-    here = output.resolve().parent
-    return [
-        (str(folder), Path(os.path.relpath(there.resolve(), here)).as_posix() if there.is_file() else None)
-        for folder, there in pages.items()
-    ]
 
 
 if __name__ == "__main__":

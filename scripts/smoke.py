@@ -6,108 +6,35 @@
 Needs no network and leaves nothing behind. Exits with 1 and names what failed.
 """
 
-import argparse
-import json
-import math
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
+
 import os
-import subprocess
 import sys
 import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-SEARCHES = sorted(path.stem for path in (ROOT / "configs" / "hparams_search").glob("*.yaml"))
-ALL = (path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
-# Promoted ones (scripts/promote.py) have run whole, and the sizes of debug=fast need not fit them.
-EXPERIMENTS = sorted(name for name in ALL if not name.endswith("_best"))
-DEBUGS = sorted(path.stem for path in (ROOT / "configs" / "debug").glob("*.yaml"))
-# Starting Python takes longer than two steps, on one core: as many processes as cores, one thread each.
-ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+from frontpage.analysis.smoke import EXPERIMENTS, Result, smoke_all
+from frontpage.command.arguments import Arguments, number
+from frontpage.command.errors import UserError
 
 
-class Result(NamedTuple):
-    """What came of one run."""
-
-    name: str
-    seconds: float
-    loss: float | None
-    problem: str | None
-    output: str
-
-
-def main() -> int:
-    """Run, print the table, return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> None:
+    """Run, print the table, leave with the exit status."""
+    parser = Arguments(__doc__.splitlines()[0])
     parser.add_argument("experiments", nargs="*", help=f"of: {' '.join(EXPERIMENTS)}")
-    parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="runs at a time (the cores)")
+    parser.add_argument(
+        "--jobs", type=number(int, 1), default=min(os.cpu_count() or 1, 4), help="runs at a time (the cores)"
+    )
     arguments = parser.parse_args()
     unknown = sorted({*arguments.experiments} - {*EXPERIMENTS})
     if unknown:
-        parser.error(f"no such experiment: {' '.join(unknown)}; there are: {' '.join(EXPERIMENTS)}")
-    runs = [(name, "fast") for name in arguments.experiments or EXPERIMENTS]
-    if not arguments.experiments:
-        runs += [("quickstart", debug) for debug in DEBUGS if debug != "fast"]
+        raise UserError(f"no such experiment: {' '.join(unknown)}; there are: {' '.join(EXPERIMENTS)}")
     with tempfile.TemporaryDirectory(prefix="frontpage_smoke_") as folder:
-        with ThreadPoolExecutor(max(arguments.jobs, 1)) as pool:
-            results = list(pool.map(lambda run: smoke(Path(folder), *run), runs))
-            searches = [] if arguments.experiments else SEARCHES
-            results += pool.map(lambda search: smoke_search(Path(folder), search), searches)
-    return report(results)
-
-
-def smoke(folder: Path, experiment: str, debug: str) -> Result:
-    """Train `experiment` under `debug` in a process of its own and look at its record."""
-    name = experiment if debug == "fast" else f"{experiment} debug={debug}"
-    directory = folder / f"{experiment}_{debug}"
-    ended, seconds = train(folder, f"experiment={experiment}", f"debug={debug}", f"hydra.run.dir={directory}")
-    problem, loss = look(directory / "run.json", ended.returncode, steps=2 if debug == "fast" else None)
-    print(f"{name}: {problem or 'ok'} ({seconds:.0f} s)", flush=True)
-    return Result(name, seconds, loss, problem, ended.stdout)
-
-
-def smoke_search(folder: Path, search: str) -> Result:
-    """Run two trials of `search` under debug=fast in a process of its own and look at their records."""
-    name, directory = f"hparams_search={search}", folder / f"search_{search}"
-    sweep = [f"hydra.sweeper.directory={directory}", "hydra.sweeper.n_trials=2"]
-    ended, seconds = train(folder, "--multirun", f"hparams_search={search}", "debug=fast", *sweep)
-    looked = [look(directory / trial / "run.json", ended.returncode, steps=2) for trial in ("0", "1")]
-    problem = next((problem for problem, _ in looked if problem), None)
-    print(f"{name}: {problem or 'ok'} ({seconds:.0f} s)", flush=True)
-    return Result(name, seconds, min((loss for _, loss in looked if loss), default=None), problem, ended.stdout)
-
-
-def train(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess, float]:
-    """How a process of train.py ended, and its seconds."""
-    command = [sys.executable, "train.py", *arguments]
-    command += [f"paths.log_dir={folder}/logs", f"paths.cache_dir={folder}/cache"]
-    start = time.perf_counter()
-    ended = subprocess.run(
-        command, cwd=ROOT, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    return ended, time.perf_counter() - start
-
-
-def look(path: Path, status: int, steps: int | None) -> tuple[str | None, float | None]:
-    """(what is wrong with a run or None, its validation loss); `steps` null: those that its own config asks for."""
-    if status != 0:
-        return f"exit status {status}", None
-    if not path.is_file():
-        return "no run.json", None
-    record = json.loads(path.read_text(encoding="utf-8"))
-    final = record["metrics"]["final"]
-    loss, steps = final.get("val/loss"), steps or record["config"]["trainer"]["max_steps"]
-    if record["status"] != "finished":
-        return f"status {record['status']}", loss
-    if record["steps"] != steps:
-        return f"{record['steps']} steps, not {steps}", loss
-    if final.get("val/coverage") != 1:
-        return f"val/coverage {final.get('val/coverage')}, not 1", loss
-    if loss is None or not math.isfinite(loss):
-        return f"val/loss {loss}", None
-    return None, loss
+        results = []
+        for result in smoke_all(Path(folder), arguments.experiments, arguments.jobs):
+            results.append(result)
+            print(f"{result.name}: {result.problem or 'ok'} ({result.seconds:.0f} s)", flush=True)
+    sys.exit(report(results))
 
 
 def report(results: list[Result]) -> int:
@@ -129,4 +56,4 @@ def report(results: list[Result]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

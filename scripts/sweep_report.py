@@ -3,22 +3,20 @@
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from frontpage.analysis.pages.sweeps.best import Best, best_of, trial_of
+from frontpage.analysis.pages.sweeps.best import trial_of
 from frontpage.analysis.pages.sweeps.study_file import need_plotly, open_study
+from frontpage.analysis.pages.sweeps.summary import PAGE, best_or_why, page_beside, summary
 from frontpage.analysis.pages.sweeps.sweep import Sweep, read_sweep
-from frontpage.analysis.pages.sweeps.table import LEGACY
 from frontpage.analysis.pages.sweeps.winner_score import kept_scores, score_winner
-from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.arguments import Arguments, number, save_json
+from frontpage.command.errors import bad_value, require
 from frontpage.command.notices import notices
 from frontpage.command.output_file import OutputFile, holding
 from frontpage.evaluation.metrics import HEADLINE
-from frontpage.runs.run_arguments import Arguments, add_trust, number, save_json
-from frontpage.sweeps.promotion import experiment_name
+from frontpage.runs.run_arguments import add_trust
 
-PAGE = "report.html"
 OURS = holding('<script type="application/json" id="figures">')
 
 
@@ -45,7 +43,7 @@ def main() -> None:
         require(not arguments.again, "--again", True, "needs --test=FILE")
     need_plotly()
     sweep = read_sweep(open_study(arguments.study))
-    output = arguments.output or OutputFile("--output", _beside(sweep), OURS)
+    output = arguments.output or OutputFile("--output", page_beside(sweep), OURS)
     output.check(arguments.overwrite)
     if arguments.test is not None:
         trial = trial_of(sweep, arguments.trial)
@@ -53,7 +51,7 @@ def main() -> None:
     else:
         scores = kept_scores(sweep)
 
-    best, lacking = _best(sweep, arguments.study)
+    best, lacking = best_or_why(sweep, arguments.study)
     from frontpage.analysis.pages.sweeps.figures import over_trials  # these need plotly
     from frontpage.analysis.pages.sweeps.page import page
     from frontpage.analysis.pages.sweeps.parameter_figures import importances, over_parameters
@@ -73,48 +71,6 @@ def main() -> None:
         "notices": notices(),
     }
     save_json(arguments.json, result)
-
-
-def summary(sweep: Sweep) -> dict[str, Any]:
-    """The study in numbers."""
-    winner = sweep.winner
-    measured = [name for name in (sweep.headline.name, sweep.headline.error) if name]
-    return {
-        "study": sweep.name,
-        "objectives": sweep.objectives,
-        "counts": sweep.counts,
-        "best": None if winner is None else {"trial": winner.number, "values": winner.values},
-        "pareto": [trial.number for trial in sweep.pareto],
-        "trials": [
-            {
-                "number": trial.number,
-                "state": trial.state,
-                "values": trial.values,
-                "params": trial.frozen.params,
-                "reason": trial.reason,
-                "directory": None if trial.directory is None else str(trial.directory),
-                **{name: trial.metric(name) for name in (*measured, *LEGACY)},
-                **{name: trial.record.get(name) for name in ("parameters", "steps", "tokens_seen", "seconds")},
-            }
-            for trial in sweep.trials
-        ],
-    }
-
-
-def _beside(sweep: Sweep) -> Path:
-    if sweep.folder is None or not sweep.folder.is_dir():
-        raise bad_value("--output", None, "the study's folder is not there; name a file")
-    return sweep.folder / PAGE
-
-
-def _best(sweep: Sweep, study: str) -> tuple[Best | None, str]:
-    """The winner's experiment, or why there is none: the page is worth reading without it."""
-    if sweep.winner is None:
-        return None, "no trial has finished"
-    try:
-        return best_of(sweep, sweep.winner, experiment_name(sweep.name), study), ""
-    except UserError as error:
-        return None, str(error)
 
 
 def _print(sweep: Sweep, scores: list[Any]) -> None:

@@ -1,26 +1,23 @@
 """Promises of the demonstration runs: six that differ, trained once, at the places that the published table has."""
 
 import json
-import runpy
 
 import pytest
 from omegaconf import OmegaConf
 from programs import run_script
-from tiny import ROOT
 
+from frontpage.analysis.demonstration import RUNS, choices
 from frontpage.analysis.notebooks.published import CLAIMS, TABLE, UPDATES
 from frontpage.training.preflight import check_config
 
-DEMO = runpy.run_path(str(ROOT / "scripts" / "demo_runs.py"))
 
-
-@pytest.mark.parametrize("name", DEMO["RUNS"])
+@pytest.mark.parametrize("name", RUNS)
 def test_every_demonstration_run_composes(config, name):
-    check_config(config(*DEMO["choices"](name), f"name={name}"))
+    check_config(config(*choices(name), f"name={name}"))
 
 
 def test_they_differ_in_architecture_attention_optimizer_and_batch(config):
-    runs = [config(*DEMO["choices"](name)) for name in DEMO["RUNS"]]
+    runs = [config(*choices(name)) for name in RUNS]
     assert len(runs) == 6
     for key in ("model._target_", "model.attention._target_", "optimizer._target_", "data.batch_size"):
         assert len({str(OmegaConf.select(run, key)) for run in runs}) > 1, key
@@ -28,7 +25,7 @@ def test_they_differ_in_architecture_attention_optimizer_and_batch(config):
 
 def test_the_pair_is_validated_at_the_23_points_of_the_published_table(config):
     for name in ("baseline", "adamw"):
-        run = config(*DEMO["choices"](name))
+        run = config(*choices(name))
         steps, interval = run.trainer.max_steps, run.trainer.val_interval
         points = {1, *range(interval, steps + 1, interval), steps}
         assert run.trainer.validate_first_step and run.model.original_metric == "always"
@@ -38,7 +35,7 @@ def test_the_pair_is_validated_at_the_23_points_of_the_published_table(config):
 
 
 def test_finished_ones_are_not_trained_again(tmp_path, capfd):
-    for name in DEMO["RUNS"]:
+    for name in RUNS:
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(json.dumps({"status": "finished", "steps": 1}))
     ended = run_script(capfd, "demo_runs", tmp_path, "--json", tmp_path / "told.json")

@@ -1,17 +1,18 @@
-"""Promises of an installation without a checkout: `pip install .` brings the configs, and a command that trains."""
+"""Promises of an installation without a checkout: `pip install .` brings the configs, and commands for all of it."""
 
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 from tiny import CONFIGS, ROOT, TINY
 
-SOURCE = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "train.py", "src", "configs")
+SOURCE = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "train.py", "src", "configs", "scripts")
 
 
 @pytest.fixture(scope="module")
@@ -41,27 +42,35 @@ def run(installed: Path, folder: Path, *words: str) -> subprocess.CompletedProce
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_the_configs_and_the_command_are_in_the_wheel(installed):
+def command(installed: Path, folder: Path, name: str, *words: str) -> subprocess.CompletedProcess:
+    """What the command that pip makes of `frontpage-<name>` does."""
+    start = f"import sys; from frontpage.command.installed_commands import {name}; sys.argv[0] = 'frontpage'; {name}()"
+    return run(installed, folder, "-c", start, *words)
+
+
+def test_the_configs_and_the_commands_are_in_the_wheel(installed):
     files = {path.relative_to(CONFIGS): path.read_bytes() for path in CONFIGS.rglob("*.yaml")}
     there = installed / "frontpage" / "configs"
     assert {path.relative_to(there): path.read_bytes() for path in there.rglob("*.yaml")} == files
-    assert (installed / "frontpage" / "train.py").read_bytes() == (ROOT / "train.py").read_bytes()
-    names = next(installed.glob("*.dist-info/entry_points.txt")).read_text()
-    assert "frontpage-train = frontpage.command.train_command:main" in names
+    for program in (ROOT / "train.py", *(ROOT / "scripts").glob("*.py")):
+        assert (installed / "frontpage" / program.relative_to(ROOT)).read_bytes() == program.read_bytes()
+    told = next(installed.glob("*.dist-info/entry_points.txt")).read_text()
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert named and all(f"{name} = {function}\n" in told for name, function in named.items())
 
 
 @pytest.mark.slow
-def test_it_trains_searches_and_promotes_in_any_folder(installed, tmp_path):
-    start = "import sys; from frontpage.command.train_command import main; sys.argv[0] = 'frontpage-train'; main()"
-    shutil.copyfile(ROOT / "scripts" / "promote.py", tmp_path / "promote.py")
+def test_it_trains_searches_promotes_and_invents_in_any_folder(installed, tmp_path):
     chosen = [*TINY, "trainer.max_steps=1"]
-    ended = run(installed, tmp_path, "-c", start, *chosen, "hydra.run.dir=run")
+    ended = command(installed, tmp_path, "train", *chosen, "hydra.run.dir=run")
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "run" / "run.json").is_file() and '"git_commit": null' in (tmp_path / "run/run.json").read_text()
+    ended = command(installed, tmp_path, "generate", "run", "--num", "2", "--json", "invented.json")
+    assert ended.returncode == 0 and (tmp_path / "invented.json").is_file(), ended.stderr
     search = ["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.study_name=away", "hydra.sweeper.n_trials=1"]
-    ended = run(installed, tmp_path, "-c", start, *search, *chosen, "optimizer.lr=interval(1e-3,1e-2)")
+    ended = command(installed, tmp_path, "train", *search, *chosen, "optimizer.lr=interval(1e-3,1e-2)")
     assert ended.returncode == 0, ended.stderr
-    assert run(installed, tmp_path, "promote.py", "away").returncode == 0
+    assert command(installed, tmp_path, "promote", "away").returncode == 0
     assert (installed / "frontpage" / "configs" / "experiment" / "away_best.yaml").is_file()
-    ended = run(installed, tmp_path, "-c", start, "experiment=away_best", "model.n_head=3")
+    ended = command(installed, tmp_path, "train", "experiment=away_best", "model.n_head=3")
     assert ended.returncode == 2 and "model.n_head=3" in ended.stderr  # its place was found

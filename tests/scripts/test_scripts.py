@@ -10,6 +10,7 @@ import pytest
 from programs import run_script, train_tiny, training_titles, write_csv
 from tiny import ROOT
 
+from frontpage.analysis import smoke
 from frontpage.runs.training_titles import FILE, load_training_titles, seen_in_training, title_hashes
 
 NEW = [f"Nobody wrote this title number {number}" for number in range(10)]
@@ -216,7 +217,6 @@ def test_a_mistake_ends_with_2_and_says_what_is_allowed(mistake, run, broken, ca
 
 @pytest.mark.parametrize("change", ["none", "status", "steps", "coverage", "loss", "exit status", "no record"])
 def test_smoke_finds_what_is_wrong_with_a_run(change, tmp_path, capsys):
-    smoke = runpy.run_path(str(ROOT / "scripts" / "smoke.py"), run_name="smoke")
     record = {
         "status": "running" if change == "status" else "finished",
         "steps": 1 if change == "steps" else 2,
@@ -230,16 +230,16 @@ def test_smoke_finds_what_is_wrong_with_a_run(change, tmp_path, capsys):
     }
     if change != "no record":
         (tmp_path / "run.json").write_text(json.dumps(record))
-    problem, loss = smoke["look"](tmp_path / "run.json", 1 if change == "exit status" else 0, None)
+    problem, loss = smoke.look(tmp_path / "run.json", 1 if change == "exit status" else 0, None)
     assert (problem is None) == (change == "none"), problem
-    status = smoke["report"]([smoke["Result"]("an_experiment", 1.0, loss, problem, "its output")])
+    script = runpy.run_path(str(ROOT / "scripts" / "smoke.py"), run_name="smoke")
+    status = script["report"]([smoke.Result("an_experiment", 1.0, loss, problem, "its output")])
     output = capsys.readouterr().out
     assert status == (change != "none")
     assert ("FAILED: an_experiment" in output) == (change != "none")
 
 
 def test_smoke_runs_every_experiment_and_every_debug_option():
-    smoke = runpy.run_path(str(ROOT / "scripts" / "smoke.py"), run_name="smoke")
-    assert {"quickstart", "mainrun_baseline"} <= {*smoke["EXPERIMENTS"]}
-    assert {"fast", "anomaly", "overfit", "profile"} <= {*smoke["DEBUGS"]}
-    assert {"batch_size", "gpt", "unet", "sparse", "sparsek", "gpt_sparse", "attention"} <= {*smoke["SEARCHES"]}
+    assert {"quickstart", "mainrun_baseline"} <= {*smoke.EXPERIMENTS}
+    assert {"fast", "anomaly", "overfit", "profile"} <= {*smoke.DEBUGS}
+    assert {"batch_size", "gpt", "unet", "sparse", "sparsek", "gpt_sparse", "attention"} <= {*smoke.SEARCHES}

@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,13 +25,19 @@ class Ended(NamedTuple):
 
 def run_script(capfd: pytest.CaptureFixture, name: str, *arguments: object) -> Ended:
     """`python scripts/<name>.py arguments`, its output captured."""
+    script = str(ROOT / "scripts" / f"{name}.py")
+    return ended_by(capfd, lambda: runpy.run_path(script, run_name="__main__"), f"scripts/{name}.py", *arguments)
+
+
+def ended_by(capfd: pytest.CaptureFixture, start: Callable[[], object], *words: object) -> Ended:
+    """How a program ends that `start` starts in this process with the command line `words`; its output captured."""
     capfd.readouterr()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [f"scripts/{name}.py", *map(str, arguments)])
+        patch.setattr(sys, "argv", [*map(str, words)])
         patch.setenv("HYDRA_FULL_ERROR", "0")
         status = 0
         try:
-            runpy.run_path(str(ROOT / "scripts" / f"{name}.py"), run_name="__main__")
+            start()
         except SystemExit as ended:
             status = int(ended.code or 0)
     return Ended(status, *capfd.readouterr())

@@ -4,14 +4,13 @@ import copy
 import functools
 import itertools
 import json
-import runpy
 import warnings
 
 import lightning as L
 import pytest
 import torch
 from programs import run_script
-from tiny import ROOT, TINY, composed, options
+from tiny import TINY, composed, options
 
 from frontpage.attention.causal import CausalAttention
 from frontpage.attention.kernels.pattern_paths import accelerate
@@ -20,6 +19,7 @@ from frontpage.evaluation.losses import language_loss, next_token_loss
 from frontpage.machine.as_gpu import as_on_card
 from frontpage.machine.peak_memory import peak_memory, start_counting
 from frontpage.models.gpt import GPT
+from frontpage.training.memory import tables
 from frontpage.training.memory.estimate import (
     TrainingMemory,
     estimate_training,
@@ -341,41 +341,35 @@ def test_the_script_prints_layers_totals_generation_and_what_fits(capfd, tmp_pat
         assert words in ended.stdout
 
 
-SCRIPT = str(ROOT / "scripts" / "memory.py")
-
-
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_generation_is_counted_for_every_attention_in_every_experiments_model(experiment):
-    script = runpy.run_path(SCRIPT)
-    config = script["composed"]([f"experiment={experiment}", "model.n_layer=2"])
-    rows = script["generation"](config, [1])
+    config = tables.composed([f"experiment={experiment}", "model.n_layer=2"])
+    rows = tables.generation(config, [1])
     assert [row["attention"] for row in rows] == options("model/attention")
     assert {row["attention"]: row["refused"] for row in rows if "refused" in row} == {}
 
 
 def test_generation_says_whose_sizes_do_not_fit_and_has_the_configs_own_knobs():
-    script = runpy.run_path(SCRIPT)
     sizes = ("model.n_layer=1", "model.n_head=6", "model.d_model=96", "model/attention=local")
-    config = script["composed"]([*sizes, "model.attention.window=5"])
-    rows = {row["attention"]: row for row in script["generation"](config, [1])}
+    config = tables.composed([*sizes, "model.attention.window=5"])
+    rows = {row["attention"]: row for row in tables.generation(config, [1])}
     assert "groups=4" in rows["fixed"]["refused"] and "refused" not in rows["causal"]
-    assert rows["local"]["caches"] == {"1": generation_bytes(script["on_meta"](config).net, 1, 128)[1]}
-    many = script["generation"](config, [1, 7], [4, 100])
+    assert rows["local"]["caches"] == {"1": generation_bytes(tables.on_meta(config).net, 1, 128)[1]}
+    many = tables.generation(config, [1, 7], [4, 100])
     caches = {(row["attention"], row["length"]): row.get("caches") for row in many}
     token = 2 * 96 * 4  # bytes of its key and value
     assert caches["causal", 100]["7"] == 700 * token
     assert caches["local", 4] == caches["local", 100] == {"1": 4 * token, "7": 28 * token}  # a window of 5
 
 
-def test_cards_are_sized_with_the_optimizers_temporaries_of_cuda():
-    script = runpy.run_path(SCRIPT)
+def test_cards_are_sized_with_the_optimizers_temporaries_of_cuda(monkeypatch):
 
     def estimated(net, make_optimizer, batch_size, block_size, *, card, **options):
         assert card
         return TrainingMemory(0, 0, 0, 0, 0, 0, total=batch_size * (2 - net.checkpointed(0)) * 2**20)
 
-    script["fits"].__globals__["estimate_training"] = estimated
-    found = script["fits"](script["composed"](["experiment=quickstart", "model.n_layer=1"]), 1.671)
+    monkeypatch.setattr(tables, "estimate_training", estimated)
+    found = tables.fits(tables.composed(["experiment=quickstart", "model.n_layer=1"]), 1.671)
     assert found == {"none": 512, "full": 1024}
 
 

@@ -1,4 +1,4 @@
-"""Where the configs lie, and what they can ask for in `${...}`."""
+"""Where the configs and the programs lie, and what configs can ask for in `${...}`."""
 
 from pathlib import Path
 
@@ -8,5 +8,6 @@ from frontpage.command.objective import monitored
 
 PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED = (PACKAGE / "configs" / "train.yaml").is_file()  # without a checkout: they were built into the package
-CONFIGS = str((PACKAGE if INSTALLED else PACKAGE.parents[1]) / "configs")
+ROOT = PACKAGE if INSTALLED else PACKAGE.parents[1]  # of configs/, train.py and scripts/
+CONFIGS = str(ROOT / "configs")
 OmegaConf.register_resolver("monitored", monitored, replace=True)  # for callbacks that follow the objective

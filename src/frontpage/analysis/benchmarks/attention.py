@@ -1,0 +1,167 @@
+"""Every attention variant and backend, forward and backward, timed in turn with dense attention."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from hydra import compose, initialize_config_dir
+from torch.nn import functional as F
+
+from frontpage.attention.gated_delta import GatedDeltaAttention
+from frontpage.attention.kernels.describe import router_of
+from frontpage.attention.kernels.pattern_paths import accelerate
+from frontpage.attention.parts.contract import SelfAttention
+from frontpage.attention.parts.projected import ProjectedAttention
+from frontpage.command.build import build
+from frontpage.command.config_folder import CONFIGS
+from frontpage.command.progress_line import watched
+from frontpage.machine.allocator import keep_freed_memory
+from frontpage.machine.processor import processor_name
+
+WARM_UP = 8  # rounds that are not counted: kernels are compiled, memory is taken
+EXTRA = {  # settings beside a variant's own defaults
+    "strided alone": ("strided", {"alternate": "none"}),
+    "gated_delta rule": ("gated_delta", {}),  # without the norms of keys, queries and outputs, and without its gates
+    "sparsek hard": ("sparsek", {"gate": "hard"}),
+    "sparsek soft": ("sparsek", {"gate": "soft"}),
+    "sparsek k=32 window=16": ("sparsek", {"k": 32, "window": 16}),
+}
+
+
+class Settings(NamedTuple):
+    """Sizes, and what is timed: `only` names the variants beside causal (all), `documents` keeps titles apart."""
+
+    batch: int
+    heads: int
+    head_width: int
+    rounds: int
+    documents: bool
+    device: str | None  # null: a GPU of CUDA where there is one, else the CPU
+    only: Sequence[str] | None = None
+
+
+def measure_all(settings: Settings, lengths: Sequence[int]) -> dict[str, Any]:
+    """The machine, the settings, and a table of `measure` for each length in tokens; bf16 on CUDA, fp32 elsewhere."""
+    device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    kept = device.type == "cpu" and keep_freed_memory()  # as train.py does
+    tables = {length: measure(settings, length, device, dtype) for length in lengths}
+    return {
+        "processor": processor_name(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "batch": settings.batch,
+        "heads": settings.heads,
+        "head_width": settings.head_width,
+        "dtype": str(dtype).removeprefix("torch."),
+        "documents": settings.documents,
+        "freed_memory_kept": kept,
+        "rounds": settings.rounds,
+        "lengths": tables,
+    }
+
+
+def measure(settings: Settings, length: int, device: torch.device, dtype: torch.dtype) -> dict[str, dict[str, Any]]:
+    """For each variant: its route, milliseconds of each backend, and the ratio of the chosen one to dense attention."""
+    sizes = {"d_model": settings.heads * settings.head_width, "n_head": settings.heads, "block_size": length}
+    ids = None
+    if settings.documents:
+        ids = (torch.arange(length, device=device) // 12).expand(settings.batch, -1).contiguous()
+    runs: dict[tuple[str, str], Callable[[], None]] = {}
+    chosen: dict[str, str] = {}
+    for name, (option, changed) in variants().items():
+        if settings.only and name not in ("causal", *settings.only):
+            continue
+        layer = variant(option, {**changed, "backend": "auto"}, sizes, device, dtype)
+        chosen[name] = router_of(layer).route(length, device, documents=ids is not None)
+        for backend in layer.backends:
+            if router_of(layer).refusal(backend, device, ids is not None, True) is None:
+                own = variant(option, {**changed, "backend": backend}, sizes, device, dtype)
+                runs[name, backend] = step(own, settings.batch, length, ids, device, dtype, name == "gated_delta rule")
+    dense = runs["causal", chosen["causal"]]
+    table: dict[str, dict[str, Any]] = {
+        name: {"auto": route, "milliseconds": {}, "ratios": {}} for name, route in chosen.items()
+    }
+    for (name, backend), run in watched(runs.items(), f"{length} tokens", [1] * len(runs)):
+        ours, theirs = timed(run, dense, settings.rounds, device)
+        table[name]["milliseconds"][backend] = ours * 1e3
+        table[name]["ratios"][backend] = ours / theirs
+        if backend == chosen[name]:
+            table[name]["ratio_to_dense"] = ours / theirs
+    return table
+
+
+def variants() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Every option of model/attention with its defaults, dense attention first, and EXTRA."""
+    names = sorted(path.stem for path in Path(CONFIGS, "model", "attention").glob("*.yaml"))
+    names.sort(key=lambda name: name != "causal")
+    return {name: (name, {}) for name in names} | EXTRA
+
+
+def variant(
+    option: str, settings: dict[str, Any], sizes: dict[str, int], device: torch.device, dtype: torch.dtype
+) -> SelfAttention:
+    """The layer of an option with some of its settings changed."""
+    with initialize_config_dir(CONFIGS):
+        node = compose("train", overrides=["paths.run_dir=none", f"model/attention={option}"]).model.attention
+    node.update(settings)
+    return accelerate(build(node, "model.attention")(**sizes)).to(device, dtype)
+
+
+def step(
+    layer: SelfAttention,
+    batch: int,
+    length: int,
+    ids: torch.Tensor | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    rule_alone: bool,
+) -> Callable[[], None]:
+    """One forward and backward pass between the projections; `mla` has its own projections and is timed with them."""
+    x = torch.randn(batch, length, layer.out.out_features, device=device, dtype=dtype, requires_grad=True)
+    shape = batch, layer.n_head, length, layer.head_width
+    given = [torch.randn(shape, device=device, dtype=dtype, requires_grad=True) for _ in "qkv"]
+    if isinstance(layer, GatedDeltaAttention) and rule_alone:
+        decay = -torch.rand(shape[:3], device=device) / 10
+        write = F.logsigmoid(torch.randn(shape[:3], device=device))
+        given = [F.normalize(part.detach().float(), dim=-1).requires_grad_() for part in given]
+        given += [decay.requires_grad_(), write.requires_grad_()]
+
+        def run() -> torch.Tensor:
+            return layer.rule(length, device)(*given, document_ids=ids)[0]
+    elif isinstance(layer, ProjectedAttention):
+
+        def run() -> torch.Tensor:
+            return layer.attend(*given, x=x, document_ids=ids, cache=None)
+    else:
+        given = [x]
+
+        def run() -> torch.Tensor:
+            return layer(x, document_ids=ids)
+
+    up = torch.randn_like(run())
+    learned = [weight for weight in layer.parameters() if weight.requires_grad]
+
+    def once() -> None:
+        torch.autograd.grad(run(), [*given, *learned], up, allow_unused=True)
+
+    return once
+
+
+def timed(run: Callable[[], None], dense: Callable[[], None], rounds: int, device: torch.device) -> tuple[float, float]:
+    """Median seconds of both, which take turns."""
+    seconds: dict[Callable[[], None], list[float]] = {run: [], dense: []}
+    for turn in range(WARM_UP + rounds):
+        for one in (dense, run):
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            start = time.perf_counter()
+            one()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if turn >= WARM_UP:
+                seconds[one].append(time.perf_counter() - start)
+    return statistics.median(seconds[run]), statistics.median(seconds[dense])
