@@ -31,7 +31,7 @@ from typing import NamedTuple
 import torch
 
 from frontpage.runs.directory import read_record
-from frontpage.runs.run_arguments import Arguments, number, save_json
+from frontpage.runs.run_arguments import Arguments, number, path_for, save_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
@@ -45,7 +45,7 @@ SWEEP = [*SMALL, "--multirun", "hydra/sweeper=optuna", "hydra.sweeper.study_name
 SWEEP += ["hydra/sweeper/sampler=grid", "optimizer.lr=choice(1e-3,1e-2)", "trainer.max_steps=4"]
 CACHE = [*SMALL, "trainer.max_steps=1"]
 SIZE, ROOM = 96, 17  # MiB of the tmpfs, and what a filler leaves: a checkpoint wants 16 besides itself
-LONGEST = 300  # seconds for one command
+LONGEST, HANGS = 300, 124  # seconds for one command, and the status of one that takes longer
 MEASURED = ("time/", "memory/", "elapsed_time", "timestamp")
 
 
@@ -73,7 +73,9 @@ def main() -> None:
     parser.add_argument("--attacks", type=number(int, 1), default=30, help="how many (default 30)")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="of kinds and moments (default 0)")
     parser.add_argument("--only", choices=sorted(TARGETS), help="one target (default: in turn)")
-    parser.add_argument("--disk", type=Path, help="a folder to work in (default: a small tmpfs for root, or /tmp)")
+    parser.add_argument(
+        "--disk", type=path_for("--disk"), help="a folder to work in (default: a small tmpfs for root, or /tmp)"
+    )
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))  # so that the small disk is unmounted
     chosen, names = random.Random(arguments.seed), [arguments.only] if arguments.only else sorted(TARGETS)
@@ -130,7 +132,12 @@ def command(name: str, folder: Path, disaster: list[str]) -> tuple[int, int]:
     words = [sys.executable, "-m", "frontpage.machine.chaos", *disaster, "train.py", *TARGETS[name].command(folder)]
     log = Path(tempfile.gettempdir(), f"frontpage_chaos_{os.getpid()}.log")  # not on the disk that fills
     with log.open("w") as file:
-        ended = subprocess.run(words, cwd=ROOT, stdout=file, stderr=file, env=environment, timeout=LONGEST)
+        try:
+            status = subprocess.run(
+                words, cwd=ROOT, stdout=file, stderr=file, env=environment, timeout=LONGEST
+            ).returncode
+        except subprocess.TimeoutExpired:  # a command that hangs is lost as well, and the attacks behind it are not
+            status = HANGS
     text = log.read_text(errors="replace")
     log.unlink()
     try:
@@ -138,7 +145,7 @@ def command(name: str, folder: Path, disaster: list[str]) -> tuple[int, int]:
     except OSError:  # the disk is full, as it should be
         pass
     calls = [line for line in text.splitlines() if line.startswith("chaos calls: ")]
-    return ended.returncode, int(calls[-1].split()[-1]) if calls else 0
+    return status, int(calls[-1].split()[-1]) if calls else 0
 
 
 def words_of(folder: Path) -> str:

@@ -3,11 +3,13 @@
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from frontpage.command.console import reader_gone
 from frontpage.command.errors import UserError
 from frontpage.command.notices import notice
 from frontpage.command.terminal import Redrawn, can_redraw, printable, typed_lines
@@ -115,19 +117,22 @@ def invent(
     watched = Redrawn() if can_redraw() else None
     together = arguments.batch if watched is None else min(arguments.batch, watched.most())
     settings = {"max_tokens": arguments.max_tokens, "seed": seed, "heal": arguments.heal}
+    batches = drafts(module, module.tokenizer, prompt, arguments.num, together, sampling=sampling, **settings)
     try:
-        batches = list(drafts(module, module.tokenizer, prompt, arguments.num, together, sampling=sampling, **settings))
+        first = next(batches)
     except ValueError as error:
         raise UserError(f"--{error}") from error
     print(f"{'log prob':>9}   title{'' if known is None else ' (*: a training title)'}", flush=True)
     result = []
-    for draft in batches:
+    for draft in itertools.chain([first], batches):
         for _ in draft:
             if watched is not None:
                 watched.show([line(one) for one in draft.titles()])
         if watched is not None:
             watched.clear()
         result += finished(draft.titles(), known)
+        if reader_gone() and arguments.json is None:
+            break
     return result
 
 

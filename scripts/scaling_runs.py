@@ -21,7 +21,7 @@ from frontpage.command.endings import MISTAKE
 from frontpage.command.errors import UserError, bad_value, require
 from frontpage.data.files import read_titles
 from frontpage.runs.directory import read_record
-from frontpage.runs.run_arguments import Arguments, number, save_json
+from frontpage.runs.run_arguments import Arguments, number, path_for, save_json
 from frontpage.training.preflight import check_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,9 @@ def main() -> None:
         "Train a grid of model sizes and token counts, and a larger run to predict; takes up where it stopped.",
         ("folder", "trained", "runs"),
     )
-    parser.add_argument("folder", type=Path, help="where the runs go, each in a folder such as 64x2_500000")
+    parser.add_argument(
+        "folder", type=path_for("folder"), help="where the runs go, each in a folder such as 64x2_500000"
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="as for train.py, e.g. data.path=titles.parquet"
     )

@@ -72,7 +72,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def _folder(text: str) -> Path:
-    require(Path(text).is_dir(), "--trust", text, "a run's directory, or a folder of runs")
+    require(local_path(text, "--trust").is_dir(), "--trust", text, "a run's directory, or a folder of runs")
     return Path(text)
 
 
@@ -104,6 +104,11 @@ def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], 
         return value
 
     return parse
+
+
+def path_for(option: str) -> Callable[[str], Path]:
+    """An argument type: a path on this machine; a UserError names the option where it is a URL."""
+    return functools.partial(local_path, key=option)
 
 
 def reopen(arguments: argparse.Namespace) -> tuple[DictConfig, LanguageModule, np.ndarray | None]:

@@ -42,6 +42,7 @@ from frontpage.recipe.steps import planned_steps
 from frontpage.runs.checkpoints import check_continues
 from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.training.callbacks.sample_titles import SampleTitles
+from frontpage.training.callbacks.score_test_set import ScoreTestSet
 from frontpage.training.init_from import check_init_from
 from frontpage.training.memory.feasible import check_size
 from frontpage.training.resumed_callbacks import check_callbacks
@@ -153,6 +154,7 @@ LIMIT_OF = {key: limit for limit in LIMITS for key in limit.keys.split()}
 ROOT_TYPES = {"name": str, "objective": str | list, "ckpt_path": str | None, "init_from": str | None, "test": bool}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
 ANYTHING = "**"
+LATE = ("vocab_size", "callbacks", "logger")  # what the program itself gives to what it builds
 STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -241,6 +243,8 @@ def check_run(
             callback.check(trainer, data.batch_size)
         if isinstance(callback, SampleTitles):
             callback.check(model, data.tokenizer)
+        if isinstance(callback, ScoreTestSet):
+            callback.check(trainer)
     if checkpoint is not None:
         check_continues(model, checkpoint)
         check_callbacks(trainer, checkpoint)
@@ -250,6 +254,9 @@ def _check_node(node: DictConfig, key: str) -> None:
     """Check a node's values against what its target takes, and the nodes below it."""
     kinds = _parameters(node._target_, key) if "_target_" in node else {}
     kinds = _knobs(node, kinds) if key == ATTENTION else kinds
+    if "_target_" in node and not node.get("_partial_") and key != ATTENTION:
+        for name in (name for name in _required(node._target_) if name not in node and name not in LATE):
+            raise UserError(f"{key}.{name}: {node._target_} needs it, and it was taken away (by ~); leave that out")
     written = OmegaConf.to_container(node, resolve=False)
     for name in (name for name in node if not str(name).startswith("_")):
         source = re.fullmatch(r"\$\{([\w.]+)\}", str(written[name]))  # the key whose value is taken over
@@ -324,6 +331,15 @@ def _parameters(target: str, key: str) -> dict[str, Any]:
         if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
             return kinds
     return kinds | {ANYTHING: Any}
+
+
+def _required(target: str) -> Iterator[str]:
+    """The parameters of a target that have no default."""
+    for layer in _constructors(get_object(target)):
+        parameters = list(inspect.signature(layer).parameters.values())
+        yield from (one.name for one in parameters if one.default is one.empty and one.kind not in STARRED)
+        if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
+            return
 
 
 def _knobs(node: DictConfig, kinds: dict[str, Any]) -> dict[str, Any]:
