@@ -17,11 +17,10 @@ from frontpage.command.program import program  # isort: skip  (first: it sends w
 import random
 import signal
 import sys
-from pathlib import Path
 
 from frontpage.analysis.disasters.small_disk import small_disk
 from frontpage.analysis.disasters.strikes import TARGETS, Attack, attack, undisturbed
-from frontpage.command.arguments import Arguments, number, save_json
+from frontpage.command.arguments import Arguments, number, path_for, save_json
 
 
 def main() -> None:
@@ -30,7 +29,9 @@ def main() -> None:
     parser.add_argument("--attacks", type=number(int, 1), default=30, help="how many (default 30)")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="of kinds and moments (default 0)")
     parser.add_argument("--only", choices=sorted(TARGETS), help="one target (default: in turn)")
-    parser.add_argument("--disk", type=Path, help="a folder to work in (default: a small tmpfs for root, or /tmp)")
+    parser.add_argument(
+        "--disk", type=path_for("--disk"), help="a folder to work in (default: a small tmpfs for root, or /tmp)"
+    )
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))  # so that the small disk is unmounted
     chosen, names = random.Random(arguments.seed), [arguments.only] if arguments.only else sorted(TARGETS)

@@ -6,7 +6,7 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-from frontpage.command.arguments import Arguments, save_json
+from frontpage.command.arguments import Arguments, path_for, save_json
 from frontpage.command.errors import UserError, require
 from frontpage.export.folder import check_new
 from frontpage.export.formats import FORMATS, NEEDED, export
@@ -23,7 +23,9 @@ def main() -> None:
     example = "logs/runs/quickstart/2026-01-31_12-00-00-000000"
     parser.add_argument("run", help=f"a run's directory, e.g. {example}, or one of its checkpoints")
     parser.add_argument("--format", required=True, choices=FORMATS, help="transformers, our own names, llama.cpp")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="a new or empty folder (<run dir>/export/<format>)")
+    parser.add_argument(
+        "--output", type=path_for("--output"), metavar="DIR", help="a new or empty folder (<run dir>/export/<format>)"
+    )
     parser.add_argument("--checkpoint", help="best (the default), last, or the path of a checkpoint")
     add_trust(parser)
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of the matrices; gguf only (fp32)")

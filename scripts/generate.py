@@ -47,7 +47,8 @@ def main() -> None:
     arguments = parser.parse_args()
     prompt = the_prompt(arguments)
     drawn = arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty
-    wanted = Wanted(arguments.num, arguments.batch, Sampling(*drawn), arguments.max_tokens, arguments.heal)
+    unread = arguments.json is None
+    wanted = Wanted(arguments.num, arguments.batch, Sampling(*drawn), arguments.max_tokens, arguments.heal, unread)
     _, module, known = reopen(arguments)
     result: list[dict[str, Any]] = []
     try:

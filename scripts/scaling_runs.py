@@ -5,10 +5,9 @@ from frontpage.command.program import program  # isort: skip  (first: it sends w
 import argparse
 import os
 import re
-from pathlib import Path
 
 from frontpage.analysis.scaling.grid import HEAD, Planned, Study, composed, train_all
-from frontpage.command.arguments import Arguments, number, save_json, several
+from frontpage.command.arguments import Arguments, number, path_for, save_json, several
 from frontpage.command.errors import require
 from frontpage.runs.directory import read_record
 
@@ -19,7 +18,9 @@ def main() -> None:
         "Train a grid of model sizes and token counts, and a larger run to predict; takes up where it stopped.",
         ("folder", "trained", "runs"),
     )
-    parser.add_argument("folder", type=Path, help="where the runs go, each in a folder such as 64x2_500000")
+    parser.add_argument(
+        "folder", type=path_for("folder"), help="where the runs go, each in a folder such as 64x2_500000"
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="as for train.py, e.g. data.path=titles.parquet"
     )

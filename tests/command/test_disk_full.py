@@ -85,7 +85,7 @@ def test_wherever_the_disk_fills_the_run_ends_with_status_1_and_leaves_nothing_h
     assert outcome.stderr.startswith("the disk is full: ") and str(tmp_path) in outcome.stderr
     assert not [*tmp_path.rglob("*.partial"), *tmp_path.rglob("*.building")]
     if name in ("events.jsonl", "metrics.csv", "samples.txt"):
-        assert record_of(directory)["status"] == "failed"
+        assert record_of(directory)["status"] == "interrupted"
     elif name == "run.json":
         assert record_of(directory)["status"] == "running"
 

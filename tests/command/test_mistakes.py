@@ -11,6 +11,8 @@ from programs import train_tiny
 from tiny import TINY, options
 
 import frontpage
+from frontpage.command.errors import UserError
+from frontpage.sweeps.point import check_point
 from frontpage.training.preflight import check_config
 
 
@@ -203,6 +205,20 @@ def test_what_is_no_mistake(config, overrides):
         overrides = [one for one in overrides if one != "optimizer=adamw_8bit"]
     small = [one for one in TINY if "callbacks." not in one] + ["model.n_head=4"]  # as every attention's defaults need
     check_config(config(*(small if "experiment" not in overrides[0] else ()), *overrides))
+
+
+@pytest.mark.parametrize(
+    "key", ["model.n_head", "trainer.max_epochs", "tokenizer.vocab_size", "callbacks.best_checkpoint.monitor"]
+)
+def test_a_search_is_told_of_a_key_that_was_taken_away_before_its_study(config, key):
+    with pytest.raises(UserError, match=rf"{key}: .*needs it, and it was taken away"):
+        check_point(config(f"~{key}"))
+
+
+def test_a_test_set_without_best_weights_is_refused(mistake, tmp_path):
+    (tmp_path / "titles.txt").write_text("A title\nAnother title\n")
+    for given in (["callbacks.best_checkpoint.save_top_k=0"], ["~callbacks.best_checkpoint"]):
+        mistake([*given, "test=true", f"data.test_path={tmp_path}/titles.txt"], "test=true", "best_checkpoint")
 
 
 def test_an_error_inside_a_new_file_is_not_called_a_mistake(command, tmp_path, monkeypatch):

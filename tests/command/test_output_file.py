@@ -12,7 +12,7 @@ from programs import run_script
 from run_folders import folder, fresh, write_run  # noqa: F401
 from tiny import ROOT
 
-from frontpage.command.arguments import Arguments
+from frontpage.command.arguments import Arguments, path_for
 from frontpage.command.errors import UserError
 from frontpage.command.output_file import OutputFile, beginning_with, check_outputs, holding, json_with
 from frontpage.export.folder import new_folder
@@ -241,3 +241,9 @@ def test_no_script_writes_a_file_that_its_user_names_in_another_way(script):
     for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             assert node.func.attr not in WRITERS, f"{script.name}:{node.lineno}"
+
+
+def test_a_url_where_a_path_is_wanted_is_shown_as_it_was_given():
+    with pytest.raises(UserError, match="^--output=https://example.org/x: a URL"):
+        path_for("--output")("https://example.org/x")
+    assert path_for("--output")("a/b") == Path("a/b")

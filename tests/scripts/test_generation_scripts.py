@@ -64,6 +64,15 @@ def scored(capfd, tmp_path, *arguments):
     return json.loads(output.read_text(encoding="utf-8")), ended.stdout
 
 
+def test_nobody_reads_and_generating_ends(runs, capfd, monkeypatch, tmp_path):
+    monkeypatch.setattr("frontpage.command.console.reader_gone", lambda: True)
+    arguments = (runs("bytes"), "--num", 30, "--batch", 10, "--max-tokens", 2)
+    ended = run_script(capfd, "generate", *arguments)
+    assert ended.status == 0 and ended.stderr == "" and ended.stdout.strip().endswith("of 10")
+    ended = run_script(capfd, "generate", *arguments, "--json", tmp_path / "all.json")
+    assert ended.status == 0 and len(json.loads((tmp_path / "all.json").read_text())) == 30
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_tokens_sum_up_to_what_an_evaluation_gives_each_title(runs, name):
     config, module = load_run(runs(name))

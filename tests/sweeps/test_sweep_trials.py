@@ -1,6 +1,8 @@
 """Promises of what becomes of a trial: complete, pruned, failed and why; and when a sweep gives up."""
 
+import errno
 import math
+import os
 from types import SimpleNamespace
 
 import optuna
@@ -130,6 +132,21 @@ def test_an_interrupt_loses_nothing_and_is_no_retry(toy, error):  # noqa: F811
     assert [trial.user_attrs.get("retry_of") for trial in trials] == [None, None, 1, 2, 3, None]
     assert len({trial.params["x"] for trial in trials[1:5]}) == 1
     assert "trial 1: interrupted; trial 2 starts anew with the same parameters" in said[0]
+
+
+def test_a_full_disk_ends_the_search_and_the_same_command_goes_on(toy):  # noqa: F811
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/small/last.ckpt")
+    outer = RuntimeError("around it")
+    outer.__cause__ = full
+    for error in (full, outer):
+        said = toy(interrupts_each(error), "x=choice(0,1)", sampler="grid", max_failed=1, max_retries=0, status=1)
+        assert said.startswith("the disk is full: /small/last.ckpt was not written (No space left on device)")
+    assert "trial 1: the disk is full; trial 2 starts anew with the same parameters" in toy.said
+    toy(valley, "x=choice(0,1)", sampler="grid", max_failed=1, max_retries=0)
+    trials = toy.study().trials
+    assert [trial.state.name for trial in trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert [trial.user_attrs["status"] for trial in trials] == ["interrupted", "interrupted", "finished", "finished"]
+    assert [trial.params["x"] for trial in trials] == [0, 0, 0, 1]
 
 
 def interrupts_each(error):

@@ -1,9 +1,11 @@
 """Titles that a run invents, shown as they are written, and how many of them are copies."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from frontpage.command.console import reader_gone
 from frontpage.command.errors import UserError
 from frontpage.command.terminal import Redrawn, can_redraw, printable
 from frontpage.models.generate import Generated, drafts
@@ -20,6 +22,7 @@ class Wanted(NamedTuple):
     sampling: Sampling
     max_tokens: int | None
     heal: bool
+    stop_unread: bool = False  # end where nobody reads them any more
 
 
 def invent(
@@ -29,19 +32,22 @@ def invent(
     watched = Redrawn() if can_redraw() else None
     together = wanted.batch if watched is None else min(wanted.batch, watched.most())
     settings = {"sampling": wanted.sampling, "max_tokens": wanted.max_tokens, "seed": seed, "heal": wanted.heal}
+    batches = drafts(module, module.tokenizer, prompt, wanted.num, together, **settings)
     try:
-        batches = list(drafts(module, module.tokenizer, prompt, wanted.num, together, **settings))
+        first = next(batches)
     except ValueError as error:
         raise UserError(f"--{error}") from error
     print(f"{'log prob':>9}   title{'' if known is None else ' (*: a training title)'}", flush=True)
     result = []
-    for draft in batches:
+    for draft in itertools.chain([first], batches):
         for _ in draft:
             if watched is not None:
                 watched.show([line(one) for one in draft.titles()])
         if watched is not None:
             watched.clear()
         result += finished(draft.titles(), known)
+        if wanted.stop_unread and reader_gone():
+            break
     return result
 
 

@@ -4,6 +4,7 @@ import argparse
 import functools
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from frontpage.command.errors import UserError, local_path
@@ -72,6 +73,11 @@ def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], 
         return value
 
     return parse
+
+
+def path_for(option: str) -> Callable[[str], Path]:
+    """An argument type: a path on this machine; a UserError names the option where it is a URL."""
+    return functools.partial(local_path, key=option)
 
 
 def several(one: Callable[[str], Any], none: bool = False) -> Callable[[str], list[Any]]:

@@ -21,13 +21,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.allowed_targets import check_target
 from frontpage.command.config_folder import CONFIGS
-from frontpage.command.errors import bad_value, nearest
+from frontpage.command.errors import UserError, bad_value, nearest
 from frontpage.command.limits import Limit
 from frontpage.command.old_names import refuse_old_name
 
 Kinds = Mapping[str, Any]  # names and their types, annotations with limits
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
 ANYTHING = "**"
+LATE = ("vocab_size", "callbacks", "logger")  # what the program itself gives to what it builds
 STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -87,10 +88,22 @@ def parameters(target: str, key: str, borrowed: Mapping[str, Kinds]) -> dict[str
     return kinds | {ANYTHING: Any}
 
 
+def _required(target: str) -> Iterator[str]:
+    """The parameters of a target that have no default."""
+    for layer in _constructors(get_object(target)):
+        taken = list(inspect.signature(layer).parameters.values())
+        yield from (one.name for one in taken if one.default is one.empty and one.kind not in STARRED)
+        if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken):
+            return
+
+
 def _check_node(node: DictConfig, key: str, rules: Rules) -> None:
     """Check a node's values against what its target takes, and the nodes below it."""
     kinds = parameters(node._target_, key, rules.borrowed) if "_target_" in node else {}
     kinds = rules.narrowed[key](node, kinds) if key in rules.narrowed else kinds
+    if "_target_" in node and not node.get("_partial_") and key not in rules.narrowed:
+        for name in (name for name in _required(node._target_) if name not in node and name not in LATE):
+            raise UserError(f"{key}.{name}: {node._target_} needs it, and it was taken away (by ~); leave that out")
     written = OmegaConf.to_container(node, resolve=False)
     for name in (name for name in node if not str(name).startswith("_")):
         source = re.fullmatch(r"\$\{([\w.]+)\}", str(written[name]))  # the key whose value is taken over

@@ -9,6 +9,7 @@ from typing import TextIO
 
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)  # of a pipe's reader, and of a terminal that was closed
 _lost: list[OSError] = []
+_gone: set[int] = set()  # descriptors whose reader has left
 
 
 class _Lasting(io.FileIO):
@@ -19,7 +20,9 @@ class _Lasting(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in GONE:
+            if error.errno in GONE:
+                _gone.add(self.fileno())
+            else:
                 _lost.append(error)
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno())
@@ -41,6 +44,11 @@ def make_lasting() -> None:
         sys.stdout = sys.__stdout__ = _lasting(1, sys.stdout)
     if sys.stderr is sys.__stderr__:
         sys.stderr = sys.__stderr__ = _lasting(2, sys.stderr)
+
+
+def reader_gone() -> bool:
+    """Whether nobody reads stdout any more, as behind `| head`: a program that only prints may end."""
+    return 1 in _gone
 
 
 def what_was_lost() -> str | None:

@@ -23,7 +23,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def _folder(text: str) -> Path:
-    require(Path(text).is_dir(), "--trust", text, "a run's directory, or a folder of runs")
+    require(local_path(text, "--trust").is_dir(), "--trust", text, "a run's directory, or a folder of runs")
     return Path(text)
 
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
+from frontpage.command.disk_full import explain_full_disk
 from frontpage.command.endings import FAILURE, Interrupted, Pruned
 from frontpage.command.errors import Infeasible, UserError, require
 from frontpage.command.masking import hide, hide_argument
@@ -148,23 +149,27 @@ class Sweep:
             raise
         except Exception as error:  # of the launcher, e.g. a killed process of its own
             returns = [error] * len(batch)
+        full = {one.number: text for one, result in zip(batch, returns, strict=True) if (text := _full_disk(result))}
+        self._hand_back([trial for trial in batch if trial.number in full], "the disk is full")
         for trial, result in zip(batch, returns, strict=True):
-            self._tell(trial, result)
+            if trial.number not in full:
+                self._tell(trial, result)
+        if full:  # so would be each trial behind it
+            print(hide(next(iter(full.values()))), file=sys.stderr)
+            raise SystemExit(FAILURE)
         del returns
         _forget_run()
 
-    def _hand_back(self, batch: list[FrozenTrial]) -> None:
-        """Queue interrupted trials again; it is no retry."""
+    def _hand_back(self, batch: list[FrozenTrial], reason: str = "interrupted") -> None:
+        """Queue trials again that were broken off by what is no fault of theirs; it is no retry."""
         with self.workers.turn():
             for trial in batch:
                 frozen = self.study.get_trials(deepcopy=False)[trial.number]
                 if frozen.state == TrialState.RUNNING:
-                    print(take_over(self.study, frozen, "interrupted", self.settings.max_retries, retry=False))
+                    print(take_over(self.study, frozen, reason, self.settings.max_retries, retry=False))
 
     def _tell(self, trial: FrozenTrial, result: JobReturn | Exception) -> None:
-        error = result if isinstance(result, Exception) else None
-        if isinstance(result, JobReturn) and result.status == JobStatus.FAILED:
-            error = result._return_value
+        error = _error_of(result)
         try:
             if isinstance(error, Pruned | optuna.TrialPruned):
                 set_attributes(self.study, trial, status="pruned", reason=str(error))
@@ -246,6 +251,18 @@ class Sweep:
         states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
         if TrialState.FAIL in states and {*states} <= {TrialState.FAIL}:
             self._leave("every trial has failed")
+
+
+def _error_of(result: JobReturn | Exception) -> Exception | None:
+    """What a job raised."""
+    if isinstance(result, Exception):
+        return result
+    return result._return_value if result.status == JobStatus.FAILED else None
+
+
+def _full_disk(result: JobReturn | Exception) -> str | None:
+    """What is said of a job that a full disk has ended; None for any other."""
+    return explain_full_disk(_error_of(result))
 
 
 def _point(trial: FrozenTrial) -> dict[str, Any]:

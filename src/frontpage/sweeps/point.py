@@ -8,6 +8,7 @@ from frontpage.command.build import build
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import UserError, bad_value
 from frontpage.command.objective import objectives
+from frontpage.command.run_folder import check_complete
 from frontpage.data.scoring_rows import original_tokens_scored
 from frontpage.data.title_data import TitleData
 from frontpage.training.preflight import check_values
@@ -19,6 +20,7 @@ def check_point(config: DictConfig) -> None:
         if key not in config:
             empty = f"; {key}=none leaves it empty" if Path(CONFIGS, key, "none.yaml").is_file() else ""
             raise UserError(f"{key}: is missing, and every run needs it{empty}")
+    check_complete(config)
     check_values(config)
     if "val/mainrun_loss" not in objectives(config.objective):
         return

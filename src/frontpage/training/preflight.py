@@ -30,6 +30,7 @@ from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoints import check_continues
 from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.training.callbacks.sample_titles import SampleTitles
+from frontpage.training.callbacks.score_test_set import ScoreTestSet
 from frontpage.training.followed import check_monitors, check_objective
 from frontpage.training.init_from import check_init_from
 from frontpage.training.memory.feasible import check_size
@@ -117,6 +118,8 @@ def check_run(
             callback.check(trainer, data.batch_size)
         if isinstance(callback, SampleTitles):
             callback.check(model, data.tokenizer)
+        if isinstance(callback, ScoreTestSet):
+            callback.check(trainer)
     if checkpoint is not None:
         check_continues(model, checkpoint)
         check_callbacks(trainer, checkpoint)

@@ -27,7 +27,7 @@ SWEEP = [*SMALL, "--multirun", "hydra/sweeper=optuna", "hydra.sweeper.study_name
 SWEEP += ["hydra/sweeper/sampler=grid", "optimizer.lr=choice(1e-3,1e-2)", "trainer.max_steps=4"]
 CACHE = [*SMALL, "trainer.max_steps=1"]
 ROOM = 17  # MiB that a filler leaves: a checkpoint wants 16 besides itself
-LONGEST = 300  # seconds for one command
+LONGEST, HANGS = 300, 124  # seconds for one command, and the status of one that takes longer
 
 
 class Target(NamedTuple):
@@ -87,7 +87,11 @@ def command(name: str, folder: Path, disaster: list[str]) -> tuple[int, int]:
     words = [sys.executable, "-m", "frontpage.machine.chaos", *disaster, "train.py", *TARGETS[name].command(folder)]
     log = Path(tempfile.gettempdir(), f"frontpage_chaos_{os.getpid()}.log")  # not on the disk that fills
     with log.open("w") as file:
-        ended = subprocess.run(words, cwd=ROOT, stdout=file, stderr=file, env=environment, timeout=LONGEST)
+        settings = {"cwd": ROOT, "stdout": file, "stderr": file, "env": environment, "timeout": LONGEST}
+        try:
+            status = subprocess.run(words, **settings).returncode
+        except subprocess.TimeoutExpired:  # a command that hangs is lost as well, and the attacks behind it are not
+            status = HANGS
     text = log.read_text(errors="replace")
     log.unlink()
     try:
@@ -95,7 +99,7 @@ def command(name: str, folder: Path, disaster: list[str]) -> tuple[int, int]:
     except OSError:  # the disk is full, as it should be
         pass
     calls = [line for line in text.splitlines() if line.startswith("chaos calls: ")]
-    return ended.returncode, int(calls[-1].split()[-1]) if calls else 0
+    return status, int(calls[-1].split()[-1]) if calls else 0
 
 
 def words_of(folder: Path) -> str:

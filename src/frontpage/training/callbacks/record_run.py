@@ -12,7 +12,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from frontpage.attention.kernels.describe import describe_attention
-from frontpage.command.disk_full import ADVICE, NotSaved, is_full
+from frontpage.command.disk_full import ADVICE, NotSaved, explain_full_disk, is_full
 from frontpage.command.endings import Interrupted, Pruned
 from frontpage.command.json_file import write_json
 from frontpage.command.masking import hide_argument
@@ -104,10 +104,10 @@ class RecordRun(Checkpoint):
         self._write(trainer, pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Write how the run broke off."""
+        """Write how the run broke off; one that a full disk has ended is no failure: it goes on when there is room."""
         if not self.record:
             return
-        stopped = isinstance(exception, Interrupted | KeyboardInterrupt)
+        stopped = isinstance(exception, Interrupted | KeyboardInterrupt) or explain_full_disk(exception) is not None
         pruned = isinstance(exception, Pruned)
         self.record["status"] = "interrupted" if stopped else "pruned" if pruned else "failed"
         self.record["reason"] = str(exception) if pruned else f"{type(exception).__name__}: {exception}"

@@ -5,10 +5,12 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 
+from frontpage.command.errors import require
 from frontpage.command.notices import notice
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.reopen import load_run
 from frontpage.runs.training_titles import load_training_titles, seen_in_training, title_hashes
+from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
 from frontpage.training.callbacks.record_run import RecordRun
 
 
@@ -23,6 +25,12 @@ class ScoreTestSet(L.Callback):
     def __init__(self, directory: Path | str) -> None:
         self.directory = Path(directory)
         self._titles: list[str] = []
+
+    def check(self, trainer: L.Trainer) -> None:
+        """Raise a UserError where no callback keeps the best weights, so that there would be nothing to score."""
+        kept = any(isinstance(one, BestCheckpoint) and one.save_top_k != 0 for one in trainer.callbacks)
+        allowed = "scores the run's best checkpoint; callbacks.best_checkpoint must be there, its save_top_k not 0"
+        require(kept, "test", True, allowed)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Read the titles, and say which of them are no test: both are better known before training."""
@@ -42,7 +50,8 @@ class ScoreTestSet(L.Callback):
         if not trainer.is_global_zero:
             return
         # Its own run: what this command has composed.
-        config, module = load_run(self.directory, trusted=[self.directory])
+        best = next(one.best for one in trainer.callbacks if isinstance(one, BestCheckpoint) and one.save_top_k != 0)
+        config, module = load_run(self.directory, str(best), trusted=[self.directory])
         scored = ScoredTitles(module, self._titles, config.data)
         metrics = _named(scored, None)
         known = load_training_titles(self.directory)
