@@ -142,6 +142,22 @@ def test_a_loss_that_is_not_finite_names_the_sentence(command, monkeypatch):
         command(*TOY, "callbacks.sample_titles=null")
 
 
+def test_a_module_that_does_not_say_what_its_loss_holds_trains_without_an_estimate(toy, monkeypatch):
+    monkeypatch.delattr(toy_tasks.ToyModule, "planned_loss")
+    outcome = toy("trainer.fit_batch=true", status=2)
+    assert "trainer.fit_batch=true" in outcome.stderr and "ToyModule" in outcome.stderr
+    run = toy("trainer.max_steps=1", "callbacks.sample_titles=null")
+    assert record_of(run)["estimated_memory_bytes"] is None
+    assert any(one.startswith("no memory estimate") for one in record_of(run)["notices"])
+
+
+def test_a_module_that_writes_no_text_invents_none_and_says_so(toy, monkeypatch):
+    monkeypatch.setattr(toy_tasks.ToyModule, "writes_text", False)
+    run = toy("trainer.max_steps=1")
+    assert any("ToyModule writes no text" in one for one in record_of(run)["notices"])
+    assert not (run / "samples.txt").exists()
+
+
 @pytest.mark.slow
 def test_it_is_searched_over_and_its_winner_becomes_an_experiment(command, toy, tmp_path, monkeypatch, capfd):
     search = ["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.study_name=s", "hydra/sweeper/sampler=grid"]

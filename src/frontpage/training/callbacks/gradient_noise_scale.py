@@ -142,7 +142,7 @@ class GradientNoiseScale(L.Callback):
             trainer.precision_plugin.train_step_context(),
         ):
             for rows in (slice(half), slice(half, 2 * half)):
-                loss = pl_module.loss_of(TitleBatch(*(field[rows] for field in batch)))
+                loss = pl_module.loss_of(type(batch)(*(field[rows] for field in batch)))
                 halves.append(torch.autograd.grad(loss, parameters, allow_unused=True))
         pairs = [(one.float(), other.float()) for one, other in zip(*halves, strict=True) if one is not None]
         small = sum(float(_square(side)) for side in zip(*pairs, strict=True)) / 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning as L
 import torch
 
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import bad_value, require
 from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
 from frontpage.machine.peak_memory import GIB
@@ -24,6 +24,9 @@ def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, director
     Rows an update stay what they were. A resumed run keeps what its `run.json` in `directory` names. Raises UserError
     where not even one row fits.
     """
+    told = type(model).planned_loss is not TrainingModule.planned_loss
+    allowed = f"false: {type(model).__name__} does not say what its loss holds (planned_loss)"
+    require(told, "trainer.fit_batch", True, allowed)
     rows = data.batch_size * trainer.accumulate_grad_batches
     micro = _recorded(directory) if resumed else None
     if micro is None:

@@ -30,8 +30,11 @@ def out_of_memory_explained(trainer: L.Trainer, data: RunData, model: TrainingMo
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        explained = OutOfMemory(advice(trainer, data, model))
-        explained.estimated_memory_bytes = needed(trainer, data, model, data.batch_size)
+        try:
+            explained = OutOfMemory(advice(trainer, data, model))
+            explained.estimated_memory_bytes = needed(trainer, data, model, data.batch_size)
+        except NotImplementedError:  # nothing is known of what a step holds
+            raise error from None
         raise explained from error
 
 
