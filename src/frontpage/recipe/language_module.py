@@ -147,7 +147,7 @@ class LanguageModule(L.LightningModule):
         self._scores.update(*self.score(batch))
 
     def on_validation_epoch_end(self) -> None:
-        """The metrics of `evaluation.md`, logged and kept in `self.metrics`."""
+        """The metrics of `docs/metrics.md`, logged and kept in `self.metrics`."""
         sizes = self.trainer.datamodule.sizes
         self.metrics = dict(honest_metrics(*self._scores.compute(), sizes, partial=self.partial_validation))
         self._add_metrics("always")
