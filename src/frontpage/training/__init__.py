@@ -1,1 +1,1 @@
-"""The loop and its guests: the Trainer, callbacks, loggers, the plan of a run, the memory estimate."""
+"""The training loop: the Trainer, its callbacks and loggers, the plan of a run, the memory estimate."""
