@@ -1,5 +1,6 @@
 """Promises of the structure: twelve folders, imports that run down, and little to read to understand a variant."""
 
+import ast
 import re
 import tomllib
 
@@ -41,6 +42,14 @@ def test_every_folder_has_its_floor_in_the_contract_and_in_the_picture(layers):
     assert [floor.split(" & ") for floor in drawn] == layers
     assert sorted(name for floor in layers for name in floor) == FOLDERS
     assert sorted(re.findall(r"^\| `(\w+)/`", text, re.M)) == FOLDERS
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_folder_says_what_is_inside_and_names_modules_that_are(folder):
+    said = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8")))
+    assert said
+    for name in re.findall(r"`(\w+)`", said):
+        assert file_of(f"frontpage.{folder}.{name}").is_file(), name
 
 
 @pytest.mark.parametrize("module", CLOSURES)

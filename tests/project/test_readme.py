@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+from pkgutil import resolve_name
 
 import pytest
 from omegaconf import OmegaConf
@@ -21,7 +22,12 @@ SMALLER = {  # what is added to a command, so that it takes seconds
     "benchmark_attention": ["--batch", "1", "--lengths", "16", "--rounds", "1"],
 }
 # Not the log: it tells of what there was.
-MARKDOWN = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "log.md")]
+PAGES = ("README.md", "CONTRIBUTING.md", "src/frontpage/README.md")
+MARKDOWN = [ROOT / name for name in PAGES]
+MARKDOWN += [path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "log.md"]
+
+
+INSIDE = ("parts/", "kernels/")  # of attention/, named in its row
 
 
 @pytest.fixture
@@ -82,7 +88,33 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) < 250
 
 
-@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_heading_that_is_linked_exists(path):
+    for link in re.findall(r"\]\(([^):]*#[^)]+)\)", path.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        page = (path.parent / name if name else path).read_text(encoding="utf-8")
+        headings = [re.sub(r"[^\w\- ]", "", line.lower()) for line in re.findall(r"^#+ (.*)$", page, re.MULTILINE)]
+        assert anchor in [heading.replace(" ", "-") for heading in headings], link
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_name_inside_the_package_exists(path):
+    text = path.read_text(encoding="utf-8").split("\n## From Frontpage before")[0]  # has the names of before
+    for name in re.findall(r"`(frontpage(?:\.\w+)+)`", text):
+        resolve_name(name)
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "src/frontpage/README.md"])
+def test_every_folder_that_takes_a_new_file_exists(name):
+    """`attention/x.py` and `configs/model/x.yaml` say where a new file goes: the folder must be there."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:\w+/)+)(?:x\.\w+)?`", text)
+    assert named
+    for folder in named:
+        assert (ROOT / folder).is_dir() or (ROOT / "src/frontpage" / folder).is_dir() or folder in INSIDE, folder
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_that_is_mentioned_exists(path):
     text = path.read_text(encoding="utf-8")
     links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]

@@ -1,1 +1,1 @@
-"""What the notebooks measure: near-duplicates, dependence by distance, token by token losses, attention maps, costs."""
+"""What finished runs and corpora show: tables, curves, comparisons, pages, scaling laws, what the notebooks measure."""

@@ -1,1 +1,1 @@
-"""Attention variants, one a file; the contract they share is in `base`."""
+"""Attention variants, one a file; `parts` has the contract that they share, `kernels` the faster computations."""

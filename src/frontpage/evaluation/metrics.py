@@ -48,7 +48,7 @@ HONEST = (
 def honest_metrics(
     nll: Tensor, scored: Tensor, sizes: TextSizes, *, prefix: str = "val/", partial: bool = False
 ) -> dict[str, float]:
-    """`loss perplexity nats_per_char nats_per_char_se bits_per_byte coverage` of `evaluation.md`, by name.
+    """`loss perplexity nats_per_char nats_per_char_se bits_per_byte coverage` of `docs/metrics.md`, by name.
 
     `nll` and `scored` are the sums of each title, (titles,). Raises CoverageError unless every token of every title
     was scored once; with `partial` the titles that were not scored whole are left out of every sum but coverage.

@@ -41,7 +41,7 @@ class ScoredTitles:
         self.nll, self.scored = self._score(watch)
 
     def metrics(self, chosen: np.ndarray | None = None) -> dict[str, float | None]:
-        """The honest metrics of `evaluation.md` over all titles, or over those that `chosen` (titles,) bool picks.
+        """The honest metrics of `docs/metrics.md` over all titles, or over those that `chosen` (titles,) bool picks.
 
         They are sums of what is known of each title: nothing is scored again.
         """

@@ -1,1 +1,1 @@
-"""Architectures, one a file; what they share: `decoder`, `block`, `norms`, `initialisation`, `language_module`."""
+"""Architectures, one a file, and text drawn from them; shared: `decoder`, `block`, `norms`, `initialisation`."""

@@ -1,0 +1,1 @@
+"""How any net learns: the LightningModule of all architectures, optimizers, schedules, parameter groups."""

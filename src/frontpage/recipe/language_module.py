@@ -99,7 +99,7 @@ class LanguageModule(TrainingModule):
         self._scores.update(*self.score(batch))
 
     def measured(self) -> dict[str, float | None]:
-        """The metrics of `evaluation.md`."""
+        """The metrics of `docs/metrics.md`."""
         sizes = self.trainer.datamodule.sizes
         honest = honest_metrics(*self._scores.compute(), sizes, partial=self.partial_validation)
         return honest | self._of_the_stream("always")

@@ -24,7 +24,7 @@ class LogMetrics(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log under the names of `evaluation.md`, straight to the loggers: `log_dict` takes as long as a small step."""
+        """Log under the names of `docs/metrics.md`, straight to the loggers: `log_dict` takes a small step's time."""
         connector = trainer._logger_connector
         if connector.should_update_logs and not trainer.fit_loop._should_accumulate():
             connector.log_metrics(training_metrics(trainer, pl_module, pl_module.loss))

@@ -17,7 +17,7 @@ from frontpage.training.callbacks.record_run import RecordRun
 class ScoreTestSet(L.Callback):
     """Scores `data.test_path` with the best checkpoint of the run in `directory`, before the run's files are closed.
 
-    The metrics are those of `evaluation.md`, named `test/...`; they go to `run.json` as `test` and to every logger.
+    The metrics are those of `docs/metrics.md`, named `test/...`; they go to `run.json` as `test` and to every logger.
     `metrics_unseen`, in `run.json` alone, leaves out the titles that the weights were trained on, as
     `scripts/evaluate.py` does: null where none is left.
     """
