@@ -178,6 +178,13 @@ def test_the_places_in_documents_are_those_of_a_loop():
             assert places[index] == place
 
 
+def test_what_inference_has_built_is_not_what_training_is_given():
+    ids = DOCUMENTS.clone()
+    with torch.inference_mode():
+        assert places_in_documents(ids).is_inference()
+    assert not places_in_documents(ids).is_inference(), "autograd takes no tensor of inference mode"
+
+
 def test_strided_alternates_with_local_by_head_by_layer_or_not():
     sizes = {"d_model": 32, "n_head": 4, "block_size": 24, "stride": 4}
     local, strided = mask(Local(4), 24), mask(Strided(4), 24)
