@@ -284,6 +284,7 @@ def test_dropout_acts_in_training_only(make):
     attention, x = make(dropout=0.5), inputs(1, 16)
     assert torch.equal(attention(x), attention(x))
     assert torch.equal(attention(x), make()(x))
+    torch.testing.assert_close(attention(x, cache=attention.new_cache()), make()(x), rtol=0, atol=1e-10)
     attention.train()
     assert not torch.equal(attention(x), attention(x))
 
