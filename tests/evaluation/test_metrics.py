@@ -114,6 +114,13 @@ def test_scores_are_summed_by_title_in_whatever_batches_they_come():
         assert counts.tolist() == np.bincount(titles, minlength=5).tolist()
 
 
+def test_the_scores_of_several_processes_are_added():
+    scores = TitleScores(2)
+    parts = {"nll": torch.tensor([[1.5, 2.0], [0.0, 4.0]]), "tokens": torch.tensor([[3, 1], [0, 2]])}
+    summed = {name: reduce(parts[name]).tolist() for name, reduce in scores._reductions.items()}
+    assert summed == {"nll": [1.5, 6.0], "tokens": [3, 3]}
+
+
 def test_a_title_never_scored_counts_nothing():
     scores = TitleScores(3)
     scores.update(torch.tensor([1.5]), torch.tensor([2]))

@@ -10,6 +10,7 @@ from tiny import TINY
 
 import frontpage.machine.flops
 import frontpage.machine.precision
+from frontpage.command.errors import UserError
 from frontpage.machine.flops import matmul_peak
 from frontpage.machine.precision import best_precision, bf16_is_fast, product_type, settle_precision
 from frontpage.machine.processor import has_bf16_instructions
@@ -132,6 +133,9 @@ def test_other_devices_are_asked_what_they_have(monkeypatch):
         if not there:
             with pytest.raises(Exception, match="this GPU has no bf16"):
                 settle_precision("bf16-mixed", "cuda")
+    best_precision.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert best_precision("cuda")[0] == "32-true" and settle_precision("bf16-mixed", "cuda") == "bf16-mixed"
     forget()
     assert best_precision("mps")[0] == "32-true"
 
@@ -142,14 +146,19 @@ def test_a_precision_that_is_asked_for_stays(rates, asked):
     assert settle_precision(asked, "cpu") == asked
 
 
-@pytest.mark.parametrize("asked", ["16-mixed", "16-true"])
-def test_fp16_on_a_cpu_is_a_mistake(command, asked):
-    ended = command(*TINY, f"trainer.precision={asked}")
-    assert ended.status == 2
-    assert (
-        f"trainer.precision={asked}" in ended.stderr
-        and "a CPU has: auto 32-true 64-true bf16-mixed bf16-true" in ended.stderr
-    )
+@pytest.mark.parametrize(
+    ("asked", "device", "has"),
+    [
+        *(
+            (asked, "cpu", "a CPU has: auto 32-true 64-true bf16-mixed bf16-true")
+            for asked in ("16-mixed", "16-true", 16)
+        ),
+        *((asked, "mps", "an Apple GPU has no fp64: auto 32-true 16-mixed bf16-mixed") for asked in ("64-true", 64)),
+    ],
+)
+def test_a_precision_that_a_device_lacks_is_a_mistake(asked, device, has):
+    with pytest.raises(UserError, match=f"trainer.precision={asked}: .*{has}"):
+        settle_precision(asked, device)
 
 
 def test_a_run_says_what_auto_took_and_keeps_it_when_it_is_continued(rates, tmp_path):

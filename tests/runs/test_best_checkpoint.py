@@ -177,6 +177,9 @@ def test_the_state_of_older_runs_is_taken_over(tmp_path):
     content = {"global_step": 9, "callbacks": {"BestCheckpoint{'monitor': 'val/loss'}": state}}
     callback.on_load_checkpoint(None, None, content)
     assert callback.kept == [(2.5, 4)]
+    later = BestCheckpoint(tmp_path, "val/loss")
+    later.on_load_checkpoint(None, None, content | {"global_step": 3})
+    assert later.kept == [], "of an update behind the checkpoint"
     shutil.rmtree(tmp_path)
     lost = BestCheckpoint(tmp_path, "val/loss")
     lost.on_load_checkpoint(None, None, content)

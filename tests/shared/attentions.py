@@ -7,6 +7,28 @@ from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.command.build import build
 
 WIDTH, HEADS, BLOCK = 64, 4, 64
+# How many tokens a head's output for the last of 64 depends on, the mean over 4 heads: one line for each variant.
+REACH = {
+    "bottleneck": 64,
+    "causal": 64,
+    "differential": 64,
+    "fixed": 32 + 8,
+    "gated": 64,
+    "gated_delta": 64,
+    "local": 32,
+    "mla": 64,
+    "sliding_window": 32 + 4,
+    "sparsek": 8 + 8 + 2,  # window, k, and two whose gate is open in part only: they take part in the gradient
+    "strided": (16 + 64 / 16) / 2,
+}
+# How many numbers a variant's cache holds after 64 tokens: for each that it keeps, keys and values of 64 each.
+HELD = dict.fromkeys(REACH, 64 * 128) | {
+    "gated_delta": 4 * 16 * 16,  # a matrix for each head, however long the title
+    "local": 31 * 128,  # with the next token the window is whole
+    "mla": 64 * 32,  # what keys and values are made from
+    "sliding_window": (31 + 4) * 128,
+    "sparsek": (8 + 7) * (128 + 1),  # and the score of each
+}
 # The settings of the shared projections under which every promise holds.
 SETTINGS = {
     "plain": {},

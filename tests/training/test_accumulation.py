@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from types import MethodType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tiny import ROOT, TINY
 
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import IGNORED
+from frontpage.recipe.language_module import LanguageModule
 
 RUN = ("model.dropout=0", "trainer.max_epochs=2", "log_interval=1", "callbacks.loss_spike=null", "val_interval=1000")
 
@@ -79,6 +81,48 @@ def test_two_processes_train_as_one_does(tmp_path):
     assert (one["steps"], one["tokens_seen"]) == (two["steps"], two["tokens_seen"])
     assert (two["micro_batch"], two["accumulate_grad_batches"], two["rows_per_update"]) == (2, 2, 8)
     assert json.loads((runs[1] / "run.json").read_text())["tokens_per_update"] == 8 * 32
+
+
+# Of 98 tokens in rows of 5, 2 rows a micro-batch, 3 micro-batches an update: computed by hand.
+BY_HAND = [
+    ({}, {"batches": 10, "updates": 4, "trained_targets": 98, "update_targets": 30, "update_rows": 6}),
+    ({"limit": 0.49}, {"batches": 4, "updates": 2, "trained_targets": 40, "update_targets": 30}),
+    ({"limit": 2}, {"batches": 2, "updates": 1, "trained_targets": 20, "accumulated": 2, "update_targets": 20}),
+    ({"accumulate": 12}, {"updates": 1, "accumulated": 10, "update_targets": 98, "update_rows": 20}),
+    ({"drop_tail": True}, {"targets": 90, "batches": 9, "updates": 3, "trained_targets": 90}),
+    ({"drop_tail": True, "tokens": 91}, {"targets": 90}),
+    ({"drop_tail": True, "tokens": 90}, {"targets": 60}),  # the first token is no target
+    ({"world_size": 3, "accumulate": 1}, {"batches": 4, "update_rows": 6, "micro_batch": 2, "full_batch": 30}),
+    ({"world_size": 3, "batch_size": 8}, {"batches": 1, "micro_batch": 7, "accumulated": 1, "update_rows": 20}),
+]
+
+
+@pytest.mark.parametrize(("changed", "expected"), BY_HAND, ids=str)
+def test_the_sizes_of_an_epoch_are_those_counted_by_hand(changed, expected):
+    sizes = EpochSizes(**{"tokens": 98, "block_size": 5, "batch_size": 2, "accumulate": 3} | changed)
+    assert {name: getattr(sizes, name) for name in expected} == expected
+
+
+def test_the_losses_of_an_update_weigh_by_their_targets_over_micro_batches_and_processes():
+    """What Lightning makes of them, the mean over micro-batches and processes, is the mean over the targets."""
+    sizes = EpochSizes(48, 5, 2, accumulate=2, world_size=2)  # updates of 20 + 20 and 8 targets: 5 of rank 0, 3 of 1
+    losses = {(0, 0): 1.0, (0, 1): 2.0, (1, 0): 3.0, (1, 1): 5.0, (2, 0): 4.0, (2, 1): 7.0}
+    descended, kept = {0: 0.0, 1: 0.0}, []
+    for rank in range(2):
+        trainer = SimpleNamespace(
+            train_dataloader=SimpleNamespace(sizes=sizes),
+            global_rank=rank,
+            _logger_connector=SimpleNamespace(should_update_logs=False),
+        )
+        module = SimpleNamespace(_trainer=trainer, _loss_parts=[], loss=None)
+        module._keep_loss = MethodType(LanguageModule._keep_loss, module)
+        for index in range(sizes.batches):
+            module.loss_of = lambda batch, loss=losses[index, rank]: torch.tensor(loss)
+            weighed = LanguageModule.training_step(module, None, index)
+            descended[index // 2] += float(weighed) / 2 / 2
+            kept.append(float(module.loss))
+    assert descended == {0: pytest.approx((1 + 2 + 3 + 5) / 4), 1: pytest.approx((5 * 4 + 3 * 7) / 8)}
+    assert kept == pytest.approx([1, 2, 4, 2, 3.5, 7])
 
 
 @pytest.mark.parametrize("limit", [1.0, 0.5, 3])

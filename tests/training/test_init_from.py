@@ -11,6 +11,7 @@ from tiny import TINY, composed
 from frontpage.command.errors import UserError
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.checkpoint_file import CheckpointFile
+from frontpage.runs.provenance import differences
 from frontpage.runs.reopen import load_run
 from frontpage.runs.training_titles import load_training_titles
 from frontpage.training.init_from import check_init_from
@@ -248,3 +249,9 @@ def test_the_titles_behind_a_checkpoint_are_not_those_of_the_folder_it_was_put_i
     assert outcome.status == 0, outcome.stderr
     assert "the training titles behind" in outcome.stdout and "are not known" in outcome.stdout
     assert len(load_training_titles(new)) == record_of(new)["data"]["train_titles"]
+
+
+def test_as_many_keys_as_heads_is_what_null_means():
+    model = {"_target_": "frontpage.recipe.modules.GPTModule", "n_head": 4}
+    assert differences(model | {"n_kv_head": 4}, model | {"n_kv_head": None}) == {}
+    assert differences(model | {"n_kv_head": 2}, model | {"n_kv_head": 4}) == {"model.n_kv_head": (2, None)}

@@ -29,13 +29,15 @@ CURVES = {
 
 
 def test_every_logging_step_has_every_curve(command, run_directories):
-    assert command(*TINY, "log_interval=3").status == 0
+    assert command(*TINY, "log_interval=3", "scheduler=constant", "optimizer.lr=0.00305").status == 0
     (directory,) = run_directories()
     with (directory / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["train/loss"]]
     assert len(rows) >= 5
     for row in rows:
         values = {name: float(row[name]) for name in CURVES}
+        rates = {values[name] for name in CURVES if name.startswith("train/learning_rate")}
+        assert rates == {0.00305}
         assert values["train/perplexity"] == pytest.approx(math.exp(values["train/loss"]), rel=1e-5)
         parts = (values["train/weight_norm/matrices"], values["train/weight_norm/others"])
         assert math.hypot(*parts) == pytest.approx(values["train/weight_norm"], rel=1e-5)

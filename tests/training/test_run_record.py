@@ -1,0 +1,29 @@
+"""Promises of what `run.json` says of a run's validations, by their values."""
+
+from types import SimpleNamespace
+
+from frontpage.training.callbacks.record_run import RecordRun
+
+
+def validated(record, scores):
+    """Give the callback one validation after another: {update: val/nats_per_char}."""
+    for step, score in scores.items():
+        trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), global_step=step, is_global_zero=False)
+        metrics = {"val/nats_per_char": score, "val/loss": 2 * score}
+        record.on_validation_end(trainer, SimpleNamespace(metrics=metrics, loss=None))
+
+
+def test_the_best_is_the_lowest_the_newest_of_equals_and_the_final_is_the_newest(tmp_path):
+    record = RecordRun(tmp_path / "run.json", {})
+    record.record = {"metrics": {}}
+    best = {"val/nats_per_char": 2.0, "val/loss": 4.0}
+    validated(record, {3: 5.0, 6: 2.0, 9: 3.0, 12: 2.0, 15: 4.0})
+    newest = {"val/nats_per_char": 4.0, "val/loss": 8.0}
+    assert record.record["metrics"] == {"best": best | {"step": 12}, "final": newest}
+    resumed = RecordRun(tmp_path / "run.json", {})
+    resumed.record = {"metrics": {}}
+    resumed.load_state_dict(record.state_dict())
+    validated(resumed, {18: 2.5})
+    assert resumed.record["metrics"]["best"] == best | {"step": 12}
+    validated(resumed, {21: 1.0})
+    assert resumed.record["metrics"]["best"] == {"val/nats_per_char": 1.0, "val/loss": 2.0, "step": 21}
