@@ -77,6 +77,9 @@ class OneOf(Limit):
     def __init__(self, *choices: str) -> None:
         self.choices, self.words = choices, f"one of {' '.join(choices)}"
 
+    def __repr__(self) -> str:
+        return f"OneOf{self.choices}"
+
     def holds(self, value: Any) -> bool:
         return str(value) in self.choices
 
