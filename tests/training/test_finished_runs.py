@@ -82,3 +82,17 @@ def test_the_checkpoint_of_a_finished_run_says_what_it_belongs_to(finished):
     assert found["titles"] == record_of(finished)["data"]["fingerprint"]
     assert found["model"]["n_head"] == 2 and found["tokenizer_settings"]["vocab_size"] == 300
     assert (found["started_from"], found["tokenizer_taken"]) == (None, False)
+
+
+def test_a_checkpoint_of_the_end_that_is_continued_in_a_new_folder_is_kept_there(command, tmp_path):
+    """As a search does with a trial that was killed behind its last update: no step is left, so no hook is called."""
+    arguments = (*TINY, "trainer.max_steps=4")
+    assert command(*arguments, f"hydra.run.dir={tmp_path}/first").status == 0
+    end = tmp_path / "first/checkpoints/last.ckpt"
+    outcome = command(*arguments, f"ckpt_path={end}", f"hydra.run.dir={tmp_path}/second")
+    assert outcome.status == 0, outcome.stderr
+    first, second = (record_of(tmp_path / name) for name in ("first", "second"))
+    assert second["status"] == "finished" and second["checkpoint"]["update"] == 4
+    assert second["metrics"]["final"]["val/loss"] == first["metrics"]["final"]["val/loss"]
+    kept = torch.load(tmp_path / "second/checkpoints/last.ckpt", weights_only=True)
+    assert kept["global_step"] == 4 and same(kept["state_dict"], checkpoint_of(tmp_path / "first")["state_dict"])

@@ -34,8 +34,11 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
         self._validated = False
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the end where nothing was left to train: `path` may be damaged, and another file was continued."""
+    def save_end(self, trainer: L.Trainer) -> None:
+        """Save the end where nothing was left to train: `path` may be damaged, or in a folder that has none yet.
+
+        No hook of Lightning's is sure to be called then.
+        """
         if self._saved_step != trainer.global_step:
             self._save(trainer)
 

@@ -95,7 +95,7 @@ class RecordRun(Checkpoint):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the end, and why it came before the planned one; NotSaved where the disk does not hold it."""
-        problem, saved = _last_saved(trainer) if trainer.is_global_zero else (None, None)
+        problem, saved = _last_saved(trainer)
         problem = trainer.strategy.broadcast(problem)
         if problem:
             raise NotSaved(problem)
@@ -178,10 +178,13 @@ def _last_saved(trainer: L.Trainer) -> tuple[str | None, dict[str, Any] | None]:
     update, saved = trainer.global_step, None
     for callback in trainer.callbacks:
         if isinstance(callback, LastCheckpoint):
+            callback.save_end(trainer)  # every process takes part
+            if not trainer.is_global_zero:
+                continue
             if not callback.holds(update):
                 return f"{callback.path} does not hold update {update}, the run's end: {ADVICE}", None
             saved = {"path": str(callback.path), "update": update, "digest": digest_of(callback.path)}
-        if isinstance(callback, BestCheckpoint) and callback.missed is not None:
+        if trainer.is_global_zero and isinstance(callback, BestCheckpoint) and callback.missed is not None:
             problem = f"{callback.best} does not hold update {callback.missed}, the best"
             if callback.missed == update:
                 return f"{problem}: {ADVICE}", None
