@@ -18,7 +18,6 @@ from frontpage.models.sampling import RANGES, Sampling, fits
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.run_arguments import RunArguments, reopen
 
-MOST_SEED = 2**63 - 1
 INTERACTIVE = "type the beginning of a title (nothing: any title), then Enter; Ctrl-D ends"
 
 
@@ -32,7 +31,7 @@ def main() -> None:
     )
     parser.add_argument("--interactive", action="store_true", help="ask for one prompt after another")
     parser.add_argument("--num", type=number(int, 1), default=5, help="how many titles (5)")
-    parser.add_argument("--seed", type=number(int, 0, MOST_SEED), default=0, help="of the draws (0)")
+    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=0, help="of the draws (0)")
     parser.add_argument("--temperature", type=setting("temperature"), default=1.0, help="1: as learned; 0: likeliest")
     parser.add_argument("--top-k", type=setting("top_k"), help="draw among the K likeliest tokens only")
     parser.add_argument("--top-p", type=setting("top_p"), help="among the fewest whose probabilities reach P together")
@@ -47,8 +46,8 @@ def main() -> None:
     arguments = parser.parse_args()
     prompt = the_prompt(arguments)
     drawn = arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty
-    unread = arguments.json is None
-    wanted = Wanted(arguments.num, arguments.batch, Sampling(*drawn), arguments.max_tokens, arguments.heal, unread)
+    limits = arguments.max_tokens, arguments.heal, not arguments.json
+    wanted = Wanted(arguments.num, arguments.batch, Sampling(*drawn), *limits)
     _, module, known = reopen(arguments)
     result: list[dict[str, Any]] = []
     try:

@@ -223,7 +223,10 @@ def test_a_test_set_without_best_weights_is_refused(mistake, tmp_path):
 
 def test_an_error_inside_a_new_file_is_not_called_a_mistake(command, tmp_path, monkeypatch):
     (tmp_path / "faulty.py").write_text("undefined")
-    (tmp_path / "faulty_too.py").write_text("class Model:\n    def __init__(self, **keys):\n        keys.undefined\n")
+    (tmp_path / "faulty_too.py").write_text(
+        "from frontpage.recipe.modules import GPTModule\n\n\n"
+        "class Model(GPTModule):\n    def __init__(self, **keys):\n        keys.undefined\n"
+    )
     monkeypatch.setattr(frontpage, "__path__", [*frontpage.__path__, str(tmp_path)])
     with pytest.raises(NameError, match="undefined"):
         command(*TINY, "model._target_=frontpage.faulty.Model")

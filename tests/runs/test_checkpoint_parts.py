@@ -10,7 +10,6 @@ import torch
 from programs import train_tiny
 from tiny import TINY, composed, options
 
-import train
 from frontpage.command.build import build
 from frontpage.command.errors import UserError
 from frontpage.data.packing import TitleBatch
@@ -48,7 +47,7 @@ def built(run):
 
     (run / "run.json").write_text((run / "run.json").read_text().replace('"finished"', '"failed"', 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "check_structure", take)
+        patch.setattr("frontpage.training.prepare.check_structure", take)
         with pytest.raises(SystemExit):
             train_tiny(run, "trainer.max_epochs=2", "save_interval=5", "ckpt_path=last")
     return taken

@@ -281,7 +281,7 @@ def test_a_run_on_a_full_disk_goes_on_to_its_end_and_is_not_finished(command, ru
     assert outcome.status == 1 and "Traceback" not in outcome.stderr
     assert "last.ckpt does not hold update 4" in outcome.stderr and "the disk is full" in outcome.stdout
     record = record_of(run_directories()[0])
-    assert record["status"] == "failed" and record["steps"] == 4 and "NotSaved" in record["reason"]
+    assert record["status"] == "interrupted" and record["steps"] == 4 and "NotSaved" in record["reason"]
     for name, step in (("last", 2), ("last", 4), ("best", 4)):
         assert any(f"{name}.ckpt was not written at update {step}" in one for one in record["notices"])
     (directory,) = run_directories()
@@ -305,7 +305,7 @@ def test_a_disk_that_is_full_at_the_end_only_costs_no_more_than_the_updates_sinc
         patch.setattr(CheckpointFile, "save_checkpoint", fill)
         assert command(*settings).status == 1
     assert (update_of(folder / "last.ckpt"), update_of(folder / "best.ckpt")) == (15, 15)
-    assert record_of(tmp_path / "run")["status"] == "failed"
+    assert record_of(tmp_path / "run")["status"] == "interrupted"
     outcome = command(*settings, "ckpt_path=last")
     assert outcome.status == 0 and "run.json tells of update 17" in outcome.stdout
     assert (update_of(folder / "last.ckpt"), update_of(folder / "best.ckpt")) == (17, 17)

@@ -65,7 +65,7 @@ def scored(capfd, tmp_path, *arguments):
 
 
 def test_nobody_reads_and_generating_ends(runs, capfd, monkeypatch, tmp_path):
-    monkeypatch.setattr("frontpage.command.console.reader_gone", lambda: True)
+    monkeypatch.setattr("frontpage.analysis.invention.reader_gone", lambda: True)
     arguments = (runs("bytes"), "--num", 30, "--batch", 10, "--max-tokens", 2)
     ended = run_script(capfd, "generate", *arguments)
     assert ended.status == 0 and ended.stderr == "" and ended.stdout.strip().endswith("of 10")

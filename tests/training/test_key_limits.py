@@ -151,11 +151,6 @@ LIMITS = {
         ("none", "every_12"),
         "model.activation_checkpointing",
     ),
-    "one of val/nats_per_char val/loss": (
-        ("val/los", [], ["val/los"], "parameters", 3, None),
-        ("val/loss", "val/mainrun_loss", ["val/loss", "parameters"], ["seconds"]),
-        "objective",
-    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+from frontpage.evaluation.metrics import HEADLINE
 from frontpage.training.callbacks.record_run import RecordRun
 
 
@@ -10,7 +11,7 @@ def validated(record, scores):
     for step, score in scores.items():
         trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), global_step=step, is_global_zero=False)
         metrics = {"val/nats_per_char": score, "val/loss": 2 * score}
-        record.on_validation_end(trainer, SimpleNamespace(metrics=metrics, loss=None))
+        record.on_validation_end(trainer, SimpleNamespace(metrics=metrics, loss=None, headline=HEADLINE))
 
 
 def test_the_best_is_the_lowest_the_newest_of_equals_and_the_final_is_the_newest(tmp_path):

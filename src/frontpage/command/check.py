@@ -101,9 +101,6 @@ def _check_node(node: DictConfig, key: str, rules: Rules) -> None:
     """Check a node's values against what its target takes, and the nodes below it."""
     kinds = parameters(node._target_, key, rules.borrowed) if "_target_" in node else {}
     kinds = rules.narrowed[key](node, kinds) if key in rules.narrowed else kinds
-    if "_target_" in node and not node.get("_partial_") and key not in rules.narrowed:
-        for name in (name for name in _required(node._target_) if name not in node and name not in LATE):
-            raise UserError(f"{key}.{name}: {node._target_} needs it, and it was taken away (by ~); leave that out")
     written = OmegaConf.to_container(node, resolve=False)
     for name in (name for name in node if not str(name).startswith("_")):
         source = re.fullmatch(r"\$\{([\w.]+)\}", str(written[name]))  # the key whose value is taken over
@@ -119,6 +116,10 @@ def _check_node(node: DictConfig, key: str, rules: Rules) -> None:
                 _check_node(value, place, rules)
         else:
             check_value(place, value, kinds.get(name, Any))
+    ours = str(node.get("_target_", "")).startswith("frontpage.") and not node.get("_partial_")
+    for name in _required(node._target_) if ours and key not in rules.narrowed else ():
+        if name not in node and name not in LATE:
+            raise UserError(f"{key}.{name}: {node._target_} needs it, and it was taken away (by ~); leave that out")
 
 
 def _written_by_experiment(key: str) -> str:
