@@ -25,7 +25,7 @@ from frontpage.command.arguments import Arguments, number, path_for, save_json
 
 def main() -> None:
     """Attack, compare, report; status 1 where something was lost."""
-    parser = Arguments("Attack a run, a sweep and a cache build, and count what was lost.")
+    parser = Arguments("Attack a run, a sweep and a cache build, and count what was lost.", ("seed", "attacks"))
     parser.add_argument("--attacks", type=number(int, 1), default=30, help="how many (default 30)")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="of kinds and moments (default 0)")
     parser.add_argument("--only", choices=sorted(TARGETS), help="one target (default: in turn)")
