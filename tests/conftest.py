@@ -17,10 +17,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # for commands that tests start: tiny models only wait for each other's threads
 torch.set_num_threads(1)
 os.environ["WANDB_MODE"] = "offline"
-if (
-    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-):  # a shell's job in the background, whose programs would inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number, _usual in {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}.items():
+    if signal.getsignal(_number) == signal.SIG_IGN:  # as nohup or a shell's & ask; programs of tests would inherit it
+        signal.signal(_number, _usual)
 
 
 @pytest.fixture(autouse=True)

@@ -246,6 +246,7 @@ def test_all_backends_give_the_same(make, settings, documents):
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize(("chosen", "documents"), FLEX)
+@pytest.mark.slow
 def test_flex_attention_gives_the_same(make, chosen, documents):
     if "flex" not in make().backends:
         pytest.skip("a variant without FlexAttention")

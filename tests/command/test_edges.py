@@ -96,6 +96,7 @@ def test_ctrl_c_while_a_program_is_imported_is_quiet():
         assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"interrupted\n", b"")
 
 
+@pytest.mark.slow
 def test_a_module_that_imports_the_edges_for_another_keeps_its_signals():
     text = "import frontpage.analysis.notebooks.notebook_run, signal\n"
     text += "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"

@@ -39,6 +39,7 @@ def python(*arguments: str, **environment: str) -> tuple[int, str, str]:
         pytest.param("model.n_head=3", ["model.n_head=3", "must divide d_model=512"], marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_mistake_in_a_process_of_its_own(tmp_path, override, pieces):
     status, _, stderr = python("train.py", override, f"paths.log_dir={tmp_path}", f"paths.cache_dir={tmp_path}")
     assert status == 2

@@ -221,6 +221,7 @@ print(tokenizer.vocab_size, encoded["train"].tokens.tolist(), encoded["validatio
 """
 
 
+@pytest.mark.slow
 def test_two_runs_that_start_at_once_train_once_and_agree(tmp_path):
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

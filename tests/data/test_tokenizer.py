@@ -161,6 +161,7 @@ def test_the_same_titles_give_the_same_file_to_the_byte(factory, tokenizer, tmp_
     assert saved(again, tmp_path / "again.json") == saved(tokenizer, tmp_path / "first.json")
 
 
+@pytest.mark.slow
 def test_another_process_with_other_hashes_and_one_thread_gives_the_same_file(factory, tokenizer, tmp_path):
     (tmp_path / "titles.json").write_text(json.dumps(TITLES))
     settings = {**factory.keywords, "vocab_size": 400}

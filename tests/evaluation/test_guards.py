@@ -82,6 +82,7 @@ def floor_guard(data, module):
 # which was asked for sees what it should (guard 5) in test_attention.py.
 
 
+@pytest.mark.slow
 def test_guard_2_a_trained_model_lies_above_the_floor_and_a_leaking_one_far_below(built, monkeypatch):
     settings = ("data.num_titles=1200", "data.block_size=64", "model.d_model=64", "model.n_layer=2", "model.dropout=0")
     monkeypatch.setattr("frontpage.recipe.language_module.LanguageModule.log", lambda *_, **__: None)

@@ -39,6 +39,7 @@ def gradients(module, document_mask):
 
 @pytest.mark.parametrize(("dropout", "document_mask"), [(0.0, False), (0.3, True)])
 @pytest.mark.parametrize(("model", "attention"), COMBINATIONS)
+@pytest.mark.slow
 def test_gradients_are_the_same_to_the_last_bit(model, attention, dropout, document_mask):
     expected = gradients(build_module(model, attention, "none", dropout), document_mask)
     assert sum(bool(gradient.any()) for gradient in expected.values()) > LAYERS

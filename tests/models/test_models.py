@@ -290,6 +290,7 @@ def test_the_config_reaches_the_net():
 
 @pytest.mark.parametrize("debug", options("debug"))
 @pytest.mark.parametrize("experiment", options("experiment"))
+@pytest.mark.slow
 def test_every_experiment_builds_under_every_debug_option(experiment, debug):
     config = composed(f"experiment={experiment}", f"debug={debug}")
     assert config.name == experiment and config.data.block_size == config.model.block_size == 64

@@ -63,6 +63,7 @@ def test_none_are_kept_where_none_are_asked_for(command, tmp_path):
 
 
 @pytest.mark.parametrize("moment", ["before its file", "before its link", "at another update"])
+@pytest.mark.slow
 def test_a_run_that_broke_off_goes_on_with_its_best(command, tmp_path, monkeypatch, scored, moment):
     """Also where it broke off between last.ckpt, which knows the new best, and the file of that best."""
     directory = tmp_path / "run"

@@ -126,6 +126,7 @@ def last_checkpoint(directory):
 
 
 @pytest.mark.parametrize("more", [(), ("trainer.accumulate_grad_batches=2",), ("trainer.precision=bf16-mixed",)])
+@pytest.mark.slow
 def test_training_is_not_disturbed(command, tmp_path, more):
     for name, start in (("with", MEASURED), ("without", TINY)):
         assert command(*start, *NOISY, *more, f"hydra.run.dir={tmp_path}/{name}").status == 0

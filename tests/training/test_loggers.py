@@ -61,6 +61,7 @@ def test_loggers_are_chosen_together(config, chosen):
     assert sorted(config(f"logger={chosen}").logger) == ["csv", "tensorboard", "wandb"]
 
 
+@pytest.mark.slow
 def test_several_loggers_at_once(command, run_directories, finished_with, tmp_path):
     """Each has all that a run logs, the test set's metrics, which come last, included."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")

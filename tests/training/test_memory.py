@@ -88,6 +88,7 @@ def test_the_estimate_is_within_a_tenth_of_what_autograd_keeps(model, attention)
 
 
 @pytest.mark.parametrize("precision", ACCEPTED)
+@pytest.mark.slow
 def test_each_precision_that_lightning_takes_is_counted(precision):
     net = module_of("model=modern", "model/attention=local").net
     step = fake_step(net, language_loss, ROWS, TIME, precision=precision, document_mask=True)
@@ -124,6 +125,7 @@ def test_a_precision_that_lightning_does_not_take_is_refused():
     ],
     ids=lambda overrides: "-".join(override.split("=")[1] for override in overrides),
 )
+@pytest.mark.slow
 def test_long_rows_of_one_document_are_estimated_too(overrides):
     net = module_of("data.block_size=256", *overrides).net
     tokens = torch.randint(3, VOCABULARY, (ROWS, 256))
@@ -342,6 +344,7 @@ def test_the_script_prints_layers_totals_generation_and_what_fits(capfd, tmp_pat
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
+@pytest.mark.slow
 def test_generation_is_counted_for_every_attention_in_every_experiments_model(experiment):
     config = tables.composed([f"experiment={experiment}", "model.n_layer=2"])
     rows = tables.generation(config, [1])

@@ -65,6 +65,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_headline(toy):
     assert record_of(run)["metrics"]["best"][HEADLINE] == highest
 
 
+@pytest.mark.slow
 def test_a_run_that_breaks_off_ends_as_if_it_had_not(toy, command, monkeypatch):
     whole = toy()
     with monkeypatch.context() as patch:

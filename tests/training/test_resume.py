@@ -89,6 +89,7 @@ def whole(command, tmp_path_factory, wholes):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_a_run_that_broke_off_ends_and_reports_as_if_it_had_not(
     command, tmp_path, monkeypatch, whole, step, validating, error, overrides
 ):
