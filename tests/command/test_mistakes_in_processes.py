@@ -74,7 +74,7 @@ def test_the_whole_traceback_on_request(tmp_path):
 
 @pytest.mark.slow
 def test_any_other_error_is_1_and_shows_its_traceback(tmp_path):
-    broken = "import sys, train; train.seed_everything = train.L.seed_everything = lambda *_, **__: 1 / 0\n"
+    broken = "import sys, train; train.prepare = lambda *_: 1 / 0\n"
     broken += f"sys.argv = ['train.py', *{(*TINY, f'paths.log_dir={tmp_path}')!r}]; train.program(train.train)"
     status, _, stderr = python("-c", broken)
     assert status == 1

@@ -18,7 +18,7 @@ NEEDED = (
     *("src", "configs", "tests", "docs", "scripts", "notebooks", ".ci", ".github"),
     *("train.py", "pyproject.toml", "README.md", "Makefile", "Dockerfile", ".dockerignore", "constraints.txt"),
 )
-TABLE = "tests/attention/test_attention.py"
+TABLE, PROMISES = "tests/shared/attentions.py", "tests/attention/test_attention.py"
 
 
 class Copy:
@@ -97,7 +97,7 @@ def copy(tmp_path_factory) -> Copy:
 
 @pytest.mark.slow
 def test_the_suite_misses_the_variant_until_its_line_is_there(copy):
-    count = f"pytest {TABLE} -k test_every_variant_says_how_far_it_reaches"
+    count = f"pytest {PROMISES} -k test_every_variant_says_how_far_it_reaches"
     with_line = (copy.root / TABLE).read_text(encoding="utf-8")
     (copy.root / TABLE).write_text(with_line.replace(HEAD + LINE, HEAD), encoding="utf-8")
     try:

@@ -108,7 +108,7 @@ def refuses_some(config, trial):
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])
 def test_a_search_with_a_condition_killed_anywhere_ends_as_if_undisturbed(toy, sampler):  # noqa: F811
     def again():
-        return search(toy, sampler, n_trials=3, custom_search_space="test_sweep_kills.refuses_some")
+        return search(toy, sampler, n_trials=3, custom_search_space=f"{refuses_some.__module__}.refuses_some")
 
     again()
     states = toy.states()
