@@ -1,6 +1,6 @@
 """Promises of an installation without a checkout: `pip install .` brings the configs, and commands for all of it."""
 
-import importlib.util
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ SOURCE = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """A folder with what a wheel of this checkout holds."""
-    if importlib.util.find_spec("setuptools") is None or importlib.util.find_spec("pip") is None:
+    if not {"pip", "setuptools"} <= {package.name for package in importlib.metadata.distributions()}:
         pytest.skip("pip and setuptools are not installed here")
     folder = tmp_path_factory.mktemp("wheel")
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
