@@ -140,10 +140,11 @@ def test_a_planted_secret_is_in_no_file_of_a_run_and_in_no_output(env_file, comm
     assert refused.status == 2 and "data.token=" in refused.stderr  # no such key; said without its value
     outcome = command(*TINY, f"data.path={titles}", "tokenizer.vocab_size=1000", "logger=all", "trainer.max_steps=3")
     assert outcome.status == 0, outcome.stderr
-    with pytest.raises(RuntimeError, match="diverged"):
-        command(*TINY, f"data.path={titles}", "optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
+    wild = ("optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
+    diverged = command(*TINY, f"data.path={titles}", *wild)
+    assert diverged.status == 1 and "diverged" in diverged.stderr
     assert len(run_directories()) == 2
-    shown = refused.stdout + refused.stderr + outcome.stderr
+    shown = refused.stdout + refused.stderr + outcome.stderr + diverged.stderr
     files = [path for run in run_directories() for path in run.rglob("*") if path.is_file()]
     assert len(files) > 20
     for name, secret in PLANTED.items():

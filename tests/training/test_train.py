@@ -277,9 +277,11 @@ def test_a_test_set_of_one_title_is_reported_without_an_error(command, tmp_path)
     assert outcome.status == 0 and "(1 titles of the test set)" in outcome.stdout
 
 
-def test_a_diverging_run_stops_at_once_and_says_so(command, run_directories):
-    with pytest.raises(Exception, match="diverged"):
-        command(*TINY, "optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
+def test_a_diverging_run_stops_at_once_and_says_so_in_two_lines(command, run_directories):
+    outcome = command(*TINY, "optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
+    found, advice = outcome.stderr.splitlines()
+    assert outcome.status == 1 and "the run diverged" in found and "whose titles begin with" in found
+    assert advice.startswith("try a lower optimizer.lr")
     record = record_of(run_directories()[0])
     assert record["status"] == "failed"
     assert "DivergenceError" in record["reason"]

@@ -7,6 +7,10 @@ class Interrupted(BaseException):
     """The run was asked to stop (Ctrl-C or SIGTERM) and stopped in good order."""
 
 
+class Failure(Exception):
+    """What was asked for failed, and the message says all of it in at most three lines: no traceback, status 1."""
+
+
 class Pruned(Exception):
     """A trial of a search was ended early, since others are better; the message says at which update."""
 

@@ -14,7 +14,7 @@ from functools import wraps
 from typing import Any, NoReturn, TextIO
 
 from frontpage.command.console import make_lasting, what_was_lost
-from frontpage.command.endings import FAILURE, INTERRUPTED, MISTAKE, Interrupted, TaskError
+from frontpage.command.endings import FAILURE, INTERRUPTED, MISTAKE, Failure, Interrupted, TaskError
 from frontpage.command.env_file import load_env_file
 from frontpage.command.errors import UserError
 from frontpage.command.interrupts import leave, raise_when_interrupted
@@ -134,6 +134,8 @@ def _outcome(main: Callable[[], object]) -> tuple[str | None, int, BaseException
     except Exception as raised:
         error = raised
     sys.stdout.flush()
+    if isinstance(error, Failure):
+        return str(error), FAILURE, error
     mistake = explain(error)
     if mistake is not None:
         return mistake, MISTAKE, error

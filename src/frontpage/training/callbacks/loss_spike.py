@@ -93,6 +93,6 @@ class LossSpike(L.Callback):
         if step:  # this process saw one
             message += f" to {loss:.4f} at update {step:.0f} (it was about {mean:.4f})"
         if self.action == "stop":
-            tried = f"(precision {trainer.precision}); try a lower optimizer.lr or trainer.gradient_clip_val"
-            raise DivergenceError(f"{message} {tried}")
+            tried = "try a lower optimizer.lr or trainer.gradient_clip_val"
+            raise DivergenceError(f"{message} (precision {trainer.precision})\n{tried}")
         notice(message)

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from frontpage.command.endings import Failure
 from frontpage.training.callbacks.broken_rows import broken_rows
 
 SKIPPING = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # their fused kernels on CUDA take `found_inf`
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(Failure):
     """The loss is not finite; nothing that follows could be trusted."""
 
 
@@ -99,9 +100,9 @@ class StopOnDivergence(L.Callback):
     def _raise(self, trainer: L.Trainer, found: str, rows: str = "") -> NoReturn:
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
         raise DivergenceError(
-            f"{found} (learning rate {rate:.3g}, precision {trainer.precision}): the run diverged;"
-            " try a lower optimizer.lr, a longer scheduler.warmup, trainer.gradient_clip_val or"
-            f" trainer.precision=32-true{rows and f'; {rows}'}"
+            f"{found} (learning rate {rate:.3g}, precision {trainer.precision}): the run diverged{rows and f'; {rows}'}"
+            "\ntry a lower optimizer.lr, a longer scheduler.warmup, trainer.gradient_clip_val or"
+            " trainer.precision=32-true"
         )
 
 
