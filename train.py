@@ -10,9 +10,10 @@ from frontpage.command.allowed_targets import named_targets
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.notices import forget_notices
 from frontpage.command.objective import objective_values
-from frontpage.runs.directory import open_run
+from frontpage.runs.open_run import open_run
 from frontpage.sweeps.job import trial_callbacks
 from frontpage.training.prepare import prepare
+from frontpage.training.summary import print_finished
 
 
 @hydra.main(config_path=CONFIGS, config_name="train", execution_whitelist=sorted(named_targets()))
@@ -22,7 +23,8 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
     forget_notices()
     with open_run(config) as run:  # its directory, locked, and the checkpoint that it continues from
         ready = prepare(config, run, trial_callbacks)  # all that can be wrong is told here
-        if ready is None:  # nothing is left to do
+        if ready is None:
+            print_finished(run, config)
             return None
         ready.begin()  # the first files, and what the run says at its start
         ready.fit()

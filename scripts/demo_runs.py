@@ -11,8 +11,8 @@ from pathlib import Path
 
 from frontpage.analysis.demonstration import RUNS, missing_runs, train_all
 from frontpage.command.arguments import Arguments, number, save_json
-from frontpage.command.errors import require
-from frontpage.runs.directory import read_record
+from frontpage.command.errors import BadValue
+from frontpage.runs.run import Run
 
 FOLDER = "logs/demo"
 
@@ -27,7 +27,8 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     folders = [word for word in arguments.words if "=" not in word]
     overrides = [word for word in arguments.words if "=" in word]
-    require(len(folders) < 2, "folder", " ".join(folders), "one folder")
+    if not (len(folders) < 2):
+        raise BadValue("folder", " ".join(folders), "one folder")
     folder = Path(folders[0] if folders else FOLDER)
     start = time.perf_counter()
     missing = missing_runs(folder)
@@ -35,7 +36,7 @@ def main() -> None:
     train_all(missing, folder, overrides, arguments.jobs)
     seconds = time.perf_counter() - start
     print(f"all {len(RUNS)} are finished, in {seconds:.0f} s; a page about them: python scripts/report.py {folder}")
-    records = {name: read_record(folder / name) or {} for name in RUNS}
+    records = {name: Run(folder / name).record or {} for name in RUNS}
     result = {name: {"status": one.get("status"), "steps": one.get("steps")} for name, one in records.items()}
     save_json(arguments.json, {"folder": str(folder), "trained": missing, "runs": result})
 

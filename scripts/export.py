@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from frontpage.command.arguments import Arguments, path_for, save_json
-from frontpage.command.errors import UserError, require
+from frontpage.command.errors import BadValue, UserError
 from frontpage.export.folder import check_new
 from frontpage.export.formats import FORMATS, NEEDED, export
 from frontpage.export.gguf_file import PRECISIONS
@@ -37,12 +37,12 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.run, arguments.checkpoint = run_and_checkpoint(arguments.run, arguments.checkpoint)
     output = arguments.output or Path(arguments.run) / "export" / arguments.format
-    require(
-        arguments.format == "gguf" or arguments.precision == "fp32",
-        "--precision",
-        arguments.precision,
-        f"--format {arguments.format} is written in fp32; whoever loads it can choose another",
-    )
+    if arguments.format != "gguf" and arguments.precision != "fp32":
+        raise BadValue(
+            "--precision",
+            arguments.precision,
+            f"--format {arguments.format} is written in fp32; whoever loads it can choose another",
+        )
     needed = [name for name in NEEDED[arguments.format] if find_spec(name) is None]
     if needed:
         raise UserError(f"--format {arguments.format} needs {' and '.join(needed)}: pip install -e '.[export]'")

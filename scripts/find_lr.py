@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from frontpage.analysis.rate_plot import plotted, pyplot
 from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.config_folder import CONFIGS
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.command.output_file import OutputFile, beginning_with, check_kind, check_outputs, holding, picture
 from frontpage.training.lr_range_test import range_test, suggest
 from frontpage.training.preflight import check_config
@@ -28,9 +28,8 @@ def main() -> None:
     parser.add_argument("--lowest", type=number(float, 1e-12), default=1e-6, help="rate of the first update (1e-6)")
     parser.add_argument("--highest", type=number(float, 1e-12), default=1.0, help="rate of the last update (1)")
     arguments = parser.parse_intermixed_args()
-    require(
-        arguments.lowest < arguments.highest, "--lowest", arguments.lowest, f"below --highest {arguments.highest:g}"
-    )
+    if not (arguments.lowest < arguments.highest):
+        raise BadValue("--lowest", arguments.lowest, f"below --highest {arguments.highest:g}")
     plt, table = None, None
     if arguments.out is not None:
         check_kind(arguments.out)
@@ -41,8 +40,10 @@ def main() -> None:
         config = compose("train", overrides=["paths.run_dir=none", *arguments.overrides])
     check_config(config)
     for key in ("ckpt_path", "init_from"):
-        require(config[key] is None, key, config[key], "null: a rate is looked for from new weights")
-    require(config.optimizer.lr > 0, "optimizer.lr", config.optimizer.lr, "above 0, to scale it")
+        if config[key] is not None:
+            raise BadValue(key, config[key], "null: a rate is looked for from new weights")
+    if not (config.optimizer.lr > 0):
+        raise BadValue("optimizer.lr", config.optimizer.lr, "above 0, to scale it")
 
     rates, losses = range_test(config, arguments.lowest, arguments.highest, arguments.updates)
     suggestion = suggest(rates, losses)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from frontpage.analysis.disasters.kills import RUN, compare, finish, killed, start
 from frontpage.command.arguments import Arguments, number, save_json
-from frontpage.runs.directory import read_record
+from frontpage.runs.run import Run
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
         settings += arguments.overrides
         whole, broken = Path(folder, "whole"), Path(folder, "broken")
         finish(start(whole, settings))
-        record = read_record(whole)
+        record = Run(whole).record
         print(f"uninterrupted: {record['steps']} updates in {record['seconds']:.1f} s", flush=True)
         # Each session trains until its first checkpoint anyway; the rest is shared out among the kills.
         window = 1.4 * record["seconds"] / (arguments.kills + 1)

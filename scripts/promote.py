@@ -8,7 +8,7 @@ from frontpage.analysis.pages.sweeps.best import best_of, train_command, trial_o
 from frontpage.analysis.pages.sweeps.study_file import open_study
 from frontpage.analysis.pages.sweeps.sweep import read_sweep
 from frontpage.command.arguments import Arguments, number, save_json
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice, notices
 from frontpage.runs.run_arguments import add_trust
 from frontpage.sweeps.promotion import experiment_name, write_experiment
@@ -30,7 +30,7 @@ def main() -> None:
     add_trust(parser)
     arguments = parser.parse_args()
     if not arguments.study:
-        raise bad_value("study", "", "give a study's name, its journal file or a database URL")
+        raise BadValue("study", "", "give a study's name, its journal file or a database URL")
     sweep = read_sweep(open_study(arguments.study))
     trial = trial_of(sweep, arguments.trial)
     others = [str(one.number) for one in sweep.pareto if one != trial]

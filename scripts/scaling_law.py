@@ -10,7 +10,7 @@ from frontpage.analysis.scaling.plot import drawn
 from frontpage.analysis.scaling.points import METRICS, SIZES, check_comparable, read_points
 from frontpage.analysis.scaling.study import budget, compute_law, described, fit_all, predicted
 from frontpage.command.arguments import Arguments, number, save_json
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.command.notices import notices
 from frontpage.command.output_file import check_kind, holding, picture
 
@@ -38,9 +38,8 @@ def main() -> None:
         check_kind(arguments.plot)
     held = read_points(arguments.hold_out, arguments.size, arguments.metric)
     asked = {str(Path(path).resolve()) for path in arguments.hold_out}
-    require(
-        {point.run for point in held} == asked, "--hold-out", " ".join(sorted(asked)), "directories of finished runs"
-    )
+    if {point.run for point in held} != asked:
+        raise BadValue("--hold-out", " ".join(sorted(asked)), "directories of finished runs")
     points = [
         point for point in read_points(arguments.runs, arguments.size, arguments.metric) if point.run not in asked
     ]

@@ -8,8 +8,8 @@ import re
 
 from frontpage.analysis.scaling.grid import HEAD, Planned, Study, composed, train_all
 from frontpage.command.arguments import Arguments, number, path_for, save_json, several
-from frontpage.command.errors import require
-from frontpage.runs.directory import read_record
+from frontpage.command.errors import BadValue
+from frontpage.runs.run import Run
 
 
 def main() -> None:
@@ -39,12 +39,13 @@ def main() -> None:
     runs = list(dict.fromkeys([*grid, *extra]))
     for run in runs:
         least = study.update_tokens
-        require(run.tokens >= least, "--tokens", run.tokens, f"at least the {least:,} of an update")
+        if not (run.tokens >= least):
+            raise BadValue("--tokens", run.tokens, f"at least the {least:,} of an update")
     arguments.folder.mkdir(parents=True, exist_ok=True)
     trained = train_all(runs, study)
     fit = f"python scripts/scaling_law.py {arguments.folder}"
     fit += "".join(f" --hold-out {arguments.folder / run.name}" for run in extra if run not in grid)
-    result = {run.name: read_record(arguments.folder / run.name) or {} for run in runs}
+    result = {run.name: Run(arguments.folder / run.name).record or {} for run in runs}
     told = {name: {key: record.get(key) for key in ("steps", "seconds", "metrics")} for name, record in result.items()}
     save_json(arguments.json, {"folder": str(arguments.folder), "trained": trained, "runs": told})
     print(f"\nall runs are finished; the fit:\n  {fit} --plot {arguments.folder}/law.png")

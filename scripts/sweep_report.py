@@ -11,7 +11,7 @@ from frontpage.analysis.pages.sweeps.summary import PAGE, best_or_why, page_besi
 from frontpage.analysis.pages.sweeps.sweep import Sweep, read_sweep
 from frontpage.analysis.pages.sweeps.winner_score import kept_scores, score_winner
 from frontpage.command.arguments import Arguments, number, save_json
-from frontpage.command.errors import bad_value, require
+from frontpage.command.errors import BadValue
 from frontpage.command.notices import notices
 from frontpage.command.output_file import OutputFile, holding
 from frontpage.evaluation.metrics import HEADLINE
@@ -36,11 +36,13 @@ def main() -> None:
     add_trust(parser)
     arguments = parser.parse_args()
     if not arguments.study:
-        raise bad_value("study", "", "give a study's name, its journal file or a database URL")
+        raise BadValue("study", "", "give a study's name, its journal file or a database URL")
     if arguments.test is None:
         for key in ("trial", "column"):
-            require(getattr(arguments, key) is None, f"--{key}", getattr(arguments, key), "needs --test=FILE")
-        require(not arguments.again, "--again", True, "needs --test=FILE")
+            if getattr(arguments, key) is not None:
+                raise BadValue(f"--{key}", getattr(arguments, key), "needs --test=FILE")
+        if arguments.again:
+            raise BadValue("--again", True, "needs --test=FILE")
     need_plotly()
     sweep = read_sweep(open_study(arguments.study))
     output = arguments.output or OutputFile("--output", page_beside(sweep), OURS)

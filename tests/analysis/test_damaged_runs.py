@@ -15,9 +15,9 @@ from frontpage.analysis.table import collect_runs
 from frontpage.command.errors import UserError
 from frontpage.command.notices import notices
 from frontpage.machine.precision import settle_precision
-from frontpage.runs.directory import read_record as said_record
 from frontpage.runs.record import damage_of, read_record
-from frontpage.runs.training_titles import FILE, load_training_titles
+from frontpage.runs.run import Run
+from frontpage.runs.training_titles import load_training_titles
 from frontpage.training.memory.fit_batch import _recorded as recorded_batch
 
 DAMAGE = {  # what stands at a place of the record, and the reason that is said; the place "" is the whole record
@@ -176,12 +176,12 @@ def test_what_a_continued_run_reads_of_its_record_is_sound_or_nothing(tmp_path):
         before = (read_record(run) or {}).get("precision")
         assert settle_precision("auto", "mps", before) == "32-true"
         assert any("was not measured" in one for one in notices())
-    assert read_record(tmp_path) is None and said_record(tmp_path) is None and len(notices()) == 1
-    assert said_record(run) is None
+    assert read_record(tmp_path) is None and Run(tmp_path).record is None and len(notices()) == 1
+    assert Run(run).record is None
     assert notices()[-1] == f"{run}: its run.json holds a text, no object; it counts as if it were not there"
 
 
 def test_hashes_of_training_titles_that_are_none_are_unknown(tmp_path):
     for content in (b"", b"damaged", b"PK\x03\x04", b"\x93NUMPY\x01\x00v\x00{'descr': '<u8'"):
-        (tmp_path / FILE).write_bytes(content)
-        assert load_training_titles(tmp_path) is None
+        Run(tmp_path).titles_file.write_bytes(content)
+        assert load_training_titles(Run(tmp_path)) is None

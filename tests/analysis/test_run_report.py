@@ -17,7 +17,7 @@ from frontpage.analysis.comparison import SCORES, compare, title_nats
 from frontpage.command.errors import UserError
 from frontpage.command.notices import notices
 from frontpage.evaluation.metrics import ratio_with_error
-from frontpage.runs.directory import read_record
+from frontpage.runs.record import read_record
 
 
 def test_the_error_of_a_paired_difference_is_that_of_a_ratio():

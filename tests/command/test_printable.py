@@ -8,7 +8,7 @@ import torch
 from tiny import TINY
 
 from frontpage.analysis.pages.web_page.parts import text
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import BadValue
 from frontpage.command.json_file import write_json
 from frontpage.command.notices import forget_notices, notice, notices
 from frontpage.command.terminal import UNSAFE, printable, printable_json, printable_lines
@@ -52,7 +52,7 @@ def test_records_notices_messages_and_pages(tmp_path):
     notice(f"row 1 holds {HOSTILE}")
     assert notices() == [f"row 1 holds {SHOWN}"]
     assert text(f"<b>{HOSTILE}") == "&lt;b&gt;" + SHOWN.replace("\\n", "\n")
-    assert str(bad_value("data.path", "a\nb\x1b", "no such file")) == "data.path=a\\nb\\x1b: no such file"
+    assert str(BadValue("data.path", "a\nb\x1b", "no such file")) == "data.path=a\\nb\\x1b: no such file"
 
 
 def test_a_mistake_with_control_characters_is_one_line(command, tmp_path):

@@ -17,7 +17,7 @@ from frontpage.export import gguf_file, hugging_face
 from frontpage.export.formats import FORMATS, export
 from frontpage.export.own_names import load_export
 from frontpage.export.verify import Disagreement, compare_logits, verify_gguf
-from frontpage.runs.checkpoints import load_checkpoint
+from frontpage.runs.checkpoint import open_checkpoint
 from frontpage.runs.reopen import load_run
 
 
@@ -227,7 +227,7 @@ def test_the_script_writes_the_averaged_weights_and_a_card(run, tmp_path, capfd)
     tokens = ids_of(module, TITLES[0])[:, :20]
     assert torch.equal(again(tokens), module(tokens))
     assert (logits_by_hand(*from_folder(tmp_path / "hf"), tokens) - module(tokens)).abs().max() < 2e-5
-    as_trained = load_checkpoint(run / "checkpoints" / "best.ckpt", "x")["current_model_state"]
+    as_trained = open_checkpoint(run / "checkpoints" / "best.ckpt", "x").content["current_model_state"]
     name = "token_embedding.weight"
     assert not torch.equal(module.net.state_dict()[name], next(as_trained[key] for key in as_trained if name in key))
 

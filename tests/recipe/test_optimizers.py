@@ -22,12 +22,13 @@ from frontpage.command.notices import forget_notices, notices
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import TitleBatch
 from frontpage.recipe.modules import GPTModule
+from frontpage.recipe.optimizer_memory import optimizer_bytes
 from frontpage.recipe.optimizers import muon
 from frontpage.recipe.optimizers.lion import Lion
 from frontpage.recipe.optimizers.muon import Muon
 from frontpage.recipe.parameter_groups import decay_groups, optimizer_of
-from frontpage.runs.checkpoints import check_continues
-from frontpage.training.memory.estimate import optimizer_bytes
+from frontpage.runs.checkpoint import check_continues, open_checkpoint
+from frontpage.training.memory.fake_step import dtypes_of
 
 VOCABULARY, ROWS, TIME = 40, 4, 12
 NEEDS = {"adamw_8bit": "bitsandbytes"}  # optimizer -> its extra's package
@@ -348,7 +349,7 @@ def test_muon_wants_named_groups():
 def test_its_state_is_as_large_as_the_estimate(name, precision):
     net = module_of(name, d_model=64, n_layer=2, tie_embeddings=False).net
     net = net.bfloat16() if precision == "bf16-true" else net
-    estimated = optimizer_bytes(net, chosen("optimizer", name), precision)
+    estimated = optimizer_bytes(net, chosen("optimizer", name), dtypes_of(precision).weights)
     optimizer = optimizer_of(net, chosen("optimizer", name))
     give_gradients(net, 0)
     optimizer.step()
@@ -374,10 +375,10 @@ def test_a_run_goes_on_with_the_optimizer_that_wrote_it_and_with_no_other(tmp_pa
     for written, taken in itertools.product(names, names):
         path = tmp_path / f"{written}.ckpt"
         if written == taken:
-            check_continues(module_of(taken), path)
+            check_continues(module_of(taken), open_checkpoint(path, "ckpt_path"))
         else:
             with pytest.raises(UserError, match="another optimizer than"):
-                check_continues(module_of(taken), path)
+                check_continues(module_of(taken), open_checkpoint(path, "ckpt_path"))
 
 
 @pytest.mark.slow

@@ -14,10 +14,10 @@ from frontpage.command.build import build
 from frontpage.command.errors import UserError
 from frontpage.data.packing import TitleBatch
 from frontpage.recipe.parameter_groups import optimizer_of
+from frontpage.runs.checkpoint import check_continues, check_resumable, newest_intact, open_checkpoint
 from frontpage.runs.checkpoint_file import write_whole
-from frontpage.runs.checkpoints import check_continues, check_resumable, newest_intact
+from frontpage.runs.checkpoint_structure import check_structure, optimizer_state
 from frontpage.runs.structure import unlike
-from frontpage.training.checkpoint_structure import check_structure, optimizer_state
 from frontpage.training.resumed_callbacks import check_callbacks
 
 SMALL = ("data.block_size=64", "model.d_model=64", "model.n_layer=2", "model.n_head=4")
@@ -63,10 +63,11 @@ def refused(run, built):
         torch.save(content, written)
         write_whole(path, written.getbuffer())
         try:
-            check_resumable(path, "ckpt_path")
-            check_continues(model, path)
-            check_callbacks(trainer, path)
-            check_structure(trainer, data, model, path)
+            checkpoint = open_checkpoint(path, "ckpt_path")
+            check_resumable(checkpoint)
+            check_continues(model, checkpoint)
+            check_callbacks(trainer, checkpoint)
+            check_structure(trainer, data, model, checkpoint)
         except UserError as error:
             return str(error)
         finally:
@@ -210,7 +211,7 @@ def test_parts_of_a_wrong_kind_make_ckpt_path_last_take_the_checkpoint_before(ru
     written = io.BytesIO()
     torch.save(spoiled, written)
     write_whole(folder / "spoiled.ckpt", written.getbuffer())
-    assert newest_intact(folder).name == "last.ckpt"
+    assert newest_intact(folder).path.name == "last.ckpt"
     (folder / "spoiled.ckpt").unlink()
 
 

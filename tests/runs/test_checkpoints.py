@@ -16,8 +16,8 @@ from tiny import TINY
 from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
 from frontpage.runs import checkpoint_file
+from frontpage.runs.checkpoint import newest_intact, open_checkpoint
 from frontpage.runs.checkpoint_file import CheckpointFile, update_of, verify
-from frontpage.runs.checkpoints import load_checkpoint, newest_intact
 
 SMALL = {"state_dict": {"net.weight": torch.arange(64.0)}, "global_step": 7, "newest": {}}
 
@@ -48,7 +48,7 @@ def tear(path, share=0.7):
 
 def test_what_is_written_comes_back_and_nothing_else_stays(file):
     assert torch.equal(CheckpointFile().load_checkpoint(file)["state_dict"]["net.weight"], torch.arange(64.0))
-    assert torch.equal(load_checkpoint(file, "x")["state_dict"]["net.weight"], torch.arange(64.0))
+    assert torch.equal(open_checkpoint(file, "x").content["state_dict"]["net.weight"], torch.arange(64.0))
     assert os.listdir(file.parent) == [file.name]
 
 
@@ -71,7 +71,7 @@ def test_a_torn_file_is_not_readable(file, lost):
     """Not even one that has lost its checksum alone: the archive before it is whole then."""
     file.write_bytes(file.read_bytes()[:-lost])
     with pytest.raises(UserError, match=str(file)):
-        load_checkpoint(file, "ckpt_path")
+        open_checkpoint(file, "ckpt_path")
     with pytest.raises((ValueError, RuntimeError)):
         CheckpointFile().load_checkpoint(file)
 
@@ -80,7 +80,7 @@ def test_a_file_from_elsewhere_is_taken_where_it_is_named_and_that_is_said(tmp_p
     forget_notices()
     path = tmp_path / "elsewhere.ckpt"
     torch.save({"state_dict": SMALL["state_dict"], "global_step": 99}, path)
-    assert torch.equal(load_checkpoint(path, "init_from")["state_dict"]["net.weight"], torch.arange(64.0))
+    assert torch.equal(open_checkpoint(path, "init_from").content["state_dict"]["net.weight"], torch.arange(64.0))
     assert [one for one in notices() if "no checksum" in one and str(path) in one]
     assert newest_intact(tmp_path) is None  # ckpt_path=last, which names none, does not take it
 
@@ -88,13 +88,13 @@ def test_a_file_from_elsewhere_is_taken_where_it_is_named_and_that_is_said(tmp_p
 def test_the_newest_is_the_one_of_the_latest_update_whatever_the_times_of_the_files(run):
     """`cp -r` gives the files other times; of the same update `last.ckpt` goes first."""
     folder = run / "checkpoints"
-    assert newest_intact(folder) == folder / "last.ckpt"
+    assert newest_intact(folder).path == folder / "last.ckpt"
     for order in (["last", "best", "last-1"], ["last-1", "best", "last"]):
         for time, name in enumerate(order):
             os.utime(folder / f"{name}.ckpt", (time, time))
-        assert newest_intact(folder) == folder / "last.ckpt"
+        assert newest_intact(folder).path == folder / "last.ckpt"
     (folder / "last.ckpt").unlink()
-    assert newest_intact(folder) == folder / "best.ckpt"
+    assert newest_intact(folder).path == folder / "best.ckpt"
 
 
 def test_a_start_reads_a_checkpoint_for_its_checksum_once(run, command, monkeypatch):
@@ -126,7 +126,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run_it(tmp_pat
     path, trace = tmp_path / "evil.ckpt", tmp_path / "was_here"
     CheckpointFile().save_checkpoint({**SMALL, "callbacks": Malicious(trace)}, path)
     with pytest.raises(UserError, match="not a readable checkpoint"):
-        load_checkpoint(path, "ckpt_path")
+        open_checkpoint(path, "ckpt_path")
     with pytest.raises(pickle.UnpicklingError):
         CheckpointFile().load_checkpoint(path, weights_only=False)
     for key in ("ckpt_path", "init_from"):
@@ -155,7 +155,7 @@ def test_a_torn_checkpoint_that_is_named_is_refused_with_the_newest_intact_one(r
     outcome = command(*TINY, f"ckpt_path={folder}/last.ckpt")
     assert outcome.status == 2 and len(outcome.stderr.splitlines()) <= 3
     assert f"ckpt_path={folder}/last.ckpt: not a readable checkpoint" in outcome.stderr
-    assert f"the newest intact one beside it is {newest_intact(folder)}" in outcome.stderr
+    assert f"the newest intact one beside it is {newest_intact(folder).path}" in outcome.stderr
 
 
 def test_a_bit_flipped_inside_a_weight_is_not_trained_on(run, command):
@@ -385,10 +385,10 @@ def test_a_crash_between_any_two_calls_leaves_an_intact_checkpoint(file, monkeyp
         except SystemExit:
             assert moment < 6
     assert len(calls) >= min(moment + 1, 6)
-    intact = [load_checkpoint(path, "x")["global_step"] for path in file.parent.glob("*.ckpt")]
+    intact = [open_checkpoint(path, "x").content["global_step"] for path in file.parent.glob("*.ckpt")]
     assert intact and set(intact) <= {7, 8}
     if moment >= 6:
-        assert load_checkpoint(file, "x")["global_step"] == 8
+        assert open_checkpoint(file, "x").content["global_step"] == 8
 
 
 def test_random_positions_in_a_real_checkpoint(run):

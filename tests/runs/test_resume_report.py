@@ -9,9 +9,10 @@ from programs import record_of, train_tiny
 from tiny import TINY
 
 from frontpage.command.notices import forget_notices, notices
+from frontpage.runs.resumed_files import say_gaps
+from frontpage.runs.run import Run
 from frontpage.training.callbacks.random_state import RandomState
 from frontpage.training.callbacks.resume_report import digest
-from frontpage.training.resumed_files import say_gaps
 
 SETTINGS = ("trainer.max_epochs=2", "save_interval=5", "log_interval=1", "model.dropout=0.1")
 PARTS = {"weights", "optimizer", "schedule", "generators", "position"}
@@ -91,9 +92,9 @@ def test_either_file_tells_what_the_other_lacks(tmp_path, cut):
     (tmp_path / "metrics.csv").write_text("step,train/loss,val/loss\n0,2.5,\n1,2.25,\n1,,3\n2,2.0,\n")
     told = [{"event": "model_info"}, *({"event": "training_step", "step": step} for step in (1, 2, 3))]
     (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in told))
-    say_gaps(tmp_path)
+    say_gaps(Run(tmp_path))
     assert notices() == []
     lines = (tmp_path / cut).read_text().splitlines(keepends=True)
     (tmp_path / cut).write_text("".join(lines[:-1]))
-    say_gaps(tmp_path)
+    say_gaps(Run(tmp_path))
     assert notices() == [f"{tmp_path / cut} lacks 1 of 3 logged training steps (update 3): the gap stays"]

@@ -8,10 +8,11 @@ from omegaconf import OmegaConf
 from programs import run_script, train_tiny
 from tiny import TINY
 
-import frontpage.runs.reopen
+import frontpage.runs.save
 from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
 from frontpage.runs.reopen import load_run
+from frontpage.runs.run import Run
 from frontpage.runs.stored_config import check_plain, stored_config
 
 
@@ -46,15 +47,15 @@ TORN = {
 def test_a_torn_config_is_taken_from_run_json_or_a_checkpoint_and_that_is_said(run, kind):
     whole = OmegaConf.load(run / "config.yaml")
     (run / "config.yaml").write_bytes(TORN[kind]((run / "config.yaml").read_bytes()))
-    assert stored_config(run) == whole
+    assert stored_config(Run(run)) == whole
     assert f"{run}/config.yaml is damaged; the run's settings are those in {run}/run.json" in notices()
     (run / "run.json").write_text('{"status": "run')
-    assert stored_config(run) == whole
+    assert stored_config(Run(run)) == whole
     assert any("checkpoints/last.ckpt" in one for one in notices())
     load_run(run)
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(UserError, match=r"config\.yaml: damaged, and neither run\.json nor a checkpoint"):
-        stored_config(run)
+        stored_config(Run(run))
 
 
 def test_a_run_goes_on_with_a_torn_config_and_writes_it_anew(run, command, capfd):
@@ -76,9 +77,9 @@ def test_a_config_that_cannot_be_written_leaves_the_old_one(run, config, monkeyp
         path.write_text("name: g")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(frontpage.runs.reopen.OmegaConf, "save", half)
+    monkeypatch.setattr(frontpage.runs.save.OmegaConf, "save", half)
     with pytest.raises(OSError, match="No space left"):
-        frontpage.runs.reopen.save_run_config(run, config(*TINY), None, None)
+        frontpage.runs.save.save_run(Run(run), {"name": "other"}, None, None)
     assert (run / "config.yaml").read_bytes() == before
     assert not list(run.glob("*.partial"))
 

@@ -20,8 +20,9 @@ from frontpage.command.terminal import cut, printable
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.evaluation.scored_tokens import score_tokens
 from frontpage.runs.reopen import load_run
+from frontpage.runs.run import Run
 from frontpage.runs.run_arguments import run_and_checkpoint
-from frontpage.runs.training_titles import FILE, title_hashes
+from frontpage.runs.training_titles import title_hashes
 
 TITLES = [
     "Show HN: a parser for poets",
@@ -176,12 +177,12 @@ def test_generate_says_how_many_titles_are_copies(runs, capfd, tmp_path):
     ended = run_script(capfd, "generate", *arguments)
     assert "in the training set: 0 of 4 (0.0%); different titles: 1 of 4" in ended.stdout
     (title,) = {one["title"] for one in json.loads(output.read_text())}
-    known = np.load(runs("bpe") / FILE)
+    known = np.load(Run(runs("bpe")).titles_file)
     try:
-        np.save(runs("bpe") / FILE, np.sort(title_hashes([title])))
+        np.save(Run(runs("bpe")).titles_file, np.sort(title_hashes([title])))
         assert "in the training set: 4 of 4 (100.0%)" in run_script(capfd, "generate", *arguments).stdout
     finally:
-        np.save(runs("bpe") / FILE, known)
+        np.save(Run(runs("bpe")).titles_file, known)
 
 
 def test_generate_asks_for_one_prompt_after_another(runs, capfd, tmp_path, typed):

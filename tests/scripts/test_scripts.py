@@ -11,7 +11,8 @@ from programs import run_script, train_tiny, training_titles, write_csv
 from tiny import ROOT
 
 from frontpage.analysis import smoke
-from frontpage.runs.training_titles import FILE, load_training_titles, seen_in_training, title_hashes
+from frontpage.runs.run import Run
+from frontpage.runs.training_titles import load_training_titles, seen_in_training, title_hashes
 
 NEW = [f"Nobody wrote this title number {number}" for number in range(10)]
 
@@ -80,7 +81,7 @@ def test_evaluate_has_no_unseen_numbers_where_all_was_seen(run, titles, evaluate
 
 def test_evaluate_says_when_the_training_titles_are_unknown(run, tmp_path, evaluate):
     copy = shutil.copytree(run, tmp_path / "copy")
-    (copy / FILE).unlink()
+    Run(copy).titles_file.unlink()
     result = evaluate(copy, NEW)
     assert result["seen_titles"] is result["seen_share"] is result["metrics_unseen"] is None
     assert "unknown" in result["notices"][-1]
@@ -108,7 +109,7 @@ def test_evaluate_reads_another_column_and_quotes(run, capfd, tmp_path):
 
 def test_a_run_remembers_the_titles_that_its_weights_had_seen(run, titles, tmp_path):
     other = train_tiny(tmp_path / "other", f"init_from={run}", "data.seed=3")
-    known, own = load_training_titles(other), training_titles(other)[0]
+    known, own = load_training_titles(Run(other)), training_titles(other)[0]
     assert seen_in_training([*titles[0], *own], known).all()
     assert not seen_in_training(NEW, known).any()
     assert not set(own) <= set(titles[0])
@@ -143,7 +144,7 @@ def test_generate_marks_training_titles(run, capfd, tmp_path):
     assert [one["in_training"] for one in plain] == [False] * 3  # an untrained model does not hit one by chance
     assert " * " not in text
     copy = shutil.copytree(run, tmp_path / "copy")
-    np.save(copy / FILE, np.sort(title_hashes([plain[1]["title"], *NEW])))
+    np.save(Run(copy).titles_file, np.sort(title_hashes([plain[1]["title"], *NEW])))
     marked, text = generated(capfd, tmp_path, copy, "--num", 3)
     assert [one["in_training"] for one in marked] == [False, True, False]
     assert text.count(" * ") == 1
@@ -151,7 +152,7 @@ def test_generate_marks_training_titles(run, capfd, tmp_path):
 
 def test_generate_leaves_the_mark_open_where_it_is_unknown(run, capfd, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    (copy / FILE).unlink()
+    Run(copy).titles_file.unlink()
     assert generated(capfd, tmp_path, copy, "--num", 1)[0][0]["in_training"] is None
 
 

@@ -14,7 +14,7 @@ from tiny import CONFIGS, TINY, options
 from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
 from frontpage.command.override_words import word
-from frontpage.runs.reopen import masked
+from frontpage.runs.save import masked
 from frontpage.sweeps import promotion
 from frontpage.sweeps.promotion import _composed, _leaves, _resolved, experiment_name, promotion_of
 from frontpage.training.preflight import check_config

@@ -19,6 +19,7 @@ from frontpage.evaluation.losses import language_loss, next_token_loss
 from frontpage.machine.as_gpu import as_on_card
 from frontpage.machine.peak_memory import peak_memory, start_counting
 from frontpage.models.gpt import GPT
+from frontpage.recipe.optimizer_memory import optimizer_bytes
 from frontpage.training.memory import tables
 from frontpage.training.memory.estimate import (
     TrainingMemory,
@@ -26,7 +27,6 @@ from frontpage.training.memory.estimate import (
     explain_step,
     generation_bytes,
     largest_batch,
-    optimizer_bytes,
     plain_loss,
 )
 from frontpage.training.memory.fake_step import dtypes_of, fake_step
@@ -217,7 +217,7 @@ def test_an_optimizers_state_is_counted_by_what_it_is(factory, bytes_a_weight):
     net = plain_gpt()
     weights = sum(weight.numel() for weight in net.parameters())
     assert optimizer_bytes(net, factory) == bytes_a_weight * weights
-    assert optimizer_bytes(net, factory, "bf16-true") == bytes_a_weight * weights // 2
+    assert optimizer_bytes(net, factory, torch.bfloat16) == bytes_a_weight * weights // 2
 
 
 def test_an_unfused_update_holds_all_weights_at_once_on_a_card_and_two_of_one_here():

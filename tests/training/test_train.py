@@ -302,7 +302,7 @@ def test_load_run_rebuilds_the_model_from_its_directory_alone(command, run_direc
 def test_secrets_are_masked_in_the_record(command, run_directories, config):
     from omegaconf import open_dict
 
-    from frontpage.runs.reopen import masked
+    from frontpage.runs.save import masked
 
     settings = config(*TINY, "paths.run_dir=x")
     with open_dict(settings):

@@ -11,12 +11,13 @@ from omegaconf import OmegaConf
 
 from frontpage.command.build import build_stored
 from frontpage.command.disk_full import replacing
-from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.notices import notice
 from frontpage.data.text_sizes import TextSizes
 from frontpage.evaluation.metrics import ratio_with_error
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.reopen import load_run
+from frontpage.runs.run import Run
 from frontpage.runs.training_titles import title_hashes
 
 SCORES = "validation_scores.npz"  # kept in a run's directory, so that it is scored once
@@ -56,8 +57,9 @@ def title_nats(directory: Path, trusted: Iterable[Path] = ()) -> TitleNats:
 
     Raises UserError where the checkpoint or the titles cannot be read any more.
     """
-    checkpoint, kept = directory / "checkpoints" / "best.ckpt", directory / SCORES
-    require(checkpoint.is_file(), "run", directory, "it has no best checkpoint, so it cannot be scored")
+    checkpoint, kept = Run(directory).best, directory / SCORES
+    if not checkpoint.is_file():
+        raise BadValue("run", directory, "it has no best checkpoint, so it cannot be scored")
     written = checkpoint.stat().st_mtime_ns
     if kept.is_file():
         try:
@@ -104,7 +106,7 @@ def compare(directories: Sequence[Path], trusted: Iterable[Path] = ()) -> list[D
     differences = []
     for directory, nats in found.items():
         if not np.array_equal(nats.hashes, least.hashes):
-            raise bad_value("--compare", directory, f"not validated on the titles of {best}; leave one out (--where)")
+            raise BadValue("--compare", directory, f"not validated on the titles of {best}; leave one out (--where)")
         difference, error = ratio_with_error(nats.nll - least.nll, nats.characters)
         differences.append(Difference(directory, nats.value, difference, error, len(nats.hashes)))
     return sorted(differences, key=lambda one: one.value)
@@ -113,7 +115,7 @@ def compare(directories: Sequence[Path], trusted: Iterable[Path] = ()) -> list[D
 def _found(path: str | None, directory: Path) -> str | None:
     """The file of titles; UserError that names the run where it is gone."""
     if path is not None and not Path(path).is_file():
-        raise bad_value("run", directory, f"its titles {path} are not there (seen from the current folder)")
+        raise BadValue("run", directory, f"its titles {path} are not there (seen from the current folder)")
     return path
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from frontpage.command.notices import notice
 from frontpage.runs.record import LARGEST, read_record
+from frontpage.runs.run import Run
 
 TRAINING = ("train/learning_rate", "train/grad_norm", "train/weight_norm", "time/tokens_per_second")  # of metrics.csv
 
@@ -28,11 +29,11 @@ def read_curves(directory: Path | str) -> dict[str, list[Point]]:
 
     Lines that a crash has cut off, and values that are no finite numbers, are left out; no files, no curves.
     """
-    directory = Path(directory)
-    record = read_record(directory) or {}
+    run = Run(Path(directory))
+    record = read_record(run.path) or {}
     tokens = (record.get("tokens_seen") or 0) / max(record.get("steps") or 1, 1)
     curves: dict[str, dict[int, Point]] = {}
-    for name, update, seconds, value in (*_events(directory / "events.jsonl"), *_rates(directory / "metrics.csv")):
+    for name, update, seconds, value in (*_events(run.events_file), *_rates(run.metrics_file)):
         if abs(value) <= LARGEST and 0 <= seconds <= LARGEST and 0 <= update <= MOST_UPDATES:  # NaN is in no range
             curves.setdefault(name, {})[update] = Point(update, update * tokens, seconds, value)
     return {name: [points[update] for update in sorted(points)] for name, points in curves.items()}

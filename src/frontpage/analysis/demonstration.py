@@ -14,7 +14,7 @@ from pathlib import Path
 from frontpage.command.config_folder import ROOT
 from frontpage.command.endings import MISTAKE
 from frontpage.command.errors import UserError
-from frontpage.runs.directory import read_record
+from frontpage.runs.run import Run
 
 SHARED = (
     "data=synthetic data.num_titles=4000 data.block_size=32 data.batch_size=16 tokenizer.vocab_size=600"
@@ -45,7 +45,7 @@ RUNS = {  # the longest first; the rates are those of small models
 
 def missing_runs(folder: Path) -> list[str]:
     """The names of those that are not finished there."""
-    return [name for name in RUNS if (read_record(folder / name) or {}).get("status") != "finished"]
+    return [name for name in RUNS if (Run(folder / name).record or {}).get("status") != "finished"]
 
 
 def train_all(names: Sequence[str], folder: Path, overrides: list[str], jobs: int) -> None:
@@ -64,7 +64,7 @@ def train(name: str, folder: Path, overrides: list[str], jobs: int) -> int:
     with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         ended = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-    record = read_record(folder / name)
+    record = Run(folder / name).record
     if ended.returncode == 0 and record:
         loss = record["metrics"]["final"]["val/nats_per_char"]
         print(f"{name}: val/nats_per_char {loss:.4f}, {record['steps']} updates, {record['seconds']:.0f} s", flush=True)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from frontpage.command.errors import UserError, bad_value, local_path, nearest
+from frontpage.command.errors import BadValue, UserError, local_path, nearest
 from frontpage.command.notices import notice
 from frontpage.evaluation.declared import HIGHER, Metric
 from frontpage.evaluation.metrics import HEADLINE
-from frontpage.runs.directory import find_runs
 from frontpage.runs.record import damage_of, headline_of, read_record
+from frontpage.runs.run import find_runs
 
 Row = dict[str, Any]
 # What stands first in a table; a column that no run fills is left out.
@@ -172,7 +172,7 @@ def filter_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
     for condition in conditions:
         key, equals, wanted = condition.partition("=")
         if not equals:
-            raise bad_value("--where", condition, "key=value, e.g. optimizer=AdamW or model.n_layer=6")
+            raise BadValue("--where", condition, "key=value, e.g. optimizer=AdamW or model.n_layer=6")
         check_columns(rows, [key], "--where")
         rows = [row for row in rows if same_value(row.get(key), wanted)]
     return list(rows)
@@ -193,7 +193,7 @@ def check_columns(rows: Sequence[Row], columns: Iterable[str], option: str) -> N
     known = {key for row in rows for key in row}
     for column in columns:
         if column not in known:
-            raise bad_value(option, column, f"no run has such a value{nearest(column, known)}")
+            raise BadValue(option, column, f"no run has such a value{nearest(column, known)}")
 
 
 def default_columns(rows: Sequence[Row]) -> list[str]:

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from frontpage.command.config_folder import CONFIGS
-from frontpage.command.errors import UserError, bad_value, nearest
+from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.command.moved_targets import moved
 
 TARGET = re.compile(r"""_target_["']?\s*:\s*["']?([\w.]+)""")
@@ -77,8 +77,8 @@ def check_target(target: Any, key: str) -> None:
     if target not in known and not _own_class(target):
         now = moved(str(target))
         if now != target:
-            raise bad_value(f"{key}._target_", target, f"is now {now} (docs/migration.md)")
-        raise bad_value(
+            raise BadValue(f"{key}._target_", target, f"is now {now} (docs/migration.md)")
+        raise BadValue(
             f"{key}._target_",
             target,
             "no such class of this package (frontpage.*), and named by no config file in use"

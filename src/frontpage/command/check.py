@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.allowed_targets import check_target
 from frontpage.command.config_folder import CONFIGS
-from frontpage.command.errors import UserError, bad_value, nearest
+from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.command.limits import Limit
 from frontpage.command.old_names import refuse_old_name
 
@@ -62,9 +62,9 @@ def check_value(key: str, value: Any, kind: Any) -> None:
     group = key.replace(".", "/")
     options = sorted(path.stem for path in Path(CONFIGS, group).glob("*.yaml"))
     if options and not isinstance(value, dict):
-        raise bad_value(key, value, f"an option is chosen with a slash, {group}=...; allowed: {' '.join(options)}")
+        raise BadValue(key, value, f"an option is chosen with a slash, {group}=...; allowed: {' '.join(options)}")
     if not fits(value, kind):
-        raise bad_value(key, value, f"must be {allowed(kind)}")
+        raise BadValue(key, value, f"must be {allowed(kind)}")
 
 
 def parameters(target: str, key: str, borrowed: Mapping[str, Kinds]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def parameters(target: str, key: str, borrowed: Mapping[str, Kinds]) -> dict[str
         cause = error.__cause__
         if cause is not None and not (isinstance(cause, ModuleNotFoundError) and target.startswith(str(cause.name))):
             raise cause from None  # the module is there and has a fault of its own
-        raise bad_value(f"{key}._target_", target, "no such class or function") from error
+        raise BadValue(f"{key}._target_", target, "no such class or function") from error
     others = next((kinds for start, kinds in borrowed.items() if target.startswith(start)), {})
     kinds: dict[str, Any] = {}
     for layer in _constructors(function):
@@ -109,7 +109,7 @@ def _check_node(node: DictConfig, key: str, rules: Rules) -> None:
             refuse_old_name(f"{key}.{name}", value)
         if kinds and name not in kinds and ANYTHING not in kinds:
             allowed = f"{node._target_} takes no such key{nearest(str(name), kinds)}; it takes: {' '.join(kinds)}"
-            raise bad_value(place, value, allowed + _written_by_experiment(place))
+            raise BadValue(place, value, allowed + _written_by_experiment(place))
         built = isinstance(value, DictConfig) and ("_target_" in value or not kinds)
         if built and not _plain(kinds.get(name, Any)):
             if not source:  # else it is checked where it is written

@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from frontpage.command.masking import HIDDEN, is_secret
@@ -22,17 +23,18 @@ class Infeasible(UserError):
     estimated_memory_bytes: int | None = None
 
 
-def bad_value(key: str, value: object, allowed: str) -> UserError:
+@dataclass(eq=False, repr=False)
+class BadValue(UserError):
     """A UserError in the house's form: `key=value: what is allowed`, the value as the command line spells it."""
-    shown = HIDDEN if is_secret(key, value) else value
-    spelled = json.dumps(shown) if shown is None or isinstance(shown, bool) else shown
-    return UserError(f"{key}={printable(str(spelled))}: {allowed}")
 
+    key: str
+    value: object
+    allowed: str
 
-def require(condition: bool, key: str, value: object, allowed: str) -> None:
-    """Raise a UserError in the house's form unless `condition` holds."""
-    if not condition:
-        raise bad_value(key, value, allowed)
+    def __str__(self) -> str:
+        shown = HIDDEN if is_secret(self.key, self.value) else self.value
+        spelled = json.dumps(shown) if shown is None or isinstance(shown, bool) else shown
+        return f"{self.key}={printable(str(spelled))}: {self.allowed}"
 
 
 def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
@@ -43,7 +45,8 @@ def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
 
 def local_path(text: str | Path, key: str) -> Path:
     """The path that a text names; a UserError for a URL, of which a Path would lose a slash and any error its name."""
-    require("://" not in str(text), key, text, "a URL; a path on this machine is needed")
+    if "://" in str(text):
+        raise BadValue(key, text, "a URL; a path on this machine is needed")
     return Path(text)
 
 

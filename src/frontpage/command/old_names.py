@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from frontpage.command.errors import UserError, bad_value
+from frontpage.command.errors import BadValue, UserError
 
 PAGE = "docs/migration.md"
 
@@ -79,4 +79,4 @@ def refuse_old_name(key: str, value: object) -> None:
     """Raise a UserError where `in_our_words` has something to say of `key`."""
     words = in_our_words(key)
     if words is not None:
-        raise UserError(f"{key}: {words}") if isinstance(value, Mapping) else bad_value(key, value, words)
+        raise UserError(f"{key}: {words}") if isinstance(value, Mapping) else BadValue(key, value, words)

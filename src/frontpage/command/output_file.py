@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frontpage.command.errors import bad_value, require
+from frontpage.command.errors import BadValue
 
 Recognise = Callable[[bytes], bool]  # whether a file's content is what the same command has written before
 OPEN_ALREADY = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")  # where /dev/stdout leads to
@@ -46,7 +46,7 @@ class OutputFile:
             else:
                 self._check_file(self.target(), overwrite)
         except OSError as error:
-            raise bad_value(self.option, self.path, f"cannot be written ({error.strerror})") from error
+            raise BadValue(self.option, self.path, f"cannot be written ({error.strerror})") from error
 
     def write(self, content: str | bytes) -> None:
         """Write everything or, with a UserError, nothing: an earlier file stays whole until the new one is on disk."""
@@ -59,7 +59,7 @@ class OutputFile:
             else:
                 replace_file(self.target(), data)
         except OSError as error:
-            raise bad_value(self.option, self.path, f"cannot be written ({error.strerror})") from error
+            raise BadValue(self.option, self.path, f"cannot be written ({error.strerror})") from error
 
     def is_open(self) -> bool:
         """Whether the path is a device, a pipe or a file that is open already: written to, not replaced."""
@@ -76,19 +76,21 @@ class OutputFile:
         try:
             return self.path.resolve(strict=False)
         except (OSError, RuntimeError) as error:
-            raise bad_value(self.option, self.path, "a link that leads to itself") from error
+            raise BadValue(self.option, self.path, "a link that leads to itself") from error
 
     def _check_file(self, target: Path, overwrite: bool) -> None:
         usable = target.parent.is_dir() and os.access(target.parent, os.W_OK)
         usable = usable and (target.is_file() or not target.exists())
-        require(usable, self.option, self.path, "a file in an existing folder that can be written")
+        if not usable:
+            raise BadValue(self.option, self.path, "a file in an existing folder that can be written")
         if overwrite:
             return
-        require(not _of_a_run(target), self.option, self.path, "a run's own file; --overwrite replaces it all the same")
+        if _of_a_run(target):
+            raise BadValue(self.option, self.path, "a run's own file; --overwrite replaces it all the same")
         size = target.stat().st_size if target.exists() else 0
         if size and not (size <= LARGEST and self.ours(target.read_bytes())):
             allowed = "exists, and this command has not written it; another name keeps it, --overwrite replaces it"
-            raise bad_value(self.option, self.path, allowed)
+            raise BadValue(self.option, self.path, allowed)
 
 
 def check_outputs(outputs: Sequence[OutputFile], overwrite: bool) -> None:
@@ -97,7 +99,8 @@ def check_outputs(outputs: Sequence[OutputFile], overwrite: bool) -> None:
         output.check(overwrite)
         for other in outputs[:place]:
             allowed = f"the same file as {other.option}; each needs its own"
-            require(output.target() != other.target() or output.is_open(), output.option, output.path, allowed)
+            if output.target() == other.target() and not output.is_open():
+                raise BadValue(output.option, output.path, allowed)
 
 
 def json_with(*keys: str) -> Recognise:
@@ -127,7 +130,8 @@ def holding(mark: str) -> Recognise:
 def check_kind(output: OutputFile) -> None:
     """Raise a UserError unless the name asks for a picture that `picture` can make."""
     known = output.path.suffix.lower() in (".png", ".svg", ".pdf")
-    require(known, output.option, output.path, "a name that ends in .png, .svg or .pdf")
+    if not known:
+        raise BadValue(output.option, output.path, "a name that ends in .png, .svg or .pdf")
 
 
 def picture(figure: Any, path: Path, mark: str) -> bytes:

@@ -66,17 +66,19 @@ class _Stderr:
 
 
 def task(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Decorate what `hydra.main` runs: errors of a single run go straight to `program`, those of a sweep to Hydra."""
+    """Decorate what `hydra.main` runs: a value's `~/` is written out; errors of a sweep go to Hydra, others past it."""
 
     @wraps(function)
     def run(config: Any) -> Any:
         from hydra.core.hydra_config import HydraConfig
 
         from frontpage.command.job import console_of_trial
+        from frontpage.command.run_folder import expand_homes
 
         quiet_lightning()  # in the processes of a launcher, too
         try:
             with console_of_trial():
+                expand_homes(config)
                 return function(config)
         except Exception as error:
             if str(HydraConfig.get().mode).endswith("MULTIRUN"):

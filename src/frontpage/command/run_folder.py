@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.endings import TaskError
-from frontpage.command.errors import UserError, bad_value, is_text, local_path, require
+from frontpage.command.errors import BadValue, UserError, is_text, local_path
 
 LONGEST = 200  # bytes of a name: file systems take 255, and a study adds to it
 BUILT = ("data", "tokenizer", "model", "optimizer", "scheduler", "trainer")
@@ -62,11 +62,12 @@ class RunFolder(Callback):
         expand_homes(config)
         for override in OmegaConf.to_container(config.hydra.overrides.task, resolve=False):
             key, _, value = override.lstrip("+").partition("=")
-            require(key != "paths.run_dir", key, value, "the run's own folder; hydra.run.dir=... names another")
+            if key == "paths.run_dir":
+                raise BadValue(key, value, "the run's own folder; hydra.run.dir=... names another")
         given = str(config.hydra.run.dir)
         self._path = path = local_path(given, "hydra.run.dir").absolute()
         if not is_text(str(path)):
-            raise bad_value("hydra.run.dir", path, "its name, or a folder's above it, holds bytes that are not UTF-8")
+            raise BadValue("hydra.run.dir", path, "its name, or a folder's above it, holds bytes that are not UTF-8")
         self._new = [folder for folder in (path, *path.parents) if not folder.exists()]
         written = {str(config.hydra.output_subdir), f"{config.hydra.job.name}.log"}
         _hydras.clear()
@@ -98,7 +99,8 @@ def check_name(config: DictConfig) -> None:
         return  # its type is refused with those of all others
     fits = name not in ("", ".", "..") and "/" not in name and name.isprintable() and name == name.strip()
     allowed = f"text, the name of a folder: not empty, no /, no control character, at most {LONGEST} bytes, not . or .."
-    require(fits and len(name.encode()) <= LONGEST, "name", name, allowed)
+    if not fits or len(name.encode()) > LONGEST:
+        raise BadValue("name", name, allowed)
 
 
 def expand_homes(config: DictConfig) -> None:

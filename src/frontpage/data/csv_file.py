@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from frontpage.command.errors import UserError, bad_value, nearest
+from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.command.notices import notice
 from frontpage.data.lines import lines_of, without_end
 
@@ -52,18 +52,18 @@ def _rows(path: Path, key: str, separator: str, width: int, skip: bool) -> Itera
     for index, (first, last, raw, row) in enumerate(_records(path, key, separator, skip)):
         if len(row) != width:
             cells, rule = f"{len(row)} cells, the first line {width}", f"a cell that holds {separator!r} is quoted"
-            raise bad_value(key, path, f"not a readable CSV file: line {first} has {cells}; {rule}")
+            raise BadValue(key, path, f"not a readable CSV file: line {first} has {cells}; {rule}")
         if last > first:
             several, long = several + 1, long if long[0] else (first, last)
         if last - first >= MOST_LINES:
-            raise bad_value(key, path, f"the quotation mark opened in line {first} is closed in line {last}; {RULE}")
+            raise BadValue(key, path, f"the quotation mark opened in line {first} is closed in line {last}; {RULE}")
         if '"' in raw and not well_quoted.fullmatch(raw):
             if any(one[:1].isspace() and one.lstrip().startswith('"') for one in row):
-                raise bad_value(key, path, f"line {first} has blanks before a quotation mark; {RULE}")
+                raise BadValue(key, path, f"line {first} has blanks before a quotation mark; {RULE}")
             bare = bare or first
         if bare and long[0]:
             between = f"line {bare} holds a quotation mark that is not quoted, so that the cell that is quoted from"
-            raise bad_value(key, path, f"{between} line {long[0]} to line {long[1]} may be several; {RULE}")
+            raise BadValue(key, path, f"{between} line {long[0]} to line {long[1]} may be several; {RULE}")
         if index > 0:  # below the header
             yield row
     if several:
@@ -91,7 +91,7 @@ def _records(path: Path, key: str, separator: str, skip: bool) -> Iterator[tuple
             first = last + 1
             raw.clear()
     except csv.Error as error:
-        raise bad_value(key, path, _reason(str(error), first, reader.line_num + skip, raw)) from error
+        raise BadValue(key, path, _reason(str(error), first, reader.line_num + skip, raw)) from error
 
 
 def _reason(error: str, first: int, last: int, raw: list[str]) -> str:

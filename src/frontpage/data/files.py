@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from frontpage.command.errors import UserError, bad_value, nearest
+from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.command.notices import notice
 from frontpage.data.csv_file import read_csv
 from frontpage.data.lines import NUL, lines_of, without_end
@@ -21,13 +21,13 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 def read_titles(path: str | Path, column: str = "title", key: str = "data.path") -> list[str]:
     """Every row of `column` of the file, in the file's order and unaltered; `key` is named in errors (UserError)."""
     if SURROGATE.search(str(path)):
-        raise bad_value(key, path, "the name holds bytes that are no UTF-8; rename the file")
+        raise BadValue(key, path, "the name holds bytes that are no UTF-8; rename the file")
     if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
-        raise bad_value(key, path, "this is the address of a page; download the file and give its path")
+        raise BadValue(key, path, "this is the address of a page; download the file and give its path")
     try:
         path = Path(path).expanduser()
     except RuntimeError as error:
-        raise bad_value(key, path, "no such user") from error
+        raise BadValue(key, path, "no such user") from error
     readers: dict[str, Callable[[Path, str, str], list[str]]] = {
         ".parquet": _parquet,
         ".csv": read_csv,
@@ -39,24 +39,24 @@ def read_titles(path: str | Path, column: str = "title", key: str = "data.path")
     }
     try:
         if not path.exists():
-            raise bad_value(key, path, "no such file")
+            raise BadValue(key, path, "no such file")
         if not path.is_file():
-            raise bad_value(key, path, "this is not a file")
+            raise BadValue(key, path, "this is not a file")
         if path.suffix.lower() in COMPRESSED:
-            raise bad_value(key, path, "it is compressed; unpack it first")
+            raise BadValue(key, path, "it is compressed; unpack it first")
         if path.suffix.lower() not in readers:
-            raise bad_value(key, path, f"a title file ends in one of {' '.join(readers)}")
+            raise BadValue(key, path, f"a title file ends in one of {' '.join(readers)}")
         if path.stat().st_size == 0:
-            raise bad_value(key, path, "the file is empty")
+            raise BadValue(key, path, "the file is empty")
         titles = readers[path.suffix.lower()](path, column, key)
     except OSError as error:
-        raise bad_value(key, path, f"cannot be read ({error.strerror or _first_line(error)})") from error
+        raise BadValue(key, path, f"cannot be read ({error.strerror or _first_line(error)})") from error
     if not any(title.strip() for title in titles):
         problem = f"all {len(titles)} titles of the file are blank" if titles else "the file holds no titles"
-        raise bad_value(key, path, problem)
+        raise BadValue(key, path, problem)
     for number, title in enumerate(titles, start=1):
         if "\0" in title:
-            raise bad_value(key, path, f"row {number} of column '{column}' {NUL}")
+            raise BadValue(key, path, f"row {number} of column '{column}' {NUL}")
     return titles
 
 
@@ -66,9 +66,9 @@ def _parquet(path: Path, column: str, key: str) -> list[str]:
         _check_column(column, schema.names, path, key)
         values = pa.parquet.read_table(path, columns=[column]).column(column).to_pylist()
     except pa.ArrowException as error:
-        raise bad_value(key, path, f"not a readable Parquet file ({_first_line(error)})") from error
+        raise BadValue(key, path, f"not a readable Parquet file ({_first_line(error)})") from error
     except UnicodeDecodeError as error:
-        raise bad_value(key, path, f"invalid UTF-8 in column '{column}'") from error
+        raise BadValue(key, path, f"invalid UTF-8 in column '{column}'") from error
     return _texts(values, path, column, key)
 
 
@@ -77,10 +77,10 @@ def _json(path: Path, column: str, key: str) -> list[str]:
     values = []
     for where, row in _json_rows(path, column, key):
         if not isinstance(row, dict):
-            raise bad_value(key, path, f"{where} is not a JSON object with a '{column}'")
+            raise BadValue(key, path, f"{where} is not a JSON object with a '{column}'")
         _check_column(column, row, path, key, f"{where}: ")
         if isinstance(row[column], str) and SURROGATE.search(row[column]):
-            raise bad_value(key, path, f"{where} is not valid Unicode: it holds half of a surrogate pair")
+            raise BadValue(key, path, f"{where} is not valid Unicode: it holds half of a surrogate pair")
         values.append(row[column])
     return _texts(values, path, column, key)
 
@@ -106,7 +106,7 @@ def _json_rows(path: Path, column: str, key: str) -> Iterator[tuple[str, Any]]:
                 yield where, json.loads(line, object_pairs_hook=as_object)
     except (ValueError, RecursionError) as error:
         number = getattr(error, "lineno", number) if where == "the array" else number
-        raise bad_value(key, path, f"line {number} is not JSON ({getattr(error, 'msg', 'too deep')})") from error
+        raise BadValue(key, path, f"line {number} is not JSON ({getattr(error, 'msg', 'too deep')})") from error
 
 
 def _text(path: Path, column: str, key: str) -> list[str]:
@@ -116,7 +116,7 @@ def _text(path: Path, column: str, key: str) -> list[str]:
     for number, line in enumerate(lines_of(path, key), start=1):
         titles.append(without_end(line))
         if "\r" in titles[-1]:
-            raise bad_value(key, path, f"line {number} holds a carriage return in its middle, and others end with LF")
+            raise BadValue(key, path, f"line {number} holds a carriage return in its middle, and others end with LF")
     return titles
 
 
@@ -135,7 +135,7 @@ def _texts(values: list[object], path: Path, column: str, key: str) -> list[str]
     for number, value in enumerate(values, start=1):
         if not isinstance(value, str):
             shown = "nothing (null)" if value is None else repr(value)[:60]
-            raise bad_value(key, path, f"row {number} of column '{column}' holds {shown}, not text")
+            raise BadValue(key, path, f"row {number} of column '{column}' holds {shown}, not text")
     return values  # type: ignore[return-value]
 
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from frontpage.command.errors import UserError, bad_value, nearest
+from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.command.notices import notice
 
 PATIENCE = 5  # seconds for the one question that tells whether the hub answers
@@ -24,9 +24,9 @@ def read_hub_titles(repository: str, revision: str, column: str) -> tuple[list[s
 
     answer = wait_for_answer()
     if isinstance(answer, RevisionNotFoundError):
-        raise bad_value("data.revision", revision, f"the hub has no such revision of {repository}") from answer
+        raise BadValue("data.revision", revision, f"the hub has no such revision of {repository}") from answer
     if isinstance(answer, RepositoryNotFoundError):
-        raise bad_value("data.repository", repository, "the hub has no such data set") from answer
+        raise BadValue("data.repository", repository, "the hub has no such data set") from answer
     reachable, reason = isinstance(answer, str), type(answer).__name__
     if not reachable:
         datasets.config.HF_HUB_OFFLINE = True  # do not retry for minutes
@@ -35,7 +35,7 @@ def read_hub_titles(repository: str, revision: str, column: str) -> tuple[list[s
         table = datasets.load_dataset(repository, split="train", revision=commit)
     except Exception as error:
         if reachable:
-            raise bad_value("data.repository", repository, f"cannot be loaded ({error})".replace("\n", " ")) from error
+            raise BadValue("data.repository", repository, f"cannot be loaded ({error})".replace("\n", " ")) from error
         raise UserError(
             f"data=hn_titles: the Hugging Face hub cannot be reached ({reason}) and no copy of {repository} is cached;"
             " give a file with data.path=... or use the embedded corpus with data=synthetic"
@@ -44,11 +44,11 @@ def read_hub_titles(repository: str, revision: str, column: str) -> tuple[list[s
         notice(f"the Hugging Face hub cannot be reached ({reason}): the cached copy of {repository} is used")
     if column not in table.column_names:
         listed = ", ".join(table.column_names)
-        raise bad_value("data.column", column, f"{repository} has{nearest(column, table.column_names)}: {listed}")
+        raise BadValue("data.column", column, f"{repository} has{nearest(column, table.column_names)}: {listed}")
     titles = table[column][:]
     for number, title in enumerate(titles, start=1):
         if not isinstance(title, str):
-            raise bad_value("data.column", column, f"row {number} of {repository} holds {title!r}, not text")
+            raise BadValue("data.column", column, f"row {number} of {repository} holds {title!r}, not text")
     return titles, commit
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import BadValue
 
 # How files begin that are no text, whatever they are called.
 SIGNATURES = {
@@ -28,17 +28,17 @@ def lines_of(path: Path, key: str) -> Iterator[str]:
         first = file.readline()  # the whole file where no line ends with LF
     for signature, what in SIGNATURES.items():
         if first.startswith(signature):
-            raise bad_value(key, path, what)
+            raise BadValue(key, path, what)
     if b"\0" in first:
-        raise bad_value(key, path, f"line 1 {NUL}")
+        raise BadValue(key, path, f"line 1 {NUL}")
     try:
         with path.open(encoding="utf-8-sig", newline="\n" if first.endswith(b"\n") else "\r") as text:
             for number, line in enumerate(text, start=1):
                 if "\0" in line:
-                    raise bad_value(key, path, f"line {number} {NUL}")
+                    raise BadValue(key, path, f"line {number} {NUL}")
                 yield line
     except UnicodeDecodeError as error:
-        raise bad_value(key, path, f"invalid UTF-8 in line {_broken_line(path)}") from error
+        raise BadValue(key, path, f"invalid UTF-8 in line {_broken_line(path)}") from error
 
 
 def without_end(line: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frontpage.command.errors import bad_value, require
+from frontpage.command.errors import BadValue
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ def select_titles(
     an upper limit that fewer titles do not offend. Raises UserError.
     """
     for key, count in (("data.num_titles", num_titles), ("data.max_titles", max_titles)):
-        require(count is None or (isinstance(count, int) and count > 0), key, count, "a whole number above 0, or null")
-    require(0 < val_frac < 1, "data.val_frac", val_frac, "a share between 0 and 1, both excluded")
+        if count is not None and not (isinstance(count, int) and count > 0):
+            raise BadValue(key, count, "a whole number above 0, or null")
+    if not 0 < val_frac < 1:
+        raise BadValue("data.val_frac", val_frac, "a share between 0 and 1, both excluded")
     wanted = min((limit for limit in (num_titles, max_titles) if limit is not None), default=len(rows))
     taken: dict[str, None] = {}
     blank = repeated = 0
@@ -51,13 +53,13 @@ def select_titles(
             taken[title] = None
     if num_titles is not None and len(taken) < wanted:
         allowed = f"the source has only {len(taken)} distinct titles (null takes all)"
-        raise bad_value("data.num_titles", num_titles, allowed)
+        raise BadValue("data.num_titles", num_titles, allowed)
     titles = list(taken)
     split = int(len(titles) * (1 - val_frac))
     if split == 0 or split == len(titles):
         side = "training" if split == 0 else "validation"
         allowed = f"of {len(titles)} titles this leaves the {side} side empty; each side needs at least one"
-        raise bad_value("data.val_frac", val_frac, allowed)
+        raise BadValue("data.val_frac", val_frac, allowed)
     return Selection(titles[:split], titles[split:], len(rows), blank, repeated)
 
 

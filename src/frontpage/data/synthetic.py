@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
 from frontpage.data.grammar.title_rules import title_grammar
 from frontpage.data.title_data import TitleData
@@ -25,7 +25,8 @@ class SyntheticTitles(TitleData):
         for key, count in (("data.num_titles", self.num_titles), ("data.max_titles", self.max_titles)):
             if not self.path and count is not None and count == self._wanted():
                 allowed = f"the embedded grammar gives at most {self.MOST_TITLES}; give a file with data.path=..."
-                require(count <= self.MOST_TITLES, key, count, allowed)
+                if count > self.MOST_TITLES:
+                    raise BadValue(key, count, allowed)
 
     def source(self) -> list[str]:
         """Draws from the grammar, a few more than are taken; where no number is set, exactly the default's."""

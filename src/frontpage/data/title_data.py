@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import lightning as L
 
-from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.limits import Between, Count, Seed, Text
 from frontpage.command.notices import notice
 from frontpage.data.encoded import EncodedTitles
@@ -56,7 +56,8 @@ class TitleData(RunData):
     ) -> None:
         super().__init__()
         for key, value in (("block_size", block_size), ("batch_size", batch_size)):
-            require(isinstance(value, int) and value >= 1, f"data.{key}", value, "a whole number of at least 1")
+            if not isinstance(value, int) or value < 1:
+                raise BadValue(f"data.{key}", value, "a whole number of at least 1")
         self.make_tokenizer, self.cache_dir = tokenizer, cache_dir
         self.path, self.column, self.test_path = path, column, test_path
         self.unescape_html = unescape_html
@@ -95,7 +96,7 @@ class TitleData(RunData):
         self._check_tokenizer_size()
         if len(self.loader_of()) == 0:
             allowed = f"with data.drop_tail the {len(self.train.tokens)} training tokens must fill a batch"
-            raise bad_value("data.batch_size", self.batch_size, allowed)
+            raise BadValue("data.batch_size", self.batch_size, allowed)
 
     def read(self) -> None:
         """Read the titles and split them, once: what is wrong with them is told before anything is measured."""

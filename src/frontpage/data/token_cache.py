@@ -13,7 +13,7 @@ import numpy as np
 import tokenizers
 
 from frontpage.command.disk_full import is_full, writing
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import BadValue
 from frontpage.command.interrupts import heard
 from frontpage.command.notices import notice
 from frontpage.data.encoded import EncodedTitles, encode_titles
@@ -46,7 +46,7 @@ def tokenize_cached(
     except OSError as error:
         if is_full(error):
             raise
-        raise bad_value("paths.cache_dir", cache_dir, f"cannot be written ({error.strerror})") from error
+        raise BadValue("paths.cache_dir", cache_dir, f"cannot be written ({error.strerror})") from error
 
 
 def cache_key(factory: TokenizerFactory, splits: Mapping[str, Sequence[str]]) -> str:

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import BadValue
 
 
 def check_new(folder: Path) -> None:
     """Raise a UserError unless `folder` can be made, or is there and empty."""
     there = folder.exists()
     if there and (not folder.is_dir() or any(folder.iterdir())):
-        raise bad_value("--output", folder, "exists and is not empty; a new or an empty folder is needed")
+        raise BadValue("--output", folder, "exists and is not empty; a new or an empty folder is needed")
     parent = next(parent for parent in folder.resolve().parents if parent.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise bad_value("--output", folder, f"cannot be made: {parent} is no folder that can be written")
+        raise BadValue("--output", folder, f"cannot be made: {parent} is no folder that can be written")
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         partial = place.with_name(f".{secrets.token_hex(8)}.partial")  # no folder that is there already
         partial.mkdir(parents=True)
     except OSError as error:  # the disk may be read-only though the folder's permissions are not
-        raise bad_value("--output", folder, f"cannot be made ({error.strerror})") from error
+        raise BadValue("--output", folder, f"cannot be made ({error.strerror})") from error
     try:
         yield partial
         if place.exists():

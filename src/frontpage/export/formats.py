@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
 from frontpage.export import gguf_file, hugging_face, own_names
 from frontpage.export.card import model_card
@@ -15,6 +15,7 @@ from frontpage.export.traits import option_of, read_traits
 from frontpage.export.verify import Agreement, verify_gguf, verify_hugging_face, verify_own_names
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.record import damage_of, read_record
+from frontpage.runs.run import Run
 
 FORMATS = ("hf", "safetensors", "gguf")
 NEEDED = {"hf": ("safetensors",), "safetensors": ("safetensors",), "gguf": ("gguf",)}  # packages
@@ -47,10 +48,11 @@ def export(
     computes something else.
     """
     what = f"its {type(module).__name__} is of other tasks than titles; a language model of titles can be exported"
-    require(isinstance(module, LanguageModule), "run", run, what)
+    if not isinstance(module, LanguageModule):
+        raise BadValue("run", run, what)
     writers = {"hf": _hugging_face, "safetensors": _own_names, "gguf": _gguf}
     record = _record(run)
-    if checkpoint not in ("best", "last") and Path(checkpoint).resolve().parent != (run / "checkpoints").resolve():
+    if checkpoint not in ("best", "last") and Path(checkpoint).resolve().parent != Run(run).checkpoints.resolve():
         record["metrics"] = {}  # those of the run are not those of a checkpoint from elsewhere
     with new_folder(output) as folder:
         written, net = writers[form](folder, config, module, precision, verify), module.net
@@ -103,6 +105,6 @@ def _gguf(folder: Path, config: DictConfig, module: LanguageModule, precision: s
 def _record(run: Path) -> dict[str, Any]:
     """The run's record, empty where there is none; a notice where it is damaged."""
     record = read_record(run)
-    if record is None and (run / "run.json").exists():
+    if record is None and Run(run).record_file.exists():
         notice(f"{run}: {damage_of(run)}; the model card says nothing of the run")
     return record or {}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from frontpage.command.errors import bad_value, require
+from frontpage.command.errors import BadValue
 from frontpage.data.tokenizer import SPECIAL_TOKENS, TitleTokenizer
 from frontpage.export.gpt2 import GPT2
 from frontpage.export.layout import Layout
@@ -32,15 +32,16 @@ Q8_BLOCK = 32  # numbers that share a scale
 def check_gguf(tokenizer: TitleTokenizer, traits: Traits, precision: str, name: str) -> None:
     """Raise a UserError for a tokenizer (of that `name`) or a precision that the file cannot hold."""
     if _model_of(tokenizer)["type"] != "BPE":
-        raise bad_value("tokenizer", name, "llama.cpp has no such model over bytes; --format hf keeps it")
+        raise BadValue("tokenizer", name, "llama.cpp has no such model over bytes; --format hf keeps it")
     if precision == "q8_0":
         rows = {"model.d_model": traits.d_model, "model.d_ff": traits.d_ff}
         rows["model.attention.d_inner"] = traits.n_head * traits.head_width
         for key, length in rows.items():
             allowed = f"--precision q8_0 needs rows that are multiples of {Q8_BLOCK}; take fp16 or fp32"
-            require(length % Q8_BLOCK == 0, key, length, allowed)
+            if length % Q8_BLOCK != 0:
+                raise BadValue(key, length, allowed)
     elif precision not in PRECISIONS:
-        raise bad_value("--precision", precision, f"one of {' '.join(PRECISIONS)}")
+        raise BadValue("--precision", precision, f"one of {' '.join(PRECISIONS)}")
 
 
 def write(

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import BadValue
 from frontpage.export.traits import Traits
 
 Held = Mapping[str, tuple[Any, ...]]  # values of a trait that can be held, by its name; unnamed ones can be anything
@@ -74,7 +74,7 @@ def choose(traits: Traits, layouts: Sequence[Layout], attention: str, program: s
     value, held = getattr(traits, key), " or ".join(str(value).lower() for value in layout.holds[key])
     spelled = attention if key == "attention" else value
     rest = f" (and {', '.join(f'model.{other}' for other in misfit[1:])})" * (len(misfit) > 1)
-    raise bad_value(
+    raise BadValue(
         f"model.{key}",
         spelled,
         f"{program} has no architecture that computes it with the rest of this model;"

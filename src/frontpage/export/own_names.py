@@ -6,9 +6,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.build import build_stored
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import BadValue
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.runs.run import Run
 from frontpage.runs.stored_config import stored_config
 
 FILES = ("config.yaml", "tokenizer.json", "model.safetensors")
@@ -33,10 +34,8 @@ def load_export(folder: Path | str, trusted: Iterable[Path | str] = ()) -> tuple
     folder = Path(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise bad_value(
-            "export", folder, f"not a folder of --format safetensors (it has no {' and no '.join(missing)})"
-        )
-    config = stored_config(folder)
+        raise BadValue("export", folder, f"not a folder of --format safetensors (it has no {' and no '.join(missing)})")
+    config = stored_config(Run(folder))
     tokenizer = TitleTokenizer.load(folder / "tokenizer.json")
     module = build_stored(config.model, "model", folder, trusted, vocab_size=tokenizer.vocab_size)
     weights = load_file(folder / "model.safetensors")

@@ -10,7 +10,7 @@ from torch import nn
 from frontpage.attention.local import Local
 from frontpage.attention.parts.pattern import PatternAttention
 from frontpage.attention.parts.projected import ProjectedAttention
-from frontpage.command.errors import UserError, bad_value
+from frontpage.command.errors import BadValue, UserError
 from frontpage.models.block import ACTIVATIONS, MLP, Block
 from frontpage.models.decoder import Decoder
 from frontpage.models.gpt import GPT
@@ -54,14 +54,14 @@ class Traits:
 def read_traits(model: DictConfig, net: nn.Module) -> Traits:
     """The traits of a run's `net`, built from the config `model`; UserError where it is no standard decoder."""
     if type(net) is not GPT or {*net.heads} != {"language"}:
-        raise bad_value("model", type(net).__name__, ELSEWHERE)
+        raise BadValue("model", type(net).__name__, ELSEWHERE)
     block = net.blocks[0]
     attention, mlp, norm = block.attention, block.mlp, block.mlp_norm
     if any(type(one) is not Block or type(one.mlp) is not MLP for one in net.blocks):
         raise UserError(f"model={type(net).__name__}: its layers are of a kind of their own: {ELSEWHERE}")
     window = window_of(net)
     if window is None:
-        raise bad_value("model.attention", option_of(model.attention), ELSEWHERE)
+        raise BadValue("model.attention", option_of(model.attention), ELSEWHERE)
     kind = "causal" if window == net.block_size else "window"
     d_model = net.widths[0]
     if attention.n_head * attention.head_width != d_model:

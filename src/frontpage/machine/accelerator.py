@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from frontpage.command.errors import bad_value, require
+from frontpage.command.errors import BadValue
 from frontpage.command.limits import Limit
 
 
@@ -29,7 +29,7 @@ def find_accelerator(asked: str, key: str = "trainer.accelerator") -> str:
     found = [name for name in wanted if there.get(name)]
     if not found:
         names = " ".join(name for name, present in there.items() if present)
-        raise bad_value(key, asked, f"this machine has: auto {names}")
+        raise BadValue(key, asked, f"this machine has: auto {names}")
     return found[0]
 
 
@@ -38,7 +38,8 @@ def check_devices(devices: int | str | list[int], accelerator: str) -> None:
     there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator, os.cpu_count() or 1)
     asked = int(devices) if str(devices).isdigit() else len(devices) if isinstance(devices, list) else 1
     allowed = f"this machine has {there} {'cores' if accelerator == 'cpu' else 'GPUs'}; at most so many processes"
-    require(asked <= there, "trainer.devices", devices, allowed)
+    if asked > there:
+        raise BadValue("trainer.devices", devices, allowed)
 
 
 def device_name(trainer: L.Trainer) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.machine.compiler import NotCompiled, compiler
 from frontpage.machine.flops import measure_matmul_peak
 from frontpage.machine.peak_memory import GIB
@@ -116,10 +116,12 @@ def holders(uuid: str) -> list[str]:
 
 def check_free_memory(found: list[dict[str, Any]], least: float) -> None:
     """Raise a UserError unless the first of `found`, the GPU that one device trains on, has `least` GiB free."""
-    require(bool(found), "--free-gpu", least, "there is no GPU that CUDA knows")
+    if not bool(found):
+        raise BadValue("--free-gpu", least, "there is no GPU that CUDA knows")
     gpu = found[0]
     free, held = gpu["free_bytes"] / GIB, ", ".join(gpu["held_by"]) or "nobody that nvidia-smi knows"
-    require(free >= least, "--free-gpu", least, f"{gpu['name']} has {free:.1f} GiB free; memory is held by {held}")
+    if free < least:
+        raise BadValue("--free-gpu", least, f"{gpu['name']} has {free:.1f} GiB free; memory is held by {held}")
 
 
 def attention_kernels(device: torch.device, shape: tuple[int, ...]) -> list[dict[str, Any]]:

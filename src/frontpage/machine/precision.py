@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
 from frontpage.machine.flops import measure_matmul_peak
 from frontpage.machine.processor import has_bf16_instructions
@@ -55,9 +55,9 @@ def settle_precision(asked: str | int, device_type: str, before: str | None = No
         notice(f"trainer.precision=auto: {chosen}, since {why}")
         return chosen
     if device_type == "cpu" and str(asked) in ("16-mixed", "16", "16-true"):
-        raise bad_value("trainer.precision", asked, "a CPU has: auto 32-true 64-true bf16-mixed bf16-true")
+        raise BadValue("trainer.precision", asked, "a CPU has: auto 32-true 64-true bf16-mixed bf16-true")
     if device_type == "cuda" and str(asked).startswith("bf16") and not torch.cuda.is_bf16_supported():
-        raise bad_value("trainer.precision", asked, "this GPU has no bf16: auto 32-true 64-true 16-mixed 16-true")
+        raise BadValue("trainer.precision", asked, "this GPU has no bf16: auto 32-true 64-true 16-mixed 16-true")
     if device_type == "mps" and str(asked) in ("64-true", "64"):
-        raise bad_value("trainer.precision", asked, "an Apple GPU has no fp64: auto 32-true 16-mixed bf16-mixed")
+        raise BadValue("trainer.precision", asked, "an Apple GPU has no fp64: auto 32-true 16-mixed bf16-mixed")
     return asked

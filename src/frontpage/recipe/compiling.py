@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
 from frontpage.machine.compiler import NotCompiled, compiler
 
@@ -34,4 +34,4 @@ def check_compiles(device: torch.device) -> None:
     try:
         compiler()
     except NotCompiled as error:
-        raise bad_value("model.compile", True, f"{error}; false or auto") from error
+        raise BadValue("model.compile", True, f"{error}; false or auto") from error

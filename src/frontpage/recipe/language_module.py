@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.scoring_rows import ScoringBatch, original_tokens_scored
 from frontpage.data.title_data import TitleData
@@ -128,7 +128,8 @@ class LanguageModule(TrainingModule):
             allowed = (
                 f"no span of block_size x batch_size fits into the {tokens} validation tokens, so there would be no"
             )
-            require(fits, "data.batch_size", data.asked_batch_size, f"{allowed} val/mainrun_loss to follow")
+            if not fits:
+                raise BadValue("data.batch_size", data.asked_batch_size, f"{allowed} val/mainrun_loss to follow")
 
     def validation_line(self) -> str:
         """The loss, the headline with its error, and the original's number where there is one."""

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import BadValue
 from frontpage.data.tokenizer import TitleTokenizer
-from frontpage.runs.directory import read_record, told
+from frontpage.runs.checkpoint import Checkpoint
+from frontpage.runs.record import told
 from frontpage.runs.stored_config import stored_config
 
 KEY = "provenance"  # in a checkpoint
@@ -59,35 +60,33 @@ def provenance_of_run(
     return Provenance(tokenizer.to_json(), dict(settings["tokenizer"]), model, titles, *beginning)
 
 
-def provenance_in(content: Mapping[str, Any], path: Path, key: str) -> Provenance | None:
+def provenance_in(checkpoint: Checkpoint) -> Provenance | None:
     """What a checkpoint says of itself; None for one from before it was kept, UserError where it makes no sense."""
-    found = content.get(KEY)
+    found = checkpoint.content.get(KEY)
     if found is None:
         return None
     kinds = {"tokenizer": str, "tokenizer_settings": dict, "model": dict, "titles": str}
     kinds |= {"started_from": str | None, "tokenizer_taken": bool}
     if not isinstance(found, dict) or not all(isinstance(found.get(name, ...), kind) for name, kind in kinds.items()):
-        raise bad_value(key, path, "not a checkpoint of this project (its provenance cannot be read)")
+        raise checkpoint.mistake("not a checkpoint of this project (its provenance cannot be read)")
     try:
         TitleTokenizer.from_json(found["tokenizer"])
     except Exception as error:  # the library raises nothing more exact
-        raise bad_value(key, path, f"the tokenizer in it cannot be read ({error})") from error
+        raise checkpoint.mistake(f"the tokenizer in it cannot be read ({error})") from error
     return Provenance(**{field.name: found[field.name] for field in fields(Provenance)})
 
 
-def provenance_around(content: Mapping[str, Any], path: Path, key: str) -> Provenance | None:
+def provenance_around(checkpoint: Checkpoint) -> Provenance | None:
     """What a checkpoint says of itself, or what the run's directory that it lies in says of it; else None."""
-    directory = path.absolute().parent.parent
-    written, tokenizer = directory / "config.yaml", directory / "tokenizer.json"
-    found = provenance_in(content, path, key)
-    if found is not None or not (written.is_file() and tokenizer.is_file()):
+    found, run = provenance_in(checkpoint), checkpoint.run
+    if found is not None or not run.can_be_reopened:
         return found
-    config = OmegaConf.to_container(stored_config(directory), resolve=False)
+    config = OmegaConf.to_container(stored_config(run), resolve=False)
     if not isinstance(config, dict) or not config.get("model"):
         return None
-    titles = told(read_record(directory), "data", "fingerprint") or ""
+    titles = told(run.record, "data", "fingerprint") or ""
     settings = {name: config.get(name) or {} for name in ("model", "tokenizer")}
-    return provenance_of_run(settings, load_tokenizer(tokenizer, key), titles, Beginning())
+    return provenance_of_run(settings, load_tokenizer(run.tokenizer_file, checkpoint.key), titles, Beginning())
 
 
 def load_tokenizer(path: Path, key: str) -> TitleTokenizer:
@@ -95,7 +94,7 @@ def load_tokenizer(path: Path, key: str) -> TitleTokenizer:
     try:
         return TitleTokenizer.load(path)
     except Exception as error:  # the library raises nothing more exact
-        raise bad_value(key, path, f"not a readable tokenizer ({error})") from error
+        raise BadValue(key, path, f"not a readable tokenizer ({error})") from error
 
 
 def written_tokenizer(titles: object, text: str) -> TitleTokenizer:

@@ -35,6 +35,13 @@ def headline_of(record: Mapping[str, Any]) -> Metric:
     return Metric(**{one.name: said.get(one.name) for one in fields(Metric)}) if said.get("name") else HEADLINE
 
 
+def told(record: object, *keys: str) -> Any:
+    """What a record or a config says under nested keys; None where it lacks one, or holds no mapping there."""
+    for key in keys:
+        record = record.get(key) if isinstance(record, Mapping) else None
+    return record
+
+
 def damage_of(directory: Path | str) -> str | None:
     """What is wrong with a run's `run.json`, in words that go on after the run's name; None where nothing is.
 

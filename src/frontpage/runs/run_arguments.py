@@ -9,10 +9,11 @@ import torch
 from omegaconf import DictConfig
 
 from frontpage.command.arguments import Arguments
-from frontpage.command.errors import bad_value, local_path, require
+from frontpage.command.errors import BadValue, local_path
 from frontpage.command.notices import notice
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.reopen import load_run
+from frontpage.runs.run import Run, run_around
 from frontpage.runs.training_titles import load_training_titles
 
 
@@ -23,7 +24,8 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def _folder(text: str) -> Path:
-    require(local_path(text, "--trust").is_dir(), "--trust", text, "a run's directory, or a folder of runs")
+    if not local_path(text, "--trust").is_dir():
+        raise BadValue("--trust", text, "a run's directory, or a folder of runs")
     return Path(text)
 
 
@@ -44,13 +46,14 @@ def reopen(arguments: argparse.Namespace) -> tuple[DictConfig, LanguageModule, n
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     names = [name for name, present in there.items() if present]
     if arguments.device not in ("auto", *names):
-        raise bad_value("--device", arguments.device, f"this machine has: auto {' '.join(names)}")
+        raise BadValue("--device", arguments.device, f"this machine has: auto {' '.join(names)}")
     device = names[0] if arguments.device == "auto" else arguments.device
     run, checkpoint = arguments.run, arguments.checkpoint = run_and_checkpoint(arguments.run, arguments.checkpoint)
     config, module = load_run(run, checkpoint, arguments.trust)
     what = f"its {type(module).__name__} is of other tasks than titles, which this command reads and writes"
-    require(isinstance(module, LanguageModule), "run", run, what)
-    known = load_training_titles(run)
+    if not isinstance(module, LanguageModule):
+        raise BadValue("run", run, what)
+    known = load_training_titles(Run(Path(run)))
     if known is None:
         notice(f"{run} does not say which titles it trained on: what was seen in training is unknown")
     print(f"run: {run}, checkpoint {checkpoint}, on {device}", flush=True)
@@ -61,7 +64,9 @@ def run_and_checkpoint(run: str, checkpoint: str | None) -> tuple[str, str]:
     """What `load_run` takes: a run's directory and which checkpoint; `run` may name a checkpoint of a run instead."""
     if not local_path(run, "run").is_file():
         return run, checkpoint or "best"
-    directory = Path(run).absolute().parent.parent
-    require((directory / "config.yaml").is_file(), "run", run, "a file, but no checkpoint in a run's directory")
-    require(checkpoint is None, "--checkpoint", checkpoint, f"{run} names a checkpoint already; leave one of them away")
-    return str(directory), run
+    around = run_around(Path(run))
+    if not around.config_file.is_file():
+        raise BadValue("run", run, "a file, but no checkpoint in a run's directory")
+    if checkpoint is not None:
+        raise BadValue("--checkpoint", checkpoint, f"{run} names a checkpoint already; leave one of them away")
+    return str(around.path), run

@@ -9,30 +9,28 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from frontpage.command.errors import UserError, bad_value
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.moved_targets import with_todays_targets
 from frontpage.command.notices import notice
-from frontpage.runs.checkpoints import load_checkpoint
-from frontpage.runs.directory import read_record
+from frontpage.runs.checkpoint import open_checkpoint
+from frontpage.runs.run import Run
 
-FILE = "config.yaml"
 IN_CHECKPOINT = "run_config"  # the same in each checkpoint of a run
 NEEDED = {"model"}  # without it a config is none of a run's
 REFERENCE = re.compile(r"\$\{[\w.]*\}")  # to another key of the same config; all else in ${...} asks a resolver
 
 
-def stored_config(directory: Path | str) -> DictConfig:
+def stored_config(run: Run) -> DictConfig:
     """The config of a run or of an export; what a crash has torn is taken from `run.json` or a checkpoint, and said.
 
     Raises UserError where it cannot be read anywhere, and for `${oc.env:...}` and the like in it: what a run has stored
     is resolved already, and must not read the environment of whoever opens it.
     """
-    directory = Path(directory)
-    recorded = (read_record(directory) or {}).get("config")
-    content, source = _read(directory / FILE, recorded), directory / FILE
+    recorded = (run.record or {}).get("config")
+    content, source = _read(run.config_file, recorded), run.config_file
     if content is None:
-        content, source = _elsewhere(directory, recorded)
-        notice(f"{directory / FILE} is damaged; the run's settings are those in {source}")
+        content, source = _elsewhere(run, recorded)
+        notice(f"{run.config_file} is damaged; the run's settings are those in {source}")
     check_plain(content, source)
     return OmegaConf.create(with_todays_targets(content))
 
@@ -57,22 +55,22 @@ def _read(path: Path, recorded: Any) -> dict[str, Any] | None:
         # A text that was cut off seldom ends with a line; where it does, later keys are missing.
         content = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.endswith("\n") else None
     except OSError as error:
-        raise bad_value("run", path, f"cannot be read ({error.strerror})") from error
+        raise BadValue("run", path, f"cannot be read ({error.strerror})") from error
     except (ValueError, yaml.YAMLError, OmegaConfBaseException):  # the first of Unicode
         return None
     needed = NEEDED | set(recorded if isinstance(recorded, dict) else ())
     return content if isinstance(content, dict) and needed <= content.keys() else None
 
 
-def _elsewhere(directory: Path, recorded: Any) -> tuple[dict[str, Any], Path]:
+def _elsewhere(run: Run, recorded: Any) -> tuple[dict[str, Any], Path]:
     """(config, its file) of `run.json`, or else of the last checkpoint that holds it; UserError without one."""
     if isinstance(recorded, dict) and NEEDED <= recorded.keys():
-        return recorded, directory / "run.json"
-    for path in sorted((directory / "checkpoints").glob("*.ckpt"), reverse=True):
+        return recorded, run.record_file
+    for path in sorted(run.checkpoints.glob("*.ckpt"), reverse=True):
         try:
-            config = load_checkpoint(path, "checkpoint").get(IN_CHECKPOINT)
+            config = open_checkpoint(path, "checkpoint").content.get(IN_CHECKPOINT)
         except UserError:
             continue
         if isinstance(config, dict) and NEEDED <= config.keys():
             return config, path
-    raise bad_value("run", directory / FILE, "damaged, and neither run.json nor a checkpoint holds the run's settings")
+    raise BadValue("run", run.config_file, "damaged, and neither run.json nor a checkpoint holds the run's settings")

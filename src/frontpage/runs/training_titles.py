@@ -3,13 +3,11 @@
 import hashlib
 import zipfile
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
 from frontpage.command.disk_full import replacing
-
-FILE = "training_titles.npy"  # in a run's directory: sorted uint64
+from frontpage.runs.run import Run
 
 
 def title_hashes(titles: Iterable[str]) -> np.ndarray:
@@ -18,17 +16,17 @@ def title_hashes(titles: Iterable[str]) -> np.ndarray:
     return np.frombuffer(b"".join(digest.digest() for digest in digests), dtype="<u8")
 
 
-def save_training_titles(directory: Path, titles: Iterable[str], earlier: np.ndarray | None = None) -> None:
+def save_training_titles(run: Run, titles: Iterable[str], earlier: np.ndarray | None = None) -> None:
     """Write the hashes of `titles`, and those of titles that the weights had seen `earlier`, in one step."""
     hashes = title_hashes(titles)
-    with replacing(directory / FILE) as partial, partial.open("wb") as file:
+    with replacing(run.titles_file) as partial, partial.open("wb") as file:
         np.save(file, np.unique(hashes if earlier is None else np.concatenate([hashes, earlier])))
 
 
-def load_training_titles(directory: Path | str) -> np.ndarray | None:
+def load_training_titles(run: Run) -> np.ndarray | None:
     """What `save_training_titles` wrote, (titles,) uint64; None where nothing readable is there."""
     try:
-        with (Path(directory) / FILE).open("rb") as file:
+        with run.titles_file.open("rb") as file:
             hashes = np.load(file)
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile):
         return None

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from frontpage.command.disk_full import explain_full_disk
 from frontpage.command.endings import FAILURE, Interrupted, Pruned
-from frontpage.command.errors import Infeasible, UserError, require
+from frontpage.command.errors import BadValue, Infeasible, UserError
 from frontpage.command.masking import hide, hide_argument
 from frontpage.command.notices import notice
 from frontpage.command.objective import reported
@@ -52,14 +52,19 @@ class Sweep:
     ) -> None:
         self.settings, self.config, self.loader, self.launcher = settings, config, loader, launcher
         self.space = read_space(settings.params or {}, arguments)
-        require(bool(self.space.texts) or settings.custom_search_space is not None, "hydra.sweeper.params", "{}",
-                "nothing to search; give a range, e.g. optimizer.lr='tag(log,interval(1e-4,1e-2))'")  # fmt: skip
+        if not self.space.texts and settings.custom_search_space is None:
+            raise BadValue(
+                "hydra.sweeper.params",
+                "{}",
+                "nothing to search; give a range, e.g. optimizer.lr='tag(log,interval(1e-4,1e-2))'",
+            )
         settings.check_sampler(self.space.distributions)
         self.points = self.space.grid() if settings.grid else None
         self.suggest_more = settings.function("custom_search_space")
         self.directory = Path(config.hydra.sweep.dir)
         subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]
-        require(subdir == "${hydra.job.num}", "hydra.sweep.subdir", subdir, "${hydra.job.num}, the trial's number")
+        if subdir != "${hydra.job.num}":
+            raise BadValue("hydra.sweep.subdir", subdir, "${hydra.job.num}, the trial's number")
 
     def run(self) -> None:
         """Sweep; raises UserError before the study is made, SystemExit(1) where nothing but failures came of it."""

@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.build import build
 from frontpage.command.config_folder import CONFIGS
-from frontpage.command.errors import UserError, bad_value
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.objective import objectives
 from frontpage.command.run_folder import check_complete
 from frontpage.data.scoring_rows import original_tokens_scored
@@ -29,7 +29,7 @@ def check_point(config: DictConfig) -> None:
     tokens, span = len(data.validation.tokens), f"{data.block_size * data.asked_batch_size + 1:,}"
     if original_tokens_scored(tokens, data.block_size, data.asked_batch_size) == 0:
         allowed = f"never computed, since of {tokens:,} validation tokens no span of"
-        raise bad_value(
+        raise BadValue(
             "objective", "val/mainrun_loss", f"{allowed} data.block_size * data.batch_size + 1 = {span} fits"
         )
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_omega_conf_dumper  # the one that quotes texts which read as numbers
 
 from frontpage.command.config_folder import CONFIGS
-from frontpage.command.errors import UserError, bad_value
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.masking import HIDDEN
 from frontpage.command.notices import notice
 from frontpage.command.output_file import replace_file
@@ -123,11 +123,11 @@ def write_experiment(text: str, name: str, force: bool) -> Path:
     """Write `configs/experiment/NAME.yaml`; UserError where there is one and `force` is not set."""
     path = EXPERIMENTS / f"{name}.yaml"
     if path.exists() and not force:
-        raise bad_value("--name", name, f"{path} exists; --force overwrites it, another --name keeps it")
+        raise BadValue("--name", name, f"{path} exists; --force overwrites it, another --name keeps it")
     try:
         replace_file(path, text.encode())
     except OSError as error:
-        raise bad_value("--name", name, f"{path} cannot be written ({error.strerror})") from error
+        raise BadValue("--name", name, f"{path} cannot be written ({error.strerror})") from error
     return path
 
 
@@ -135,7 +135,7 @@ def experiment_name(text: str) -> str:
     """A name for an experiment from that of a study, ending in `_best`; UserError where nothing is left of it."""
     name = re.sub(r"\W+", "_", text).strip("_")
     if not name:
-        raise bad_value("--name", text, "letters, digits and _")
+        raise BadValue("--name", text, "letters, digits and _")
     return name if name.endswith(SUFFIX) else name + SUFFIX
 
 

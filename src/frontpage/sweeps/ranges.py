@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_optuna_distribution_from_override
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from frontpage.command.errors import bad_value, require
+from frontpage.command.errors import BadValue
 from frontpage.command.override_words import ALLOWED, word
 
 MOST_POINTS = 100_000  # of a grid; each is looked for among the trials before each trial
@@ -24,22 +24,26 @@ def distribution_of(key: str, text: str, override: Override) -> BaseDistribution
     """The distribution of a range; UserError where it holds nothing, or asks for what a search cannot give."""
     value = override.value()
     if isinstance(value, Glob):
-        raise bad_value(key, text, "a search does not know what it stands for; name the options: choice(a,b)")
+        raise BadValue(key, text, "a search does not know what it stands for; name the options: choice(a,b)")
     allowed = "would be in another order at each start; the sampler chooses, so leave shuffle out"
-    require(not getattr(value, "shuffle", False), key, text, allowed)
+    if getattr(value, "shuffle", False):
+        raise BadValue(key, text, allowed)
     if isinstance(value, IntervalSweep):
         finite = math.isfinite(value.start) and math.isfinite(value.end)
-        require(finite, key, text, "both ends must be finite numbers")
-        require(value.tags <= {"log"}, key, text, "the only tag that a search knows is log")
+        if not finite:
+            raise BadValue(key, text, "both ends must be finite numbers")
+        if not value.tags <= {"log"}:
+            raise BadValue(key, text, "the only tag that a search knows is log")
     else:
-        require(not value.tags, key, text, "a search knows only tag(log,interval(a,b))")
+        if value.tags:
+            raise BadValue(key, text, "a search knows only tag(log,interval(a,b))")
     try:
         if override.is_choice_sweep():
             return CategoricalDistribution([_choice(one) for one in override.sweep_iterator(Transformer.identity)])
         return create_optuna_distribution_from_override(override)
     except (ValueError, AssertionError, NotImplementedError, HydraException) as error:
         said = (str(error).splitlines() or [""])[0]
-        raise bad_value(key, text, f"not a range of a search ({said}); allowed: {ALLOWED}") from error
+        raise BadValue(key, text, f"not a range of a search ({said}); allowed: {ALLOWED}") from error
 
 
 def refuse_fixed(key: str, text: str, override: Override) -> None:
@@ -47,9 +51,11 @@ def refuse_fixed(key: str, text: str, override: Override) -> None:
     if override.is_delete():
         return
     inside = any(isinstance(one, Sweep | Glob) for one in _parts(override.value()))
-    require(not inside, key, text, "has a range inside; the whole value is the range: choice([1,2],[1,3])")
+    if inside:
+        raise BadValue(key, text, "has a range inside; the whole value is the range: choice([1,2],[1,3])")
     shuffled = re.match(r"shuffle\(", text.strip())
-    require(not shuffled, key, text, "would be another list in each trial; leave shuffle out")
+    if shuffled:
+        raise BadValue(key, text, "would be another list in each trial; leave shuffle out")
 
 
 def grid_values(key: str, text: str, distribution: BaseDistribution) -> Sequence[Any]:
@@ -58,11 +64,11 @@ def grid_values(key: str, text: str, distribution: BaseDistribution) -> Sequence
         return range(distribution.low, distribution.high + 1, distribution.step)
     step = getattr(distribution, "step", None)
     if step is not None and (distribution.high - distribution.low) / step > MOST_POINTS:
-        raise bad_value(key, text, f"a grid has at most {MOST_POINTS:,} points")
+        raise BadValue(key, text, f"a grid has at most {MOST_POINTS:,} points")
     try:
         return list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
     except ValueError as error:
-        raise bad_value(key, text, "a grid takes choice(a,b) and range(a,b) only") from error
+        raise BadValue(key, text, "a grid takes choice(a,b) and range(a,b) only") from error
 
 
 def _choice(value: Any) -> Any:

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from frontpage.command.masking import hide
 from frontpage.command.objective import objective_values
 from frontpage.runs.record import read_record
+from frontpage.runs.run import Run
 from frontpage.sweeps.workers import Workers
 
 DIED = "its worker died"
@@ -66,13 +67,13 @@ def take_over(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries:
 def find_checkpoint(study: optuna.Study, trial: FrozenTrial) -> tuple[Path | None, int]:
     """The newest intact checkpoint of a trial's run, or of what that continued, and its update; or (None, 0)."""
     directory = trial.user_attrs.get("directory")
-    folder = Path(directory, "checkpoints") if directory else None
+    folder = Run(Path(directory)).checkpoints if directory else None
     if folder is not None and folder.is_dir():
-        from frontpage.runs.checkpoints import load_checkpoint, newest_intact
+        from frontpage.runs.checkpoint import newest_intact
 
-        path = newest_intact(folder)
-        if path is not None:
-            return path, load_checkpoint(path, "ckpt_path")["global_step"]
+        newest = newest_intact(folder)
+        if newest is not None:
+            return newest.path, newest.update
     before = trial.user_attrs.get("retry_of")
     return find_checkpoint(study, study.get_trials(deepcopy=False)[before]) if before is not None else (None, 0)
 

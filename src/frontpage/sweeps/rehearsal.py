@@ -8,7 +8,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from frontpage.command.errors import bad_value, require
+from frontpage.command.errors import BadValue
 from frontpage.sweeps.space import SearchSpace, overrides_of
 
 OF_THE_STUDY = ("hydra.sweeper.study_name", "hydra.sweeper.storage", "hydra.sweep.dir")
@@ -23,7 +23,8 @@ def rehearse(
         composed = loader.load_sweep_config(config, [*overrides_of(point, space.distributions), *space.fixed])
         for key in OF_THE_STUDY:
             there, here = (OmegaConf.select(one, key) for one in (config, composed))
-            require(there == here, key, there, "must be the same in all trials, so it must not name what is searched")
+            if there != here:
+                raise BadValue(key, there, "must be the same in all trials, so it must not name what is searched")
         if check is not None:
             with _as_in_its_job(composed) as task:
                 check(task)
@@ -33,13 +34,16 @@ def check_shared(config: DictConfig) -> None:
     """Raise a UserError for what would fail every trial, or go for one run only."""
     checkpoint = OmegaConf.select(config, "ckpt_path")
     own = "null, since a trial that was broken off continues by itself; init_from=... starts all from the same weights"
-    require(checkpoint is None, "ckpt_path", checkpoint, own)
+    if checkpoint is not None:
+        raise BadValue("ckpt_path", checkpoint, own)
     for given in OmegaConf.select(config, "hydra.overrides.hydra") or []:
         key, _, place = given.partition("=")
-        require(key != "hydra.run.dir", key, place, "for a single run; a search has hydra.sweeper.directory=...")
+        if key == "hydra.run.dir":
+            raise BadValue(key, place, "for a single run; a search has hydra.sweeper.directory=...")
     for key in FILES:
         path = OmegaConf.select(config, key)
-        require(path is None or Path(path).exists(), key, path, "no such file, and every trial would fail")
+        if path is not None and not Path(path).exists():
+            raise BadValue(key, path, "no such file, and every trial would fail")
 
 
 def make_folder(path: Path) -> None:
@@ -48,7 +52,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         allowed = f"cannot be made ({error.strerror}); hydra.sweeper.directory=... names another folder"
-        raise bad_value("hydra.sweep.dir", path, allowed) from error
+        raise BadValue("hydra.sweep.dir", path, allowed) from error
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from frontpage.command.allowed_targets import check_target, targets_in
 from frontpage.command.check import check_value
 from frontpage.command.config_folder import CONFIGS
-from frontpage.command.errors import UserError, bad_value, nearest, require
+from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.command.limits import AtLeast, Count, Positive, Seed
 from frontpage.command.notices import notice
 
@@ -54,24 +54,30 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("directory", "storage"):
             value = getattr(self, name)
-            require(isinstance(value, str) and value.strip() != "", f"hydra.sweeper.{name}", value, "a path"
-                    + (", or with :// a database" if name == "storage" else ""))  # fmt: skip
+            if not isinstance(value, str) or not value.strip():
+                raise BadValue(
+                    f"hydra.sweeper.{name}", value, "a path" + (", or with :// a database" if name == "storage" else "")
+                )
         options = " ".join(sorted(path.stem for path in Path(CONFIGS, "hydra/sweeper/sampler").glob("*.yaml")))
         node = isinstance(self.sampler, DictConfig) and self.sampler.get("_target_") is not None
-        require(node, "hydra/sweeper/sampler", self.sampler, f"one of {options}")
+        if not node:
+            raise BadValue("hydra/sweeper/sampler", self.sampler, f"one of {options}")
         kinds = typing.get_type_hints(Settings, include_extras=True)
         for name in ("n_trials", "max_failed", "max_retries", "n_jobs", "seed", "heartbeat", "skip_infeasible"):
             check_value(f"hydra.sweeper.{name}", getattr(self, name), kinds[name])
         text = isinstance(self.study_name, str) and self.study_name.strip("./ ") != "" and "/" not in self.study_name
-        require(text and self.study_name.isprintable(), "hydra.sweeper.study_name", self.study_name,
-                "a text without /, which names a folder")  # fmt: skip
-        require(self.params is None or isinstance(self.params, DictConfig), "hydra.sweeper.params", self.params,
-                "a range for each key, e.g. {optimizer.lr: 'interval(1e-4,1e-2)'}")  # fmt: skip
+        if not text or not self.study_name.isprintable():
+            raise BadValue("hydra.sweeper.study_name", self.study_name, "a text without /, which names a folder")
+        if self.params is not None and not isinstance(self.params, DictConfig):
+            raise BadValue(
+                "hydra.sweeper.params", self.params, "a range for each key, e.g. {optimizer.lr: 'interval(1e-4,1e-2)'}"
+            )
         several = isinstance(self.direction, list | tuple | ListConfig)
         given = list(self.direction) if several else [self.direction]
         self.directions = [str(getattr(one, "name", one)) for one in given]
         known = bool(given) and all(one in DIRECTIONS for one in self.directions)
-        require(known, "hydra.sweeper.direction", self.direction, "minimize or maximize, or a list of them")
+        if not known:
+            raise BadValue("hydra.sweeper.direction", self.direction, "minimize or maximize, or a list of them")
         open_pruner(self.pruner)
         self.make_sampler(0)
         _require_packages(_target(self.sampler))
@@ -104,7 +110,8 @@ class Settings:
         choices = [key for key, one in distributions.items() if isinstance(one, CategoricalDistribution)]
         numbers = len(distributions) - len(choices)
         allowed = f"searches over two numbers or more, and this space has {numbers}; tpe searches over anything"
-        require(numbers >= 2 or self.custom_search_space is not None, "hydra/sweeper/sampler", "cmaes", allowed)
+        if numbers < 2 and self.custom_search_space is None:
+            raise BadValue("hydra/sweeper/sampler", "cmaes", allowed)
         if choices:
             notice(f"hydra/sweeper/sampler=cmaes draws choices at random: {' '.join(choices)}")
 
@@ -117,14 +124,14 @@ class Settings:
         try:
             function = get_method(str(path))
         except (ImportError, ValueError, TypeError) as error:
-            raise bad_value(f"hydra.sweeper.{key}", path, f"no such function ({_said(error)})") from error
+            raise BadValue(f"hydra.sweeper.{key}", path, f"no such function ({_said(error)})") from error
         try:
             inspect.signature(function).bind(*arguments)
         except ValueError:  # one of C, which does not say what it takes
             pass
         except TypeError as error:
             allowed = f"is called with ({', '.join(arguments)}), and it says: {_said(error)}"
-            raise bad_value(f"hydra.sweeper.{key}", path, allowed) from error
+            raise BadValue(f"hydra.sweeper.{key}", path, allowed) from error
         return function
 
 
@@ -133,7 +140,8 @@ def settings_of(keys: Mapping[str, Any]) -> Settings:
     known = [field.name for field in fields(Settings) if field.name != "directions"]
     for key, value in keys.items():
         allowed = f"no such key{nearest(key, known)}; hydra.sweeper has: {' '.join(known)}"
-        require(key in known, f"hydra.sweeper.{key}", value, allowed)
+        if key not in known:
+            raise BadValue(f"hydra.sweeper.{key}", value, allowed)
     missing = [key for key in known if key not in keys]
     if missing:
         raise UserError(f"~hydra.sweeper.{missing[0]}: a search needs it; set it to another value instead")
@@ -147,7 +155,8 @@ def open_pruner(node: DictConfig | str | None) -> optuna.pruners.BasePruner:
     if isinstance(node, str):
         options = sorted(path.stem for path in Path(CONFIGS, "hydra/sweeper/pruner").glob("*.yaml"))
         known = f"one of {' '.join(options)}{nearest(node, options)}"
-        require(node in options, "hydra.sweeper.pruner", node, known)
+        if node not in options:
+            raise BadValue("hydra.sweeper.pruner", node, known)
         node = OmegaConf.load(Path(CONFIGS, "hydra/sweeper/pruner", f"{node}.yaml"))
     return _make(node, "hydra/sweeper/pruner", optuna.pruners.BasePruner)
 
@@ -158,7 +167,8 @@ def _seed_of(seed: int | None, draw: int) -> int | None:
 
 def _make(node: Any, key: str, kind: type, **late: Any) -> Any:
     target = node.get("_target_") if isinstance(node, DictConfig) else None
-    require(target is not None, key, node, "a node with a _target_")
+    if target is None:
+        raise BadValue(key, node, "a node with a _target_")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # most of Optuna's newer options
         targets = tuple(target for place, target in targets_in(node, key) if _check_offered(target, place))
@@ -166,7 +176,8 @@ def _make(node: Any, key: str, kind: type, **late: Any) -> Any:
             made = instantiate(node, **late, _execution_whitelist_=execution_whitelist(targets, reset=True))
         except Exception as error:
             raise UserError(f"{key}: {_said(error)}") from error
-    require(isinstance(made, kind), key, target, f"is no {kind.__name__.removeprefix('Base').lower()} of Optuna")
+    if not isinstance(made, kind):
+        raise BadValue(key, target, f"is no {kind.__name__.removeprefix('Base').lower()} of Optuna")
     return made
 
 

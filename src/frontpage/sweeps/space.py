@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.command.override_words import word
 from frontpage.sweeps.ranges import MOST_POINTS, distribution_of, grid_values, refuse_fixed
 
@@ -30,7 +30,8 @@ class SearchSpace:
         """Every point, the last key varying fastest; UserError for a range that has no end of points."""
         axes = [grid_values(key, self.texts[key], one) for key, one in self.distributions.items()]
         count = math.prod(map(len, axes))
-        require(count <= MOST_POINTS, "hydra/sweeper/sampler", "grid", f"{count:,} points; at most {MOST_POINTS:,}")
+        if count > MOST_POINTS:
+            raise BadValue("hydra/sweeper/sampler", "grid", f"{count:,} points; at most {MOST_POINTS:,}")
         return [dict(zip(self.distributions, values, strict=True)) for values in itertools.product(*axes)]
 
     def corners(self) -> Iterator[dict[str, Any]]:
@@ -59,13 +60,15 @@ def read_space(params: Mapping[str, Any], arguments: list[str]) -> SearchSpace:
             for other in [other for other in earlier if other.lstrip("+~") == key.lstrip("+~")]:
                 earlier.pop(other)  # `x=1`, `+x=1` and `~x` speak of one key
         inner = re.match(r"[+~]*hydra[./@]", key)
-        require(not inner, key, text, "belongs to the search, not to its trials; set it beside hydra.sweeper.params")
+        if inner:
+            raise BadValue(key, text, "belongs to the search, not to its trials; set it beside hydra.sweeper.params")
         if override.is_delete() or not override.is_sweep_override():
             refuse_fixed(key, text, override)
             fixed[key] = line
             continue
         distribution = distribution_of(key, text, override)
-        require(key.lstrip("+") != "name", key, text, "names the study, so it is the same in all trials")
+        if key.lstrip("+") == "name":
+            raise BadValue(key, text, "names the study, so it is the same in all trials")
         _refuse_repeated(key, text, distribution)
         space.distributions[key], space.texts[key] = distribution, text
     space.fixed.extend(fixed.values())
@@ -75,7 +78,8 @@ def read_space(params: Mapping[str, Any], arguments: list[str]) -> SearchSpace:
 def _line(key: str, value: Any) -> str:
     """An entry of hydra.sweeper.params as a word of the command line."""
     nested = isinstance(value, Mapping) and any("(" in str(one) for one in value.values())
-    require(not nested, f"hydra.sweeper.params.{key}", value, "name the whole key with dots, such as optimizer.lr")
+    if nested:
+        raise BadValue(f"hydra.sweeper.params.{key}", value, "name the whole key with dots, such as optimizer.lr")
     return f"{key}={spelled(value)}"
 
 
@@ -93,7 +97,8 @@ def _refuse_repeated(key: str, text: str, distribution: BaseDistribution) -> Non
     """Raise a UserError for a choice that stands twice: its points would be run twice. 1, 1.0 and true are one."""
     choices = getattr(distribution, "choices", ())
     repeated = [spelled(one) for place, one in enumerate(choices) if one in choices[:place]]
-    require(not repeated, key, text, f"has {' '.join(repeated)} more than once; name each choice once")
+    if repeated:
+        raise BadValue(key, text, f"has {' '.join(repeated)} more than once; name each choice once")
 
 
 def _ends(distribution: BaseDistribution) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import optuna
 
 from frontpage.command.disk_full import is_full
-from frontpage.command.errors import bad_value, require
+from frontpage.command.errors import BadValue
 from frontpage.sweeps.journal import Journal, is_journal
 
 PATIENCE = 10  # seconds after which the lock of a writer that was killed is broken; a record takes milliseconds
@@ -27,21 +27,23 @@ def open_storage(place: str, base: str | Path = ".") -> optuna.storages.BaseStor
             # A connection that was lost while a trial ran is opened again.
             return optuna.storages.get_storage(optuna.storages.RDBStorage(place, {"pool_pre_ping": True}))
         except Exception as error:  # of SQLAlchemy and of the database's driver
-            raise bad_value(KEY, place, f"the database cannot be opened ({why_not_opened(error)})") from error
+            raise BadValue(KEY, place, f"the database cannot be opened ({why_not_opened(error)})") from error
     path = Path(base, place).absolute()  # the lock is a link to the file, which Optuna follows
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        require(path.is_file() or not path.exists(), KEY, place, "a file, or with :// a database")  # not a pipe
+        if path.exists() and not path.is_file():
+            raise BadValue(KEY, place, "a file, or with :// a database")
         path.open("ab").close()
         allowed = "not the journal of a study; name a new file, or a database: sqlite:///FILE"
-        require(is_journal(path), KEY, place, allowed)  # before anything is cut off it or written to it
+        if not is_journal(path):
+            raise BadValue(KEY, place, allowed)
         return optuna.storages.JournalStorage(Journal(path, PATIENCE))
     except OSError as error:
         if is_full(error):
             raise
-        raise bad_value(KEY, place, f"cannot be written ({error.strerror})") from error
+        raise BadValue(KEY, place, f"cannot be written ({error.strerror})") from error
     except ValueError as error:
-        raise bad_value(KEY, place, f"not the journal of a study ({_first_line(error)})") from error
+        raise BadValue(KEY, place, f"not the journal of a study ({_first_line(error)})") from error
 
 
 def why_not_opened(error: BaseException) -> str:

@@ -9,7 +9,7 @@ import optuna
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import distribution_to_json
 
-from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.masking import hide_argument, mask
 from frontpage.command.moved_targets import moved
 from frontpage.command.objective import objectives
@@ -50,7 +50,8 @@ def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> op
     directions = settings.directions if len(settings.directions) > 1 else settings.directions * len(names)
     if "objective" not in config and len(directions) > 1:
         names = [f"objective_{place}" for place in range(len(directions))]
-    require(len(directions) == len(names), "hydra.sweeper.direction", directions, f"one for each of: {' '.join(names)}")
+    if len(directions) != len(names):
+        raise BadValue("hydra.sweeper.direction", directions, f"one for each of: {' '.join(names)}")
     check_directions(config, names, directions)
     storage = open_storage(settings.storage)
     own = {
@@ -76,8 +77,12 @@ def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> op
         if known >= own.keys():
             check_same(study, own, directions, settings)
             return study if used else _described(study, said)
-        require(not used and known <= said.keys(), "hydra.sweeper.study_name", settings.study_name,
-                f"the study in {settings.storage} was not made by this sweeper; name another study")  # fmt: skip
+        if used or not known <= said.keys():
+            raise BadValue(
+                "hydra.sweeper.study_name",
+                settings.study_name,
+                f"the study in {settings.storage} was not made by this sweeper; name another study",
+            )
         optuna.delete_study(study_name=settings.study_name, storage=storage)
     return _described(optuna.create_study(study_name=settings.study_name, storage=storage, directions=directions), said)
 
@@ -102,7 +107,7 @@ def check_new(settings: Settings) -> None:
     runs = [path.parent for path in Path(settings.directory).glob("*/run.json")]
     if runs:
         place, left = settings.storage, Path(settings.directory)
-        raise bad_value(
+        raise BadValue(
             "hydra.sweeper.study_name",
             settings.study_name,
             f"{place} holds no such study, but {left} the runs of one; name another study, or move them away",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from frontpage.command.errors import UserError, bad_value
+from frontpage.command.errors import BadValue, UserError
 
 LOCK = "study.lock"
 BEATS = 10  # signs of life within the time after which a worker is dead
@@ -30,7 +30,7 @@ class Workers:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise bad_value("hydra.sweeper.storage", folder.parent, f"cannot be written ({error.strerror})") from error
+            raise BadValue("hydra.sweeper.storage", folder.parent, f"cannot be written ({error.strerror})") from error
         self.folder, self.heartbeat = folder, heartbeat
         self.name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._stopped = threading.Event()

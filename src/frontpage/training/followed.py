@@ -6,7 +6,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from frontpage.command.allowed_targets import check_target
-from frontpage.command.errors import bad_value, nearest, require
+from frontpage.command.errors import BadValue, nearest
 from frontpage.command.objective import COSTS, objectives
 from frontpage.evaluation.declared import DIRECTIONS, MODES, Metric, aims
 from frontpage.recipe.training_module import TrainingModule
@@ -17,25 +17,27 @@ def metrics_of(model: DictConfig) -> list[Metric]:
     check_target(model._target_, "model")
     module = get_object(model._target_)
     known = isinstance(module, type) and issubclass(module, TrainingModule)
-    require(known, "model._target_", model._target_, "a class derived from TrainingModule")
+    if not known:
+        raise BadValue("model._target_", model._target_, "a class derived from TrainingModule")
     return module.declared_metrics(model)
 
 
 def check_objective(config: DictConfig) -> None:
     """Raise a UserError for an objective that no run of the config would have."""
-    asked, declared = config.objective, aims(metrics_of(config.model))
+    asked, metrics = config.objective, metrics_of(config.model)
+    declared = aims(metrics)
     several = not isinstance(asked, str)
     names = [*declared, *(COSTS if several else ())]
     if (several and not isinstance(asked, Sequence)) or not asked or any(one not in names for one in objectives(asked)):
         shown = list(asked) if several and isinstance(asked, Sequence) else asked
         allowed = f"must be one of {' '.join(declared)}, or a list of them and of {' '.join(COSTS)}"
-        raise bad_value("objective", shown, allowed)
+        raise BadValue("objective", shown, allowed)
     for name in objectives(asked):
         needed = declared[name].needs if name in declared else None
         if needed:
             key, _, value = needed.partition("=")
             now = config.model.get(key.removeprefix("model."))
-            raise bad_value("objective", name, f"needs {key}={value}, not {now}")
+            raise BadValue("objective", name, f"needs {key}={value}, not {now}")
 
 
 def check_monitors(config: DictConfig, model: TrainingModule) -> None:
@@ -48,10 +50,11 @@ def check_monitors(config: DictConfig, model: TrainingModule) -> None:
             continue
         if monitor not in names:
             allowed = f"needs {needs[monitor]}" if needs.get(monitor) else f"one of {' '.join(names)}"
-            raise bad_value(f"callbacks.{name}.monitor", monitor, allowed + nearest(monitor, names))
+            raise BadValue(f"callbacks.{name}.monitor", monitor, allowed + nearest(monitor, names))
         mode, right = callback.get("mode"), MODES.get(better[monitor])
         wrong = mode in MODES.values() and right is not None and mode != right
-        require(not wrong, f"callbacks.{name}.mode", mode, f"{right}, since {monitor} is better the {better[monitor]}")
+        if wrong:
+            raise BadValue(f"callbacks.{name}.mode", mode, f"{right}, since {monitor} is better the {better[monitor]}")
 
 
 def check_directions(config: DictConfig, names: Sequence[str], directions: Sequence[str]) -> None:
@@ -63,4 +66,5 @@ def check_directions(config: DictConfig, names: Sequence[str], directions: Seque
         metric = declared.get(name)
         right = DIRECTIONS[metric.better] if metric else direction
         allowed = f"{right} for {name}, which is better the {metric.better}" if metric else ""
-        require(direction == right, "hydra.sweeper.direction", direction, allowed)
+        if direction != right:
+            raise BadValue("hydra.sweeper.direction", direction, allowed)

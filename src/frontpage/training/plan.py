@@ -12,12 +12,14 @@ from frontpage.data.run_data import RunData
 from frontpage.machine.flops import measure_matmul_peak, training_flops_per_token
 from frontpage.machine.peak_memory import GIB
 from frontpage.machine.precision import product_type
+from frontpage.recipe.optimizer_memory import optimizer_bytes
 from frontpage.recipe.steps import planned_steps
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.training.callbacks.best_checkpoint import ALL, BestCheckpoint
 from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.callbacks.weight_average import WeightAverage
-from frontpage.training.memory.estimate import TrainingMemory, estimate_training, optimizer_bytes
+from frontpage.training.memory.estimate import TrainingMemory, estimate_training
+from frontpage.training.memory.fake_step import dtypes_of
 from frontpage.training.memory.feasible import check_step
 
 
@@ -50,11 +52,12 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
         check_memory(memory, *card, data.batch_size)
     if device.type == "cpu" and memory is not None:
         check_step(memory, data.batch_size, data.block_size)
+    weights = sum(weight.numel() for weight in model.net.parameters())
+    averaged = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)
+    state = optimizer_bytes(model.net, model.make_optimizer, dtypes_of(precision).weights)
     epochs = updates / max(sizes.updates, 1)
     flops = training_flops_per_token(model.net, data.block_size) * epochs * sizes.trained_targets
     peak = measure_matmul_peak(device, product_type(precision))
-    weights = sum(weight.numel() for weight in model.net.parameters())
-    averaged = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)
     return RunPlan(
         rows=sizes.update_rows,
         tokens=sizes.update_targets,
@@ -63,7 +66,7 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
         updates_per_epoch=sizes.updates,
         updates=updates,
         memory=memory,
-        checkpoint_bytes=4 * weights * (1 + averaged) + optimizer_bytes(model.net, model.make_optimizer, precision),
+        checkpoint_bytes=4 * weights * (1 + averaged) + state,
         checkpoints=sum(map(_kept, trainer.callbacks)),
         seconds_at_peak=flops / (peak * trainer.world_size),
     )

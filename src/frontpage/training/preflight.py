@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -17,9 +16,8 @@ from frontpage.attention.parts.pattern import PatternAttention
 from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.command.build import at_key, build
 from frontpage.command.check import ANYTHING, Rules, check_nodes
-from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.objective import HEADLINE, objectives
-from frontpage.data.files import read_titles
 from frontpage.data.run_data import RunData
 from frontpage.data.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
 from frontpage.recipe.compiling import check_compiles
@@ -27,12 +25,11 @@ from frontpage.recipe.optimizers.settings import TORCH_OPTIMIZERS
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.recipe.steps import planned_steps
 from frontpage.recipe.training_module import TrainingModule
-from frontpage.runs.checkpoints import check_continues
+from frontpage.runs.checkpoint import Checkpoint, check_continues
 from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.training.callbacks.sample_titles import SampleTitles
 from frontpage.training.callbacks.score_test_set import ScoreTestSet
 from frontpage.training.followed import check_monitors, check_objective
-from frontpage.training.init_from import check_init_from
 from frontpage.training.memory.feasible import check_size
 from frontpage.training.resumed_callbacks import check_callbacks
 from frontpage.training.root_keys import ROOT_KEYS
@@ -48,11 +45,8 @@ PASSED |= {"layer": "the place in the net"}
 def check_config(config: DictConfig) -> None:
     """Raise a UserError for a value of a wrong type, one outside its limits, or one that the model's recipe refuses."""
     check_values(config)
-    if config.test:
-        path = config.data.get("test_path")
-        require(path is not None, "data.test_path", None, "with test=true, a file of titles")
-        read_titles(path, config.data.column, key="data.test_path")
-    check_init_from(config)
+    if config.test and config.data.get("test_path") is None:
+        raise BadValue("data.test_path", None, "with test=true, a file of titles")
     _check_recipe(config)
 
 
@@ -69,46 +63,52 @@ def check_mode(config: DictConfig) -> None:
         return
     hydra = HydraConfig.get()
     several, search = str(hydra.mode).endswith("MULTIRUN"), hydra.runtime.choices.get("hparams_search")
-    require(several or search is None, "hparams_search", search, "a search is many runs; add --multirun")
+    if not several and search is not None:
+        raise BadValue("hparams_search", search, "a search is many runs; add --multirun")
     trainer = config.trainer
     many = torch.cuda.device_count() if trainer.devices == "auto" else trainer.devices
     one = many in (0, 1, "1") or (OmegaConf.is_list(many) and len(many) == 1)
     allowed = (
         "1: in a sweep a trial has one device; start the same command once for each GPU, with CUDA_VISIBLE_DEVICES"
     )
-    require(not several or one, "trainer.devices", trainer.devices, allowed)
+    if several and not one:
+        raise BadValue("trainer.devices", trainer.devices, allowed)
     allowed = f"auto, not a strategy for several devices: {allowed.partition(': ')[2]}"
-    require(not several or trainer.strategy == "auto", "trainer.strategy", trainer.strategy, allowed)
+    if several and trainer.strategy != "auto":
+        raise BadValue("trainer.strategy", trainer.strategy, allowed)
 
 
 def check_run(
     trainer: L.Trainer,
     data: RunData,
     model: TrainingModule,
-    checkpoint: Path | None,
+    checkpoint: Checkpoint | None,
     objective: str | Sequence[str] = HEADLINE,
-) -> None:
-    """Raise a UserError for what only shows when all is built, the last moment before the run's first file."""
+) -> int:
+    """How many updates the run has; UserError for what only shows when all is built, before the run's first file."""
     share, sizes = trainer.limit_train_batches, data.epoch_sizes(trainer)
     batches = sizes.all_batches
     if batches == 0:
         parts = trainer.accumulate_grad_batches * trainer.world_size
         allowed = f"with data.drop_tail the {sizes.tokens} training tokens must fill an update of {parts} of them"
-        raise bad_value("data.batch_size", data.batch_size, allowed)
+        raise BadValue("data.batch_size", data.batch_size, allowed)
     if isinstance(share, float) and int(share * batches) == 0:
         key = "trainer.overfit_batches" if trainer.overfit_batches else "trainer.limit_train_batches"
-        raise bad_value(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
-    packed = {"documents": model.document_mask, "scored": data.packed_validation}
-    check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
+        raise BadValue(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
+    if checkpoint is not None:
+        check_continues(model, checkpoint)
+        check_callbacks(trainer, checkpoint)
     if model.compile_net is True:
         check_compiles(trainer.strategy.root_device)
     optimizer = optimizer_of(model.net, model.make_optimizer)
     if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["fused"]:
         half_on_cpu = trainer.strategy.root_device.type == "cpu" and str(trainer.precision) in ("bf16-true", "16-true")
         allowed = f"under trainer.precision={trainer.precision} PyTorch's fused SGD on the CPU updates nothing; false"
-        require(not half_on_cpu, "optimizer.fused", True, allowed)
+        if half_on_cpu:
+            raise BadValue("optimizer.fused", True, allowed)
+    planned = planned_steps(trainer, data)
     try:
-        model.make_scheduler(optimizer, total_steps=planned_steps(trainer, data))
+        model.make_scheduler(optimizer, total_steps=planned)
     except ValueError as error:  # a part of the schedule that this run is too short for
         raise UserError(f"scheduler.{error}") from error
     followed = {*objectives(objective), *(getattr(callback, "monitor", None) for callback in trainer.callbacks)}
@@ -120,9 +120,9 @@ def check_run(
             callback.check(model, data.tokenizer)
         if isinstance(callback, ScoreTestSet):
             callback.check(trainer)
-    if checkpoint is not None:
-        check_continues(model, checkpoint)
-        check_callbacks(trainer, checkpoint)
+    packed = {"documents": model.document_mask, "scored": data.packed_validation}
+    check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
+    return planned
 
 
 def _check_recipe(config: DictConfig) -> None:
@@ -146,7 +146,7 @@ def _attention_keys(node: DictConfig, kinds: dict[str, Any]) -> dict[str, Any]:
         group, _, there = PASSED[name].partition(".")
         settled = group == "model" and there not in node._get_parent()
         allowed = f"the same in every attention, it is set by {'the architecture' if settled else PASSED[name]}"
-        raise bad_value(f"{ATTENTION}.{name}", node[name], allowed)
+        raise BadValue(f"{ATTENTION}.{name}", node[name], allowed)
     function = get_object(node._target_)
     if not isinstance(function, type):
         return kinds

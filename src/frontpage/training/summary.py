@@ -12,7 +12,7 @@ from frontpage.data.run_data import RunData
 from frontpage.machine.accelerator import device_name
 from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.training_module import TrainingModule
-from frontpage.runs.directory import RunDirectory, read_record
+from frontpage.runs.open_run import CurrentRun
 from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
 from frontpage.training.callbacks.record_run import RecordRun
 from frontpage.training.callbacks.run_clock import clock_of
@@ -21,10 +21,10 @@ from frontpage.training.callbacks.sample_titles import SampleTitles
 FAST, SLOW = 0.6, 0.15  # model FLOPs utilisation of large and of small models, as runs of this project have it
 
 
-def print_finished(run: RunDirectory, config: DictConfig) -> None:
+def print_finished(run: CurrentRun, config: DictConfig) -> None:
     """That a finished run has nothing left to do, why, and what would change that."""
     print(f"ckpt_path=last: the run in {run.path} is finished; nothing to do ({run.finished})", flush=True)
-    if config.test and "test" not in (read_record(run.path) or {}):
+    if config.test and "test" not in (run.record or {}):
         print(
             f"test=true: not acted on; python scripts/evaluate.py {run.path} data.path={config.data.test_path}",
             flush=True,
@@ -32,7 +32,7 @@ def print_finished(run: RunDirectory, config: DictConfig) -> None:
 
 
 def print_start(
-    run: RunDirectory,
+    run: CurrentRun,
     trainer: L.Trainer,
     module: TrainingModule,
     data: RunData,
@@ -89,7 +89,7 @@ def _size(number: float) -> str:
     return f"{number / GIB:.2f} GiB" if number >= GIB else f"{number / 2**20:.1f} MiB"
 
 
-def print_summary(run: RunDirectory, trainer: L.Trainer, data: RunData) -> None:
+def print_summary(run: CurrentRun, trainer: L.Trainer, data: RunData) -> None:
     """What the module says of its metrics, the test set, speed, invented titles, the run's directory."""
     record = next(callback for callback in trainer.callbacks if isinstance(callback, RecordRun)).record
     final, best, module = record["metrics"]["final"], record["metrics"]["best"], trainer.lightning_module

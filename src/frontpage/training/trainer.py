@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import lightning as L
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
-from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.limits import AtLeast, Between, Count, Matching, OneOf, Positive
 from frontpage.machine.accelerator import DeviceCount, check_devices, find_accelerator
 from frontpage.machine.allocator import keep_freed_memory
@@ -56,9 +56,9 @@ def make_trainer(
     """
     if max_epochs is None and max_steps in (None, -1):
         raise UserError("trainer.max_epochs=null and trainer.max_steps=null: a run needs one of them to end")
-    if not (limit_val_batches == 1 or (partial_validation and 0 <= limit_val_batches < 1)):
+    if limit_val_batches != 1 and not (partial_validation and 0 <= limit_val_batches < 1):
         allowed = "1, since a run validates on the whole validation set; a share from 0 to 1 under debug= only"
-        raise bad_value("trainer.limit_val_batches", limit_val_batches, allowed)
+        raise BadValue("trainer.limit_val_batches", limit_val_batches, allowed)
     chosen = find_accelerator(accelerator)
     check_devices(devices, chosen)
     before = (read_record(Path(default_root_dir)) or {}).get("precision")
@@ -107,5 +107,6 @@ def _profiler(name: str | None, directory: str) -> Profiler | None:
     kinds = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
     if name is None:
         return None
-    require(name in kinds, "trainer.profiler", name, f"one of {' '.join(kinds)}, or null")
+    if name not in kinds:
+        raise BadValue("trainer.profiler", name, f"one of {' '.join(kinds)}, or null")
     return kinds[name](dirpath=directory, filename="profile")

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig
 
-from frontpage.command.errors import bad_value, local_path, require
+from frontpage.command.errors import BadValue, local_path
 from frontpage.command.process_family import is_helper
-from frontpage.runs.directory import RunDirectory
+from frontpage.runs.open_run import CurrentRun
 
 FOLDERS = ("dirpath", "directory", "default_root_dir", "cache_dir")  # keys that name a folder
 FILES = ("path",)  # of callbacks and loggers: keys that name a file
@@ -24,7 +24,7 @@ class Place(NamedTuple):
     folder: bool
 
 
-def check_places(config: DictConfig, run: RunDirectory) -> None:
+def check_places(config: DictConfig, run: CurrentRun) -> None:
     """Raise a UserError for a place that cannot be written, or where a new run would replace files of others.
 
     Nothing is left behind. The helper processes of a run leave it to the first.
@@ -33,7 +33,8 @@ def check_places(config: DictConfig, run: RunDirectory) -> None:
         return
     own, fresh = run.path.absolute(), run.checkpoint is None
     for place in _places(config):
-        require(place.path != "", place.key, place.path, "a path, not empty")
+        if place.path == "":
+            raise BadValue(place.key, place.path, "a path, not empty")
         path = local_path(place.path, place.key)
         _check_path(place, path)
         outside = own not in (path.absolute(), *path.absolute().parents)
@@ -63,14 +64,15 @@ def _check_path(place: Place, path: Path) -> None:
     folder = path if place.folder else path.parent
     try:
         if not place.folder and path.exists():
-            require(path.is_file(), place.key, path, "a folder or a device; the name of a file is needed")
+            if not path.is_file():
+                raise BadValue(place.key, path, "a folder or a device; the name of a file is needed")
             path.open("ab").close()
         made = [one for one in (folder, *folder.parents) if not one.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise bad_value(place.key, place.path, f"cannot be written ({error.strerror})") from error
+        raise BadValue(place.key, place.path, f"cannot be written ({error.strerror})") from error
     finally:
         for one in made:
             if one.is_dir() and not any(one.iterdir()):
@@ -82,4 +84,4 @@ def _check_unused(place: Place, path: Path) -> None:
     there = [path] if not place.folder else [*path.glob("*.ckpt"), *path.glob("metrics.csv")]
     found = next((one for one in there if os.path.lexists(one)), None)
     if found is not None:
-        raise bad_value(place.key, place.path, f"there is {found} already, which the run would replace; another place")
+        raise BadValue(place.key, place.path, f"there is {found} already, which the run would replace; another place")

@@ -13,6 +13,7 @@ import torch
 
 from frontpage.analysis.disasters.records import events, rows
 from frontpage.command.config_folder import ROOT
+from frontpage.runs.run import Run
 
 # Not precision auto, which is measured and may come out differently in the two.
 RUN = (
@@ -73,14 +74,14 @@ def finish(process: subprocess.Popen) -> None:
 def written(directory: Path) -> int:
     """When the newest checkpoint was written, in ns."""
     try:
-        return (directory / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+        return Run(directory).last.stat().st_mtime_ns
     except OSError:
         return 0
 
 
 def update_of(directory: Path) -> int:
     """The update of `last.ckpt`, or -1 where a kill came between two renames."""
-    path = directory / "checkpoints" / "last.ckpt"
+    path = Run(directory).last
     return torch.load(path, weights_only=True)["global_step"] if path.exists() else -1
 
 
@@ -88,7 +89,7 @@ def compare(whole: Path, broken: Path) -> list[str]:
     """What two runs have not in common."""
     found = []
     for name in ("last", "best"):
-        one, other = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for run in (whole, broken))
+        one, other = (torch.load(Run(run).checkpoints / f"{name}.ckpt", weights_only=True) for run in (whole, broken))
         for part in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers"):
             found += [f"{name}.ckpt: {where}" for where in unequal(one.get(part), other.get(part), part)]
     for name, read in (("metrics.csv", rows), ("events.jsonl", events)):

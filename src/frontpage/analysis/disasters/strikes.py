@@ -13,7 +13,7 @@ import torch
 
 from frontpage.analysis.disasters.records import events, rows
 from frontpage.command.config_folder import ROOT
-from frontpage.runs.directory import read_record
+from frontpage.runs.run import Run
 from frontpage.sweeps.storage import open_storage
 
 SMALL = (
@@ -110,17 +110,18 @@ def words_of(folder: Path) -> str:
 
 def run_result(folder: Path) -> dict[str, object]:
     """What a run has left, without what a clock measures."""
-    found: dict[str, object] = {"status": (read_record(folder / "run") or {}).get("status")}
-    for path in sorted((folder / "run" / "checkpoints").glob("*.ckpt")):
+    run = Run(folder / "run")
+    found: dict[str, object] = {"status": (run.record or {}).get("status")}
+    for path in sorted(run.checkpoints.glob("*.ckpt")):
         if path.name == "last-1.ckpt":  # of where it was continued
             continue
         content = torch.load(path, weights_only=True)
         found[path.name] = content["global_step"], *(weight.sum().item() for weight in content["state_dict"].values())
     found |= {
-        "metrics.csv": rows(folder / "run" / "metrics.csv"),
-        "events.jsonl": events(folder / "run" / "events.jsonl"),
+        "metrics.csv": rows(run.metrics_file),
+        "events.jsonl": events(run.events_file),
     }
-    return found | {"samples.txt": (folder / "run" / "samples.txt").read_text()}
+    return found | {"samples.txt": run.samples_file.read_text()}
 
 
 def sweep_result(folder: Path) -> dict[str, object]:

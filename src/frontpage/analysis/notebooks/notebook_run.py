@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 import frontpage.command.program  # noqa: F401  (what it sets of warnings and of the allocator)
 from frontpage.command.build import build
 from frontpage.command.config_folder import CONFIGS
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.data.title_data import TitleData
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.training.preflight import check_config
@@ -25,7 +25,8 @@ SIZES = ("small", "full")
 def notebook_size(environment: Mapping[str, str] = os.environ) -> str:
     """`small`, what CI runs, or `full`, from FRONTPAGE_NOTEBOOK_SIZE; UserError for anything else."""
     size = environment.get("FRONTPAGE_NOTEBOOK_SIZE") or SIZES[0]
-    require(size in SIZES, "FRONTPAGE_NOTEBOOK_SIZE", size, " or ".join(SIZES))
+    if size not in SIZES:
+        raise BadValue("FRONTPAGE_NOTEBOOK_SIZE", size, " or ".join(SIZES))
     return size
 
 
@@ -36,7 +37,8 @@ def title_overrides(environment: Mapping[str, str] = os.environ, neighbour: Path
     """
     named = environment.get("FRONTPAGE_TITLES")
     if named:
-        require(Path(named).is_file(), "FRONTPAGE_TITLES", named, "a file of titles")
+        if not Path(named).is_file():
+            raise BadValue("FRONTPAGE_TITLES", named, "a file of titles")
     path = Path(named).resolve() if named else neighbour
     return ["data=hn_titles", f'data.path="{path}"'] if path.is_file() else ["data=synthetic"]
 

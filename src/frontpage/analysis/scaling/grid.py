@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 
 from frontpage.command.config_folder import CONFIGS, ROOT
 from frontpage.command.endings import MISTAKE
-from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.errors import BadValue, UserError
 from frontpage.data.files import read_titles
-from frontpage.runs.directory import read_record
+from frontpage.runs.run import Run
 from frontpage.training.preflight import check_config
 
 EXPERIMENT = "experiment=scaling_gpt"
@@ -61,7 +61,8 @@ def composed(overrides: list[str]) -> DictConfig:
     """The config that the runs share; UserError for what train.py would refuse, and for what the grid sets."""
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        require(key not in SET_HERE, key, override.partition("=")[2], "is set for each run of the grid; leave it out")
+        if key in SET_HERE:
+            raise BadValue(key, override.partition("=")[2], "is set for each run of the grid; leave it out")
     with initialize_config_dir(CONFIGS):
         config = compose("train", overrides=["paths.run_dir=none", EXPERIMENT, *overrides])
     check_config(config)
@@ -135,14 +136,15 @@ def train_one(run: Planned, study: Study) -> str | None:
 
 def status(directory: Path) -> str | None:
     """How far the run in a directory is; UserError for a directory that holds something else."""
-    record = read_record(directory)
-    if record is None and directory.exists() and any(directory.iterdir()) and not (directory / "run.lock").exists():
-        raise bad_value("folder", directory, "holds files but no run; name another folder")
+    run = Run(directory)
+    record = run.record
+    if record is None and directory.exists() and any(directory.iterdir()) and not run.lock_file.exists():
+        raise BadValue("folder", directory, "holds files but no run; name another folder")
     return record and record.get("status")
 
 
 def summary(directory: Path) -> str:
     """What a finished run came to."""
-    record = read_record(directory)
+    record = Run(directory).record
     loss = record["metrics"]["final"]["val/nats_per_char"]
     return f"val/nats_per_char {loss:.4f}, {record['seconds']:.0f} s, {record['tokens_per_second']:,.0f} tokens/s"

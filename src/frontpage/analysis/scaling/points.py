@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from frontpage.command.errors import UserError, bad_value, local_path
+from frontpage.command.errors import BadValue, UserError, local_path
 from frontpage.command.notices import notice
-from frontpage.runs.directory import find_runs
 from frontpage.runs.record import damage_of, read_record
+from frontpage.runs.run import Run, find_runs
 
 SIZES = {"non_embedding": "non_embedding_parameters", "all": "parameters"}
 METRICS = ("val/nats_per_char", "val/loss")
@@ -43,17 +43,17 @@ def read_points(paths: Sequence[str | Path], size: str = "non_embedding", metric
     points, unfinished = [], []
     for directory in dict.fromkeys(found for path in paths for found in find_runs(local_path(path, "run"))):
         record = read_record(directory)
-        if not (directory / "run.json").exists():
+        if not Run(directory).record_file.exists():
             unfinished.append(f"{directory} (just begun)")
         elif record is None:
-            raise bad_value("run", directory, f"{damage_of(directory)}; leave it out")
+            raise BadValue("run", directory, f"{damage_of(directory)}; leave it out")
         elif record.get("status") != "finished":
             unfinished.append(f"{directory} ({record.get('status')})")
         else:
             try:
                 points.append(_point(directory, record, size, metric))
             except (KeyError, TypeError) as error:
-                raise bad_value("run", directory, f"its run.json lacks what a fit needs ({error})") from error
+                raise BadValue("run", directory, f"its run.json lacks what a fit needs ({error})") from error
     if unfinished:
         notice(f"left out, not finished: {' '.join(unfinished)}")
     return sorted(points, key=lambda point: (point.parameters, point.tokens))
@@ -68,7 +68,7 @@ def check_comparable(points: Sequence[Point]) -> None:
     if others:
         example = next(point.run for point in points if point.same == common)
         more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
-        raise bad_value(
+        raise BadValue(
             "run", f"{others[0].run}{more}", f"other titles or another tokenizer than {example}; leave it out"
         )
     if len({point.recipe for point in points}) > 1:
@@ -91,9 +91,9 @@ def _point(directory: Path, record: dict[str, Any], size: str, metric: str) -> P
     }
     for name, value in numbers.items():
         if not value or value < 0:
-            raise bad_value("run", directory, f"its run.json has {name} {value}: a number above 0 is needed")
+            raise BadValue("run", directory, f"its run.json has {name} {value}: a number above 0 is needed")
     if final.get("val/coverage") != 1:
-        raise bad_value("run", directory, f"val/coverage {final.get('val/coverage')}: not validated on the whole set")
+        raise BadValue("run", directory, f"val/coverage {final.get('val/coverage')}: not validated on the whole set")
     if numbers["tokens_seen"] > EPOCHS * data["train_tokens"]:
         passes = numbers["tokens_seen"] / data["train_tokens"]
         notice(f"{directory} saw its titles {passes:.1f} times; above {EPOCHS} a token seen again is worth less")

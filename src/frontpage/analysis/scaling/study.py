@@ -20,7 +20,7 @@ from frontpage.analysis.scaling.law import (
     why_not,
 )
 from frontpage.analysis.scaling.points import Point, sizes_of
-from frontpage.command.errors import UserError, require
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.notices import notice
 
 AHEAD = 3.0  # times the largest measured size, from which on a best size is called far outside
@@ -87,7 +87,8 @@ def predicted(fit: Fit, point: Point) -> dict[str, Any]:
 
 def budget(fit: Fit, points: list[Point], flops: float) -> dict[str, Any]:
     """The best size for so many operations, with its interval, its tokens and its loss."""
-    require(isinstance(fit.form, TwoTerms), "--budget", f"{flops:g}", "needs runs of several sizes and several tokens")
+    if not isinstance(fit.form, TwoTerms):
+        raise BadValue("--budget", f"{flops:g}", "needs runs of several sizes and several tokens")
     sizes = sizes_of(points)
     cost = Cost.of(sizes[:, 0], np.array([point.flops / point.tokens for point in points]))
     best, (low, high) = best_size(fit, flops, cost)

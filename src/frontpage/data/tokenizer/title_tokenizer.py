@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 
 from frontpage.command.disk_full import replacing
-from frontpage.command.errors import UserError, bad_value
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.limits import AtLeast
 from frontpage.command.terminal import printable
 
@@ -124,7 +124,7 @@ def check_vocab_size(vocab_size: int) -> None:
     """Refuse a vocabulary that cannot hold the 256 bytes and the special tokens."""
     if not isinstance(vocab_size, int) or vocab_size < SMALLEST_VOCABULARY:
         allowed = f"at least {SMALLEST_VOCABULARY} (256 bytes and {len(SPECIAL_TOKENS)} special tokens)"
-        raise bad_value("tokenizer.vocab_size", vocab_size, allowed)
+        raise BadValue("tokenizer.vocab_size", vocab_size, allowed)
 
 
 def in_blocks(titles: Sequence[str], size: int = 1000) -> Iterable[Sequence[str]]:

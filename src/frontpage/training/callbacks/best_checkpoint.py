@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from frontpage.command.disk_full import is_full
 from frontpage.command.endings import Interrupted
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.command.limits import Matching
 from frontpage.command.notices import notice
 from frontpage.runs.checkpoint_file import save, sync_folder, update_of
@@ -78,7 +78,8 @@ class BestCheckpoint(Checkpoint):
             return
         known = trainer.callback_metrics | pl_module.metrics
         names = " ".join(sorted(name for name, value in known.items() if value is not None))
-        require(known.get(self.monitor) is not None, "callbacks.best_checkpoint.monitor", self.monitor, names)
+        if known.get(self.monitor) is None:
+            raise BadValue("callbacks.best_checkpoint.monitor", self.monitor, names)
         score, update = float(known[self.monitor]), trainer.global_step
         if not math.isfinite(score):
             notice(f"{self.monitor} is {score} at update {update}: this validation is not among the best")

@@ -6,7 +6,7 @@ import lightning as L
 import torch
 from lightning.pytorch import callbacks
 
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.command.limits import Amount, Count
 
 
@@ -30,7 +30,8 @@ class EarlyStopping(callbacks.EarlyStopping):
             return
         known = trainer.callback_metrics | pl_module.metrics
         names = " ".join(sorted(name for name, value in known.items() if value is not None))
-        require(known.get(self.monitor) is not None, "callbacks.early_stopping.monitor", self.monitor, names)
+        if known.get(self.monitor) is None:
+            raise BadValue("callbacks.early_stopping.monitor", self.monitor, names)
         stop, reason = self._evaluate_stopping_criteria(torch.as_tensor(known[self.monitor]))
         if stop:
             trainer.should_stop, self.stopping_reason_message = True, reason

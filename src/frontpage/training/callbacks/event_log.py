@@ -12,7 +12,7 @@ from frontpage.command.disk_full import writing
 from frontpage.command.masking import hide_all
 from frontpage.command.terminal import printable_json
 from frontpage.machine.accelerator import device_name
-from frontpage.runs.directory import keep_lines
+from frontpage.runs.kept_lines import keep_lines
 from frontpage.training.callbacks.run_clock import clock_of
 from frontpage.training.loggers.metrics_file import MetricsFile
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from frontpage.command.errors import bad_value, require
+from frontpage.command.errors import BadValue
 from frontpage.command.limits import Count, ShareBelow1
 from frontpage.command.notices import notice
 from frontpage.data.packing import IGNORED, TitleBatch
@@ -64,12 +64,14 @@ class GradientNoiseScale(L.Callback):
     def check(self, trainer: L.Trainer, batch_size: int) -> None:
         """Raise a UserError where nothing can be measured; `batch_size` counts the rows of a micro-batch."""
         single = "callbacks=noise_scale measures on one device: 1"
-        require(trainer.world_size == 1, "trainer.devices", trainer.world_size, single)
+        if trainer.world_size != 1:
+            raise BadValue("trainer.devices", trainer.world_size, single)
         unscaled = "callbacks=noise_scale needs gradients that are not scaled: 32-true bf16-mixed bf16-true"
-        require("16-mixed" != str(trainer.precision), "trainer.precision", trainer.precision, unscaled)
+        if "16-mixed" == str(trainer.precision):
+            raise BadValue("trainer.precision", trainer.precision, unscaled)
         if batch_size < 2 and trainer.accumulate_grad_batches == 1:
             allowed = "callbacks=noise_scale halves a batch: at least 2, or trainer.accumulate_grad_batches above 1"
-            raise bad_value("data.batch_size", batch_size, allowed)
+            raise BadValue("data.batch_size", batch_size, allowed)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: TitleBatch, batch_idx: int

@@ -6,7 +6,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.command.limits import Count, Positive
 from frontpage.command.notices import notice
 from frontpage.training.callbacks.stop_on_divergence import DivergenceError
@@ -28,7 +28,8 @@ class LossSpike(L.Callback):
     """
 
     def __init__(self, action: str = "notice", threshold: Positive = 6.0, window: Count = 50) -> None:
-        require(action in ACTIONS, "callbacks.loss_spike.action", action, f"one of {' '.join(ACTIONS)}")
+        if action not in ACTIONS:
+            raise BadValue("callbacks.loss_spike.action", action, f"one of {' '.join(ACTIONS)}")
         self.action, self.threshold, self.window = action, threshold, window
         self.seen = 0  # updates
         self.mean = self.variance = self.newest = self.above = torch.zeros(())

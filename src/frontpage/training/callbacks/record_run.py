@@ -20,8 +20,8 @@ from frontpage.command.notices import notice, notices
 from frontpage.machine.accelerator import device_name
 from frontpage.machine.peak_memory import peak_memory, start_counting
 from frontpage.runs.checkpoint_file import digest_of
-from frontpage.runs.directory import OUT_OF_TIME
 from frontpage.runs.git_state import git_state
+from frontpage.runs.open_run import OUT_OF_TIME
 from frontpage.runs.stored_config import IN_CHECKPOINT
 from frontpage.runs.structure import unlike, unlike_numbers
 from frontpage.training.callbacks.best_checkpoint import BestCheckpoint

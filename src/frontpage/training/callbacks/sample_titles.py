@@ -14,7 +14,7 @@ from frontpage.command.terminal import printable
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.models.generate import Draft, generate
 from frontpage.recipe.training_module import TrainingModule
-from frontpage.runs.directory import keep_lines
+from frontpage.runs.kept_lines import keep_lines
 
 
 class SampleTitles(L.Callback):

@@ -5,10 +5,11 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 
-from frontpage.command.errors import require
+from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.reopen import load_run
+from frontpage.runs.run import Run
 from frontpage.runs.training_titles import load_training_titles, seen_in_training, title_hashes
 from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
 from frontpage.training.callbacks.record_run import RecordRun
@@ -30,13 +31,14 @@ class ScoreTestSet(L.Callback):
         """Raise a UserError where no callback keeps the best weights, so that there would be nothing to score."""
         kept = any(isinstance(one, BestCheckpoint) and one.save_top_k != 0 for one in trainer.callbacks)
         allowed = "scores the run's best checkpoint; callbacks.best_checkpoint must be there, its save_top_k not 0"
-        require(kept, "test", True, allowed)
+        if not kept:
+            raise BadValue("test", True, allowed)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Read the titles, and say which of them are no test: both are better known before training."""
         data = trainer.datamodule
         self._titles = data.test_titles()
-        known = load_training_titles(self.directory)  # of this run, and of those that its first weights come from
+        known = load_training_titles(Run(self.directory))  # of this run, and of those that its first weights come from
         known = title_hashes(data.training_texts()) if known is None else known
         chosen = title_hashes(data.validation_texts())
         for hashes, what in ((known, "trains on"), (chosen, "chooses its best weights on")):
@@ -54,7 +56,7 @@ class ScoreTestSet(L.Callback):
         config, module = load_run(self.directory, str(best), trusted=[self.directory])
         scored = ScoredTitles(module, self._titles, config.data)
         metrics = _named(scored, None)
-        known = load_training_titles(self.directory)
+        known = load_training_titles(Run(self.directory))
         seen = None if known is None else seen_in_training(self._titles, known)
         unseen = None if seen is None or seen.all() else _named(scored, ~seen) if seen.any() else metrics
         for logger in trainer.loggers:

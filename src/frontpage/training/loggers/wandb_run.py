@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from frontpage.command.endings import INTERRUPTED, Interrupted, Pruned
-from frontpage.command.errors import UserError, require
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.job import study_of_job
 from frontpage.command.notices import notice
 
@@ -39,11 +39,14 @@ class WandbRun(WandbLogger):
     def __init__(self, directory: str | Path, project: str, name: str, group: str | None, mode: str = "auto") -> None:
         import wandb
 
-        require(mode in MODES, "logger.wandb.mode", mode, f"one of {' '.join(MODES)}")
+        if mode not in MODES:
+            raise BadValue("logger.wandb.mode", mode, f"one of {' '.join(MODES)}")
         fits = 0 < len(project) <= LONGEST and not set(project) & set(NOT_IN_PROJECT)
         allowed = f"a name of at most {LONGEST} characters, without {' '.join(NOT_IN_PROJECT)}"
-        require(fits, "logger.wandb.project", project, allowed)
-        require(len(group or "") <= LONGEST, "logger.wandb.group", group, f"at most {LONGEST} characters")
+        if not fits:
+            raise BadValue("logger.wandb.project", project, allowed)
+        if len(group or "") > LONGEST:
+            raise BadValue("logger.wandb.group", group, f"at most {LONGEST} characters")
         self.directory = Path(directory)
         self.chosen = choose_mode(mode)
         settings = wandb.Settings(
@@ -96,7 +99,8 @@ def choose_mode(asked: str) -> str:
     """`online` or `offline` (or what WANDB_MODE says); a notice says why it is offline, unless that was asked for."""
     variable = os.environ.get("WANDB_MODE")
     allowed = f"the environment variable; one of {' '.join(MODES_OF_WANDB)}"
-    require(not variable or variable in MODES_OF_WANDB, "WANDB_MODE", variable, allowed)
+    if variable and variable not in MODES_OF_WANDB:
+        raise BadValue("WANDB_MODE", variable, allowed)
     asked = variable or asked
     if asked != "auto":
         return asked

@@ -4,10 +4,9 @@ The step is run on tensors without numbers (`fake_step`), so a new attention or 
 Checked against the closed formula for plain Transformers (bytes a token and layer) in tests/training/test_memory.py.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +17,10 @@ from frontpage.data.packing import IGNORED
 from frontpage.evaluation.losses import language_loss, next_token_loss
 from frontpage.machine.as_gpu import as_on_card
 from frontpage.machine.peak_memory import GIB
-from frontpage.recipe.parameter_groups import decay_groups, weight_decay_of
+from frontpage.recipe.optimizer_memory import optimizer_bytes, update_bytes
 from frontpage.training.memory.fake_step import FakeStep, Loss, dtypes_of, fake_step
 
 CUDA_CONTEXT = int(0.6 * GIB)  # context and library workspaces
-SMALL_WEIGHT = 4096  # numbers: 8-bit optimizers keep 32 bits for a weight with fewer
 MOST_TOKENS = 2**19  # of a batch; from twice as many on, memory grows in proportion
 CUDA_SLACK = 0.07  # of the allocator's blocks: lost between tensors
 
@@ -82,11 +80,10 @@ def estimate_training(
     """
     settings = {"precision": precision, "document_mask": document_mask, "card": card, "loss": loss}
     rows = max(MOST_TOKENS // block_size, 1)
-    if batch_size <= 2 * rows:
-        return _estimate(net, make_optimizer, batch_size, block_size, **settings)
-    one, two = (_estimate(net, make_optimizer, batch, block_size, **settings) for batch in (rows, 2 * rows))
+    batches = [batch_size] if batch_size <= 2 * rows else [rows, 2 * rows]
+    found = [_estimate(net, make_optimizer, batch, block_size, **settings) for batch in batches]
     return TrainingMemory(
-        *(low + (high - low) * (batch_size - rows) // rows for low, high in zip(one, two, strict=True))
+        *(low + (high - low) * (batch_size - batches[0]) // rows for low, high in zip(found[0], found[-1], strict=True))
     )
 
 
@@ -106,8 +103,8 @@ def _estimate(
     with as_on_card() if card else nullcontext():
         step = fake_step(net, loss, batch_size, block_size, **sizes)
     weights = sum(weight.numel() for weight in net.parameters()) * dtype.itemsize
-    state = optimizer_bytes(net, make_optimizer, precision)
-    update = _update_bytes(net, make_optimizer, dtype.itemsize, on_cuda)
+    state = optimizer_bytes(net, make_optimizer, dtype)
+    update = update_bytes(net, make_optimizer, dtype.itemsize, on_cuda)
     # The last update's gradients live until the backward pass begins.
     peak = max(weights + step.forward_peak, step.peak, weights + update)
     return TrainingMemory(
@@ -160,29 +157,6 @@ def generation_bytes(net: nn.Module, batch_size: int, length: int, number_bytes:
     return weights, sum(b.attention.cache_numbers(length) for b in net.blocks) * batch_size * number_bytes
 
 
-def optimizer_bytes(net: nn.Module, make_optimizer: Callable[..., Optimizer], precision: str = "32-true") -> int:
-    """Bytes of the optimizer's state, by one update of stand-ins of `net`'s weights."""
-    dtype, groups = dtypes_of(precision).weights, decay_groups(net, weight_decay_of(make_optimizer))
-    optimizer, stand_ins = _with_stand_ins(make_optimizer, groups, dtype)
-    for weights in stand_ins.values():
-        for weight in weights:
-            weight.grad = torch.ones_like(weight)
-    optimizer.step()
-    held = Counter(id(value) for state in optimizer.state.values() for value in state.values())
-
-    def bytes_a_weight(stand_in: nn.Parameter) -> float:
-        tensors = [value for value in optimizer.state[stand_in].values() if torch.is_tensor(value)]
-        own = [tensor for tensor in tensors if tensor.numel() > 1 and held[id(tensor)] == 1]
-        return sum(tensor.numel() * tensor.element_size() for tensor in own) / stand_in.numel()
-
-    total = 0.0
-    for group in groups:
-        small, large = map(bytes_a_weight, stand_ins[group["name"]])
-        sizes = [weight.numel() for weight in group["params"]]
-        total += sum(size * (small if size < SMALL_WEIGHT else large) for size in sizes)
-    return int(total)
-
-
 def plain_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """The training loss with all logits at once, for comparison: the mean nats a target."""
     logits = F.linear(hidden, weight).flatten(0, 1).float()
@@ -222,29 +196,3 @@ def _loss_bytes(loss: Callable[..., Tensor], hidden: Sequence[int], head: Sequen
         return loss(states, net.heads["language"].weight, tokens)
 
     return fake_step(_LossOnly(hidden, head), of_the_head, *hidden[:2], precision=precision, document_mask=False).peak
-
-
-def _with_stand_ins(
-    make_optimizer: Callable[..., Optimizer], groups: list[dict[str, Any]], dtype: torch.dtype
-) -> tuple[Optimizer, dict[str, list[nn.Parameter]]]:
-    """An optimizer, and its weights by group: a small one and a large one in place of all of the group's."""
-    sizes = (SMALL_WEIGHT // 128, 64), (2 * SMALL_WEIGHT // 128, 128)
-    stand_ins = {group["name"]: [nn.Parameter(torch.zeros(size, dtype=dtype)) for size in sizes] for group in groups}
-    return make_optimizer([{**group, "params": list(stand_ins[group["name"]])} for group in groups]), stand_ins
-
-
-def _update_bytes(net: nn.Module, make_optimizer: Callable[..., Optimizer], size: int, on_cuda: bool) -> int:
-    """Temporaries of an update: none of a fused group, all weights at once of a `foreach` one on CUDA, else two of one.
-
-    Of optimizers that PyTorch does not have none works on all weights at once.
-    """
-    groups = decay_groups(net, weight_decay_of(make_optimizer))
-    optimizer, _ = _with_stand_ins(make_optimizer, groups, torch.float32)
-    at_once, one_by_one = [0], [0]
-    for group, settings in zip(groups, optimizer.param_groups, strict=True):
-        sizes = [weight.numel() for weight in group["params"]]
-        if on_cuda and "foreach" in settings and not settings.get("fused"):
-            at_once += sizes
-        elif not settings.get("fused"):
-            one_by_one += sizes
-    return size * max(sum(at_once), 2 * max(one_by_one))

@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning as L
 import torch
 
-from frontpage.command.errors import bad_value, require
+from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
 from frontpage.machine.peak_memory import GIB
@@ -26,7 +26,8 @@ def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, director
     """
     told = type(model).planned_loss is not TrainingModule.planned_loss
     allowed = f"false: {type(model).__name__} does not say what its loss holds (planned_loss)"
-    require(told, "trainer.fit_batch", True, allowed)
+    if not told:
+        raise BadValue("trainer.fit_batch", True, allowed)
     rows = data.batch_size * trainer.accumulate_grad_batches
     micro = _recorded(directory) if resumed else None
     if micro is None:
@@ -34,7 +35,7 @@ def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, director
         micro = largest_that_fits(trainer, data, model, rows, int(USED * free))
         if micro is None:
             allowed = f"true needs memory for one row of {data.block_size} tokens, and {free / GIB:.2f} GiB are free"
-            raise bad_value("trainer.fit_batch", True, allowed)
+            raise BadValue("trainer.fit_batch", True, allowed)
     accumulated = -(-rows // micro)  # a recorded micro-batch that is a whole epoch need not divide the rows
     if micro != data.batch_size:
         notice(

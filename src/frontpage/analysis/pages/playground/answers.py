@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from frontpage.command.errors import UserError, nearest, require
+from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.evaluation.scored_tokens import likeliest, ranks
 from frontpage.models.generate import Draft
 from frontpage.models.sampling import RANGES, Sampling
@@ -67,8 +67,10 @@ def read_settings(asked: object, runs: int) -> dict[str, Any]:
     for key, (least, most) in WHOLE.items():
         value, most = settings[key], runs - 1 if key == "run" else most
         whole = isinstance(value, int) and not isinstance(value, bool)
-        require(whole and least <= value <= most, key, value, f"a whole number from {least} to {most}")
-    require(isinstance(settings["prompt"], str), "prompt", settings["prompt"], "a text")
+        if not (whole and least <= value <= most):
+            raise BadValue(key, value, f"a whole number from {least} to {most}")
+    if not isinstance(settings["prompt"], str):
+        raise BadValue("prompt", settings["prompt"], "a text")
     return settings
 
 

@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import Any
 
 from frontpage.analysis.pages.playground.answers import OpenRun, continuations, described, read_settings
-from frontpage.command.errors import UserError, bad_value
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.terminal import printable_json
 
 LOOPBACK = "127.0.0.1"
@@ -44,7 +44,7 @@ class Playground(ThreadingHTTPServer):
             super().__init__((LOOPBACK, port), Handler)
         except OSError as error:
             taken = "in use by another program" if error.errno == errno.EADDRINUSE else f"not to be had ({error})"
-            raise bad_value("--port", port, f"{taken}; name another one, or 0 for any that is free") from error
+            raise BadValue("--port", port, f"{taken}; name another one, or 0 for any that is free") from error
 
     @property
     def address(self) -> str:

@@ -33,6 +33,7 @@ from frontpage.analysis.table import (
     spelled,
 )
 from frontpage.evaluation.declared import HIGHER, Metric
+from frontpage.runs.run import Run
 
 HERE = Path(__file__).parent
 POINTS = 300  # of a curve: more cannot be seen
@@ -223,7 +224,7 @@ def _configurations(rows: Sequence[Row]) -> str:
 def _samples(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
     parts = []
     for one in rows:
-        titles = last_samples(Path(one["directory"]) / "samples.txt", TITLES)
+        titles = last_samples(Run(Path(one["directory"])).samples_file, TITLES)
         if titles:
             inside = "\n".join(map(text, titles))
             parts.append(

@@ -12,7 +12,7 @@ from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial
 from frontpage.analysis.pages.sweeps.table import number_form, spelled
 from frontpage.analysis.pages.sweeps.winner_score import kept_scores
 from frontpage.command.allowed_targets import check_recorded
-from frontpage.command.errors import UserError, bad_value, nearest, require
+from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.command.masking import hide
 from frontpage.command.moved_targets import with_todays_targets
 from frontpage.evaluation.metrics import HEADLINE
@@ -32,11 +32,12 @@ def trial_of(sweep: Sweep, number: int | None) -> SweepTrial:
     numbers = [trial.number for trial in sweep.finished]
     if not numbers:
         counts = ", ".join(f"{count} {state}" for state, count in sweep.counts.items()) or "none at all"
-        raise bad_value("study", sweep.name, f"no trial has finished with a result (trials: {counts})")
+        raise BadValue("study", sweep.name, f"no trial has finished with a result (trials: {counts})")
     if number is None:
         return sweep.winner
     known = " ".join(map(str, numbers[:40]))
-    require(number in numbers, "--trial", number, f"not one of the finished trials{nearest(str(number), [])}: {known}")
+    if number not in numbers:
+        raise BadValue("--trial", number, f"not one of the finished trials{nearest(str(number), [])}: {known}")
     return next(trial for trial in sweep.finished if trial.number == number)
 
 

@@ -26,6 +26,7 @@ from frontpage.analysis.pages.web_page.parts import (
     text,
     warning,
 )
+from frontpage.runs.run import Run
 
 HERE = Path(__file__).parent
 NARROW = ("weights-", "distribution")  # panels that share a row
@@ -162,7 +163,7 @@ def _best(sweep: Sweep, best: Best | None, lacking: str, promote: str, scores: S
         )
     if winner.directory:
         parts.append(f"<p class='soft'>Its run: <code>{text(winner.directory)}</code></p>")
-        titles = last_samples(winner.directory / "samples.txt", TITLES)
+        titles = last_samples(Run(winner.directory).samples_file, TITLES)
         if titles:
             parts.append("<h3>Titles it invented</h3><pre>" + "\n".join(map(text, titles)) + "</pre>")
     return "".join(parts)

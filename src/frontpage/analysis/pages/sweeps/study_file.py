@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
 from frontpage.command.config_folder import CONFIGS
-from frontpage.command.errors import UserError, bad_value, nearest
+from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.sweeps.storage import why_not_opened
 
 JOURNAL = "study.journal"
@@ -40,7 +40,7 @@ def open_study(given: str) -> OpenedStudy:
         path, name = sweeps_folder() / place, name or place
     path = path / JOURNAL if path.is_dir() else path
     if not path.is_file():
-        raise bad_value("study", given, _not_there(path))
+        raise BadValue("study", given, _not_there(path))
     return _pick(_journal(path, given), given, name, path.parent)
 
 
@@ -67,35 +67,33 @@ def _journal(path: Path, given: str) -> BaseStorage:
             raise ValueError("no operations in it")
         return JournalStorage(JournalFileBackend(str(path)))
     except OSError as error:
-        raise bad_value("study", given, f"cannot be read ({error.strerror})") from error
+        raise BadValue("study", given, f"cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise bad_value("study", given, "not a journal file of Optuna's, nor the name of a study") from error
+        raise BadValue("study", given, "not a journal file of Optuna's, nor the name of a study") from error
 
 
 def _database(url: str, given: str) -> BaseStorage:
     file = url.removeprefix(SQLITE)
     if file != url and not Path(file).is_file():  # SQLite would make one
-        raise bad_value("study", given, f"there is no file {file}")
+        raise BadValue("study", given, f"there is no file {file}")
     try:
         return RDBStorage(url, skip_table_creation=True)
     except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
-        raise bad_value("study", given, f"no database of Optuna's ({why_not_opened(error)})") from error
+        raise BadValue("study", given, f"no database of Optuna's ({why_not_opened(error)})") from error
 
 
 def _pick(storage: BaseStorage, given: str, name: str, folder: Path | None) -> OpenedStudy:
     try:
         names = [study.study_name for study in storage.get_all_studies()]
         if not names:
-            raise bad_value("study", given, "holds no study yet")
+            raise BadValue("study", given, "holds no study yet")
         if not name and len(names) > 1:
-            raise bad_value("study", given, f"holds several; add one of #{' #'.join(names)}")
+            raise BadValue("study", given, f"holds several; add one of #{' #'.join(names)}")
         if name and name not in names:
-            raise bad_value(
-                "study", given, f"no study {name} in there{nearest(name, names)}; it has: {' '.join(names)}"
-            )
+            raise BadValue("study", given, f"no study {name} in there{nearest(name, names)}; it has: {' '.join(names)}")
         return OpenedStudy(optuna.load_study(study_name=name or names[0], storage=storage), folder)
     except (SQLAlchemyError, OptunaError) as error:
-        raise bad_value("study", given, f"no database of Optuna's ({why_not_opened(error)})") from error
+        raise BadValue("study", given, f"no database of Optuna's ({why_not_opened(error)})") from error
 
 
 def _folder_of(url: str) -> Path | None:

@@ -6,7 +6,7 @@ from typing import Any
 from frontpage.analysis.pages.sweeps.best import Best, best_of
 from frontpage.analysis.pages.sweeps.sweep import Sweep
 from frontpage.analysis.pages.sweeps.table import LEGACY
-from frontpage.command.errors import UserError, bad_value
+from frontpage.command.errors import BadValue, UserError
 from frontpage.sweeps.promotion import experiment_name
 
 PAGE = "report.html"
@@ -40,7 +40,7 @@ def summary(sweep: Sweep) -> dict[str, Any]:
 
 def page_beside(sweep: Sweep) -> Path:
     if sweep.folder is None or not sweep.folder.is_dir():
-        raise bad_value("--output", None, "the study's folder is not there; name a file")
+        raise BadValue("--output", None, "the study's folder is not there; name a file")
     return sweep.folder / PAGE
 
 

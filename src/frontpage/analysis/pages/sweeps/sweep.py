@@ -17,6 +17,7 @@ from frontpage.analysis.pages.sweeps.study_file import JOURNAL, OpenedStudy
 from frontpage.command.notices import notice
 from frontpage.evaluation.declared import Metric
 from frontpage.runs.record import damage_of, headline_of, read_record
+from frontpage.runs.run import Run
 
 WORDS = {
     TrialState.COMPLETE: "finished",
@@ -179,7 +180,7 @@ def read_sweep(opened: OpenedStudy) -> Sweep:
     trials = []
     for frozen in study.get_trials(deepcopy=False):
         directory = _directory(frozen, folder)
-        there = directory is not None and (directory / "run.json").exists()
+        there = directory is not None and Run(directory).record_file.exists()
         damage = damage_of(directory) if there else None
         if damage:
             notice(f"{directory}: {damage}; of trial {frozen.number} only what the study says is known")

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial
 from frontpage.command.build import build_stored
-from frontpage.command.errors import UserError, bad_value, require
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.json_file import write_json
 from frontpage.command.notices import notice
 from frontpage.data.entities import without_entities
@@ -64,7 +64,7 @@ def kept_scores(sweep: Sweep) -> list[TestScore]:
     try:
         return [TestScore(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError) as error:
-        raise bad_value("--test", path, "the scores kept there cannot be read; move the file away") from error
+        raise BadValue("--test", path, "the scores kept there cannot be read; move the file away") from error
 
 
 def score_winner(
@@ -76,7 +76,8 @@ def score_winner(
     several winners were compared on is a second validation set.
     """
     path, kept = _file_of(sweep), kept_scores(sweep)
-    require(path is not None, "--test", source, "the study's folder is not there, so the score could not be kept")
+    if path is None:
+        raise BadValue("--test", source, "the study's folder is not there, so the score could not be kept")
     data = (trial.record.get("config") or {}).get("data") or {}
     rows = read_titles(source, column or data.get("column") or "title", key="--test")
     rows = without_entities(rows, bool(data.get("unescape_html")), f"--test={source}")
@@ -90,13 +91,13 @@ def score_winner(
         last = kept[-1]
         allowed = f"trial {last.trial} was scored on {last.source} before, {last.when}, and this is"
         what = f"trial {trial.number}" if last.fingerprint == fingerprint else "another file"
-        raise bad_value("--test", source, f"{allowed} {what}; a test set serves once. --again scores all the same")
+        raise BadValue("--test", source, f"{allowed} {what}; a test set serves once. --again scores all the same")
     score = _score(sweep, trial, source, titles, fingerprint, trusted)
     kept.append(score)
     try:
         write_json(path, [asdict(one) for one in kept])
     except OSError as error:
-        raise bad_value("--test", source, f"the score cannot be kept in {path} ({error.strerror})") from error
+        raise BadValue("--test", source, f"the score cannot be kept in {path} ({error.strerror})") from error
     print(f"test: kept in {path}")
     return kept
 
@@ -109,7 +110,8 @@ def _file_of(sweep: Sweep) -> Path | None:
 def _score(
     sweep: Sweep, trial: SweepTrial, source: str, titles: Sequence[str], fingerprint: str, trusted: Sequence[Path]
 ) -> TestScore:
-    require(trial.directory is not None, "--test", source, f"trial {trial.number} has no run directory any more")
+    if trial.directory is None:
+        raise BadValue("--test", source, f"trial {trial.number} has no run directory any more")
     run = argparse.Namespace(run=str(trial.directory), checkpoint="best", device="auto", json=None, trust=trusted)
     config, module, known = reopen(run)
     validated = _validation_titles(config, trial.directory, trusted)
@@ -118,7 +120,8 @@ def _score(
     seen = np.zeros(len(titles), bool)
     for those in (trained, chosen):
         seen |= False if those is None else those
-    require(not seen.all(), "--test", source, f"all {len(titles)} titles of it were trained or chosen on by the search")
+    if seen.all():
+        raise BadValue("--test", source, f"all {len(titles)} titles of it were trained or chosen on by the search")
     scored = ScoredTitles(module, titles, config.data, watch="scoring")
     metrics = scored.metrics()
     return TestScore(

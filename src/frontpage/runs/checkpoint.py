@@ -1,18 +1,20 @@
-"""Checkpoints on disk: which are readable, which is the newest, what a run can continue from."""
+"""Checkpoint: one that was opened; which of a folder is the newest, and what a run can go on from."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from frontpage.command.errors import bad_value
+from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.recipe.training_module import TrainingModule
-from frontpage.runs.checkpoint_file import digest_of, has_checksum, read, update_of
+from frontpage.runs.checkpoint_file import digest_of, has_checksum, read
+from frontpage.runs.run import Run, run_around
 
 LISTED = 6  # weights named in an error
 RESUMABLE = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
@@ -20,31 +22,66 @@ RESUMABLE = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
 SET_LATE = {"initial_lr", "name", "iteration"}
 
 
-def load_checkpoint(path: Path, key: str) -> dict[str, Any]:
-    """A Lightning checkpoint on the CPU, loaded without running code from it; UserError names `key`.
+@dataclass(frozen=True, eq=False, repr=False)
+class Checkpoint:
+    """A checkpoint that was read and checked once: whoever needs something of it is given this."""
+
+    path: Path
+    key: str  # of the config, or the option, that named it: with it a mistake is told
+    content: dict[str, Any]  # on the CPU, mapped from the file
+    whole: bool  # it carries its checksum; one without is from elsewhere
+
+    @property
+    def update(self) -> int:
+        """The optimizer update that it is of."""
+        return self.content["global_step"]
+
+    @property
+    def run(self) -> Run:
+        """The run in whose folder it lies."""
+        return run_around(self.path)
+
+    def mistake(self, what: str) -> BadValue:
+        """A UserError about it."""
+        return BadValue(self.key, self.path, what)
+
+
+def open_checkpoint(place: Path | str, key: str) -> Checkpoint:
+    """Open a Lightning checkpoint without running code from it; UserError names `key`.
 
     What is said of a damaged file names the newest intact one beside it, where there is one.
     """
+    path = Path(place)
     if not path.is_file():
         problem = "a directory; name a checkpoint in it" if path.is_dir() else "no such checkpoint"
-        raise bad_value(key, path, problem)
+        raise BadValue(key, place, problem)
     try:
         content = read(path)
     except Exception as error:  # zip, pickle and end-of-file errors of every kind
         why = str(error) if type(error) is ValueError else type(error).__name__
-        other = next((one for one in _newest_first(path.parent) if one != path and _intact(one)), None)
-        hint = f"; the newest intact one beside it is {other}" if other else ""
-        raise bad_value(key, path, f"not a readable checkpoint ({why}){hint}") from error
+        other = next((one for one in _newest_first(path.parent) if one.path != path and _goes_on(one)), None)
+        hint = f"; the newest intact one beside it is {other.path}" if other else ""
+        raise BadValue(key, path, f"not a readable checkpoint ({why}){hint}") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise bad_value(key, path, "not a checkpoint of this project (it has no state_dict)")
+        raise BadValue(key, path, "not a checkpoint of this project (it has no state_dict)")
     if not has_checksum(path):
         notice(f"{path} has no checksum, so it is from elsewhere: whether it is whole cannot be checked")
-    return content
+    return Checkpoint(path, key, content, has_checksum(path))
 
 
-def weights_for(module: nn.Module, path: Path, key: str, content: dict[str, Any] | None = None) -> dict[str, Tensor]:
-    """The weights of a checkpoint, whose `content` may be known; a UserError lists those that do not fit `module`."""
-    weights, own = (content or load_checkpoint(path, key))["state_dict"], module.state_dict()
+def weights_place(text: str, key: str) -> Path:
+    """The best checkpoint of the run's directory that `text` names, or the file; UserError names `key`."""
+    path = Path(text)
+    if path.is_dir():
+        path = Run(path).best
+    if not path.is_file():
+        raise BadValue(key, text, "neither a run's directory with a best checkpoint nor a checkpoint")
+    return path
+
+
+def weights_for(module: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The weights of a checkpoint; a UserError lists those that do not fit `module`."""
+    weights, own = checkpoint.content["state_dict"], module.state_dict()
     wrong = [f"{name} (not in the checkpoint)" for name in own if name not in weights]
     wrong += [f"{name} (only in the checkpoint)" for name in weights if name not in own]
     for name in own:
@@ -57,10 +94,10 @@ def weights_for(module: nn.Module, path: Path, key: str, content: dict[str, Any]
             wrong.append(f"{name} ({kinds[0]}, here {kinds[1]})")
     if wrong:
         listed = ", ".join(wrong[:LISTED]) + (" ..." if len(wrong) > LISTED else "")
-        raise bad_value(key, path, f"{len(wrong)} weights do not fit this model, which must be the same: {listed}")
+        raise checkpoint.mistake(f"{len(wrong)} weights do not fit this model, which must be the same: {listed}")
     lost = next(not_finite(weights, "state_dict"), None)
     if lost:
-        raise bad_value(key, path, f"{lost}: the run that wrote it had diverged")
+        raise checkpoint.mistake(f"{lost}: the run that wrote it had diverged")
     return weights
 
 
@@ -74,15 +111,14 @@ def not_finite(node: Any, where: str) -> Iterator[str]:
             yield from not_finite(value, f"{where}.{key}")
 
 
-def check_resumable(path: Path, key: str) -> None:
-    """Raise a UserError unless the file is a readable checkpoint with all that a run continues from."""
-    content = load_checkpoint(path, key)
-    missing = [name for name in RESUMABLE if not content.get(name)]
+def check_resumable(checkpoint: Checkpoint) -> None:
+    """Raise a UserError unless a checkpoint holds all that a run continues from."""
+    missing = [name for name in RESUMABLE if not checkpoint.content.get(name)]
     if missing:
-        raise bad_value(key, path, f"holds weights only (no {', '.join(missing)}); init_from=... takes the weights")
-    wrong = next(_misshapen(content), None)
+        raise checkpoint.mistake(f"holds weights only (no {', '.join(missing)}); init_from=... takes the weights")
+    wrong = next(_misshapen(checkpoint.content), None)
     if wrong:
-        raise bad_value(key, path, f"no checkpoint that a run can continue: {wrong}")
+        raise checkpoint.mistake(f"no checkpoint that a run can continue: {wrong}")
 
 
 def _misshapen(content: Mapping[str, Any]) -> Iterator[str]:
@@ -106,33 +142,33 @@ def _misshapen(content: Mapping[str, Any]) -> Iterator[str]:
         yield "optimizer_states.0 has no param_groups that list their params"
 
 
-def check_continues(module: TrainingModule, path: Path) -> None:
+def check_continues(module: TrainingModule, checkpoint: Checkpoint) -> None:
     """Raise a UserError unless a run of `module` can go on from the checkpoint: same weights, same optimizer."""
-    weights_for(module, path, "ckpt_path")
-    content = load_checkpoint(path, "ckpt_path")
+    weights_for(module, checkpoint)
+    content = checkpoint.content
     saved, optimizer = content["optimizer_states"][0]["param_groups"], optimizer_of(module.net, module.make_optimizer)
     if _kind(saved) != _kind(optimizer.param_groups):
         keys = [{key for group in groups for key in group} for groups in (saved, optimizer.param_groups)]
         problem = f"another optimizer than {type(optimizer).__name__} wrote it"
         differing = only_on_one_side(*keys)
         problem += f": {differing}" if differing else ""
-        raise bad_value("ckpt_path", path, f"{problem}; take the same optimizer, or init_from=...")
+        raise checkpoint.mistake(f"{problem}; take the same optimizer, or init_from=...")
     schedule = module.make_scheduler(optimizer, total_steps=10**9).state_dict()
     differing = only_on_one_side(content["lr_schedulers"][0], schedule)
     if differing:
-        raise bad_value("ckpt_path", path, f"its schedule is of another kind: {differing}; take the same scheduler")
+        raise checkpoint.mistake(f"its schedule is of another kind: {differing}; take the same scheduler")
 
 
-def newest_intact(directory: Path) -> Path | None:
-    """The intact checkpoint of the latest update in a directory; a notice names each that is damaged.
+def newest_intact(folder: Path) -> Checkpoint | None:
+    """The intact checkpoint of the latest update in a folder, opened; a notice names each that is damaged.
 
     Of several of one update `last` goes before the others, then the checksum decides: never the time of a file, which
     a copy changes.
     """
-    for path in _newest_first(directory):
-        if _intact(path):
-            return path
-        notice(f"{path} is damaged or no checkpoint of a run; it is passed over")
+    for one in _newest_first(folder):
+        if _goes_on(one):
+            return one
+        notice(f"{one.path} is damaged or no checkpoint of a run; it is passed over")
     return None
 
 
@@ -141,33 +177,41 @@ def _kind(groups: Iterable[dict[str, Any]]) -> list[tuple[set[str], int, Any]]:
     return [(group.keys() - SET_LATE, len(group["params"]), group.get("decoupled_weight_decay")) for group in groups]
 
 
-def rewind(writers: Iterable[object], checkpoint: Path | None) -> None:
-    """Let those that have a `rewind(step)` forget the updates behind a checkpoint (None: all); they come again."""
-    step = load_checkpoint(checkpoint, "ckpt_path")["global_step"] if checkpoint else 0
+def rewind(writers: Iterable[object], checkpoint: Checkpoint | None) -> None:
+    """Let those that have a `rewind(step)` forget the updates after a checkpoint (None: all); they come again."""
     for writer in writers:
         if hasattr(writer, "rewind"):
-            writer.rewind(step)
+            writer.rewind(checkpoint.update if checkpoint else 0)
 
 
-def _intact(path: Path) -> bool:
-    """Whether a file can be read and holds all that a run continues from."""
+def _newest_first(folder: Path) -> list[Checkpoint]:
+    """The checkpoints of a folder, damaged ones first, with nothing in them: nobody knows of what update they are."""
+    found = [Checkpoint(path, "ckpt_path", _content_of(path), True) for path in folder.glob("*.ckpt") if path.is_file()]
+
+    def age(one: Checkpoint) -> tuple[float, bool, str, str]:
+        update, last = one.content.get("global_step"), one.path.name == "last.ckpt"
+        if type(update) is not int or update < 0:
+            return math.inf, last, "", one.path.name
+        return update, last, digest_of(one.path), one.path.name
+
+    return sorted(found, key=age, reverse=True)
+
+
+def _content_of(path: Path) -> dict[str, Any]:
+    """What an intact file of this project holds; nothing for any other."""
     try:
-        content = read(path)
-        return has_checksum(path) and all(content[name] for name in RESUMABLE) and not [*_misshapen(content)]
-    except Exception:  # zip, pickle and end-of-file errors of every kind, and what is no dictionary
+        content = read(path) if has_checksum(path) else None
+    except Exception:  # zip, pickle and end-of-file errors of every kind
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _goes_on(one: Checkpoint) -> bool:
+    """Whether a checkpoint holds all that a run continues from."""
+    try:
+        return all(one.content[name] for name in RESUMABLE) and not [*_misshapen(one.content)]
+    except Exception:  # what is missing, and what is no dictionary or list
         return False
-
-
-def _newest_first(directory: Path) -> list[Path]:
-    """The checkpoints of a folder, damaged ones first: nobody knows of what update they are."""
-
-    def age(path: Path) -> tuple[float, bool, str, str]:
-        update = update_of(path)
-        if update is None:
-            return math.inf, path.name == "last.ckpt", "", path.name
-        return update, path.name == "last.ckpt", digest_of(path), path.name
-
-    return sorted((path for path in directory.glob("*.ckpt") if path.is_file()), key=age, reverse=True)
 
 
 def only_on_one_side(saved: Iterable[str], own: Iterable[str]) -> str:

@@ -11,10 +11,11 @@ from tiny import TINY, composed
 from frontpage.command.errors import UserError
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.checkpoint_file import CheckpointFile
+from frontpage.runs.init_from import first_weights
 from frontpage.runs.provenance import differences
 from frontpage.runs.reopen import load_run
+from frontpage.runs.run import Run
 from frontpage.runs.training_titles import load_training_titles
-from frontpage.training.init_from import check_init_from
 
 WORDS = "red green blue fast slow light deep new old open".split()
 
@@ -111,7 +112,7 @@ def test_what_the_weights_cannot_go_with_is_refused_and_nothing_is_written(comma
 
 
 def test_two_copies_of_a_tied_matrix_are_what_it_was(origin):
-    check_init_from(composed(*TINY, f"init_from={origin}", "model.tie_embeddings=false"))
+    first_weights(composed(*TINY, f"init_from={origin}", "model.tie_embeddings=false"))
 
 
 def test_an_untied_head_is_not_tied_in_silence(origin, tmp_path):
@@ -119,7 +120,7 @@ def test_an_untied_head_is_not_tied_in_silence(origin, tmp_path):
     content["provenance"]["model"]["tie_embeddings"] = False
     write(content, tmp_path / "untied.ckpt")
     with pytest.raises(UserError, match=r"model\.tie_embeddings=true \(was false\)"):
-        check_init_from(composed(*TINY, f"init_from={tmp_path}/untied.ckpt"))
+        first_weights(composed(*TINY, f"init_from={tmp_path}/untied.ckpt"))
 
 
 def test_what_people_change_on_purpose_is_said(command, origin, tmp_path):
@@ -236,7 +237,7 @@ def test_a_provenance_that_makes_no_sense_is_a_mistake_and_no_traceback(origin, 
     content["provenance"] = damage if damage == "text" else content["provenance"] | damage
     write(content, tmp_path / "damaged.ckpt")
     with pytest.raises(UserError, match="cannot be read"):
-        check_init_from(composed(*TINY, f"init_from={tmp_path}/damaged.ckpt"))
+        first_weights(composed(*TINY, f"init_from={tmp_path}/damaged.ckpt"))
     with pytest.raises(UserError, match="cannot be read"):
         load_run(origin, tmp_path / "damaged.ckpt")
 
@@ -248,7 +249,7 @@ def test_the_titles_behind_a_checkpoint_are_not_those_of_the_folder_it_was_put_i
     outcome = command(*TINY, f"init_from={mixed}", "trainer.max_steps=1", f"hydra.run.dir={new}")
     assert outcome.status == 0, outcome.stderr
     assert "the training titles behind" in outcome.stdout and "are not known" in outcome.stdout
-    assert len(load_training_titles(new)) == record_of(new)["data"]["train_titles"]
+    assert len(load_training_titles(Run(new))) == record_of(new)["data"]["train_titles"]
 
 
 def test_as_many_keys_as_heads_is_what_null_means():

@@ -5,17 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.command.errors import UserError, bad_value
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
-from frontpage.recipe.steps import planned_steps
-from frontpage.runs.checkpoints import load_checkpoint
-from frontpage.runs.directory import RunDirectory, read_record, told
+from frontpage.runs.checkpoint import Checkpoint, weights_place
+from frontpage.runs.open_run import CurrentRun
 from frontpage.runs.provenance import Provenance, differences, in_words, provenance_around, said, same_tokenizer
-from frontpage.runs.reopen import masked, weights_of
+from frontpage.runs.record import told
+from frontpage.runs.run import Run
 from frontpage.runs.stored_config import stored_config
 
 # These change nothing that a run learns or reports.
@@ -30,30 +29,31 @@ TITLES = "data tokenizer"  # told from other titles by their fingerprint
 ALLOWED = "allowed: what the run had, or init_from=... for a new run from its weights"
 
 
-def check_settings(config: DictConfig, trainer: L.Trainer, data: RunData, checkpoint: Path) -> None:
+def check_settings(
+    config: DictConfig, settings: dict[str, Any], planned: int, data: RunData, checkpoint: Checkpoint
+) -> None:
     """Say which settings are not those of the run that wrote `checkpoint`; UserError for those that it must keep.
 
-    They are compared with `config.yaml` and `run.json` of that run; where these are gone, a notice says so.
+    The `settings` are the config as `masked` gives it, of a run that is `planned` updates long. They are compared with
+    `config.yaml` and `run.json` of the other one; where these are gone, a notice says so.
     """
-    content = load_checkpoint(checkpoint, "ckpt_path")
-    step, planned = content["global_step"], planned_steps(trainer, data)
+    step = checkpoint.update
     if planned < step:
-        allowed = f"stands at update {step}; trainer.max_epochs and trainer.max_steps end the run at {planned}"
-        raise bad_value("ckpt_path", checkpoint, allowed)
-    directory = checkpoint.parent.parent
-    titles = told(read_record(directory), "data", "fingerprint")
-    written, now = directory / "config.yaml", masked(config)
-    before = OmegaConf.to_container(stored_config(directory), resolve=False) if written.is_file() else {}
-    origin = provenance_around(content, checkpoint, "ckpt_path")
-    kept = {} if origin is None else differences(origin.model, now["model"])
+        what = f"stands at update {step}; trainer.max_epochs and trainer.max_steps end the run at {planned}"
+        raise checkpoint.mistake(what)
+    run = checkpoint.run
+    titles = told(run.record, "data", "fingerprint")
+    before = OmegaConf.to_container(stored_config(run), resolve=False) if run.config_file.is_file() else {}
+    origin = provenance_around(checkpoint)
+    kept = {} if origin is None else differences(origin.model, settings["model"])
     kept = {key: said({key: pair}) for key, pair in kept.items()}
     _check_init_from(config, before.get("init_from") if origin is None else origin.started_from, checkpoint)
     if titles is None or not before:
         _refuse(kept)
         _check_tokenizer(origin, data, checkpoint)
-        notice(f"{directory} holds no config.yaml and run.json: the settings of {checkpoint} cannot be compared")
+        notice(f"{run.path} holds no config.yaml and run.json: the settings of {checkpoint.path} cannot be compared")
         return
-    found = {key: said({key: (old, new)}) for key, old, new in _differing(before, now)}
+    found = {key: said({key: (old, new)}) for key, old, new in _differing(before, settings)}
     found = {key: text for key, text in found.items() if not _below(key, FREE) and not _source(config, key, found)}
     if titles == data.fingerprint:
         found = {key: text for key, text in found.items() if not _below(key, TITLES) or _below(key, KEPT)}
@@ -67,7 +67,7 @@ def check_settings(config: DictConfig, trainer: L.Trainer, data: RunData, checkp
         notice(f"the run goes on with other settings than it had: {', '.join(found.values())}")
 
 
-def goes_on(run: RunDirectory, planned: int) -> bool:
+def goes_on(run: CurrentRun, planned: int) -> bool:
     """Whether anything is left to do for a run of `planned` updates; a notice where a finished one is made longer."""
     if run.ended_at is None:
         return True
@@ -89,25 +89,25 @@ def _refuse(kept: dict[str, str]) -> None:
         raise UserError(f"{', '.join(kept.values())}: a run that is continued keeps these\n{ALLOWED}")
 
 
-def _check_tokenizer(origin: Provenance | None, data: RunData, checkpoint: Path) -> None:
+def _check_tokenizer(origin: Provenance | None, data: RunData, checkpoint: Checkpoint) -> None:
     """Raise a UserError where the weights belong to another tokenizer than the one that the titles gave."""
     if origin is not None and not same_tokenizer(origin, data.tokenizer):
-        allowed = "its weights belong to another tokenizer than these titles and tokenizer.* give; take the run's own"
-        raise bad_value("ckpt_path", checkpoint, allowed)
+        what = "its weights belong to another tokenizer than these titles and tokenizer.* give; take the run's own"
+        raise checkpoint.mistake(what)
 
 
-def _check_init_from(config: DictConfig, before: str | None, checkpoint: Path) -> None:
+def _check_init_from(config: DictConfig, before: str | None, checkpoint: Checkpoint) -> None:
     """A continued run has started already: say so where `init_from` is what it started from, refuse another one."""
     asked = config.init_from
     if asked is None:
         return
     began = Path(before) if before else None
     if began is not None and began.is_dir():  # as config.yaml names it
-        began = began / "checkpoints" / "best.ckpt"
-    if began is None or began.resolve() != weights_of(asked, "init_from").resolve():
-        allowed = f"null beside ckpt_path: a run that is continued has the weights of {checkpoint}"
-        raise bad_value("init_from", asked, allowed + (f"; it began with those of {before}" if before else ""))
-    notice(f"init_from={asked} is not read again: the run goes on with the weights of {checkpoint}")
+        began = Run(began).best
+    if began is None or began.resolve() != weights_place(asked, "init_from").resolve():
+        allowed = f"null beside ckpt_path: a run that is continued has the weights of {checkpoint.path}"
+        raise BadValue("init_from", asked, allowed + (f"; it began with those of {before}" if before else ""))
+    notice(f"init_from={asked} is not read again: the run goes on with the weights of {checkpoint.path}")
 
 
 def _differing(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

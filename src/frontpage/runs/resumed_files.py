@@ -5,14 +5,15 @@ import json
 from pathlib import Path
 
 from frontpage.command.notices import notice
+from frontpage.runs.run import Run
 
 
-def say_gaps(run: Path) -> None:
+def say_gaps(run: Run) -> None:
     """Say which logged training steps only one of `metrics.csv` and `events.jsonl` knows: each writes every one.
 
     A file that was cut, by hand or by a broken disk, is continued all the same: the rest of it is right.
     """
-    steps = {run / "metrics.csv": _rows(run / "metrics.csv"), run / "events.jsonl": _events(run / "events.jsonl")}
+    steps = {run.metrics_file: _rows(run.metrics_file), run.events_file: _events(run.events_file)}
     known = set().union(*(found for found in steps.values() if found is not None))
     for path, found in steps.items():
         missing = sorted(known - found) if found is not None else []

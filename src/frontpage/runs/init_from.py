@@ -1,16 +1,15 @@
 """`init_from`: a new run from the weights of another one, under that one's tokenizer."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from frontpage.command.errors import UserError, bad_value
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
-from frontpage.runs.checkpoints import load_checkpoint
+from frontpage.runs.checkpoint import Checkpoint, open_checkpoint, weights_place
 from frontpage.runs.provenance import (
     Beginning,
     Provenance,
@@ -20,7 +19,6 @@ from frontpage.runs.provenance import (
     said,
     tokenizer_of,
 )
-from frontpage.runs.reopen import weights_of
 
 # Under another one of these the weights are noise. What is left, such as the reach of an attention or the base of
 # rotary positions, people change on purpose, and training gets used to it: a notice says so.
@@ -32,11 +30,18 @@ ALLOWED = "allowed: what that run had, or init_from=null"
 OURS = r"frontpage\.data\.tokenizer\.\w+\.\w+"  # what a checkpoint may name as the `_target_` of its tokenizer
 
 
-def check_init_from(config: DictConfig) -> None:
-    """Raise a UserError unless a new run of `config` can start from the weights that `init_from` names."""
+def first_weights(config: DictConfig) -> Checkpoint | None:
+    """The weights that `init_from` names, opened; None without it, UserError where a new run cannot start from them."""
     if config.init_from is None:
-        return
-    origin = _origin(config, None)
+        return None
+    weights = open_checkpoint(weights_place(config.init_from, "init_from"), "init_from")
+    check_init_from(config, weights)
+    return weights
+
+
+def check_init_from(config: DictConfig, weights: Checkpoint) -> None:
+    """Raise a UserError unless a new run of `config` can start from `weights`, those that `init_from` names."""
+    origin = provenance_around(weights)
     if origin is None:
         return
     _check_asked(config, origin, f"init_from={config.init_from}")
@@ -47,23 +52,21 @@ def check_init_from(config: DictConfig) -> None:
         raise UserError(f"{said(found)}: not what the weights of init_from={config.init_from} are of\n{ALLOWED}")
 
 
-def adopt_tokenizer(config: DictConfig, data: RunData, checkpoint: Path | None) -> Beginning:
+def adopt_tokenizer(config: DictConfig, data: RunData, weights: Checkpoint, continued: bool) -> Beginning:
     """Give `data` the tokenizer of the weights that a run starts from; where these came from.
 
-    `init_from` brings its origin's whole vocabulary, and a run that is continued from `checkpoint` keeps what it had
-    so. `config.tokenizer` becomes what once made it. Notices say so, and which settings change what the weights
-    compute. Raises UserError for another tokenizer that was asked for.
+    `init_from` brings its origin's whole vocabulary, and a run that is `continued` keeps what it had so.
+    `config.tokenizer` becomes what once made it. Notices say so, and which settings change what the weights compute.
+    Raises UserError for another tokenizer that was asked for.
     """
-    if checkpoint is None and config.init_from is None:
-        return Beginning()
-    origin = _origin(config, checkpoint)
-    if checkpoint is not None:
+    origin = provenance_around(weights)
+    if continued:
         if origin is None or not origin.tokenizer_taken:
             return Beginning() if origin is None else Beginning(origin.started_from)
         beginning = Beginning(origin.started_from, tokenizer_taken=True)
         _check_asked(config, origin, f"ckpt_path={config.ckpt_path}")
     else:
-        beginning = Beginning(str(weights_of(config.init_from, "init_from").resolve()), origin is not None)
+        beginning = Beginning(str(weights.path.resolve()), origin is not None)
         if origin is None:
             notice(
                 f"init_from={config.init_from}: neither this checkpoint nor a run's directory around it holds a"
@@ -79,13 +82,6 @@ def adopt_tokenizer(config: DictConfig, data: RunData, checkpoint: Path | None) 
     if re.fullmatch(OURS, target) and all(value is None or isinstance(value, int | float) for value in values.values()):
         OmegaConf.update(config, "tokenizer", {"_target_": target, "_partial_": True, **values}, merge=False)
     return beginning
-
-
-def _origin(config: DictConfig, checkpoint: Path | None) -> Provenance | None:
-    """What the weights of `checkpoint`, or without it those of `init_from`, belong to."""
-    key = "init_from" if checkpoint is None else "ckpt_path"
-    path = checkpoint or weights_of(config.init_from, key)
-    return provenance_around(load_checkpoint(path, key), path, key)
 
 
 def _check_asked(config: DictConfig, origin: Provenance, source: str) -> None:
@@ -107,7 +103,7 @@ def _check_asked(config: DictConfig, origin: Provenance, source: str) -> None:
             fits = now == before.get(name)
         if not fits:
             allowed = f"the tokenizer comes with the weights of {source}: {in_words(before)}, {size:,} tokens"
-            raise bad_value(key, now, f"{allowed}; leave {key} out")
+            raise BadValue(key, now, f"{allowed}; leave {key} out")
 
 
 def _say_what_comes_with_it(config: DictConfig, origin: Provenance) -> None:

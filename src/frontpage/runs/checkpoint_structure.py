@@ -5,7 +5,6 @@ another type are rounded in silence, a missing counter starts at nothing. So sha
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -13,40 +12,37 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from frontpage.command.errors import bad_value
 from frontpage.data.run_data import RunData
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.recipe.training_module import TrainingModule
-from frontpage.runs.checkpoint_file import OWN, has_checksum
-from frontpage.runs.checkpoints import SET_LATE, load_checkpoint, not_finite
-from frontpage.runs.directory import read_record
+from frontpage.runs.checkpoint import SET_LATE, Checkpoint, not_finite
+from frontpage.runs.checkpoint_file import OWN
+from frontpage.runs.run import Run
 from frontpage.runs.stored_config import stored_config
 from frontpage.runs.structure import kind_of, unlike, unlike_numbers
 
 ALWAYS = {"RunClock", "RecordRun"}  # the callbacks that no run is without
 
 
-def check_structure(trainer: L.Trainer, data: RunData, model: TrainingModule, path: Path) -> None:
+def check_structure(trainer: L.Trainer, data: RunData, model: TrainingModule, checkpoint: Checkpoint) -> None:
     """Raise a UserError that names the part of a checkpoint which is not as this run's would be.
 
     The file has been found readable, of the same weights, optimizer and schedule; see `check_continues`.
     """
-    content, record = load_checkpoint(path, "ckpt_path"), read_record(path.parent.parent) or {}
-    had = _callbacks_of(path.parent.parent) | ALWAYS
-    if not has_checksum(path):  # from elsewhere; that was said
-        had = set()
+    content, record = checkpoint.content, checkpoint.run.record or {}
+    had = _callbacks_of(checkpoint.run) | ALWAYS if checkpoint.whole else set()
     found = [
         *_weights(content, {str(trainer.precision), str(record.get("precision"))}),
         *_optimizer(content, model),
         *_schedule(content, model),
         *_position(content, trainer, data),
         *_callbacks(content, trainer, had),
-        *_newest(content, own=has_checksum(path)),
+        *_newest(content, own=checkpoint.whole),
         *_precision(content, trainer),
     ]
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise bad_value("ckpt_path", path, f"cannot be continued: {found[0]}{more}")
+        raise checkpoint.mistake(f"cannot be continued: {found[0]}{more}")
 
 
 def _weights(content: dict[str, Any], precisions: set[str]) -> Iterator[str]:
@@ -175,7 +171,7 @@ def _callbacks(content: dict[str, Any], trainer: L.Trainer, had: set[str]) -> It
             yield from unlike(content["callbacks"][key], own, where)
 
 
-def _callbacks_of(run: Path) -> set[str]:
+def _callbacks_of(run: Run) -> set[str]:
     """The class names of the callbacks in a run's config; none where that cannot be read."""
     try:
         nodes = OmegaConf.to_container(stored_config(run), resolve=False)["callbacks"]

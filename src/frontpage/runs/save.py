@@ -1,0 +1,42 @@
+"""What a run writes at its start to be readable later: its config, its tokenizer, its training titles."""
+
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from frontpage.command.disk_full import replacing
+from frontpage.command.masking import mask
+from frontpage.command.notices import notice
+from frontpage.data.run_data import RunData
+from frontpage.runs.checkpoint import Checkpoint
+from frontpage.runs.provenance import provenance_in
+from frontpage.runs.record import told
+from frontpage.runs.run import Run
+from frontpage.runs.training_titles import load_training_titles, save_training_titles
+
+
+def masked(config: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain types; known secrets, and the value of every key that names one, are `***`."""
+    return mask(OmegaConf.to_container(config, resolve=True))
+
+
+def save_run(run: Run, settings: dict[str, Any], data: RunData, weights: Checkpoint | None) -> None:
+    """Write the `settings`, a config as `masked` gives it, the tokenizer, and the training titles as hashes.
+
+    With the titles go those that the `weights` have seen which the run begins with.
+    """
+    earlier = _titles_behind(weights) if weights else None
+    if weights and earlier is None:
+        notice(f"the training titles behind {weights.path} are not known: what this run calls seen leaves them out")
+    save_training_titles(run, data.training_texts(), earlier)
+    with replacing(run.config_file) as partial:
+        OmegaConf.save(OmegaConf.create(settings), partial)
+    data.tokenizer.save(run.tokenizer_file)
+
+
+def _titles_behind(weights: Checkpoint) -> np.ndarray | None:
+    """Hashes of the titles that weights have seen; None where the folder around them is another run's."""
+    found, titles = provenance_in(weights), told(weights.run.record, "data", "fingerprint")
+    own = found is None or titles is None or found.titles == titles
+    return load_training_titles(weights.run) if own else None
