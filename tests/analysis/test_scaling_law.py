@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 from programs import run_script, train_tiny
 
-from frontpage.analysis.scaling.law import (
-    Cost,
-    Hoffmann,
-    Kaplan,
-    PowerLaw,
-    best_size,
-    distinct,
-    fit_law,
-    frontier,
-    left_out_error,
-)
+from frontpage.analysis.scaling.fit import distinct, fit_law, left_out_error
+from frontpage.analysis.scaling.forms import Hoffmann, Kaplan, PowerLaw
+from frontpage.analysis.scaling.operations import Cost, best_size, frontier
 from frontpage.analysis.scaling.points import check_comparable, read_points
 from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
