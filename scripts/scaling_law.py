@@ -5,7 +5,7 @@ from frontpage.command.program import program  # isort: skip  (first: it sends w
 from pathlib import Path
 from typing import Any
 
-from frontpage.analysis.scaling.law import need_scipy
+from frontpage.analysis.scaling.fit import need_scipy
 from frontpage.analysis.scaling.plot import drawn
 from frontpage.analysis.scaling.points import METRICS, SIZES, check_comparable, read_points
 from frontpage.analysis.scaling.study import budget, compute_law, described, fit_all, predicted

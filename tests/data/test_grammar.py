@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from frontpage.data.grammar.grammar import Grammar, Rules
-from frontpage.data.grammar.title_rules import NUMBERS, TITLE_RULES, WORDS, title_grammar
+from frontpage.data.grammar.title_rules import TITLE_RULES, title_grammar
+from frontpage.data.grammar.title_words import NUMBERS, WORDS
 
 TOY: Rules = {
     "title": [(5, "Show HN: {tool} for {people}{end}"), (2, "{tool}{end}"), (1, "{people}, {people}")],

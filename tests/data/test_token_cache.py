@@ -190,7 +190,7 @@ def test_tokens_take_two_bytes_where_the_vocabulary_allows(tmp_path, vocab_size,
     def large(titles):
         names = [*SPECIAL_TOKENS, *BYTE_ALPHABET, *(f"token {n}" for n in range(vocab_size - 259 - 1)), "Ġz"]
         vocabulary = {name: index for index, name in enumerate(names)}
-        inner = byte_level(tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, [("Ġ", "z")], unk_token="<unk>")))
+        inner = byte_level(tokenizers.models.BPE(vocabulary, [("Ġ", "z")], unk_token="<unk>"))
         inner.add_special_tokens(list(SPECIAL_TOKENS))
         return TitleTokenizer(inner)
 

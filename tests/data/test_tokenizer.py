@@ -216,7 +216,7 @@ def test_real_titles_come_back_exactly_in_fewer_tokens_than_bytes(factory, real_
 def lossy(model=None, normalizer=None):
     """A byte-level tokenizer that loses something."""
     vocabulary = {token: index for index, token in enumerate([*SPECIAL, *BYTE_ALPHABET])}
-    inner = byte_level(tokenizers.Tokenizer(model or tokenizers.models.BPE(vocabulary, [], unk_token="<unk>")))
+    inner = byte_level(model or tokenizers.models.BPE(vocabulary, [], unk_token="<unk>"))
     inner.add_special_tokens(list(SPECIAL))
     if normalizer is not None:
         inner.normalizer = normalizer

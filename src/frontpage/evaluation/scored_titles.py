@@ -1,6 +1,6 @@
 """Any titles, scored by a reopened run: what a validation computes, without a Trainer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -69,20 +69,26 @@ class ScoredTitles:
 
     @torch.no_grad()
     def _score(self, watch: str | None) -> tuple[torch.Tensor, torch.Tensor]:
-        device, tokenizer = self.module.device, self.module.tokenizer
-        sums = TitleScores(len(self.titles)).to(device)
-        rows = ScoringRows(
-            self.encoded,
-            context=self.settings.block_size,
-            pad_id=tokenizer.pad_id,
-            eos_id=tokenizer.eos_id,
-            batch_tokens=self.settings.evaluation_tokens,
-            row_length=self.settings.evaluation_row,
-        )
-        for batch in rows if watch is None else watched(rows, watch, rows.sizes):
-            moved = ScoringBatch(*(field if field is None else field.to(device) for field in batch))
-            sums.update(*self.module.score(moved))
+        sums = TitleScores(len(self.titles)).to(self.module.device)
+        for batch in scoring_batches(self.module, self.encoded, self.settings, watch):
+            sums.update(*self.module.score(batch))
         return sums.compute()
+
+
+def scoring_batches(
+    module: Scorer, encoded: EncodedTitles, settings: ScoringSettings, watch: str | None
+) -> Iterator[ScoringBatch]:
+    """The titles as a validation gives them to the module, on its device; the parameters as of ScoredTitles."""
+    rows = ScoringRows(
+        encoded,
+        context=settings.block_size,
+        pad_id=module.tokenizer.pad_id,
+        eos_id=module.tokenizer.eos_id,
+        batch_tokens=settings.evaluation_tokens,
+        row_length=settings.evaluation_row,
+    )
+    for batch in rows if watch is None else watched(rows, watch, rows.sizes):
+        yield ScoringBatch(*(field if field is None else field.to(module.device) for field in batch))
 
 
 def _sizes_of(sizes: TextSizes, picked: torch.Tensor) -> TextSizes:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frontpage.command.progress_line import watched
 from frontpage.data.encoded import encode_titles
 from frontpage.data.packing import IGNORED
-from frontpage.data.scoring_rows import ScoringBatch, ScoringRows
+from frontpage.data.scoring_rows import ScoringBatch
 from frontpage.data.text_sizes import EOS_CHARACTERS
 from frontpage.evaluation.losses import token_losses
-from frontpage.evaluation.scored_titles import ScoringSettings
+from frontpage.evaluation.scored_titles import ScoringSettings, scoring_batches
 from frontpage.evaluation.scorer import Scorer
 
 
@@ -58,17 +57,9 @@ def score_tokens(
     work; without it there is none. Raises UserError for a title that the tokenizer cannot keep.
     """
     encoded = encode_titles(module.tokenizer, titles)
-    rows = ScoringRows(
-        encoded,
-        context=settings.block_size,
-        pad_id=module.tokenizer.pad_id,
-        eos_id=module.tokenizer.eos_id,
-        batch_tokens=settings.evaluation_tokens,
-        row_length=settings.evaluation_row,
-    )
     found: list[list[TokenScore]] = [[] for _ in titles]
     # The windows of a long title come one after the other, since they are equally long.
-    for batch in rows if watch is None else watched(rows, watch, rows.sizes):
+    for batch in scoring_batches(module, encoded, settings, watch):
         scored = batch.targets != IGNORED
         for title, score in zip(batch.titles[scored].tolist(), _scores(module, batch, top), strict=True):
             found[title].append(score)
@@ -90,7 +81,6 @@ def ranks(log_probs: Tensor, tokens: Tensor) -> list[int]:
 
 def _scores(module: Scorer, batch: ScoringBatch, top: int) -> list[TokenScore]:
     """The scored tokens of a batch, row by row."""
-    batch = ScoringBatch(*(field if field is None else field.to(module.device) for field in batch))
     scored = batch.targets != IGNORED
     hidden = module.net.hidden(batch.inputs, batch.document_ids, batch.positions)[scored]
     targets, weight = batch.targets[scored], module.language_head.weight

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from frontpage.attention.causal import CausalAttention
 from frontpage.command.progress_line import watched
@@ -133,12 +133,7 @@ def naive_step(net: NaiveGPT, inputs: Tensor, targets: Tensor) -> Step:
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
 
     def step() -> Tensor:
-        loss = net(inputs, targets)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        return loss.detach()
+        return updated(net, optimizer, net(inputs, targets))
 
     return step
 
@@ -154,13 +149,18 @@ def our_step(net: GPT, inputs: Tensor, targets: Tensor, settings: Settings) -> S
     def step() -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=mixed):
             loss = next_token_loss(hidden(inputs), net.head.weight, targets)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        return loss.detach()
+        return updated(net, optimizer, loss)
 
     return step
+
+
+def updated(net: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+    """The loss, after the update by its gradient, which is clipped."""
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimizer.step()
+    return loss.detach()
 
 
 def timed(step: Step, device: torch.device) -> float:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from frontpage.analysis.scaling.law import Fit, TwoTerms, distinct
+from frontpage.analysis.scaling.fit import Fit, distinct
+from frontpage.analysis.scaling.forms import TwoTerms
 from frontpage.analysis.scaling.points import Point, sizes_of
 from frontpage.command.errors import UserError
 

@@ -4,21 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from frontpage.analysis.scaling.law import (
-    Cost,
-    Fit,
-    Form,
-    Hoffmann,
-    Kaplan,
-    PowerLaw,
-    TwoTerms,
-    best_size,
-    distinct,
-    fit_law,
-    frontier,
-    left_out_error,
-    why_not,
-)
+from frontpage.analysis.scaling.fit import Fit, distinct, fit_law, left_out_error, why_not
+from frontpage.analysis.scaling.forms import Form, Hoffmann, Kaplan, PowerLaw, TwoTerms
+from frontpage.analysis.scaling.operations import Cost, best_size, frontier
 from frontpage.analysis.scaling.points import Point, sizes_of
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.notices import notice

@@ -98,14 +98,7 @@ def _made(
 
 @torch.library.custom_op("frontpage::delta_rule_backward", mutates_args=(), device_types="cpu")
 def _gradients(
-    q: Tensor,
-    k: Tensor,
-    decay: Tensor,
-    write: Tensor,
-    changes: Tensor,
-    marks: Tensor,
-    d_o: Tensor,
-    d_last: Tensor,
+    q: Tensor, k: Tensor, decay: Tensor, write: Tensor, changes: Tensor, marks: Tensor, d_o: Tensor, d_last: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """-> the gradients of what `_rule` takes, of those of its first two results."""
     made = d_q, d_k, d_v, d_decay, d_write, d_state = _made_backward(q, k, decay, write, changes, marks, d_o, d_last)
@@ -117,14 +110,7 @@ def _gradients(
 
 @_gradients.register_fake
 def _made_backward(
-    q: Tensor,
-    k: Tensor,
-    decay: Tensor,
-    write: Tensor,
-    changes: Tensor,
-    marks: Tensor,
-    d_o: Tensor,
-    d_last: Tensor,
+    q: Tensor, k: Tensor, decay: Tensor, write: Tensor, changes: Tensor, marks: Tensor, d_o: Tensor, d_last: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Tensors for what `_gradients` returns."""
     state = d_last.new_empty(d_last.shape)

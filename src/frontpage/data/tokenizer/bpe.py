@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import models, trainers
 
 from frontpage.command.limits import AtLeast
 from frontpage.data.tokenizer.title_tokenizer import (
@@ -23,7 +23,7 @@ def bpe(
 ) -> TitleTokenizer:
     """Train byte-level BPE on `titles`: at most `vocab_size` tokens, merges of pairs seen `min_frequency` times."""
     check_vocab_size(vocab_size)
-    tokenizer = byte_level(Tokenizer(models.BPE(unk_token=UNK)))
+    tokenizer = byte_level(models.BPE(unk_token=UNK))
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from frontpage.command.disk_full import replacing
 from frontpage.command.errors import BadValue, UserError
@@ -113,8 +113,9 @@ class TitleTokenizer:
         return text[1:] if text.startswith(" ") else text
 
 
-def byte_level(tokenizer: Tokenizer) -> Tokenizer:
-    """Give a tokenizer the GPT-2 byte-level splitting, one blank before each title, and its decoder."""
+def byte_level(model: models.Model) -> Tokenizer:
+    """A tokenizer with that model, the GPT-2 byte-level splitting, one blank before each title, and its decoder."""
+    tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import models, trainers
 
 from frontpage.command.limits import Count
 from frontpage.data.tokenizer.title_tokenizer import (
@@ -25,7 +25,7 @@ PENALTY_RANGE = 256 * 1e-4  # the trainer spreads the bytes it never saw over th
 def unigram(titles: Sequence[str], vocab_size: VocabularySize, max_piece_length: Count = 16) -> TitleTokenizer:
     """Train a unigram tokenizer over bytes on `titles`: at most `vocab_size` pieces of at most `max_piece_length`."""
     check_vocab_size(vocab_size)
-    trained = byte_level(Tokenizer(models.Unigram()))
+    trained = byte_level(models.Unigram())
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab_size,
         special_tokens=list(SPECIAL_TOKENS),
@@ -36,7 +36,7 @@ def unigram(titles: Sequence[str], vocab_size: VocabularySize, max_piece_length:
     )
     trained.train_from_iterator(in_blocks(titles), trainer)
     pieces = _in_fixed_order(json.loads(trained.to_str())["model"]["vocab"], vocab_size - SMALLEST_VOCABULARY)
-    tokenizer = byte_level(Tokenizer(models.Unigram(pieces, unk_id=SPECIAL_TOKENS.index(UNK))))
+    tokenizer = byte_level(models.Unigram(pieces, unk_id=SPECIAL_TOKENS.index(UNK)))
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     return TitleTokenizer(tokenizer)
 

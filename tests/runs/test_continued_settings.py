@@ -1,0 +1,63 @@
+"""Promises of a run that is continued with other settings: refused, or said once, with what differs."""
+
+import pytest
+from checkpoints import finished_fixture, run_fixture  # noqa: F401
+from programs import record_of
+from tiny import TINY
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer=sgd", ["another optimizer than SGD", "betas (only in the checkpoint)"]),
+        ("callbacks=ema", ["no averaged weights", "callbacks=ema"]),
+    ],
+)
+def test_what_cannot_be_continued_says_what_differs(finished, command, override, words):
+    outcome = command(*TINY, override, f"ckpt_path={finished}/checkpoints/last.ckpt")
+    assert outcome.status == 2
+    assert all(word in outcome.stderr for word in words), outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["optimizer.lr=0.002"], ["optimizer.lr=0.002 (was 0.001)", "init_from"]),
+        (
+            ["optimizer.betas=[0.8,0.9]", "seed=2"],
+            ["optimizer.betas=[0.8, 0.9] (was [0.9, 0.95])", "seed=2 (was 1337)"],
+        ),
+        (["data.batch_size=4"], ["data.batch_size=4 (was 8)"]),
+        (["data.seed=2"], ["data.seed=2 (was 1337)"]),
+        (["trainer.max_steps=3"], ["stands at update 17", "trainer.max_steps end the run at 3"]),
+    ],
+)
+def test_what_a_checkpoint_has_settled_cannot_be_set_anew(finished, command, overrides, words):
+    outcome = command(*TINY, *overrides, f"ckpt_path={finished}/checkpoints/last.ckpt")
+    assert outcome.status == 2 and len(outcome.stderr.splitlines()) <= 3
+    assert all(word in outcome.stderr for word in words), outcome.stderr
+
+
+def test_settings_that_hold_from_now_on_are_said_once(run, command):
+    """And nothing is said of those that follow from them, of places, or of a run that is continued as it was."""
+    (run / "run.json").write_text((run / "run.json").read_text().replace('"status": "finished"', '"status": "failed"'))
+    changed = ("trainer.max_epochs=2", "scheduler.warmup=3", "val_interval=20", "callbacks.loss_spike=null")
+    outcome = command(*TINY, "save_interval=5", *changed, f"hydra.run.dir={run}", "ckpt_path=last")
+    assert outcome.status == 0, outcome.stderr
+    (said,) = [notice for notice in record_of(run)["notices"] if "other settings" in notice]
+    assert said.endswith(
+        "scheduler.warmup=3 (was 0), trainer.max_epochs=2 (was 1), callbacks.loss_spike=null (was LossSpike)"
+    )
+    assert "val_interval=20 (was null)" in said and "trainer.val_interval" not in said
+    path = run.rename(run.parent / "moved") / "checkpoints" / "last-1.ckpt"
+    outcome = command(*TINY, "save_interval=5", *changed, f"ckpt_path={path}")
+    assert outcome.status == 0 and "other settings" not in outcome.stdout
+
+
+def test_callbacks_that_differ_are_named_on_the_console(run, command):
+    path = run / "checkpoints" / "last-1.ckpt"
+    outcome = command(
+        *TINY, "callbacks=early_stopping", f"ckpt_path={path}", "hydra.run.dir=" + str(run.parent / "new")
+    )
+    assert outcome.status == 0, outcome.stderr
+    assert "EarlyStopping" in outcome.stdout and "not in the checkpoint" in outcome.stdout
