@@ -17,6 +17,8 @@ for name in "abc":
         os.replace(f"{name}.partial", name)
     except OSError as error:
         print("refused:", error.errno, name)
+        if os.path.exists(f"{name}.partial"):
+            os.unlink(f"{name}.partial")
 """
 
 
@@ -45,6 +47,11 @@ def test_it_kills_before_the_call_that_is_named(strike):
 
 def test_a_full_disk_refuses_the_call_and_those_behind_it(strike):
     status, output, left = strike("full", 3)
+    assert (status, left) == (0, ["a"]) and output.count("refused: 28") == 2
+
+
+def test_a_full_disk_lets_what_is_half_written_be_removed(strike):
+    status, output, left = strike("full", 4)
     assert (status, left) == (0, ["a"]) and output.count("refused: 28") == 2
 
 

@@ -104,8 +104,8 @@ def _continued(made: Path, search: bool, config: DictConfig) -> CurrentRun:
         return run
     _locked(run)
     run.ended_at = _updates(record) if longer else None
-    for partial in (*run.path.glob("*.partial"), *run.checkpoints.glob("*.partial")):
-        partial.unlink()  # what a crash has left
+    for path in run.torn:
+        path.unlink()
     run.checkpoint = newest = newest_intact(run.checkpoints)
     if newest is None:
         notice(f"ckpt_path=last: {run.path} holds no checkpoint; the run starts at step 0")

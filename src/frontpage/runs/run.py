@@ -41,6 +41,11 @@ class Run:
         return (*texts, self.titles_file, self.events_file, self.metrics_file, self.samples_file)
 
     @property
+    def torn(self) -> list[Path]:
+        """What a crash has left of files that were being written."""
+        return [*self.path.glob("*.partial"), *self.checkpoints.glob("*.partial")]
+
+    @property
     def record(self) -> dict[str, Any] | None:
         """What `run.json` says; None where there is none, or, with a notice, where it is damaged."""
         record = read_record(self.path)

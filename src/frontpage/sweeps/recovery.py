@@ -34,6 +34,8 @@ def take_over(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries:
     reported up to the checkpoint that it will continue from.
     """
     directory = trial.user_attrs.get("directory")
+    for path in Run(Path(directory)).torn if directory else ():
+        path.unlink(missing_ok=True)
     record = record_of_end(directory, study.user_attrs["objectives"]) if directory else None
     status = record.get("status") if record else None
     if status in ("finished", "pruned", "failed"):

@@ -74,11 +74,17 @@ def attack(name: str, kind: str, moment: int, folder: Path, expected: dict[str, 
     else:
         found = TARGETS[name].result(folder)
         lost += [part for part in expected if found.get(part) != expected[part]]
-        lost += [f"left: {path.name}" for path in folder.rglob("*.partial")]
+        lost += [f"left: {path.name}" for path in folder.rglob("*.partial") if not _of_a_dead_run(path)]
     if not lost:
         shutil.rmtree(folder)
         folder.with_suffix(".log").unlink()
     return Attack(name, kind, moment, status, struck, lost)
+
+
+def _of_a_dead_run(path: Path) -> bool:
+    """Whether a file lies in the directory of a run that was killed, which nothing has continued."""
+    runs = (Run(folder) for folder in (path.parent, path.parent.parent))
+    return any(one.lock_file.exists() and (one.record or {}).get("status") in (None, "running") for one in runs)
 
 
 def command(name: str, folder: Path, disaster: list[str]) -> tuple[int, int]:
