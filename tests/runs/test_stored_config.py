@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -70,7 +71,7 @@ def test_a_run_goes_on_with_a_torn_config_and_writes_it_anew(run, command, capfd
     assert OmegaConf.create(whole).keys() == OmegaConf.load(run / "config.yaml").keys()
 
 
-def test_a_config_that_cannot_be_written_leaves_the_old_one(run, config, monkeypatch):
+def test_a_config_that_cannot_be_written_leaves_the_old_one(run, monkeypatch):
     before = (run / "config.yaml").read_bytes()
 
     def half(content, path):
@@ -78,8 +79,9 @@ def test_a_config_that_cannot_be_written_leaves_the_old_one(run, config, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(frontpage.runs.save.OmegaConf, "save", half)
+    data = SimpleNamespace(training_texts=list)
     with pytest.raises(OSError, match="No space left"):
-        frontpage.runs.save.save_run(Run(run), {"name": "other"}, None, None)
+        frontpage.runs.save.save_run(Run(run), {"name": "other"}, data, None)
     assert (run / "config.yaml").read_bytes() == before
     assert not list(run.glob("*.partial"))
 

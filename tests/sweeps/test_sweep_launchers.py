@@ -4,6 +4,7 @@ import logging
 
 import pytest
 from messages import check_message
+from omegaconf import OmegaConf
 from tiny import TINY
 from toy_searches import SPACE, toy  # noqa: F401
 
@@ -25,7 +26,7 @@ def test_lightning_is_quiet_in_the_processes_of_a_launcher(monkeypatch):
     lightning = logging.getLogger("lightning.pytorch")
     monkeypatch.setattr(lightning, "handlers", [logging.StreamHandler()])
     monkeypatch.setattr(lightning, "level", logging.INFO)
-    assert task(lambda config: (lightning.handlers, lightning.level))(None) == ([], logging.WARNING)
+    assert task(lambda config: (lightning.handlers, lightning.level))(OmegaConf.create({})) == ([], logging.WARNING)
 
 
 @pytest.mark.slow

@@ -41,6 +41,16 @@ def test_a_dead_workers_trial_is_taken_up_with_its_parameters_and_values(toy):  
     assert "trial 1: its worker died; trial 2 starts anew with the same parameters" in said
 
 
+def test_of_a_dead_workers_run_no_half_written_file_is_left(toy, tmp_path):  # noqa: F811
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    torn = [tmp_path / "run/run.json.partial", tmp_path / "run/checkpoints/last.ckpt.partial"]
+    for path in torn:
+        path.write_text("half")
+    abandoned(toy, DEAD, directory=str(tmp_path / "run"))
+    toy(valley, SPACE, n_trials=2)
+    assert not any(path.exists() for path in torn)
+
+
 def test_a_trial_that_its_worker_could_not_sign_is_taken_up(toy):  # noqa: F811
     abandoned(toy, None)
     toy(valley, SPACE, n_trials=2)

@@ -9,6 +9,8 @@ from pathlib import Path
 from frontpage.command.masking import HIDDEN, is_secret
 from frontpage.command.terminal import printable
 
+NO_URL = "a URL; a path on this machine is needed"
+
 
 class UserError(Exception):
     """A mistake in what the user gave; the message names the key, the value and what is allowed."""
@@ -46,7 +48,7 @@ def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
 def local_path(text: str | Path, key: str) -> Path:
     """The path that a text names; a UserError for a URL, of which a Path would lose a slash and any error its name."""
     if "://" in str(text):
-        raise BadValue(key, text, "a URL; a path on this machine is needed")
+        raise BadValue(key, text, NO_URL)
     return Path(text)
 
 

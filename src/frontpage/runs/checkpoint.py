@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frontpage.command.errors import BadValue
+from frontpage.command.errors import NO_URL, BadValue
 from frontpage.command.notices import notice
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.recipe.training_module import TrainingModule
@@ -54,7 +54,7 @@ def open_checkpoint(place: Path | str, key: str) -> Checkpoint:
     path = Path(place)
     if not path.is_file():
         problem = "a directory; name a checkpoint in it" if path.is_dir() else "no such checkpoint"
-        raise BadValue(key, place, problem)
+        raise BadValue(key, place, NO_URL if "://" in str(place) else problem)
     try:
         content = read(path)
     except Exception as error:  # zip, pickle and end-of-file errors of every kind
@@ -75,7 +75,8 @@ def weights_place(text: str, key: str) -> Path:
     if path.is_dir():
         path = Run(path).best
     if not path.is_file():
-        raise BadValue(key, text, "neither a run's directory with a best checkpoint nor a checkpoint")
+        problem = "neither a run's directory with a best checkpoint nor a checkpoint"
+        raise BadValue(key, text, NO_URL if "://" in text else problem)
     return path
 
 
