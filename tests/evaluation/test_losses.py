@@ -72,6 +72,11 @@ def test_under_autocast_the_loss_is_still_single_precision(chunks):
     assert float(loss.detach()) == pytest.approx(float(expected), rel=0.02)
 
 
+def test_a_chunk_of_logits_in_single_precision_is_32_mebibytes_and_on_a_gpu_a_gibibyte():
+    sizes = {device: 4 * numbers for device, numbers in frontpage.evaluation.losses.CHUNK_NUMBERS.items()}
+    assert sizes == {"cpu": 33_554_432, "gpu": 1_073_741_824}
+
+
 @pytest.mark.parametrize(("numbers", "most"), [(1, 11), (44, 44), (54, 44), (55, 55), (2**24, 21 * 11)])
 def test_no_more_logits_are_held_at_once_than_the_devices_chunk_has(monkeypatch, numbers, most):
     """Whole rows of 11, at least one, of the 21 that there are."""
