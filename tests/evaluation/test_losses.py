@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import frontpage.evaluation.losses
 from frontpage.data.packing import IGNORED
@@ -53,6 +54,15 @@ def test_the_loss_is_zero_with_zero_gradients_where_every_target_is_ignored(chun
     assert all(not gradient.any() for gradient in torch.autograd.grad(loss, (hidden, weight)))
 
 
+def test_a_single_target_is_its_own_mean(chunks):
+    hidden, weight, targets = problem(torch.float64)
+    alone = torch.full_like(targets, IGNORED)
+    alone[1, 3] = 7
+    logits = hidden[1, 3] @ weight.T
+    expected = logits.exp().sum().log() - logits[7]
+    assert float(next_token_loss(hidden, weight, alone).detach()) == pytest.approx(float(expected.detach()), rel=1e-12)
+
+
 def test_under_autocast_the_loss_is_still_single_precision(chunks):
     hidden, weight, targets = problem(torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -60,6 +70,29 @@ def test_under_autocast_the_loss_is_still_single_precision(chunks):
     expected, _ = reference(hidden, weight, targets)
     assert loss.dtype == torch.float32
     assert float(loss.detach()) == pytest.approx(float(expected), rel=0.02)
+
+
+def test_a_chunk_of_logits_in_single_precision_is_32_mebibytes_and_on_a_gpu_a_gibibyte():
+    sizes = {device: 4 * numbers for device, numbers in frontpage.evaluation.losses.CHUNK_NUMBERS.items()}
+    assert sizes == {"cpu": 33_554_432, "gpu": 1_073_741_824}
+
+
+@pytest.mark.parametrize(("numbers", "most"), [(1, 11), (44, 44), (54, 44), (55, 55), (2**24, 21 * 11)])
+def test_no_more_logits_are_held_at_once_than_the_devices_chunk_has(monkeypatch, numbers, most):
+    """Whole rows of 11, at least one, of the 21 that there are."""
+    monkeypatch.setattr(frontpage.evaluation.losses, "CHUNK_NUMBERS", {"cpu": numbers, "gpu": 22})
+    sizes = []
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, function, kinds, arguments=(), keywords=None):
+            found = function(*arguments, **(keywords or {}))
+            if function is torch.ops.aten.mm.default and found.shape[-1] == 11:
+                sizes.append(found.numel())
+            return found
+
+    with Products():
+        next_token_loss(*problem(torch.float32))
+    assert max(sizes) == most and sum(sizes) == 21 * 11
 
 
 @pytest.mark.parametrize("rows", [1, 4, 21, 64])

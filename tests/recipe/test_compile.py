@@ -79,6 +79,12 @@ def test_every_architecture_asks_by_default_and_a_cpu_stays_as_it_is(config, mod
     assert module._training_hidden == module.net.hidden
 
 
+@pytest.mark.parametrize(("word", "expected"), [("true", True), ("false", False), ("auto", "auto")])
+def test_what_is_asked_for_is_what_the_module_has(config, word, expected):
+    module = build(config(*SMALL, f"model.compile={word}").model, "model", vocab_size=100)
+    assert module.compile_net == expected and type(module.compile_net) is type(expected)
+
+
 def test_another_word_is_refused(config):
     with pytest.raises(UserError, match=r"model\.compile=maybe: true, false or auto"):
         build(config(*SMALL, "model.compile=maybe").model, "model", vocab_size=100)

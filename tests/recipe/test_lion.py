@@ -31,6 +31,11 @@ def test_lion_is_its_algorithm():
     torch.testing.assert_close(optimizer.state[weight]["exp_avg"], expected[1], rtol=1e-4, atol=1e-6)
 
 
+def test_what_lion_is_not_told_is_as_in_the_paper():
+    (group,) = Lion([torch.nn.Parameter(torch.zeros(1))]).param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-4, (0.9, 0.99), 0.0)
+
+
 @pytest.mark.parametrize("settings", [{"lr": -1}, {"weight_decay": -1}, {"betas": (1, 0.9)}])
 def test_lion_refuses_what_it_cannot_take(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))}="):

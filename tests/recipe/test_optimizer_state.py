@@ -64,6 +64,23 @@ def test_its_state_is_as_large_as_the_estimate(name, precision):
     assert (real == 0) == (name == "sgd")
 
 
+class Bytes(torch.optim.Optimizer):
+    """It keeps a byte a number, and 32 bits of a weight with fewer than 4,096 of them, as 8-bit optimizers do."""
+
+    def step(self):
+        for weight in (weight for group in self.param_groups for weight in group["params"]):
+            kind = torch.float32 if weight.numel() < 4096 else torch.uint8
+            self.state[weight]["average"] = torch.zeros_like(weight, dtype=kind)
+
+
+def test_small_weights_are_estimated_with_their_32_bits_and_large_ones_with_their_byte():
+    net = module_of(d_model=64, n_layer=2, tie_embeddings=False).net
+    sizes = [weight.numel() for weight in net.parameters()]
+    assert min(sizes) < 4096 < max(sizes) and 4096 in sizes
+    expected = sum(size if size >= 4096 else 4 * size for size in sizes)
+    assert optimizer_bytes(net, lambda groups: Bytes(groups, {"lr": 1.0})) == expected
+
+
 def test_a_run_goes_on_with_the_optimizer_that_wrote_it_and_with_no_other(tmp_path):
     names = [name for name in options("optimizer") if not missing(name)]
     for written in names:

@@ -16,7 +16,7 @@ from frontpage.data.packing import TitleBatch
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.runs.checkpoint import check_continues, check_resumable, newest_intact, open_checkpoint
 from frontpage.runs.checkpoint_file import write_whole
-from frontpage.runs.checkpoint_structure import check_structure, optimizer_state
+from frontpage.runs.checkpoint_structure import _weights, check_structure, optimizer_state
 from frontpage.runs.structure import unlike
 from frontpage.training.resumed_callbacks import check_callbacks
 
@@ -186,6 +186,17 @@ def test_a_malformed_checkpoint_is_refused_by_the_name_of_its_part(content, refu
 
 def test_an_intact_checkpoint_is_not_refused(content, refused):
     assert refused(content) == ""
+
+
+def test_weights_and_their_average_have_the_same_shapes():
+    weights = {"one": torch.zeros(2), "two": torch.zeros(3)}
+    for averaged, said in (
+        (weights, []),
+        (weights | {"two": torch.zeros(4)}, ["current_model_state.two is 4 of float32, not 3 of float32"]),
+        ({"one": torch.zeros(2)}, ["current_model_state lacks two"]),
+    ):
+        content = {"state_dict": weights, "current_model_state": averaged}
+        assert [*_weights(content, {"32-true"})] == said
 
 
 def test_a_malformed_last_checkpoint_ends_with_status_2_and_leaves_the_run_as_it_was(run, content, command, built):
