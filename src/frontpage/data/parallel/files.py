@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from frontpage.command.errors import BadValue
 from frontpage.command.limits import Count, OneOf, Text
 from frontpage.data.parallel.parallel_data import ParallelData
-from frontpage.data.parallel.read import FORMATS, read_parallel
+from frontpage.data.parallel.read import CHAPTERS_PER_BOOK, LINES_PER_CHAPTER, LOOKED_FOR, read_parallel
 from frontpage.data.parallel.text import ParallelText
 
 
@@ -19,9 +19,9 @@ class ParallelFiles(ParallelData):
         self,
         *,
         root: Text | None = None,
-        format: Annotated[str, OneOf(*FORMATS)] = "auto",
-        lines_per_chapter: Count = 20,
-        chapters_per_book: Count = 5,
+        format: Annotated[str, OneOf("auto", *LOOKED_FOR)] = "auto",
+        lines_per_chapter: Count = LINES_PER_CHAPTER,
+        chapters_per_book: Count = CHAPTERS_PER_BOOK,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
