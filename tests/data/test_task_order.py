@@ -80,7 +80,8 @@ def test_points_are_linear_between_and_constant_behind():
 
 
 @pytest.mark.parametrize(
-    "wrong", [-1, float("nan"), float("inf"), [], [[1, 1]], [[0, 1], [0, 2]], [[0, -1]], [0, 1], "0.5", [[0, "x"]], None]
+    "wrong",
+    [-1, float("nan"), float("inf"), [], [[1, 1]], [[0, 1], [0, 2]], [[0, -1]], [0, 1], "0.5", [[0, "x"]], None],
 )
 def test_what_is_no_course_is_refused(wrong):
     assert not CourseLimit().holds(wrong)

@@ -38,8 +38,7 @@ def test_the_area_is_the_share_of_pairs_in_order_with_ties_as_halves():
 def test_the_error_of_an_area_is_its_deviation_over_samples():
     torch.manual_seed(0)
     drawn = [
-        auroc_with_error(torch.cat([torch.randn(60) + 1, torch.randn(90)]), torch.arange(150) < 60)
-        for _ in range(2000)
+        auroc_with_error(torch.cat([torch.randn(60) + 1, torch.randn(90)]), torch.arange(150) < 60) for _ in range(2000)
     ]
     areas, errors = map(torch.tensor, zip(*drawn, strict=True))
     assert float(areas.mean()) == pytest.approx(0.7602, abs=0.003)  # of two normals one deviation apart

@@ -51,9 +51,10 @@ def ranks_in_pool(queries: Tensor, pool: Tensor, targets: Tensor, allowed: Tenso
     `queries` (Q, C), `pool` (P, C), `targets` (Q,) indices into the pool, `allowed` (Q, P) bool. Candidates that are
     as near as the target count half a rank, so that a model which gives all the same answer is at chance.
     """
-    near = torch.nn.functional.normalize(queries.double(), dim=-1) @ torch.nn.functional.normalize(
-        pool.double(), dim=-1
-    ).mT
+    near = (
+        torch.nn.functional.normalize(queries.double(), dim=-1)
+        @ torch.nn.functional.normalize(pool.double(), dim=-1).mT
+    )
     own = near.gather(1, targets[:, None])
     others = allowed.clone()
     others.scatter_(1, targets[:, None], False)

@@ -165,4 +165,7 @@ class LanguageModule(TrainingModule):
             return []
         least = floor["floor/nats_per_char"]
         at = final["val/nats_per_char"] / least
-        return [f"  floor of the grammar {least:.4f} nats a character; this run is at {at:.3f} of it"]
+        lines = [f"  floor of the grammar {least:.4f} nats a character; this run is at {at:.3f} of it"]
+        if final["val/nats_per_char"] < least - 4 * final["val/nats_per_char_se"]:
+            lines.append("                       no model can be below it: this one has seen what it should predict")
+        return lines

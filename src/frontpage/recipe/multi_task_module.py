@@ -40,7 +40,13 @@ class MultiTaskModule(LanguageModule):
         for name, task in self.example_tasks.items():
             self.net.add_head(name, task.head(self.net.widths[0]))
         self._judged: dict[str, list[Tensor]] = {}
+        self._judged_losses: dict[str, list[Tensor]] = {}  # summed over the examples of a batch
         self._task_losses: dict[str, list[Tensor]] = {}  # unscaled, since the newest logging step
+
+    @property
+    def loss_unit(self) -> str | None:
+        """What training descends, in words: a mixture where there are several tasks."""
+        return "nats a token" if not self.example_tasks else None
 
     @property
     def example_tasks(self) -> dict[str, ExampleTask]:
@@ -51,7 +57,12 @@ class MultiTaskModule(LanguageModule):
     def declared_metrics(cls, settings: Mapping[str, Any]) -> list[Metric]:
         """Those of the language task, and those of the others; of a module without it, theirs stand first."""
         language, tasks = super().declared_metrics(settings), settings.get("tasks") or {}
-        others = [metric for name, task in tasks.items() if name != LM for metric in _class_of(task).metrics(name)]
+        others = []
+        for name, task in tasks.items():
+            if name != LM:
+                others += [*_class_of(task).metrics(name), Metric(f"val/{name}/loss")]
+        if len(tasks) > 1:
+            others.append(Metric("val/loss_mixture"))
         return [*language, *others] if LM in tasks or not tasks else [*others, *language]
 
     def loss_of(self, batch: Any) -> Tensor:
@@ -88,7 +99,7 @@ class MultiTaskModule(LanguageModule):
     def on_validation_epoch_start(self) -> None:
         """Start anew."""
         super().on_validation_epoch_start()
-        self._judged = {}
+        self._judged, self._judged_losses = {}, {}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Score documents, or judge examples."""
@@ -96,8 +107,10 @@ class MultiTaskModule(LanguageModule):
             super().validation_step(batch, batch_idx)
             return
         task, head = self.tasks[batch.task], self.net.heads[batch.task]
-        judged = task.judged(head, self.vectors(batch)).float().cpu()
-        self._judged.setdefault(batch.task, []).append(judged)
+        vectors = self.vectors(batch)
+        self._judged.setdefault(batch.task, []).append(task.judged(head, vectors).float().cpu())
+        loss = task.loss(head, vectors, batch.labels).double().cpu()
+        self._judged_losses.setdefault(batch.task, []).append(loss * len(batch.labels))
 
     def measured(self) -> dict[str, float | None]:
         """Those of the language task for all text and for each translation, and those of the others."""
@@ -111,7 +124,17 @@ class MultiTaskModule(LanguageModule):
                 judged = torch.cat(self._judged[name])
                 examples = Examples(*(part[: len(judged)] for part in data.examples[name]))
                 found |= task.measured(name, judged, examples, data.sides[VALIDATION])
-        return found
+                found[f"val/{name}/loss"] = float(torch.stack(self._judged_losses[name]).sum() / len(judged))
+        return found | self._mixture(found)
+
+    def _mixture(self, found: Mapping[str, float | None]) -> dict[str, float]:
+        """The mean of the tasks' losses, as often and as strongly as they are trained in the end."""
+        losses = {name: found.get("val/loss" if name == LM else f"val/{name}/loss") for name in self.tasks}
+        if len(losses) < 2 or None in losses.values():
+            return {}
+        weights = {name: task.weight.values[-1] for name, task in self.tasks.items()}
+        total = sum(weights[name] * self.tasks[name].loss_scale.values[-1] * loss for name, loss in losses.items())
+        return {"val/loss_mixture": total / sum(weights.values())}
 
     def _by_translation(self, data: ParallelData) -> dict[str, float]:
         nll, scored = self._scores.compute()

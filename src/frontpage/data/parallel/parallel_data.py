@@ -66,6 +66,7 @@ class ParallelData(RunData):
         task_order: Annotated[str, OneOf(*ORDERS)] = "stratified",
         validation_examples: Annotated[int, AtLeast(2)] = 1000,
         evaluation_tokens: Count = 16_384,
+        evaluation_row: Count | None = None,
         repack: bool = True,
     ) -> None:
         super().__init__()
@@ -76,9 +77,15 @@ class ParallelData(RunData):
         self.seed, self.packing_seed, self.repack = seed, packing_seed, repack
         self.block_size, self.batch_size, self.asked_batch_size = block_size, batch_size, batch_size
         self.text_tokens, self.batch_policy, self.task_order = text_tokens, batch_policy, task_order
-        self.example_count, self.evaluation_tokens, self.evaluation_row = validation_examples, evaluation_tokens, None
+        self.example_count = validation_examples
+        self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
         self.text: ParallelText | None = None
         TaskOrder(self.weights, packing_seed, how=task_order)  # for what it refuses
+
+    @property
+    def packed_validation(self) -> bool:
+        """Whether a row of a validation holds several documents."""
+        return self.evaluation_row is not None
 
     @abstractmethod
     def corpus(self) -> ParallelText:
@@ -113,8 +120,9 @@ class ParallelData(RunData):
             return
         self.read()
         documents = {split: self._documents(split) for split in self.sides}
-        units = {f"{split}_units": [one for of in side.texts for one in of if one] for split, side in self.sides.items()}
-        self.validation_documents = documents[VALIDATION]
+        units = {
+            f"{split}_units": [one for of in side.texts for one in of if one] for split, side in self.sides.items()
+        }
         splits = {name: [text for _, text in of] for name, of in documents.items()} | units
         self.tokenizer, encoded = tokenize_cached(self.cache_dir, self.make_tokenizer, splits)
         self.fingerprint = cache_key(self.make_tokenizer, splits)
@@ -142,14 +150,17 @@ class ParallelData(RunData):
 
     def _texts(self, split: str, encoded: EncodedTitles) -> Texts:
         longest = min(self.text_tokens, self.block_size)
-        return Texts(
-            self.sides[split], encoded, longest, eos_id=self.tokenizer.eos_id, pad_id=self.tokenizer.pad_id
-        )
+        return Texts(self.sides[split], encoded, longest, eos_id=self.tokenizer.eos_id, pad_id=self.tokenizer.pad_id)
 
     def _say_cuts(self) -> None:
-        cut, all_texts = sum(one.cut() for one in self.texts.values()), sum(int(s.has.sum()) for s in self.sides.values())
+        cut, all_texts = (
+            sum(one.cut() for one in self.texts.values()),
+            sum(int(s.has.sum()) for s in self.sides.values()),
+        )
         if cut and self.example_tasks:
-            notice(f"data.text_tokens={self.text_tokens}: {cut:,} of {all_texts:,} texts are cut for the tasks on pairs")
+            notice(
+                f"data.text_tokens={self.text_tokens}: {cut:,} of {all_texts:,} texts are cut for the tasks on pairs"
+            )
 
     def _validation_examples(self, name: str, task: DrawsExamples) -> Examples:
         draws = np.random.default_rng((self.seed, zlib.crc32(name.encode())))
@@ -203,6 +214,7 @@ class ParallelData(RunData):
             pad_id=self.tokenizer.pad_id,
             eos_id=self.tokenizer.eos_id,
             batch_tokens=self.evaluation_tokens,
+            row_length=self.evaluation_row,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
@@ -215,7 +227,7 @@ class ParallelData(RunData):
 
     def validation_texts(self) -> Sequence[str]:
         """Every held-out chapter."""
-        return [text for _, text in self.validation_documents]
+        return [text for _, text in self._documents(VALIDATION)]
 
     def least_nats(self) -> Tensor | None:
         """Nats of each held-out chapter (documents,) to whoever knows the grammar; None for text that people wrote."""
@@ -282,4 +294,3 @@ class ParallelData(RunData):
 
 def _chosen(links: np.ndarray, votes: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return links[which], votes[which]
-

@@ -49,11 +49,7 @@ class Side:
     def neighbours(self) -> np.ndarray:
         """(T, N) bool: whether a place and the next one are consecutive units of a chapter, both in the translation."""
         follows = np.zeros(len(self), dtype=bool)
-        follows[:-1] = (
-            (np.diff(self.units) == 1)
-            & (np.diff(self.books) == 0)
-            & (np.diff(self.chapters) == 0)
-        )
+        follows[:-1] = (np.diff(self.units) == 1) & (np.diff(self.books) == 0) & (np.diff(self.chapters) == 0)
         found = self.has & follows
         found[:, :-1] &= self.has[:, 1:]
         return found

@@ -19,9 +19,7 @@ class TaskOrder:
     some update no task has a weight.
     """
 
-    def __init__(
-        self, weights: Mapping[str, Points], seed: int, accumulate: int = 1, how: str = "stratified"
-    ) -> None:
+    def __init__(self, weights: Mapping[str, Points], seed: int, accumulate: int = 1, how: str = "stratified") -> None:
         if how not in ORDERS:
             raise ValueError(f"task_order={how}: one of {' '.join(ORDERS)}")
         self.names, self.weights = list(weights), list(weights.values())

@@ -46,7 +46,9 @@ class Coherence(ExampleTask):
             raise BadValue(f"{key}.weight", self.weight.values[-1], "0: no chapter has two consecutive units")
         if self.hard < 1 and len(side.book_bounds) < 2:
             books = "the validation or the training side has one book only, so all negatives are of the same book"
-            raise BadValue(f"{key}.hard", self.hard, f"1, or more books (data.validation_books, data.val_frac): {books}")
+            raise BadValue(
+                f"{key}.hard", self.hard, f"1, or more books (data.validation_books, data.val_frac): {books}"
+            )
 
     def draw(self, side: Side, count: int, draws: np.random.Generator) -> Examples:
         """`count` pairs, half of them consecutive."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frontpage.command.errors import BadValue
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.limits import AtLeast, Count, OneOf, Positive
 from frontpage.command.notices import notice
 from frontpage.command.points import Course
@@ -58,7 +58,9 @@ class CrossReference(ExampleTask):
             notice(f"{key}.fallback=true: there are no links; a unit at most {FALLBACK} away stands for one")
         reach = int(side.units[-1] - side.units[0])
         if not any(self._partners_exist(side, int(place)) for place in self._anchors_of(side)[:1000]):
-            raise BadValue(f"{key}.distance", self.distance, f"no unit is that far from an anchor; at most {reach // 2}")
+            raise BadValue(
+                f"{key}.distance", self.distance, f"no unit is that far from an anchor; at most {reach // 2}"
+            )
 
     def _anchors_of(self, side: Side) -> np.ndarray:
         if len(side.linked):
@@ -82,7 +84,9 @@ class CrossReference(ExampleTask):
         """`count` triples."""
         triples, translations = [], []
         anchors = self._anchors_of(side)
-        while len(triples) < count:
+        for _ in range(1000 * count):
+            if len(triples) == count:
+                break
             anchor, translation = int(draws.choice(anchors)), int(draws.integers(len(side.translations)))
             related, votes = self._related(side, anchor)
             there = side.has[translation, related] & side.has[translation, anchor]
@@ -94,6 +98,8 @@ class CrossReference(ExampleTask):
             if negative is not None:
                 triples.append((anchor, positive, negative))
                 translations.append((translation,) * 3)
+        if len(triples) < count:
+            raise UserError("tasks.cross_reference: the translations hold hardly a link; 1,000 draws found none")
         return Examples(np.array(triples), np.array(translations), np.ones(count))
 
     def _negative(self, side: Side, translation: int, anchor: int, draws: np.random.Generator) -> int | None:
