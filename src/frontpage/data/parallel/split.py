@@ -29,9 +29,10 @@ def split_books(
 ) -> BookSplit:
     """Hold out these books, else, in a seeded order, those that keep the held-out share of characters <= `val_frac`.
 
-    A book that is too large is passed over. A corpus of four books or more holds out two at least, a smaller one one,
-    if need be the smallest ones and more than `val_frac`, which a notice says. In `validation_books` a number is a
-    book of that name, else the place of a book counted from 1. Raises BadValue.
+    A book that is too large is passed over. A corpus of four books or more holds out two at least, a smaller one one;
+    where not even the smallest have room, these are held out and a notice says their share. With `validation_books`,
+    `val_frac` is not used; a number in it is a book of that name, else the place of a book counted from 1. Raises
+    BadValue.
     """
     if len(text.book_names) < 2:
         raise BadValue(KEY, validation_books, f"the corpus has {len(text.book_names)} book; whole ones are held out")
@@ -71,15 +72,17 @@ def _drawn(sizes: np.ndarray, val_frac: float, seed: int) -> set[int]:
         raise BadValue("data.val_frac", val_frac, "a share between 0 and 1, both excluded")
     total, least = int(sizes.sum()), 2 if len(sizes) >= 4 else 1
     order = [int(book) for book in np.random.default_rng(seed).permutation(len(sizes)) if sizes[book] > 0]
+    by_size = sorted(order, key=lambda book: int(sizes[book]))
     held: set[int] = set()
     characters = 0
     for book in order:
-        if characters + int(sizes[book]) <= val_frac * total:
+        still = max(0, least - len(held) - 1)  # that must find room beside it: the smallest ones do, if any
+        beside = [other for other in by_size if other != book and other not in held][:still]
+        if characters + int(sizes[[book, *beside]].sum()) <= val_frac * total:
             held.add(book)
             characters += int(sizes[book])
-    for book in sorted(order, key=lambda book: int(sizes[book])):
-        if len(held) < least and book not in held:
-            held.add(book)
+    if len(held) < least:
+        held = set(by_size[:least])
     share = int(sizes[sorted(held)].sum()) / total if total else 0
     if share > val_frac:
         what = f"whole books are held out, at least {least}: the smallest ones make {share:.1%} of the characters"

@@ -1,8 +1,8 @@
 """A generated parallel corpus: its entropy is known exactly, and what each task can reach at best.
 
 Each translation is a language of its own, the same verses respelled (`respelling`). What there is to learn: who is met
-in a verse is told of in the next (coherence); verses with the same theme are linked, whichever of its two words they use
-(cross reference); a verse is the same in all languages (paraphrase).
+in a verse is told of in the next (coherence); verses with the same theme are linked, whichever of its two words they
+use (cross reference); a verse is the same in all languages (paraphrase).
 """
 
 import functools
@@ -17,7 +17,7 @@ from frontpage.data.parallel.text import ParallelText
 from frontpage.data.parallel.verse_grammar import VerseGrammar
 from frontpage.data.parallel.verse_words import ENTITIES, TEMPLATES, THEMES, WORDS
 
-MOST_TRANSLATIONS = 12  # aa, bb, ..., ll
+MOST_TRANSLATIONS = 26  # aa, bb, ..., zz
 MOST_VERSES = 20_000  # links grow with the square: there are 3.3 million then
 MORE_OR_LESS = 2  # verses of a chapter than asked for
 
@@ -78,13 +78,13 @@ def best_coherence(entities: int, reversed_share: float = 0.25) -> float:
     """The best accuracy at telling a verse and its next from a pair that is none, half the pairs being of either kind.
 
     Positives are consecutive verses of a chapter: whoever is met in the first is known in the second, always. Of the
-    negatives `reversed_share` are such pairs turned round, the others lie three verses or more apart or in another book.
-    Nothing else about a pair tells them apart better than this: a pair that does not chain is negative for certain; of
-    one that does, it is likelier that it is consecutive, whatever else is seen. So the best guess errs on exactly the
-    negatives that chain by chance, and its accuracy is 1 - P(negative) P(they chain).
+    negatives `reversed_share` are such pairs turned round, the others are three verses or more apart or of two books.
+    Nothing tells pairs apart better than this chain: a pair without it is negative for certain; one that has it is more
+    likely consecutive, whatever else is seen. So the best guess errs on exactly the negatives that chain by chance, and
+    its accuracy is 1 - P(negative) P(they chain).
     With E entities they do with 1 / E where the two are unrelated; a pair turned round does with 1 / (E - 1), where the
-    third in the chain is the first again. Two far verses of the same chapter come within 1 / E**2 of the former, which is
-    taken for them.
+    third in the chain is the first again. Far verses of the same chapter chain with at most the latter, and the farther
+    apart the nearer to the former, which is taken for them.
     """
     chains = reversed_share / (entities - 1) + (1 - reversed_share) / entities
     return 1 - 0.5 * chains

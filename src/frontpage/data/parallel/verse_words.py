@@ -24,7 +24,8 @@ black green precious""".split(),
     "preposition": "near under behind beside above inside outside beneath".split(),
     "place": """harbor market garden temple desert forest hill cave village bridge castle barn inn mill meadow orchard
 palace island tavern cellar""".split(),
-    "meet": "greeted followed helped called thanked blessed warned married fed taught trusted healed pitied met".split(),
+    "meet": """greeted followed helped called thanked blessed warned married fed taught trusted healed pitied
+met""".split(),
 }
 
 # (weight, template): {known} was met in the verse before, {met} is told of in the next.
