@@ -49,7 +49,9 @@ def main() -> None:
     save_json(arguments.json, result)
 
 
-def score_tasks(arguments: Namespace, config: DictConfig, module: LanguageModule, root: str | None, times: PartTimes):
+def score_tasks(
+    arguments: Namespace, config: DictConfig, module: LanguageModule, root: str | None, times: PartTimes
+) -> None:
     """The held-out books of a parallel corpus, every task beside what guessing would score."""
     parallel = isinstance(module, MultiTaskModule) and "tasks" in config.data
     if not parallel:
@@ -71,9 +73,8 @@ def _parse(overrides: list[str]) -> dict[str, str]:
     for override in overrides:
         key, equals, value = override.partition("=")
         if key not in KEYS or not equals:
-            raise UserError(
-                f"{override}: allowed are data.path=FILE, data.column=NAME and data.root=FOLDER{nearest(key, KEYS)}"
-            )
+            allowed = "allowed are data.path=FILE, data.column=NAME and data.root=FOLDER"
+            raise UserError(f"{override}: {allowed}{nearest(key, KEYS)}")
         quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""  # as train.py takes it
         found[key] = value[1:-1] if quoted else value
     return found

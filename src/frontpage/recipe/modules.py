@@ -7,6 +7,7 @@ from frontpage.models.deep_narrow import DeepNarrow
 from frontpage.models.gpt import GPT
 from frontpage.models.unet_gpt import UNetGPT
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.multi_task_module import MultiTaskModule
 
 
 class GPTModule(LanguageModule):
@@ -15,8 +16,8 @@ class GPTModule(LanguageModule):
     architecture = GPT
 
 
-class DeepNarrowModule(LanguageModule):
-    """Trains a DeepNarrow: the keys of LanguageModule and those of DeepNarrow.
+class DeepNarrowModule(MultiTaskModule):
+    """Trains a DeepNarrow: the keys of MultiTaskModule and those of DeepNarrow.
 
     A notice says where `norm=deepnorm`, which has initial weights of its own, contradicts `init` or
     `scaled_residual_init`.

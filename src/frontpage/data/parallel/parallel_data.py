@@ -120,9 +120,7 @@ class ParallelData(RunData):
             return
         self.read()
         documents = {split: self._documents(split) for split in self.sides}
-        units = {
-            f"{split}_units": [one for of in side.texts for one in of if one] for split, side in self.sides.items()
-        }
+        units = {f"{split}_units": side.there for split, side in self.sides.items()}
         splits = {name: [text for _, text in of] for name, of in documents.items()} | units
         self.tokenizer, encoded = tokenize_cached(self.cache_dir, self.make_tokenizer, splits)
         self.fingerprint = cache_key(self.make_tokenizer, splits)
@@ -153,14 +151,9 @@ class ParallelData(RunData):
         return Texts(self.sides[split], encoded, longest, eos_id=self.tokenizer.eos_id, pad_id=self.tokenizer.pad_id)
 
     def _say_cuts(self) -> None:
-        cut, all_texts = (
-            sum(one.cut() for one in self.texts.values()),
-            sum(int(s.has.sum()) for s in self.sides.values()),
-        )
+        cut, texts = sum(one.cut() for one in self.texts.values()), sum(len(side.there) for side in self.sides.values())
         if cut and self.example_tasks:
-            notice(
-                f"data.text_tokens={self.text_tokens}: {cut:,} of {all_texts:,} texts are cut for the tasks on pairs"
-            )
+            notice(f"data.text_tokens={self.text_tokens}: {cut:,} of {texts:,} texts are cut for the tasks on pairs")
 
     def _validation_examples(self, name: str, task: DrawsExamples) -> Examples:
         draws = np.random.default_rng((self.seed, zlib.crc32(name.encode())))
@@ -222,8 +215,7 @@ class ParallelData(RunData):
 
     def training_texts(self) -> Sequence[str]:
         """Every unit and every chapter of the training books."""
-        units = [one for of in self.sides[TRAIN].texts for one in of if one]
-        return [*units, *(text for _, text in self._documents(TRAIN))]
+        return [*self.sides[TRAIN].there, *(text for _, text in self._documents(TRAIN))]
 
     def validation_texts(self) -> Sequence[str]:
         """Every held-out chapter."""

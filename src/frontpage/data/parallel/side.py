@@ -27,6 +27,11 @@ class Side:
     def __len__(self) -> int:
         return len(self.units)
 
+    @property
+    def there(self) -> list[str]:
+        """The texts that exist, translation after translation."""
+        return [one for of in self.texts for one in of if one is not None]
+
     def _set_links(self, links: np.ndarray, votes: np.ndarray) -> None:
         both = np.concatenate([links, links[:, ::-1]])
         order = np.lexsort((both[:, 1], both[:, 0]))

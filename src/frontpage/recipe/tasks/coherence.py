@@ -45,10 +45,8 @@ class Coherence(ExampleTask):
         if not side.neighbours.any():
             raise BadValue(f"{key}.weight", self.weight.values[-1], "0: no chapter has two consecutive units")
         if self.hard < 1 and len(side.book_bounds) < 2:
-            books = "the validation or the training side has one book only, so all negatives are of the same book"
-            raise BadValue(
-                f"{key}.hard", self.hard, f"1, or more books (data.validation_books, data.val_frac): {books}"
-            )
+            allowed = "1, or more books on each side (data.validation_books, data.val_frac): one side has a single one"
+            raise BadValue(f"{key}.hard", self.hard, allowed)
 
     def draw(self, side: Side, count: int, draws: np.random.Generator) -> Examples:
         """`count` pairs, half of them consecutive."""

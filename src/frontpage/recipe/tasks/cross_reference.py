@@ -58,9 +58,8 @@ class CrossReference(ExampleTask):
             notice(f"{key}.fallback=true: there are no links; a unit at most {FALLBACK} away stands for one")
         reach = int(side.units[-1] - side.units[0])
         if not any(self._partners_exist(side, int(place)) for place in self._anchors_of(side)[:1000]):
-            raise BadValue(
-                f"{key}.distance", self.distance, f"no unit is that far from an anchor; at most {reach // 2}"
-            )
+            allowed = f"no unit is that far from an anchor; at most {reach // 2}"
+            raise BadValue(f"{key}.distance", self.distance, allowed)
 
     def _anchors_of(self, side: Side) -> np.ndarray:
         if len(side.linked):
