@@ -33,7 +33,7 @@ class Coherence(ExampleTask):
         weight: Course,
         loss_scale: Course = 1.0,
         hard: Annotated[float, Between(0, 1)] = 0.5,
-        features: Annotated[str, OneOf("both", "full")] = "both",
+        features: Annotated[str, OneOf("both", "full")] = "full",
         hidden: Count = 1024,
         dropout: ShareBelow1 = 0.1,
     ) -> None:

@@ -19,6 +19,7 @@ from frontpage.models.text_heads import Projector
 from frontpage.recipe.tasks.task import ExampleTask, by_translation
 
 RECALL = 10  # candidates among which a reference is looked for
+FAR = 100  # units
 FALLBACK = 5  # units: how far a near unit may be
 
 
@@ -26,7 +27,7 @@ class CrossReference(ExampleTask):
     """An anchor, a unit that it is linked with, and one that it is not; all in one translation.
 
     Links are drawn by their votes, in either direction. The third text is at least `distance` units away and not
-    linked. With `fallback` a unit near the anchor stands for a link where the corpus has none: that is nearness, and a
+    linked (null: FAR, or a quarter of the units of a side that has fewer). With `fallback` a unit near the anchor stands for a link where the corpus has none: that is nearness, and a
     notice says so. The head is a Projector; the loss a hinge on cosines with `margin`, or, with `loss=infonce`, the
     cross-entropy of finding each anchor's own partner among all texts of the micro-batch, at `temperature`.
     """
@@ -38,7 +39,7 @@ class CrossReference(ExampleTask):
         *,
         weight: Course,
         loss_scale: Course = 1.0,
-        distance: Count = 100,
+        distance: Count | None = None,
         fallback: bool = False,
         loss: Annotated[str, OneOf("hinge", "infonce")] = "hinge",
         margin: Annotated[float, AtLeast(0)] = 0.5,
@@ -47,7 +48,6 @@ class CrossReference(ExampleTask):
         super().__init__(weight=weight, loss_scale=loss_scale)
         self.distance, self.fallback = distance, fallback
         self.kind, self.margin, self.temperature = loss, margin, temperature
-        self._anchors: dict[int, np.ndarray] = {}  # by side
 
     def check(self, side: Side, key: str) -> None:
         """A side needs links, and units far enough from them."""
@@ -59,7 +59,10 @@ class CrossReference(ExampleTask):
         reach = int(side.units[-1] - side.units[0])
         if not any(self._partners_exist(side, int(place)) for place in self._anchors_of(side)[:1000]):
             allowed = f"no unit is that far from an anchor; at most {reach // 2}"
-            raise BadValue(f"{key}.distance", self.distance, allowed)
+            raise BadValue(f"{key}.distance", self._distance(side), allowed)
+
+    def _distance(self, side: Side) -> int:
+        return min(FAR, len(side) // 4) if self.distance is None else self.distance
 
     def _anchors_of(self, side: Side) -> np.ndarray:
         if len(side.linked):
@@ -67,7 +70,7 @@ class CrossReference(ExampleTask):
         return np.arange(len(side))
 
     def _partners_exist(self, side: Side, place: int) -> bool:
-        away = np.abs(side.units - side.units[place]) >= self.distance
+        away = np.abs(side.units - side.units[place]) >= self._distance(side)
         away[side.links_of(place)[0]] = False
         return bool(away.any()) and bool(len(self._related(side, place)[0]))
 
@@ -104,7 +107,7 @@ class CrossReference(ExampleTask):
     def _negative(self, side: Side, translation: int, anchor: int, draws: np.random.Generator) -> int | None:
         for _ in range(self.TRIES):
             other = int(draws.integers(len(side)))
-            away = abs(int(side.units[other] - side.units[anchor])) >= self.distance
+            away = abs(int(side.units[other] - side.units[anchor])) >= self._distance(side)
             if away and side.has[translation, other] and not side.are_linked(anchor, other):
                 return other
         return None

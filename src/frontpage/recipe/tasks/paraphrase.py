@@ -35,7 +35,7 @@ class Paraphrase(ExampleTask):
         loss_scale: Course = 1.0,
         hard: Annotated[float, Between(0, 1)] = 0.5,
         scale: Positive = 5.0,
-        learned: bool = False,
+        learned: bool = True,
     ) -> None:
         super().__init__(weight=weight, loss_scale=loss_scale)
         self.hard, self.scale, self.learned = hard, scale, learned
