@@ -88,7 +88,8 @@ def test_links_count_the_lines_of_the_file(tmp_path):
 
 
 def test_links_need_neither_header_nor_votes(tmp_path):
-    text = read_parallel(lines(tmp_path, "a a\nb\nc\n", "1\t3\n\n"))
+    lines(tmp_path, "a a\nb\nc\n", "1\t3\n\n")
+    text = read_parallel(tmp_path)  # the folder: the links are no other text
     assert text.links.tolist() == [[0, 2]] and text.votes.tolist() == [1.0]
 
 

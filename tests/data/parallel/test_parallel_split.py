@@ -49,6 +49,8 @@ def test_a_book_that_would_leave_no_room_for_the_second_is_passed_over():
     text = corpus([50, 10, 10, 230, 200])  # the first has room alone, with no other
     assert {tuple(split_books(text, 0.1, seed).validation_books) for seed in range(20)} == {("book b", "book c")}
     assert not notices()
+    text = corpus([10, 10, 15, 15, 250])  # any two of the first four have room, not the smallest ones alone
+    assert len({tuple(split_books(text, 0.1, seed).validation_books) for seed in range(20)}) > 1
 
 
 def test_the_same_seed_gives_the_same_split_and_another_one_another():

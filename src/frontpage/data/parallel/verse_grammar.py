@@ -103,9 +103,8 @@ class VerseGrammar:
             if words["known"] == words["met"] or expected not in (None, words["known"]):
                 return -math.inf
             total += math.log(weight / sum(weight for weight, _ in self.templates))
-            total -= math.log(
-                len(self.entities) * (len(self.entities) - 1) if expected is None else len(self.entities) - 1
-            )
+            total -= math.log(len(self.entities) - 1)
+            total -= math.log(len(self.entities)) if expected is None else 0.0
             total += math.fsum(self._log_probs[slot][word] for slot, word in words.items() if slot not in ENTITY_SLOTS)
             expected = words["met"]
         return total
