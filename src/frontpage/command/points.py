@@ -11,7 +11,7 @@ from frontpage.command.limits import Limit
 class CourseLimit(Limit):
     """A number of at least 0, or `[[update, number], ...]` with rising updates from 0 on."""
 
-    words = "a number of at least 0, or [[update, number], ...] with rising updates from 0 on, such as [[0,0],[500,1]]"
+    words = "at least 0; a list is a course [[update, number], ...] from update 0 on, such as [[0,0],[500,1]]"
 
     def holds(self, value: Any) -> bool:
         """Whether a value is one of the two."""

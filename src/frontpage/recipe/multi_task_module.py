@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import torch
 from hydra.utils import get_object
-from torch import Tensor
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
 
 from frontpage.command.limits import OneOf
 from frontpage.data.parallel.examples import Examples, PairBatch
@@ -42,6 +43,12 @@ class MultiTaskModule(LanguageModule):
         self._judged: dict[str, list[Tensor]] = {}
         self._judged_losses: dict[str, list[Tensor]] = {}  # summed over the examples of a batch
         self._task_losses: dict[str, list[Tensor]] = {}  # unscaled, since the newest logging step
+
+    def setup(self, stage: str) -> None:
+        """With several processes, let heads go without a gradient: those of the tasks that an update does not train."""
+        strategy = self.trainer.strategy
+        if self.example_tasks and isinstance(strategy, DDPStrategy):
+            strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
 
     @property
     def loss_unit(self) -> str | None:
@@ -89,6 +96,10 @@ class MultiTaskModule(LanguageModule):
         states = self.trunk(batch.tokens.flatten(0, 1))
         found = pooled(states, batch.lengths.flatten(), self.pooling) / self.net.logit_scale
         return found.unflatten(0, batch.lengths.shape)
+
+    def trained_in_turns(self) -> list[nn.Parameter]:
+        """The weights of the heads, each of which only its own task trains."""
+        return [weight for head in self.net.heads.values() for weight in head.parameters()] if self.tasks else []
 
     def training_values(self) -> dict[str, float]:
         """The mean loss of each task over its micro-batches since the newest logging step, unscaled."""

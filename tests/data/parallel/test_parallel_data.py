@@ -217,7 +217,9 @@ def test_what_cannot_be_is_refused_at_the_start(overrides, tmp_path):
 
 
 def test_the_fingerprint_follows_the_text_and_its_split(tmp_path):
-    found = [data_of(tmp_path, *more).fingerprint for more in ((), (), ("data.seed=5",), ("data.translations=[aa,bb]",))]
+    found = [
+        data_of(tmp_path, *more).fingerprint for more in ((), (), ("data.seed=5",), ("data.translations=[aa,bb]",))
+    ]
     assert found[0] == found[1] == found[3] != found[2]
 
 

@@ -168,7 +168,11 @@ def test_texts_that_are_equal_but_for_marks_are_no_negatives():
 
 
 IMPOSSIBLE = {
-    "no consecutive units": (Coherence(weight=1.0), {"chapters": np.arange(40, dtype=np.int32)}, "no chapter has two"),
+    "no consecutive units": (
+        Coherence(weight=1.0),
+        {"texts": {"xx": ["a", None] * 20}, "languages": {"xx": "xx"}},
+        "no chapter has two",
+    ),
     "one book": (
         Coherence(weight=1.0),
         {"books": np.zeros(40, dtype=np.int32), "book_names": ["one"]},
@@ -204,6 +208,11 @@ def test_the_options_hold_tasks_that_can_be_built(option, config):
     if option == "four":
         weights = {name: task.weight.at(0) for name, task in found.items()}
         assert weights == {"lm": 0.7, "coherence": 0.15, "cross_reference": 0.075, "paraphrase": 0.075}
+
+
+def test_where_a_unit_is_a_chapter_the_next_chapter_of_the_book_follows():
+    side = whole(handmade(chapters=np.arange(40, dtype=np.int32)))
+    assert side.neighbours.tolist() == [[place not in (19, 39) for place in range(40)]] * 2
 
 
 def test_a_side_knows_its_books_and_neighbours(sides):

@@ -52,9 +52,15 @@ class Side:
 
     @cached_property
     def neighbours(self) -> np.ndarray:
-        """(T, N) bool: whether a place and the next one are consecutive units of a chapter, both in the translation."""
+        """(T, N) bool: whether a place and the next one are consecutive units of a chapter, both in the translation.
+
+        Where a unit is a whole chapter, as in corpora without smaller ones, of a book.
+        """
         follows = np.zeros(len(self), dtype=bool)
-        follows[:-1] = (np.diff(self.units) == 1) & (np.diff(self.books) == 0) & (np.diff(self.chapters) == 0)
+        follows[:-1] = (np.diff(self.units) == 1) & (np.diff(self.books) == 0)
+        same_chapter = np.diff(self.chapters) == 0
+        if same_chapter.any():
+            follows[:-1] &= same_chapter
         found = self.has & follows
         found[:, :-1] &= self.has[:, 1:]
         return found

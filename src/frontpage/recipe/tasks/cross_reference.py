@@ -26,10 +26,11 @@ FALLBACK = 5  # units: how far a near unit may be
 class CrossReference(ExampleTask):
     """An anchor, a unit that it is linked with, and one that it is not; all in one translation.
 
-    Links are drawn by their votes, in either direction. The third text is at least `distance` units away and not
-    linked (null: FAR, or a quarter of the units of a side that has fewer). With `fallback` a unit near the anchor stands for a link where the corpus has none: that is nearness, and a
-    notice says so. The head is a Projector; the loss a hinge on cosines with `margin`, or, with `loss=infonce`, the
-    cross-entropy of finding each anchor's own partner among all texts of the micro-batch, at `temperature`.
+    Links are drawn by their votes, in either direction. The third text is at least `distance` units away (null: FAR, or
+    a quarter of the units of a side that has fewer) and not linked. With `fallback` a unit near the anchor stands for a
+    link where the corpus has none: that is nearness, and a notice says so. The head is a Projector; the loss a hinge on
+    cosines with `margin`, or, with `loss=infonce`, the cross-entropy of finding each anchor's own partner among all
+    texts of the micro-batch, at `temperature`.
     """
 
     members = 3
