@@ -74,7 +74,8 @@ def _parse(overrides: list[str]) -> dict[str, str]:
         key, equals, value = override.partition("=")
         if key not in KEYS or not equals:
             allowed = "allowed are data.path=FILE, data.column=NAME and data.root=FOLDER"
-            raise UserError(f"{override}: {allowed}{nearest(key, KEYS)}")
+            names = [known.removeprefix("data.") for known in KEYS]  # with it every key of data would look alike
+            raise UserError(f"{override}: {allowed}{nearest(key.removeprefix('data.'), names, 'data.')}")
         quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""  # as train.py takes it
         found[key] = value[1:-1] if quoted else value
     return found

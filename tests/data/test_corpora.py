@@ -5,6 +5,7 @@ from hydra.utils import get_object
 from tiny import composed, options
 
 from frontpage.command.build import build
+from frontpage.command.errors import BadValue
 from frontpage.data.title_data import TitleData
 
 TITLES = [f"A title of number {number}" for number in range(60)]
@@ -40,3 +41,20 @@ def test_a_given_file_is_what_is_read_and_its_titles_are_apart(corpus, tmp_path)
 def test_the_same_seed_takes_the_same_titles(corpus, tmp_path):
     first, second = read(corpus, tmp_path).selection, read(corpus, tmp_path).selection
     assert (first.train, first.validation) == (second.train, second.validation)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["a title", 7], "row 2 of its source() is a int, not a str"),
+        ([["a title", "its address"]], "row 1 of its source() is a list, not a str"),
+        ("a title", "its source() gives a str, not a list of str"),
+        (None, "its source() gives a NoneType, not a list of str"),
+    ],
+)
+def test_a_corpus_whose_rows_are_no_texts_is_refused_by_the_name_of_its_class(rows, said, monkeypatch, tmp_path):
+    data = build(composed("data=synthetic", f"paths.cache_dir={tmp_path}").data, "data")
+    monkeypatch.setattr(data, "source", lambda: rows)
+    with pytest.raises(BadValue) as refused:
+        data.read()
+    assert str(refused.value) == f"data._target_=frontpage.data.synthetic.SyntheticTitles: {said}"

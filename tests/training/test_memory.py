@@ -125,6 +125,14 @@ def test_a_generating_models_caches_are_as_large_as_said(model, attention):
     assert generation_bytes(net, ROWS, TIME) == (weights, held)
 
 
+def test_what_a_net_keeps_beside_its_attentions_counts_as_it_says(monkeypatch):
+    net = plain_gpt()
+    weights, caches = generation_bytes(net, ROWS, TIME)
+    own = net.cache_numbers
+    monkeypatch.setattr(net, "cache_numbers", lambda length: own(length) + 3 * 96)
+    assert generation_bytes(net, ROWS, TIME) == (weights, caches + ROWS * 3 * 96 * 4)
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("activation", ["gelu", "swiglu"])
 def test_a_layer_keeps_what_the_closed_formula_says(activation, precision):

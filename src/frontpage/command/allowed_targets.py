@@ -84,7 +84,8 @@ def check_target(target: Any, key: str) -> None:
             f"{key}._target_",
             target,
             "no such class of this package (frontpage.*), and named by no config file in use"
-            f"{nearest(str(target), known)}\nname your own in a file of a folder that --config-dir=FOLDER adds",
+            f"{nearest(str(target), known)}",
+            "name your own in a file of a folder that --config-dir=FOLDER adds",
         )
 
 

@@ -118,8 +118,12 @@ class Decoder(nn.Module):
         return sum(block.attention.mixing_flops(block_size) for block in self.blocks)
 
     def new_cache(self) -> list[Any]:
-        """An empty cache for each layer, for generation."""
+        """An empty cache for each layer, for generation; further ones of an architecture come after these."""
         return [block.attention.new_cache() for block in self.blocks]
+
+    def cache_numbers(self, length: int) -> int:
+        """How many numbers the caches keep for each row after `length` tokens."""
+        return sum(block.attention.cache_numbers(length) for block in self.blocks)
 
     def checkpointed(self, index: int) -> bool:
         """Whether training keeps of block `index` its input only, and computes the rest again in the backward pass."""
