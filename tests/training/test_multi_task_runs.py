@@ -219,9 +219,9 @@ def test_two_processes_train_and_measure_as_one(tmp_path, run_together):
     run_together(one, *settings, "data.batch_size=4")
     run_together(two, *settings, "data.batch_size=2", "trainer.devices=2", "trainer.strategy=ddp")
     expected, got = weights_of(one), weights_of(two)
-    assert all(torch.allclose(expected[name], got[name], atol=1e-5) for name in expected)
+    assert all(torch.allclose(expected[name], got[name], atol=1e-4) for name in expected)
     final = [record_of(path)["metrics"]["final"] for path in (one, two)]
-    assert final[0]["val/loss"] == pytest.approx(final[1]["val/loss"], rel=1e-4) and final[1]["val/coverage"] == 1
+    assert final[0]["val/loss"] == pytest.approx(final[1]["val/loss"], rel=1e-6) and final[1]["val/coverage"] == 1
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 POOLINGS = ("mean", "last")
 
@@ -39,6 +40,7 @@ class PairClassifier(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(E, 2, C) -> logits (E,)."""
+        vectors = F.layer_norm(vectors, vectors.shape[-1:]) if self.full else vectors
         first, second = vectors.unbind(1)
         parts = [first, second, (first - second).abs(), first * second] if self.full else [first, second]
         return self.layers(torch.cat(parts, dim=-1)).squeeze(-1)

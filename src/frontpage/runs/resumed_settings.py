@@ -23,7 +23,7 @@ FREE = "paths logger ckpt_path init_from test name data.path data.test_path data
 KEPT = (
     "seed optimizer model.lr_scaling model.lr_scaling_rows data.batch_size data.block_size data.packing_seed"
     " data.repack data.drop_tail data.text_tokens data.batch_policy data.task_order tasks"
-    " trainer.accumulate_grad_batches trainer.devices trainer.limit_train_batches"
+    " data.corruption data.corruption_share trainer.accumulate_grad_batches trainer.devices trainer.limit_train_batches"
     " trainer.overfit_batches"
 )
 TITLES = "data tokenizer"  # told from other titles by their fingerprint

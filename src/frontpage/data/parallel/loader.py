@@ -10,6 +10,7 @@ from frontpage.data.encoded import EncodedTitles
 from frontpage.data.epoch_loader import EpochLoader
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import TitleBatch, as_batch, pack
+from frontpage.data.parallel.corruption import Corruption
 from frontpage.data.parallel.examples import DrawsExamples, Texts
 from frontpage.data.parallel.side import Side
 from frontpage.data.parallel.task_order import TaskOrder
@@ -68,10 +69,12 @@ class ParallelLoader(EpochLoader):
         seed: int,
         rank: int = 0,
         one_epoch: bool = False,
+        corruption: Corruption | None = None,
     ) -> None:
         super().__init__(sizes)
         self.order, self.windows, self.tasks = order, windows, tasks  # of a task, and the examples of a micro-batch
         self.side, self.texts, self.seed, self.rank, self.one_epoch = side, texts, seed, rank, one_epoch
+        self.corruption = corruption
 
     def step(self, epoch: int, index: int) -> int:
         """The number of a micro-step since the run began."""
@@ -79,10 +82,14 @@ class ParallelLoader(EpochLoader):
 
     def batch(self, epoch: int, index: int) -> Any:
         """A TitleBatch (B, T) of the language task, or a PairBatch."""
-        name, before = self.order.at(self.step(epoch, index))
+        step = self.step(epoch, index)
+        name, before = self.order.at(step)
         if name == LM:
             rows, world = self.sizes.batch_size, self.sizes.world_size
-            return self.windows.batch(before * rows * world + np.arange(self.rank, rows * world, world))
+            batch = self.windows.batch(before * rows * world + np.arange(self.rank, rows * world, world))
+            if self.corruption is None:
+                return batch
+            return self.corruption.masked(batch, step, step // self.sizes.accumulate, self.rank)
         task, count = self.tasks[name]
         draws = np.random.default_rng((self.seed, zlib.crc32(name.encode()), before, self.rank))
         return self.texts.batch(task.draw(self.side, count, draws), name)

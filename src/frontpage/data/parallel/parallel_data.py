@@ -16,10 +16,11 @@ from torch import Tensor
 from frontpage.command.errors import BadValue
 from frontpage.command.limits import AtLeast, Between, Count, OneOf, Seed
 from frontpage.command.notices import notice
-from frontpage.command.points import Points
+from frontpage.command.points import Course, Points
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import IGNORED, TitleBatch
+from frontpage.data.parallel.corruption import KINDS, Corruption
 from frontpage.data.parallel.examples import DrawsExamples, Examples, PairBatch, Texts
 from frontpage.data.parallel.loader import LM, ParallelLoader, Windows
 from frontpage.data.parallel.side import Side
@@ -45,7 +46,8 @@ class ParallelData(RunData):
     in one translation, of the others a text is a unit (a verse), cut to `text_tokens`. `batch_size` counts windows of
     `block_size` tokens; under `batch_policy=constant_tokens` a micro-batch of another task has as many examples as fit
     into that many tokens, under `constant_examples` `batch_size` of them. `validation_examples` of each task are
-    drawn once. `seed` fixes the split and what is validated, `packing_seed` what an epoch holds. Raises UserError.
+    drawn once. With `corruption` a share of the inputs of the language task is hidden in training (see Corruption).
+    `seed` fixes the split and what is validated, `packing_seed` what an epoch holds. Raises UserError.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class ParallelData(RunData):
         text_tokens: Annotated[int, AtLeast(4)] = 96,
         batch_policy: Annotated[str, OneOf(*POLICIES)] = "constant_tokens",
         task_order: Annotated[str, OneOf(*ORDERS)] = "stratified",
+        corruption: Annotated[str, OneOf(*KINDS)] = "none",
+        corruption_share: Course = 0.15,
         validation_examples: Annotated[int, AtLeast(2)] = 1000,
         evaluation_tokens: Count = 16_384,
         evaluation_row: Count | None = None,
@@ -79,6 +83,7 @@ class ParallelData(RunData):
         self.text_tokens, self.batch_policy, self.task_order = text_tokens, batch_policy, task_order
         self.example_count = validation_examples
         self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
+        self.corruption, self.corruption_share = corruption, Points.of(corruption_share, "corruption_share")
         self.text: ParallelText | None = None
         TaskOrder(self.weights, packing_seed, how=task_order)  # for what it refuses
 
@@ -124,6 +129,8 @@ class ParallelData(RunData):
         splits = {name: [text for _, text in of] for name, of in documents.items()} | units
         self.tokenizer, encoded = tokenize_cached(self.cache_dir, self.make_tokenizer, splits)
         self.fingerprint = cache_key(self.make_tokenizer, splits)
+        if self.corruption != "none":
+            self.tokenizer.add_mask()
         self.train, self.validation = encoded[TRAIN], encoded[VALIDATION]
         self.sizes = TextSizes.of(splits[VALIDATION], self.validation.lengths)
         # Of each held-out document, the number of its translation.
@@ -185,8 +192,20 @@ class ParallelData(RunData):
         tasks = {name: (task, self.examples_of(task)) for name, task in self.example_tasks.items()}
         rank = trainer.global_rank if trainer else 0
         side, texts = self.sides[TRAIN], self.texts[TRAIN]
+        corruption = None
+        if self.corruption != "none":
+            corruption = Corruption(self.corruption, self.corruption_share, self.tokenizer, self.packing_seed)
         return ParallelLoader(
-            sizes, order, windows, tasks, side, texts, seed=self.packing_seed, rank=rank, one_epoch=overfit
+            sizes,
+            order,
+            windows,
+            tasks,
+            side,
+            texts,
+            seed=self.packing_seed,
+            rank=rank,
+            one_epoch=overfit,
+            corruption=corruption,
         )
 
     def _epoch(self, order: TaskOrder, windows: Windows, world: int) -> int:
