@@ -169,8 +169,8 @@ def test_what_llama_cpp_cannot_compute_is_refused(case, tmp_path):
 
 def test_a_weight_without_a_place_is_noticed(tmp_path):
     config, module = exportable("gpt", {})
-    module.net.logit_scale = torch.nn.Parameter(torch.ones(1))
-    with pytest.raises(RuntimeError, match="no place for logit_scale"):
+    module.net.logit_bias = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(RuntimeError, match="no place for logit_bias"):
         written(tmp_path, config, module, "hf")
 
 
