@@ -11,8 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.check import check_value
+from frontpage.command.duration import seconds_of
 from frontpage.command.errors import BadValue, UserError
-from frontpage.command.limits import Text, seconds_of
+from frontpage.command.limits import Text
 from frontpage.command.notices import notice
 from frontpage.command.process_family import FIRST_PROCESS, is_helper
 from frontpage.command.run_folder import hydras_own

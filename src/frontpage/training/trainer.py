@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import lightning as L
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
+from frontpage.command.duration import Duration
 from frontpage.command.errors import BadValue, UserError
-from frontpage.command.limits import AtLeast, Between, Count, Duration, OneOf, Positive
+from frontpage.command.limits import AtLeast, Between, Count, OneOf, Positive
 from frontpage.machine.accelerator import DeviceCount, check_devices, find_accelerator
 from frontpage.machine.allocator import keep_freed_memory
 from frontpage.machine.precision import settle_precision
