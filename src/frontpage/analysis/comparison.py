@@ -18,6 +18,7 @@ from frontpage.evaluation.metrics import ratio_with_error
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.reopen import load_run
 from frontpage.runs.run import Run
+from frontpage.runs.stored_values import check_scoring
 from frontpage.runs.training_titles import title_hashes
 
 SCORES = "validation_scores.npz"  # kept in a run's directory, so that it is scored once
@@ -72,6 +73,7 @@ def title_nats(directory: Path, trusted: Iterable[Path] = ()) -> TitleNats:
         except Exception:  # errors of numpy's, of zip and of torch's: it was computed, and can be again
             notice(f"{kept} cannot be read; the run is scored anew")
     config, module = load_run(directory, trusted=trusted)
+    check_scoring(config, Run(directory).config_file)
     named = [key for key in ("path", "root") if config.data.get(key)]  # a file that a run names may be named from there
     settings = OmegaConf.merge(config.data, {key: _found(config.data[key], directory) for key in named})
     data = build_stored(settings, "data", directory, trusted)

@@ -1,8 +1,8 @@
 """The words and templates of the generated corpus, in the language that is not respelled."""
 
-# Who verses tell of: each met someone, of whom the next verse tells.
-ENTITIES = """tobias miriam samuel hanna daniel rebeka david salome josef marta elena ruben tamar gideon naomi simon
-delila jonas susanna abel dina felix barak lidia markus judit silas rahel kaleb adina""".split()
+# Who verses tell of: each met someone, of whom the next verse tells. Names are the same in all languages: letters that
+# are capitals are respelled in none.
+ENTITIES = "ADINA BARAK DANIEL ELENA FELIX JONAS LIDIA MIRIAM RUBEN SALOME TAMAR TOBIAS".split()
 
 # What verses are about: two words for each.
 THEMES = [
@@ -17,21 +17,16 @@ bucket/pail pot/kettle fire/flame ash/ember book/tome song/hymn harp/lute mask/v
 
 # The other words of a verse, the likelier first.
 WORDS = {
-    "verb": """carried found lost sold hid painted washed bought stole buried mended lifted dropped broke guarded
-counted wanted praised burned traded""".split(),
-    "adjective": """red golden old small broad bright dark broken simple round warm cold clean bitter sweet hidden white
-black green precious""".split(),
+    "verb": "carried found lost sold hid painted washed bought stole buried mended guarded".split(),
     "preposition": "near under behind beside above inside outside beneath".split(),
-    "place": """harbor market garden temple desert forest hill cave village bridge castle barn inn mill meadow orchard
-palace island tavern cellar""".split(),
-    "meet": """greeted followed helped called thanked blessed warned married fed taught trusted healed pitied
-met""".split(),
+    "place": "harbor market garden temple desert forest cave village bridge castle barn orchard".split(),
+    "meet": "greeted followed helped called thanked blessed warned married".split(),
 }
 
 # (weight, template): {known} was met in the verse before, {met} is told of in the next.
 TEMPLATES = [
-    (4, "{known} {verb} the {adjective} {theme} {preposition} the {place} , and {meet} {met} ."),
-    (3, "{preposition} the {place} {known} {verb} the {adjective} {theme} , and {meet} {met} ."),
-    (2, "{known} {meet} {met} {preposition} the {place} , and {verb} the {adjective} {theme} ."),
-    (1, "{meet} by {known} , {met} {verb} the {adjective} {theme} {preposition} the {place} ."),
+    (4, "{known} {verb} the {theme} {preposition} the {place} and {meet} {met} ."),
+    (3, "{known} {verb} the {theme} and {meet} {met} {preposition} the {place} ."),
+    (2, "{preposition} the {place} {known} {verb} the {theme} and {meet} {met} ."),
+    (1, "{known} {meet} {met} and {verb} the {theme} {preposition} the {place} ."),
 ]
