@@ -1,4 +1,4 @@
-"""Promises of every corpus of titles in configs/data/: named alike, reads a given file, splits it without overlap, repeatably."""
+"""Promises of every corpus of titles in configs/data/: named alike, reads a given file, splits it repeatably."""
 
 import pytest
 from hydra.utils import get_object

@@ -9,22 +9,22 @@ import pytest
 
 from frontpage.command.errors import BadValue
 from frontpage.data.parallel.respelling import CONSONANTS, VOWELS, inverse, respell, respellings
-from frontpage.data.parallel.synthetic_text import best_coherence, log_prob, synthetic_parallel
+from frontpage.data.parallel.synthetic_text import best_coherence, chance_of_same_place, log_prob, synthetic_parallel
 from frontpage.data.parallel.verse_grammar import VerseGrammar
 from frontpage.data.parallel.verse_words import ENTITIES, TEMPLATES, THEMES, WORDS
 
 SIZES = {"books": 6, "chapters": 4, "verses": 5, "translations": 3}
 PINNED = [
-    "salome sold the small pillow above the harbor , and helped markus .",
-    "toqame taqb xwe tmoqq diqqag oyape xwe wovyav , ohb weqdeb movjut .",
-    "xerihu xirz vnu xherr qarrik esifu vnu nemsim , ewz nurquz hemtox .",
+    "SALOME lost the stone and thanked LIDIA near the harbor .",
+    "SALOME qatx xwe txahe ohb xwohjeb LIDIA heov xwe wovyav .",
+    "SALOME vahk kfu hkagu igx kfigyux LIDIA guin kfu finsan .",
 ]
-PINNED_NATS = 71.0960822871593
+PINNED_NATS = 60.935950397130284
 REDUCED = VerseGrammar(
     entities=["ann", "bob", "cid"],
     themes=[["cat"], ["dog", "hound"]],
-    words={"verb": ["saw", "fed"]},
-    templates=[(3, "{known} {verb} the {theme} of {met} ."), (1, "of {met} {known} the {theme} .")],
+    words={"verb": ["saw", "fed"], "place": ["inn", "sea"]},
+    templates=[(3, "{known} {verb} the {theme} of {met} at {place}"), (1, "at {place} of {met} {known} the {theme} .")],
     counts=range(1, 3),
 )
 
@@ -36,18 +36,20 @@ def text():
 
 def enumerated():
     """Every chapter of the reduced grammar as (text, probability), spelled out by hand."""
-    verses = []  # (known, met, text, probability given known)
+    verses = []  # (known, met, place, text, probability given known and place)
     for known, met in itertools.permutations(["ann", "bob", "cid"], 2):
-        for theme, share in (("cat", 1 / 2), ("dog", 1 / 2 * 3 / 5), ("hound", 1 / 2 * 2 / 5)):
-            verses.append((known, met, f"of {met} {known} the {theme} .", 1 / 2 * 1 / 4 * share))
-            for verb, weight in (("saw", 3 / 5), ("fed", 2 / 5)):
-                line = f"{known} {verb} the {theme} of {met} ."
-                verses.append((known, met, line, 1 / 2 * 3 / 4 * share * weight))
-    for _, met, line, probability in verses:
-        yield line, 1 / 2 * 1 / 3 * probability
-        for known, _, second, chance in verses:
-            if known == met:
-                yield f"{line}\n{second}", 1 / 2 * 1 / 3 * probability * chance
+        for place in ("inn", "sea"):
+            for theme, share in (("cat", 1 / 2), ("dog", 1 / 2 * 3 / 5), ("hound", 1 / 2 * 2 / 5)):
+                verses.append((known, met, place, f"at {place} of {met} {known} the {theme} .", 1 / 2 * 1 / 4 * share))
+                for verb, weight in (("saw", 3 / 5), ("fed", 2 / 5)):
+                    line = f"{known} {verb} the {theme} of {met} at {place}"
+                    verses.append((known, met, place, line, 1 / 2 * 3 / 4 * share * weight))
+    settings = {"inn": 3 / 5, "sea": 2 / 5}
+    for _, met, place, line, probability in verses:
+        yield line, 1 / 2 * 1 / 3 * settings[place] * probability
+        for known, _, there, second, chance in verses:
+            if known == met and there == place:
+                yield f"{line}\n{second}", 1 / 2 * 1 / 3 * settings[place] * probability * chance
 
 
 def test_the_probabilities_of_a_reduced_grammar_sum_to_one_and_are_those_by_hand():
@@ -77,9 +79,9 @@ def test_what_is_drawn_has_the_frequencies_that_its_nats_say():
         ({"entities": ["ann"]}, "two entities"),
         ({"entities": ["ann", "the"]}, "stand twice.*the"),
         ({"themes": [["cat"], ["saw"]]}, "stand twice.*saw"),
-        ({"templates": [(1, "{known} {theme} {met}"), (2, "{known} {theme} {met}")]}, "one form"),
-        ({"templates": [(1, "{known} {theme}")]}, "needs known, met and theme"),
-        ({"templates": [(1, "{known} {theme} {theme} {met}")]}, "each slot once"),
+        ({"templates": [(1, "{known} {theme} {met} {place}"), (2, "{known} {theme} {met} {place}")]}, "one form"),
+        ({"templates": [(1, "{known} {theme} {met}")]}, "needs known, met, place and theme"),
+        ({"templates": [(1, "{known} {theme} {theme} {met} {place}")]}, "each slot once"),
     ],
 )
 def test_a_grammar_that_could_be_read_in_two_ways_is_refused(changed, words):
@@ -95,18 +97,18 @@ def test_least_nats_are_what_the_text_alone_tells(text):
 
 
 def test_the_nats_of_one_chapter_by_hand():
-    chapter = """tobias found the old lamp near the cave , and helped miriam .
-helped by miriam , abel sold the red fig under the inn ."""
-    ranks = {"verb": 20, "adjective": 20, "preposition": 8, "place": 20, "meet": 14}
-    assert ranks == {name: len(words) for name, words in WORDS.items()} and (len(ENTITIES), len(THEMES)) == (30, 60)
+    chapter = """TOBIAS found the lamp near the cave and helped MIRIAM .
+MIRIAM helped FELIX and sold the fig under the cave ."""
+    ranks = {"verb": 12, "preposition": 8, "place": 12, "meet": 8}
+    assert ranks == {name: len(words) for name, words in WORDS.items()} and (len(ENTITIES), len(THEMES)) == (12, 24)
 
     def chance(name, word):
         return 1 / (WORDS[name].index(word) + 2) / sum(1 / (rank + 2) for rank in range(ranks[name]))
 
-    first = 4 / 10 * chance("verb", "found") * chance("adjective", "old") * chance("preposition", "near")
-    first *= chance("place", "cave") * chance("meet", "helped") / 30 / 29 / 60 * 2 / 5
-    second = 1 / 10 * chance("verb", "sold") * chance("adjective", "red") * chance("preposition", "under")
-    second *= chance("place", "inn") * chance("meet", "helped") / 29 / 60 * 2 / 5
+    first = 4 / 10 * chance("verb", "found") * chance("preposition", "near")
+    first *= chance("place", "cave") * chance("meet", "helped") / 12 / 11 / 24 * 2 / 5
+    second = 1 / 10 * chance("verb", "sold") * chance("preposition", "under")
+    second *= chance("meet", "helped") / 11 / 24 * 2 / 5
     expected = math.log(first * second / 3 / 4)  # two, three or four verses; four languages
     counts = {"verses": 2, "translations": 4}
     assert log_prob(chapter, "aa", **counts) == pytest.approx(expected, abs=1e-9)
@@ -120,7 +122,7 @@ helped by miriam , abel sold the red fig under the inn ."""
         lambda lines: lines[::-1],  # no chain
         lambda lines: [lines[0].replace(".", ""), *lines[1:]],
         lambda lines: [lines[0] + " ", *lines[1:]],
-        lambda lines: [lines[0].upper(), *lines[1:]],
+        lambda lines: [lines[0].lower(), *lines[1:]],
         lambda lines: ["", *lines],
         lambda lines: [*lines, ""],
         lambda lines: [lines[0].replace("the", "a", 1), *lines[1:]],
@@ -140,15 +142,22 @@ def test_a_document_has_no_probability_in_another_language(text):
     assert log_prob("", "aa", verses=5, translations=3) == -math.inf
 
 
+def test_a_chapter_stays_at_its_place():
+    chapter = (
+        "TOBIAS found the lamp near the cave and helped ELENA .\nELENA helped FELIX and sold the fig under the {} ."
+    )
+    assert log_prob(chapter.format("cave"), "aa", verses=2, translations=1) > -math.inf
+    assert log_prob(chapter.format("barn"), "aa", verses=2, translations=1) == -math.inf
+
+
 def test_nobody_meets_himself():
-    chapter = "\n".join(f"{one} found the old lamp near the cave , and helped {{}} ." for one in ("tobias", "elena"))
-    assert log_prob(chapter.format("elena", "tobias"), "aa", verses=2, translations=1) > -math.inf
-    assert log_prob(chapter.format("elena", "elena"), "aa", verses=2, translations=1) == -math.inf
+    chapter = "\n".join(f"{one} found the lamp near the cave and helped {{}} ." for one in ("TOBIAS", "ELENA"))
+    assert log_prob(chapter.format("ELENA", "TOBIAS"), "aa", verses=2, translations=1) > -math.inf
+    assert log_prob(chapter.format("ELENA", "ELENA"), "aa", verses=2, translations=1) == -math.inf
 
 
-def test_languages_respell_letters_and_share_no_word():
+def test_languages_respell_letters_and_share_no_word_but_names():
     lists = [
-        ENTITIES,
         *THEMES,
         *WORDS.values(),
         [word for _, one in TEMPLATES for word in one.split() if word.isalpha()],
@@ -162,7 +171,8 @@ def test_languages_respell_letters_and_share_no_word():
     assert len(set().union(*vocabularies)) == 26 * len(words)
     assert all(respell(respell(word, table), inverse(table)) == word for table in tables for word in words)
     assert respellings(words, 3) == tables[:3]
-    assert min(map(len, words)) >= 2 and 200 <= len(words) <= 300
+    assert min(map(len, words)) >= 2 and 80 <= len(words) <= 100
+    assert all(respell(name, table) == name for table in tables for name in ENTITIES)
 
 
 def test_languages_that_must_share_a_word_are_refused():
@@ -172,7 +182,8 @@ def test_languages_that_must_share_a_word_are_refused():
 
 def test_translations_say_the_same_in_words_of_their_own(text):
     words = {
-        name: {word for line in lines for word in line.split() if len(word) > 1} for name, lines in text.texts.items()
+        name: {word for line in lines for word in line.split() if len(word) > 1} - {*ENTITIES}
+        for name, lines in text.texts.items()
     }
     assert not words["aa"] & words["bb"] and not words["aa"] & words["cc"] and not words["bb"] & words["cc"]
     lines = list(zip(*text.texts.values(), strict=True))
@@ -214,18 +225,19 @@ def test_a_seed_fixes_the_corpus_on_every_platform(text):
     assert text.least_nats["aa"][0] == pytest.approx(PINNED_NATS, abs=1e-9)
 
 
-def test_the_best_accuracy_of_coherence_is_reached_by_who_reads_the_chain():
-    """Draw pairs as the task does and guess by the chain alone, then with all that entities tell."""
+def test_the_best_accuracy_of_coherence_is_reached_by_who_reads_the_chain_and_the_place():
     text = synthetic_parallel(books=60, chapters=8, verses=8, translations=1, seed=0)
-    people = [[word for word in line.split() if word in ENTITIES] for line in text.texts["aa"]]
+    lines = [line.split() for line in text.texts["aa"]]
+    people = [[word for word in line if word in ENTITIES] for line in lines]
+    places = [next(word for word in line if word in WORDS["place"]) for line in lines]
     documents, generator = text.documents(), np.random.default_rng(1)
     errors = {"positive": [], "turned": [], "far": [], "other": []}
     following = [unit for units in documents for unit in units[:-1]]
 
     def chained(first, second):
-        return people[first][1] == people[second][0]
+        return people[first][1] == people[second][0] and places[first] == places[second]
 
-    for _ in range(40_000):
+    for _ in range(60_000):
         unit = following[generator.integers(len(following))]
         errors["positive"].append(not chained(unit, unit + 1))
         errors["turned"].append(chained(unit + 1, unit))
@@ -235,13 +247,16 @@ def test_the_best_accuracy_of_coherence_is_reached_by_who_reads_the_chain():
         elif abs(first - second) >= 3:
             errors["far"].append(chained(first, second))
     rate = {kind: float(np.mean(found)) for kind, found in errors.items()}
-    assert rate["positive"] == 0
-    measured = 1 - 0.5 * (0.25 * rate["turned"] + 0.75 * rate["other"])
-    assert best_coherence(30) == pytest.approx(measured, abs=2e-3)
-    assert text.best == {"coherence": best_coherence(30), "cross_reference": 1.0, "paraphrase": 1.0}
-    assert best_coherence(30) == pytest.approx(1 - 0.5 * (0.25 / 29 + 0.75 / 30), abs=1e-12)
+    assert rate["positive"] == 0 and rate["far"] >= rate["other"]
+    best = best_coherence(12, chance_of_same_place())
+    assert best == pytest.approx(1 - 0.5 * (0.25 * rate["turned"] + 0.75 * rate["other"]), abs=2e-3)
+    assert text.best == {"coherence": best, "cross_reference": 1.0, "paraphrase": 1.0}
+    weights = [1 / (rank + 2) for rank in range(12)]
+    same = sum((weight / sum(weights)) ** 2 for weight in weights)
+    assert best == pytest.approx(1 - 0.5 * (0.25 / 11 + 0.75 * same / 12), abs=1e-12)
     # Exact, with three entities: a pair turned round chains where the third of three is the first, one in two.
-    assert best_coherence(3, reversed_share=1.0) == 1 - 0.5 / 2 and best_coherence(3, reversed_share=0.0) == 1 - 0.5 / 3
+    assert best_coherence(3, 1.0, reversed_share=1.0) == 1 - 0.5 / 2
+    assert best_coherence(3, 0.5, reversed_share=0.0) == 1 - 0.5 * 0.5 / 3
 
 
 @pytest.mark.parametrize(

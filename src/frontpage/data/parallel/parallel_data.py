@@ -131,6 +131,7 @@ class ParallelData(RunData):
         self.fingerprint = cache_key(self.make_tokenizer, splits)
         if self.corruption != "none":
             self.tokenizer.add_mask()
+            self.fingerprint += "-mask"
         self.train, self.validation = encoded[TRAIN], encoded[VALIDATION]
         self.sizes = TextSizes.of(splits[VALIDATION], self.validation.lengths)
         # Of each held-out document, the number of its translation.

@@ -1,7 +1,7 @@
 """Languages that are one another respelled: a vowel becomes a vowel, a consonant a consonant, each its own.
 
 Words keep their lengths and sound like words, and no two languages share one, so that nothing but learning tells which
-words mean the same.
+words mean the same. Capitals stay, and so do names in capitals.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """A generated parallel corpus: its entropy is known exactly, and what each task can reach at best.
 
-Each translation is a language of its own, the same verses respelled (`respelling`). What there is to learn: who is met
-in a verse is told of in the next (coherence); verses with the same theme are linked, whichever of its two words they
-use (cross reference); a verse is the same in all languages (paraphrase).
+Each translation is a language of its own, the same verses respelled but for names (`respelling`). What there is to
+learn: who is met in a verse is told of in the next, at the same place (coherence); verses with the same theme are linked, whichever of its
+two words they use (cross reference); a verse is the same in all languages (paraphrase).
 """
 
 import functools
@@ -58,7 +58,11 @@ def synthetic_parallel(*, books: int, chapters: int, verses: int, translations: 
         links=links,
         votes=np.ones(len(links)),
         least_nats={name: nats.copy() for name in names},
-        best={"coherence": best_coherence(len(ENTITIES)), "cross_reference": 1.0, "paraphrase": 1.0},
+        best={
+            "coherence": best_coherence(len(ENTITIES), chance_of_same_place()),
+            "cross_reference": 1.0,
+            "paraphrase": 1.0,
+        },
     )
 
 
@@ -74,20 +78,26 @@ def log_prob(document: str, translation: str, *, verses: int, translations: int)
     return chapter_grammar(verses).log_prob(respell(document, inverse(table))) - math.log(translations)
 
 
-def best_coherence(entities: int, reversed_share: float = 0.25) -> float:
-    """The best accuracy at telling a verse and its next from a pair that is none, half the pairs being of either kind.
+def best_coherence(entities: int, same_place: float, reversed_share: float = 0.25) -> float:
+    """What no accuracy exceeds at telling a verse and its next from a pair that is none, half the pairs being of either.
 
-    Positives are consecutive verses of a chapter: whoever is met in the first is known in the second, always. Of the
-    negatives `reversed_share` are such pairs turned round, the others are three verses or more apart or of two books.
-    Nothing tells pairs apart better than this chain: a pair without it is negative for certain; one that has it is more
-    likely consecutive, whatever else is seen. So the best guess errs on exactly the negatives that chain by chance, and
-    its accuracy is 1 - P(negative) P(they chain).
-    With E entities they do with 1 / E where the two are unrelated; a pair turned round does with 1 / (E - 1), where the
-    third in the chain is the first again. Far verses of the same chapter chain with at most the latter, and the farther
-    apart the nearer to the former, which is taken for them.
+    Positives are consecutive verses of a chapter: whoever is met in the first is known in the second, and the place is
+    the same, always. Of the negatives `reversed_share` are such pairs turned round, the others lie three verses or more
+    apart or in another book. A pair that does not chain, or changes its place, is negative for certain; of one that does
+    neither, it is likelier that it is consecutive, whatever else is seen. So the best guess errs on the negatives that
+    chain at one place by chance, and its accuracy is 1 - P(negative) P(that).
+    With E entities a pair turned round chains with 1 / (E - 1), where the third in the chain is the first again; two
+    unrelated verses with 1 / E, and they share their place with `same_place`. Far verses of the same chapter, of which
+    there are few, always share it; that is left out, so that the accuracy of the best guess is a little below.
     """
-    chains = reversed_share / (entities - 1) + (1 - reversed_share) / entities
+    chains = reversed_share / (entities - 1) + (1 - reversed_share) * same_place / entities
     return 1 - 0.5 * chains
+
+
+def chance_of_same_place() -> float:
+    """How often two chapters have the same place."""
+    weights = np.array([1 / (rank + 2) for rank in range(len(WORDS["place"]))])
+    return float(((weights / weights.sum()) ** 2).sum())
 
 
 def language_names(count: int) -> list[str]:
@@ -104,8 +114,8 @@ def chapter_grammar(verses: int) -> VerseGrammar:
 
 @functools.cache
 def _vocabulary() -> tuple[str, ...]:
-    """All words, in the language that is not respelled."""
-    lists = [ENTITIES, *THEMES, *WORDS.values()]
+    """All words but names, in the language that is not respelled."""
+    lists = [*THEMES, *WORDS.values()]
     literal = [word for _, template in TEMPLATES for word in template.split() if word.isalpha()]
     return tuple(dict.fromkeys([word for one in lists for word in one] + literal))
 

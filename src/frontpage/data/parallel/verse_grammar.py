@@ -1,7 +1,7 @@
 """VerseGrammar: chapters of verses that form a chain, drawn with their exact probability, and scored again from text.
 
 A verse tells of an entity, something (its theme) and an entity that is met; the next verse of the chapter tells of that
-one, which costs nothing to whoever read on. All other choices are independent.
+one, and all of a chapter happens in one place, which costs nothing to whoever read on. All other choices are independent.
 """
 
 import math
@@ -14,6 +14,7 @@ from itertools import accumulate
 
 Weighted = Sequence[tuple[float, str]]
 ENTITY_SLOTS = ("known", "met")
+SETTING = "place"  # drawn once a chapter
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class VerseGrammar:
     """What verses are made of; `counts` are the numbers of verses that a chapter may have, equally likely.
 
     Entities and themes are equally likely, an entity never meets itself, and of a list or a theme's words the one with
-    rank r (from 0) has a weight of 1 / (r + 2). A template's `{name}` is a word of that list; `{known}`, `{met}` and
-    `{theme}` are in each. Raises ValueError where a text could be read in two ways: a word that stands twice, or two
+    rank r (from 0) has a weight of 1 / (r + 2). A template's `{name}` is a word of that list; `{known}`, `{met}`,
+    `{place}` and `{theme}` are in each. Raises ValueError where a text could be read in two ways: a word that stands twice, or two
     templates of one form; and for templates that lack a slot or fewer than two entities.
     """
 
@@ -50,8 +51,8 @@ class VerseGrammar:
             raise ValueError("two templates are of one form")
         for _, template in self.templates:
             slots = _slots(template)
-            if len(set(slots)) < len(slots) or not {*ENTITY_SLOTS, "theme"} <= set(slots):
-                raise ValueError(f"{template!r} needs known, met and theme, and each slot once")
+            if len(set(slots)) < len(slots) or not {*ENTITY_SLOTS, SETTING, "theme"} <= set(slots):
+                raise ValueError(f"{template!r} needs known, met, place and theme, and each slot once")
         if len(self.entities) < 2:
             raise ValueError("two entities are needed: none meets itself")
 
@@ -60,6 +61,8 @@ class VerseGrammar:
         nats = math.log(len(self.counts))
         verses, themes = [], []
         known = met = -1
+        setting, cost = _choose(next(uniforms), _weights(self.words[SETTING]))
+        nats += cost
         for _ in range(self.counts[int(next(uniforms) * len(self.counts))]):
             if met < 0:
                 known = int(next(uniforms) * len(self.entities))
@@ -70,12 +73,12 @@ class VerseGrammar:
             met = other + (other >= known)
             theme = int(next(uniforms) * len(self.themes))
             nats += math.log(len(self.entities) - 1) + math.log(len(self.themes))
-            drawn = {"known": self.entities[known], "met": self.entities[met]}
+            drawn = {"known": self.entities[known], "met": self.entities[met], SETTING: self.words[SETTING][setting]}
             choice, cost = _choose(next(uniforms), [weight for weight, _ in self.templates])
             template = self.templates[choice][1]
             nats += cost
             for slot in _slots(template):
-                if slot not in ENTITY_SLOTS:
+                if slot not in drawn:
                     options = self.themes[theme] if slot == "theme" else self.words[slot]
                     choice, cost = _choose(next(uniforms), _weights(options))
                     drawn[slot] = options[choice]
@@ -93,7 +96,7 @@ class VerseGrammar:
         if len(verses) not in self.counts:
             return -math.inf
         total = -math.log(len(self.counts))
-        expected = None
+        expected = setting = None
         for verse in verses:
             matches = ((weight, form.fullmatch(verse)) for weight, form in self._forms)
             weight, found = next(((weight, found) for weight, found in matches if found), (0.0, None))
@@ -102,11 +105,15 @@ class VerseGrammar:
             words = found.groupdict()
             if words["known"] == words["met"] or expected not in (None, words["known"]):
                 return -math.inf
+            if setting not in (None, words[SETTING]):
+                return -math.inf
             total += math.log(weight / sum(weight for weight, _ in self.templates))
             total -= math.log(len(self.entities) - 1)
             total -= math.log(len(self.entities)) if expected is None else 0.0
-            total += math.fsum(self._log_probs[slot][word] for slot, word in words.items() if slot not in ENTITY_SLOTS)
-            expected = words["met"]
+            total += self._log_probs[SETTING][words[SETTING]] if setting is None else 0.0
+            free = ((slot, word) for slot, word in words.items() if slot not in (*ENTITY_SLOTS, SETTING))
+            total += math.fsum(self._log_probs[slot][word] for slot, word in free)
+            expected, setting = words["met"], words[SETTING]
         return total
 
     @cached_property

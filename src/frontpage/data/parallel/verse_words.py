@@ -8,11 +8,8 @@ ENTITIES = "ADINA BARAK DANIEL ELENA FELIX JONAS LIDIA MIRIAM RUBEN SALOME TAMAR
 THEMES = [
     tuple(pair.split("/"))
     for pair in """lantern/lamp river/stream stone/rock bread/loaf robe/cloak sword/blade cup/goblet boat/ship
-letter/scroll seed/grain sheep/lamb horse/mare coin/silver ring/band bell/gong rope/cord tent/camp door/gate wall/fence
-tree/cedar fruit/fig wine/nectar oil/balm salt/spice meat/stew fish/perch bird/dove root/herb rose/lilac net/snare
-basket/hamper ladder/stair table/bench bed/mat pillow/cushion mirror/glass needle/pin wool/fleece linen/silk crown/tiara
-throne/seat banner/flag arrow/dart shield/armor helmet/cap wagon/cart wheel/axle plough/sickle hammer/mallet nail/peg
-bucket/pail pot/kettle fire/flame ash/ember book/tome song/hymn harp/lute mask/veil pearl/gem candle/torch""".split()
+letter/scroll seed/grain sheep/lamb horse/mare coin/silver bell/gong rope/cord door/gate wall/fence tree/cedar
+fruit/fig wine/nectar salt/spice bird/dove root/herb net/snare""".split()
 ]
 
 # The other words of a verse, the likelier first.

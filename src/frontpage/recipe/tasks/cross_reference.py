@@ -42,7 +42,7 @@ class CrossReference(ExampleTask):
         loss_scale: Course = 1.0,
         distance: Count | None = None,
         fallback: bool = False,
-        loss: Annotated[str, OneOf("hinge", "infonce")] = "hinge",
+        loss: Annotated[str, OneOf("hinge", "infonce")] = "infonce",
         margin: Annotated[float, AtLeast(0)] = 0.5,
         temperature: Positive = 0.1,
     ) -> None:
