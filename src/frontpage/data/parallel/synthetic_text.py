@@ -1,8 +1,8 @@
 """A generated parallel corpus: its entropy is known exactly, and what each task can reach at best.
 
 Each translation is a language of its own, the same verses respelled but for names (`respelling`). What there is to
-learn: who is met in a verse is told of in the next, at the same place (coherence); verses with the same theme are linked, whichever of its
-two words they use (cross reference); a verse is the same in all languages (paraphrase).
+learn: who is met in a verse is told of in the next, at the same place (coherence); verses with the same theme are
+linked, whichever of its two words they use (cross reference); a verse is the same in all languages (paraphrase).
 """
 
 import functools
@@ -79,13 +79,13 @@ def log_prob(document: str, translation: str, *, verses: int, translations: int)
 
 
 def best_coherence(entities: int, same_place: float, reversed_share: float = 0.25) -> float:
-    """What no accuracy exceeds at telling a verse and its next from a pair that is none, half the pairs being of either.
+    """What no accuracy exceeds at telling a verse and its next from a pair that is none, half the pairs being of each.
 
     Positives are consecutive verses of a chapter: whoever is met in the first is known in the second, and the place is
     the same, always. Of the negatives `reversed_share` are such pairs turned round, the others lie three verses or more
-    apart or in another book. A pair that does not chain, or changes its place, is negative for certain; of one that does
-    neither, it is likelier that it is consecutive, whatever else is seen. So the best guess errs on the negatives that
-    chain at one place by chance, and its accuracy is 1 - P(negative) P(that).
+    apart or in another book. A pair that does not chain, or changes its place, is negative for certain; of one that
+    does neither, it is likelier that it is consecutive, whatever else is seen. So the best guess errs on the negatives
+    that chain at one place by chance, and its accuracy is 1 - P(negative) P(that).
     With E entities a pair turned round chains with 1 / (E - 1), where the third in the chain is the first again; two
     unrelated verses with 1 / E, and they share their place with `same_place`. Far verses of the same chapter, of which
     there are few, always share it; that is left out, so that the accuracy of the best guess is a little below.

@@ -1,7 +1,8 @@
 """VerseGrammar: chapters of verses that form a chain, drawn with their exact probability, and scored again from text.
 
 A verse tells of an entity, something (its theme) and an entity that is met; the next verse of the chapter tells of that
-one, and all of a chapter happens in one place, which costs nothing to whoever read on. All other choices are independent.
+one, and all of a chapter happens in one place, which costs nothing to whoever read on. All other choices are
+independent.
 """
 
 import math
@@ -32,8 +33,8 @@ class VerseGrammar:
 
     Entities and themes are equally likely, an entity never meets itself, and of a list or a theme's words the one with
     rank r (from 0) has a weight of 1 / (r + 2). A template's `{name}` is a word of that list; `{known}`, `{met}`,
-    `{place}` and `{theme}` are in each. Raises ValueError where a text could be read in two ways: a word that stands twice, or two
-    templates of one form; and for templates that lack a slot or fewer than two entities.
+    `{place}` and `{theme}` are in each. Raises ValueError where a text could be read in two ways: a word that stands
+    twice, or two templates of one form; and for templates that lack a slot or fewer than two entities.
     """
 
     entities: Sequence[str]
