@@ -52,7 +52,7 @@ def test_a_batch_trains_its_own_head_and_no_other(module, batches):
 
 
 def test_the_first_losses_are_those_of_knowing_nothing(module, batches, data):
-    found = {name: float(module.eval().loss_of(batch).detach()) for name, batch in batches.items()}
+    found = {name: module.eval().loss_of(batch).item() for name, batch in batches.items()}
     assert found["lm"] == pytest.approx(math.log(data.vocab_size), abs=0.1)
     assert found["coherence"] == pytest.approx(math.log(2), abs=0.1)
     assert found["paraphrase"] < 5 and found["cross_reference"] < math.log(99)
@@ -69,7 +69,7 @@ def test_more_padding_changes_no_vector_and_no_loss(module, batches, data, pooli
         expected = module.vectors(batch)
         for changed in (longer, other):
             assert torch.allclose(module.vectors(changed), expected, atol=1e-6)
-            assert float(module.loss_of(changed)) == pytest.approx(float(module.loss_of(batch)), abs=1e-6)
+            assert module.loss_of(changed).item() == pytest.approx(module.loss_of(batch).item(), abs=1e-6)
 
 
 def test_vectors_are_means_of_unscaled_states(module, batches):
@@ -110,15 +110,15 @@ def test_losses_are_their_formulas(module):
     triples = torch.randn(6, 3, 32)
     anchor, positive, negative = heads["cross_reference"](triples).unbind(1)
     near, far = F.cosine_similarity(anchor, positive), F.cosine_similarity(anchor, negative)
-    expected = sum(max(0.0, 0.5 + float(b - a)) for a, b in zip(near, far, strict=True)) / 6
+    expected = sum(max(0.0, 0.5 + (b - a).item()) for a, b in zip(near, far, strict=True)) / 6
     task = tasks["cross_reference"]
     task.kind = "hinge"
-    assert float(task.loss(heads["cross_reference"], triples, None)) == pytest.approx(expected, abs=1e-5)
+    assert task.loss(heads["cross_reference"], triples, None).item() == pytest.approx(expected, abs=1e-5)
     task.kind = "infonce"
     every = F.normalize(torch.cat([positive, negative]), dim=-1)
     scores = F.normalize(anchor, dim=-1) @ every.mT / task.temperature
     expected = -scores.log_softmax(1).diagonal().mean()
-    assert float(task.loss(heads["cross_reference"], triples, None)) == pytest.approx(float(expected), abs=1e-5)
+    assert task.loss(heads["cross_reference"], triples, None).item() == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_the_heads_have_the_sizes_of_the_original():
@@ -141,10 +141,10 @@ def test_a_loss_scale_multiplies_its_task_and_follows_its_course(data, batches):
     scaled.eval()
     for name, batch in batches.items():
         factor = 2.0 if name == "coherence" else 1.0
-        assert float(scaled.loss_of(batch)) == pytest.approx(factor * float(plain.loss_of(batch)), rel=1e-6)
+        assert scaled.loss_of(batch).item() == pytest.approx(factor * plain.loss_of(batch).item(), rel=1e-6)
     scaled._trainer = SimpleNamespace(global_step=5)
-    assert float(scaled.loss_of(batches["coherence"])) == pytest.approx(
-        3 * float(plain.loss_of(batches["coherence"])), rel=1e-6
+    assert scaled.loss_of(batches["coherence"]).item() == pytest.approx(
+        3 * plain.loss_of(batches["coherence"]).item(), rel=1e-6
     )
 
 

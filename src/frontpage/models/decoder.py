@@ -111,7 +111,8 @@ class Decoder(nn.Module):
 
     def block_tables(self) -> list[Tensor]:
         """Weights and buffers that grow with the block: learned positions, masks."""
-        return [*([] if self.position_table is None else [self.position_table]), *self.buffers()]
+        of_trunk = [buffer for name, buffer in self.named_buffers() if not name.startswith("other_heads.")]
+        return [*([] if self.position_table is None else [self.position_table]), *of_trunk]
 
     def mixing_flops(self, block_size: int) -> float:
         """Operations a token of what the layers do between their projections, in a document of `block_size` tokens."""

@@ -60,7 +60,7 @@ def test_books_alone_have_their_lines_counted(tmp_path):
 def test_chapters_alone_are_counted_into_books_which_end_where_they_restart(tmp_path):
     numbers = [1, 1, 2, 3, 4, 5, 6, 7, 1, 2]
     content = "chapter\ten\n" + "".join(f"{one}\tline {row}\n" for row, one in enumerate(numbers))
-    text = read_parallel(lines(tmp_path, content))
+    text = read_parallel(lines(tmp_path, content), chapters_per_book=5)
     assert list(text.books) == [0] * 6 + [1, 1, 2, 2] and list(text.chapters) == numbers
     assert text.texts["en"] == [f"line {row}" for row in range(10)]
 
@@ -133,3 +133,10 @@ def test_invalid_utf8_is_refused_by_line(tmp_path):
 def test_ends_of_lines_do_not_matter(tmp_path):
     text = read_parallel(lines(tmp_path, "\ufeffen\tde\r\na a\tb\r\nc\td\r\n"))
     assert text.texts == {"en": ["a a", "c"], "de": ["b", "d"]}
+
+
+@pytest.mark.parametrize(("count", "books"), [(60, 3), (400, 10), (1000, 10), (2000, 20)])
+def test_a_text_without_places_has_ten_books_or_a_book_a_chapter(tmp_path, count, books):
+    content = "en\tde\n" + "".join(f"line {row}\tZeile {row}\n" for row in range(count))
+    text = read_parallel(lines(tmp_path, content))
+    assert len(text.book_names) == books and len(text.documents()) == count // 20

@@ -203,7 +203,6 @@ IMPOSSIBLE = {
     ("data.translations=[aa]",): "tasks.paraphrase.weight=0.075: 0: it needs two translations, not aa alone",
     ("data.translations=[zz]",): "data.translations=zz: one or more of aa, bb",
     ("tasks.cross_reference.distance=1000",): "tasks.cross_reference.distance=1000: no unit is that far",
-    ("data.validation_books=[book1]",): "tasks.coherence.hard=0.5: 1, or more books on each side",
     ("data.validation_books=[nobook]",): "data.validation_books=nobook: no such book",
     ("data.block_size=100000",): "data.block_size=100000: the",
 }

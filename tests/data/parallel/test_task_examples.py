@@ -94,6 +94,15 @@ def test_hard_is_the_share_of_negatives_in_the_same_book(hard, other_books, side
     assert (negative[:, 0] != negative[:, 1]).mean() == other_books
 
 
+def test_with_one_book_all_negatives_are_of_it(capsys):
+    side, task = whole(handmade(books=np.zeros(40, dtype=np.int32), book_names=["one"])), Coherence(weight=1.0)
+    task.check(side, "tasks.x")
+    assert "tasks.x.hard=0.5: one side has a single book" in capsys.readouterr().out
+    found = task.draw(side, COUNT, np.random.default_rng(0))
+    steps = np.diff(found.places[found.labels == 0])
+    assert ((steps == -1) | (abs(steps) >= APART)).all()
+
+
 def test_an_anchor_its_link_and_a_stranger(side):
     found = CrossReference(weight=1.0, distance=5).draw(side, COUNT, np.random.default_rng(0))
     assert (found.translations == found.translations[:, :1]).all()
@@ -172,11 +181,6 @@ IMPOSSIBLE = {
         Coherence(weight=1.0),
         {"texts": {"xx": ["a", None] * 20}, "languages": {"xx": "xx"}},
         "no chapter has two",
-    ),
-    "one book": (
-        Coherence(weight=1.0),
-        {"books": np.zeros(40, dtype=np.int32), "book_names": ["one"]},
-        r"tasks\.x\.hard=0.5: 1, or more books",
     ),
     "one translation": (Paraphrase(weight=1.0), {"texts": {"xx": ["a"] * 40}}, "two translations, not xx alone"),
     "nothing in two": (

@@ -17,11 +17,15 @@ from frontpage.data.parallel.text import ParallelText
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,15}")
 LINKS = ".links.tsv"
+CHAPTERS_PER_BOOK, FEWEST_BOOKS = 5, 10
 Row = tuple[int, list[str]]  # number of the line from 1, cells
 
 
-def read_aligned_lines(path: Path, lines_per_chapter: int, chapters_per_book: int) -> ParallelText:
-    """The corpus of the file; the two numbers serve where no column says where a chapter or a book ends."""
+def read_aligned_lines(path: Path, lines_per_chapter: int, chapters_per_book: int | None) -> ParallelText:
+    """The corpus of the file; the two numbers serve where no column says where a chapter or a book ends.
+
+    Without the second five chapters make a book, or fewer, so that there are ten books at least.
+    """
     if path.suffix.lower() != ".tsv":
         raise BadValue(KEY, path, "aligned lines are read from a .tsv: cells separated by tabs")
     rows = _rows(path)
@@ -36,6 +40,8 @@ def read_aligned_lines(path: Path, lines_per_chapter: int, chapters_per_book: in
         raise BadValue(KEY, path, f"its columns are {', '.join(header)}: none holds text")
     columns = {name: [cells[column] for _, cells in rows] for column, name in enumerate(header)}
     numbers = [number for number, _ in rows]
+    if chapters_per_book is None:
+        chapters_per_book = min(CHAPTERS_PER_BOOK, max(len(rows) // lines_per_chapter // FEWEST_BOOKS, 1))
     placing = LinePlaces(path, numbers, lines_per_chapter, chapters_per_book)
     places, how = placing.of({name: columns[name] for name in PLACES if name in columns})
     first = "line 1 names the columns" if named else "line 1 is no header, being no distinct short words"

@@ -5,14 +5,15 @@ from typing import Annotated, Any
 from frontpage.command.errors import BadValue
 from frontpage.command.limits import Count, OneOf, Text
 from frontpage.data.parallel.parallel_data import ParallelData
-from frontpage.data.parallel.read import CHAPTERS_PER_BOOK, LINES_PER_CHAPTER, LOOKED_FOR, read_parallel
+from frontpage.data.parallel.read import LINES_PER_CHAPTER, LOOKED_FOR, read_parallel
 from frontpage.data.parallel.text import ParallelText
 
 
 class ParallelFiles(ParallelData):
     """What lies at `root`, read as `format` (`auto`: what it looks like; see docs/parallel.md).
 
-    Where lines have no chapters of their own, `lines_per_chapter` of them make one, and `chapters_per_book` a book.
+    Where lines have no chapters of their own, `lines_per_chapter` of them make one, and `chapters_per_book`
+    a book (null: five, or fewer, so that there are ten books at least).
     """
 
     def __init__(
@@ -21,7 +22,7 @@ class ParallelFiles(ParallelData):
         root: Text | None = None,
         format: Annotated[str, OneOf("auto", *LOOKED_FOR)] = "auto",
         lines_per_chapter: Count = LINES_PER_CHAPTER,
-        chapters_per_book: Count = CHAPTERS_PER_BOOK,
+        chapters_per_book: Count | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)

@@ -11,6 +11,7 @@ from frontpage.data.parallel.checks import KEY, MOST, book_name
 from frontpage.data.parallel.collection import Place
 
 PLACES = ("book", "chapter", "verse", "id")  # the columns
+ONE_A_BOOK = "each chapter is a book (data.chapters_per_book)"
 UNIT_ID = re.compile(r"(.*[^\s.:_-])[\s.:_-]+(\d{1,9})[.:_-](\d{1,9})", re.ASCII)  # GEN.1.1, Genesis 1:1
 
 
@@ -39,7 +40,8 @@ class LinePlaces:
             said.append(f"{self.lines_per_chapter} consecutive lines are a chapter (data.lines_per_chapter)")
         if books is None:
             books = self._counted_books(chapters, columns.get("chapter") is not None)
-            said.append(f"{self.chapters_per_book} consecutive chapters are a book (data.chapters_per_book)")
+            size = self.chapters_per_book
+            said.append(f"{size} consecutive chapters are a book (data.chapters_per_book)" if size > 1 else ONE_A_BOOK)
         if "verse" in columns:
             verses = [self._number(*cell, "verse") for cell in self._cells(columns["verse"])]
         else:

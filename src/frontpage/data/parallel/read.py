@@ -20,7 +20,7 @@ LOOKED_FOR = {
     "lines": "one *.tsv",
     "chapters": "folders with one *.json each",
 }
-LINES_PER_CHAPTER, CHAPTERS_PER_BOOK = 20, 5
+LINES_PER_CHAPTER = 20
 
 
 def read_parallel(
@@ -28,7 +28,7 @@ def read_parallel(
     format: Annotated[str, OneOf("auto", *LOOKED_FOR)] = "auto",
     *,
     lines_per_chapter: Annotated[int, AtLeast(1)] = LINES_PER_CHAPTER,
-    chapters_per_book: Annotated[int, AtLeast(1)] = CHAPTERS_PER_BOOK,
+    chapters_per_book: Annotated[int, AtLeast(1)] | None = None,
 ) -> ParallelText:
     """The corpus of a folder, or of a .tsv; the last two serve aligned lines that do not say where they stand.
 
@@ -37,7 +37,7 @@ def read_parallel(
     if format not in ("auto", *LOOKED_FOR):
         raise BadValue("data.format", format, f"one of auto {' '.join(LOOKED_FOR)}")
     for key, count in (("lines_per_chapter", lines_per_chapter), ("chapters_per_book", chapters_per_book)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
             raise BadValue(f"data.{key}", count, "a whole number of 1 or more")
     path = _path(root)
     try:
@@ -48,7 +48,7 @@ def read_parallel(
             return read_aligned_lines(_lines_file(path), lines_per_chapter, chapters_per_book)
         if not path.is_dir():
             raise BadValue(KEY, root, f"this is a file; format={kind} needs the folder that holds {LOOKED_FOR[kind]}")
-        if (lines_per_chapter, chapters_per_book) != (LINES_PER_CHAPTER, CHAPTERS_PER_BOOK):
+        if (lines_per_chapter, chapters_per_book) != (LINES_PER_CHAPTER, None):
             what = "data.lines_per_chapter and data.chapters_per_book serve aligned lines only"
             notice(f"{KEY}={root}: {what}; this is read as {kind}")
         readers: dict[str, Callable[[Path], ParallelText]] = {

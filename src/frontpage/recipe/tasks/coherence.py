@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from frontpage.command.errors import BadValue
 from frontpage.command.limits import Between, Count, OneOf, ShareBelow1
+from frontpage.command.notices import notice
 from frontpage.command.points import Course
 from frontpage.data.parallel.examples import Examples
 from frontpage.data.parallel.side import Side
@@ -35,18 +36,19 @@ class Coherence(ExampleTask):
         hard: Annotated[float, Between(0, 1)] = 0.5,
         features: Annotated[str, OneOf("both", "full")] = "full",
         hidden: Count = 1024,
-        dropout: ShareBelow1 = 0.1,
+        dropout: ShareBelow1 = 0.0,
+        centred: bool = False,
     ) -> None:
         super().__init__(weight=weight, loss_scale=loss_scale)
+        self.centred = centred
         self.hard, self.features, self.hidden, self.dropout = hard, features, hidden, dropout
 
     def check(self, side: Side, key: str) -> None:
-        """A side needs consecutive units, and two books for the negatives that are not hard."""
+        """A side needs consecutive units; a notice says where it has one book alone."""
         if not side.neighbours.any():
             raise BadValue(f"{key}.weight", self.weight.values[-1], "0: no chapter has two consecutive units")
         if self.hard < 1 and len(side.book_bounds) < 2:
-            allowed = "1, or more books on each side (data.validation_books, data.val_frac): one side has a single one"
-            raise BadValue(f"{key}.hard", self.hard, allowed)
+            notice(f"{key}.hard={self.hard}: one side has a single book, of which all of its negatives are then")
 
     def draw(self, side: Side, count: int, draws: np.random.Generator) -> Examples:
         """`count` pairs, half of them consecutive."""
@@ -57,7 +59,7 @@ class Coherence(ExampleTask):
             translation, first = int(found[0][at]), int(found[1][at])
             second = first + 1
             if not label:
-                hard = draws.random() < self.hard
+                hard = draws.random() < self.hard or len(side.book_bounds) < 2
                 first, second = self._negative(side, translation, first, hard, draws)
             pairs.append((first, second))
             translations.append((translation, translation))
@@ -79,7 +81,9 @@ class Coherence(ExampleTask):
 
     def head(self, width: int) -> nn.Module:
         """A PairClassifier."""
-        return PairClassifier(width, features=self.features, hidden=self.hidden, dropout=self.dropout)
+        return PairClassifier(
+            width, features=self.features, hidden=self.hidden, dropout=self.dropout, centred=self.centred
+        )
 
     def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor) -> Tensor:
         """Binary cross-entropy."""

@@ -45,8 +45,10 @@ class CrossReference(ExampleTask):
         loss: Annotated[str, OneOf("hinge", "infonce")] = "infonce",
         margin: Annotated[float, AtLeast(0)] = 0.5,
         temperature: Positive = 0.1,
+        centred: bool = True,
     ) -> None:
         super().__init__(weight=weight, loss_scale=loss_scale)
+        self.centred = centred
         self.distance, self.fallback = distance, fallback
         self.kind, self.margin, self.temperature = loss, margin, temperature
 
@@ -115,7 +117,7 @@ class CrossReference(ExampleTask):
 
     def head(self, width: int) -> nn.Module:
         """A Projector."""
-        return Projector(width)
+        return Projector(width, centred=self.centred)
 
     def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor) -> Tensor:
         """The hinge, or InfoNCE over the micro-batch (van den Oord et al. 2018)."""

@@ -36,8 +36,10 @@ class Paraphrase(ExampleTask):
         hard: Annotated[float, Between(0, 1)] = 0.5,
         scale: Positive = 5.0,
         learned: bool = True,
+        centred: bool = True,
     ) -> None:
         super().__init__(weight=weight, loss_scale=loss_scale)
+        self.centred = centred
         self.hard, self.scale, self.learned = hard, scale, learned
 
     def check(self, side: Side, key: str) -> None:
@@ -76,7 +78,7 @@ class Paraphrase(ExampleTask):
 
     def head(self, width: int) -> nn.Module:
         """A ScaledProjector."""
-        return ScaledProjector(width, scale=self.scale, learned=self.learned)
+        return ScaledProjector(width, scale=self.scale, learned=self.learned, centred=self.centred)
 
     def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor) -> Tensor:
         """Binary cross-entropy."""
