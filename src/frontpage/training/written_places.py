@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.errors import BadValue, local_path
 from frontpage.command.process_family import is_helper
+from frontpage.runs.checkpoint_file import numbered_beside
 from frontpage.runs.open_run import CurrentRun
 from frontpage.runs.record import told
 from frontpage.runs.run import MARKS
@@ -108,7 +109,7 @@ def _check_no_runs(place: Place, path: Path, own: Path) -> None:
 
 def _check_unused(place: Place, path: Path) -> None:
     """Raise a UserError where a run would replace or go on with what is no file of its own."""
-    there = [path] if not place.folder else [*path.glob("*.ckpt"), *path.glob("metrics.csv")]
+    there = [path, *numbered_beside(path)] if not place.folder else [*path.glob("*.ckpt"), *path.glob("metrics.csv")]
     found = next((one for one in there if os.path.lexists(one)), None)
     if found is not None:
         raise BadValue(place.key, place.path, f"there is {found} already, which the run would replace; another place")
