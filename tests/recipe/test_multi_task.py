@@ -52,7 +52,10 @@ def test_a_batch_trains_its_own_head_and_no_other(module, batches):
 
 
 def test_the_first_losses_are_those_of_knowing_nothing(module, batches, data):
-    found = {name: module.eval().loss_of(batch).item() for name, batch in batches.items()}
+    module.eval()
+    found = {
+        name: module.loss_of(batch).item() / module.tasks[name].loss_scale.at(0) for name, batch in batches.items()
+    }
     assert found["lm"] == pytest.approx(math.log(data.vocab_size), abs=0.1)
     assert found["coherence"] == pytest.approx(math.log(2), abs=0.1)
     assert found["paraphrase"] < 5 and found["cross_reference"] < math.log(99)
@@ -135,7 +138,8 @@ def test_the_heads_have_the_sizes_of_the_original():
 
 
 def test_a_loss_scale_multiplies_its_task_and_follows_its_course(data, batches):
-    plain, scaled = module_of(data), module_of(data, "tasks.coherence.loss_scale=[[0,2.0],[10,4.0]]")
+    plain = module_of(data, "tasks.coherence.loss_scale=1.0")
+    scaled = module_of(data, "tasks.coherence.loss_scale=[[0,2.0],[10,4.0]]")
     scaled.load_state_dict(plain.state_dict())
     plain.eval()
     scaled.eval()

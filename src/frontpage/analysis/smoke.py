@@ -63,7 +63,8 @@ def _lines(folder: Path) -> Path:
     columns = synthetic_parallel(books=8, chapters=3, verses=5, translations=3, seed=1).texts
     lines = ["\t".join(columns), *("\t".join(line) for line in zip(*columns.values(), strict=True))]
     path = folder / "lines.tsv"
-    path.write_text("\n".join(lines), encoding="utf-8")
+    with path.open("w", encoding="utf-8") as file:
+        file.write("\n".join(lines))
     return path
 
 

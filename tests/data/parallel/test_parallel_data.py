@@ -83,7 +83,7 @@ def test_a_batch_has_as_many_rows_as_asked_for_and_no_more_tokens_than_that(batc
         examples, members, length = batch.tokens.shape
         assert members == data.tasks[name].members and batch.lengths.shape == (examples, members)
         assert examples * members * length <= max(batch_size * data.block_size, members * length)
-        assert examples == max(batch_size * 64 // (members * 32), 1)
+        assert examples == max(batch_size * 64 // (members * 24), 1)
 
 
 def test_constant_examples_are_as_many_of_every_task(tmp_path):

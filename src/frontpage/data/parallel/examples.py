@@ -11,7 +11,7 @@ from frontpage.command.points import Points
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.parallel.side import Side
 
-ROUNDED = 16  # rows are as long as the longest text, rounded up to a multiple, so that shapes repeat
+ROUNDED = 8  # rows are as long as the longest text, rounded up to a multiple, so that shapes repeat
 
 
 class Examples(NamedTuple):

@@ -21,7 +21,7 @@ from frontpage.data.encoded import EncodedTitles
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.parallel.corruption import KINDS, Corruption
-from frontpage.data.parallel.examples import DrawsExamples, Examples, PairBatch, Texts
+from frontpage.data.parallel.examples import ROUNDED, DrawsExamples, Examples, PairBatch, Texts
 from frontpage.data.parallel.loader import LM, ParallelLoader, Windows
 from frontpage.data.parallel.side import Side
 from frontpage.data.parallel.split import BookSplit, split_books
@@ -171,7 +171,7 @@ class ParallelData(RunData):
         """Examples of a micro-batch of a task, on each device."""
         if self.batch_policy == "constant_examples":
             return self.batch_size
-        row = min(self.text_tokens, self.block_size)
+        row = -(-min(self.text_tokens, self.block_size) // ROUNDED) * ROUNDED
         return max(self.batch_size * self.block_size // (task.members * row), 1)
 
     def loader_of(self, trainer: L.Trainer | None = None) -> ParallelLoader:

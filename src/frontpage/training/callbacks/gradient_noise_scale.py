@@ -86,7 +86,7 @@ class GradientNoiseScale(L.Callback):
             self._first, self._micro_batches = None, []
         if self._micro_batches or (begins and trainer.global_step % self.every == 0):
             self._micro_batches.append(_full_rows(batch))
-            self._row_tokens = batch[0].shape[-1]
+            self._row_tokens = batch.targets.shape[1] if _full_rows(batch) else self._row_tokens
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the norm of the first micro-batch, whose gradient is alone in the buffers now."""
