@@ -72,7 +72,7 @@ def test_more_padding_changes_no_vector_and_no_loss(module, batches, data, pooli
         expected = module.vectors(batch)
         for changed in (longer, other):
             assert torch.allclose(module.vectors(changed), expected, atol=1e-6)
-            assert module.loss_of(changed).item() == pytest.approx(module.loss_of(batch).item(), abs=1e-6)
+            assert module.loss_of(changed).item() == pytest.approx(module.loss_of(batch).item(), rel=1e-5)
 
 
 def test_vectors_are_means_of_unscaled_states(module, batches):
