@@ -12,9 +12,10 @@ TORCH ?= auto
 VENV_PYTHON := .venv/bin/python
 # Tests must not depend on the network nor on what the shell happens to export.
 PYTEST := env -u HYDRA_FULL_ERROR HF_HUB_OFFLINE=1 $(VENV_PYTHON) -m pytest
-# What an editor writes into a notebook about the Python that ran it; the hook in .pre-commit-config.yaml names the same.
+# What an editor writes into a notebook about the Python that ran it.
 LANGUAGE := codemirror_mode file_extension mimetype nbconvert_exporter pygments_lexer version
 MACHINE := $(addprefix metadata.language_info.,$(LANGUAGE))
+STRIP := $(VENV_PYTHON) -m nbstripout --extra-keys "$(MACHINE)"
 INSTALL := PYTHON='$(PYTHON)' TORCH='$(TORCH)' bash scripts/install.sh
 
 ifdef TITLES
@@ -40,15 +41,16 @@ setup:  ## install into .venv; NVIDIA GPUs are detected, `make setup TORCH=cuda`
 doctor: .venv/.installed  ## what this machine offers: GPUs, rates, kernels, disk, keys (ARGS="experiment=adamw_gpt")
 	@$(VENV_PYTHON) scripts/doctor.py $(ARGS)
 
-lint: .venv/.installed  ## check style, formatting and the order of imports
+lint: .venv/.installed  ## check style, formatting, the order of imports, and that notebooks hold no outputs
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	.venv/bin/lint-imports --no-cache --no-logo
+	$(STRIP) --verify notebooks/*.ipynb
 
 format: .venv/.installed  ## format, mend what ruff can mend, take outputs out of notebooks
 	$(VENV_PYTHON) -m ruff format .
 	$(VENV_PYTHON) -m ruff check --fix .
-	$(VENV_PYTHON) -m nbstripout --extra-keys "$(MACHINE)" notebooks/*.ipynb
+	$(STRIP) notebooks/*.ipynb
 
 test: .venv/.installed  ## the fast tests, without a network (ARGS="-k local")
 	$(PYTEST) -n auto -m "not slow" $(ARGS)

@@ -1,35 +1,46 @@
-"""Score a file of titles with a run: `python scripts/evaluate.py <run dir> data.path=titles.parquet`."""
+"""Score texts with a run: `python scripts/evaluate.py <run dir> data.path=titles.parquet`.
+
+A run of a parallel corpus is scored on its own held-out books, or on those of another corpus, `data.root=FOLDER`.
+"""
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
+from argparse import Namespace
+
+from omegaconf import DictConfig
+
 from frontpage.analysis.file_scores import score_file
+from frontpage.analysis.parallel_scores import score_parallel
 from frontpage.command.arguments import save_json
 from frontpage.command.errors import UserError, nearest
 from frontpage.command.notices import notices
 from frontpage.command.part_times import PartTimes
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.multi_task_module import MultiTaskModule
 from frontpage.runs.run_arguments import RunArguments, reopen
 
-KEYS = ("data.path", "data.column")
+KEYS = ("data.path", "data.column", "data.root")
+
+GIVEN = "data.path=FILE, and data.column=NAME where it is not `title`; or data.root=FOLDER of a parallel corpus"
 
 
 def main() -> None:
-    """Every title of the file, without a split, and the same without the titles that the run has trained on."""
+    """Every title of the file, and without those that the run has trained on; or all tasks of a parallel corpus."""
     parser = RunArguments(
-        "Score every title of a file with the weights of a run, in fp32.", ("run", "metrics", "seen_share")
+        "Score every title of a file, or a parallel corpus, with the weights of a run, in fp32.", ("run", "metrics")
     )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="data.path=FILE, and data.column=NAME where it is not `title`"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=GIVEN)
     more = "and val/packed_nats_per_char and val/mainrun_loss, for which the titles are passed over again"
     parser.add_argument("--all-metrics", action="store_true", help=more)
     arguments = parser.parse_intermixed_args()
     overrides = _parse(arguments.overrides)
-    if "data.path" not in overrides:
-        raise UserError("data.path: give the file of titles to score, data.path=titles.parquet")
     times = PartTimes()
     with times.part("opening the run"):
         config, module, known = reopen(arguments)
-    path, column = overrides["data.path"], overrides.get("data.column", config.data.column)
+    if "data.path" not in overrides:
+        score_tasks(arguments, config, module, overrides.get("data.root"), times)
+        return
+    path, column = overrides["data.path"], overrides.get("data.column", config.data.get("column", "title"))
     scores = score_file(path, column, config, module, known, times, arguments.all_metrics)
     result = {"run": arguments.run, "checkpoint": arguments.checkpoint, **scores}
     result |= {"seconds": times.seconds, "notices": notices()}
@@ -38,12 +49,33 @@ def main() -> None:
     save_json(arguments.json, result)
 
 
+def score_tasks(
+    arguments: Namespace, config: DictConfig, module: LanguageModule, root: str | None, times: PartTimes
+) -> None:
+    """The held-out books of a parallel corpus, every task beside what guessing would score."""
+    parallel = isinstance(module, MultiTaskModule) and "tasks" in config.data
+    if not parallel:
+        raise UserError("data.path: give the file of titles to score, data.path=titles.parquet")
+    with times.part("scoring"):
+        scores = score_parallel(arguments.run, config, module, root, arguments.trust)
+    print(f"held out: {scores['data']['validation_books']} of {scores['data']['source']}")
+    for name, value in scores["metrics"].items():
+        if value is not None:
+            chance = f"{scores['chance'][name]:12.6f} by chance" if name in scores["chance"] else ""
+            print(f"{name:<44} {value:12.6f} {chance}".rstrip())
+    print(times)
+    result = {"run": arguments.run, "checkpoint": arguments.checkpoint, **scores}
+    save_json(arguments.json, result | {"seconds": times.seconds, "notices": notices()})
+
+
 def _parse(overrides: list[str]) -> dict[str, str]:
     found = {}
     for override in overrides:
         key, equals, value = override.partition("=")
         if key not in KEYS or not equals:
-            raise UserError(f"{override}: allowed are data.path=FILE and data.column=NAME{nearest(key, KEYS)}")
+            allowed = "allowed are data.path=FILE, data.column=NAME and data.root=FOLDER"
+            names = [known.removeprefix("data.") for known in KEYS]  # with it every key of data would look alike
+            raise UserError(f"{override}: {allowed}{nearest(key.removeprefix('data.'), names, 'data.')}")
         quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""  # as train.py takes it
         found[key] = value[1:-1] if quoted else value
     return found

@@ -3,6 +3,7 @@
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import shlex
+from pathlib import Path
 
 from frontpage.analysis.pages.sweeps.best import best_of, train_command, trial_of
 from frontpage.analysis.pages.sweeps.study_file import open_study
@@ -26,7 +27,8 @@ def main() -> None:
     parser.add_argument("--trial", type=number(int, 0), help="instead of the best one; the best by the first objective")
     parser.add_argument("--name", help="of the experiment (the study's name); _best is added where it lacks")
     parser.add_argument("--force", action="store_true", help="overwrite an experiment of that name")
-    parser.add_argument("--config-dir", action="append", default=[], metavar="FOLDER", help="that the search had added")
+    added = "that the search had added"
+    parser.add_argument("--config-dir", action="append", default=[], type=_folder, metavar="FOLDER", help=added)
     add_trust(parser)
     arguments = parser.parse_args()
     if not arguments.study:
@@ -56,6 +58,12 @@ def main() -> None:
             "notices": notices(),
         },
     )
+
+
+def _folder(text: str) -> str:
+    if not text or not Path(text).is_dir():
+        raise BadValue("--config-dir", text, "a folder of configs, which must exist")
+    return text
 
 
 if __name__ == "__main__":

@@ -148,3 +148,25 @@ def test_a_journal_cut_off_in_its_last_line_is_read(full, tmp_path):
     with (moved / "study.journal").open("a") as file:
         file.write('{"op_code": 5, "worker')
     assert read_sweep(open_study(str(moved))).counts["finished"] == 14
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("objectives", 5), ("space", 5), ("space", "x"), ("overrides", 5), ("overrides", [5]), ("sweep_dir", 5)],
+)
+def test_an_attribute_of_a_wrong_type_is_said_and_left_out(tmp_path, report, name, value):
+    study = new_study(tmp_path / "odd")
+    directory = add(study, {"model.d_model": 32}, 1.0, record=record_of(1.0), overrides=["model.d_model=32"])
+    study.set_user_attr(name, value)
+    result, page = report(tmp_path / "odd")
+    assert any(one.startswith(f"study odd: its attribute {name} is no ") for one in result["notices"])
+    assert directory.is_dir() and "trial 0" in page.lower()
+
+
+def test_attributes_of_a_trial_that_are_of_a_wrong_type_are_said(tmp_path, report):
+    study = new_study(tmp_path / "odd")
+    add(study, {"model.d_model": 32}, 1.0, record=record_of(1.0), overrides=[5])
+    add(study, {"model.d_model": 32}, 2.0, record=record_of(2.0), overrides=["model.d_model=32"], directory=5)
+    notices = report(tmp_path / "odd")[0]["notices"]
+    assert "trial 0: its attribute overrides is no list of texts; it counts as if it were not there" in notices
+    assert "trial 1: its attribute directory is no text; it counts as if it were not there" in notices

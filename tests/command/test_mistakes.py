@@ -113,6 +113,14 @@ from frontpage.training.preflight import check_config
         ("init_from=nowhere", ["init_from=nowhere", "neither a run's directory"]),
         ("ckpt_path=nowhere.ckpt", ["ckpt_path=nowhere.ckpt", "no such checkpoint"]),
         ("ckpt_path=.", ["ckpt_path=.", "directory"]),
+        *(
+            (f"{key}={value}", [f"{key}={value}: must be text, not empty, or null"])
+            for key in ("ckpt_path", "init_from")
+            for value in ("5", "-1", "1.5", "true", "nan", "")
+        ),
+        ("ckpt_path=[a,b]", ["ckpt_path=['a', 'b']: must be text, not empty, or null"]),
+        ("ckpt_path={a:b}", ["ckpt_path={'a': 'b'}: must be text, not empty, or null"]),
+        ("trainer.max_time={days:1e30}", ["trainer.max_time={'days': 1e+30}", "at most 999999999 days"]),
         (["test=true"], ["data.test_path=null", "test"]),
         (["test=true", "data.test_path=nowhere.txt"], ["data.test_path=nowhere.txt", "no such file"]),
         # keys that are taken away, and groups that are no names

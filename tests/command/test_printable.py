@@ -55,6 +55,13 @@ def test_records_notices_messages_and_pages(tmp_path):
     assert str(BadValue("data.path", "a\nb\x1b", "no such file")) == "data.path=a\\nb\\x1b: no such file"
 
 
+def test_what_another_library_says_in_a_mistake_is_one_line_and_advice_the_next():
+    said = BadValue("data.path", "a.parquet", "cannot be read (no column\n  title\r\n\nin the schema)")
+    assert str(said) == "data.path=a.parquet: cannot be read (no column title in the schema)"
+    said.advice = "name\nanother"
+    assert str(said).split("\n")[1:] == ["name another"]
+
+
 def test_a_mistake_with_control_characters_is_one_line(command, tmp_path):
     outcome = command(*TINY, f'data.path="{tmp_path}/a\x1b[31m\u202eb.csv"')
     assert outcome.status == 2 and "\\x1b[31m\\u202eb.csv: no such file" in outcome.stderr

@@ -46,6 +46,7 @@ IN_GGUF = [
     "rotary gpt, rms, swiglu",
     "modern, no qk_norm, narrow",
     "modern, another base",
+    "deep_narrow",
 ]
 
 
@@ -131,6 +132,18 @@ REFUSED = {
     ),
     "narrow gpt": ("gpt", NARROW, "model.attention=bottleneck: .*gpt2, has causal"),
     "window gpt": ("gpt", {"attention": "local", "attention.window": 5}, "model.attention=local: .*gpt2, has causal"),
+    "deep_narrow layernorm": ("deep_narrow", {}, "model.norm=layernorm: rmsnorm; of the others no standard"),
+    "deep_narrow deepnorm": ("deep_narrow", {"norm": "deepnorm"}, "model.norm=deepnorm: rmsnorm; of the others no sta"),
+    "deep_narrow without a final norm": (
+        "deep_narrow",
+        {"norm": "rmsnorm", "final_norm": False},
+        "model.final_norm=false: no standard",
+    ),
+    "deep_narrow learned": (
+        "deep_narrow",
+        {"norm": "rmsnorm", "positions": "learned"},
+        "model.positions=learned: no standard",
+    ),
     "unet": ("unet_gpt", {}, "model=UNetGPT: no standard architecture"),
 }
 REFUSED |= {
@@ -169,8 +182,8 @@ def test_what_llama_cpp_cannot_compute_is_refused(case, tmp_path):
 
 def test_a_weight_without_a_place_is_noticed(tmp_path):
     config, module = exportable("gpt", {})
-    module.net.logit_scale = torch.nn.Parameter(torch.ones(1))
-    with pytest.raises(RuntimeError, match="no place for logit_scale"):
+    module.net.another_scale = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(RuntimeError, match="no place for another_scale"):
         written(tmp_path, config, module, "hf")
 
 

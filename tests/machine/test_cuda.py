@@ -4,7 +4,7 @@ import pytest
 import torch
 from attentions import HEADS, WIDTH, attention_factory, plain_factory
 from hydra import compose, initialize_config_dir
-from tiny import CONFIGS, options
+from tiny import CONFIGS, architectures, options
 
 from frontpage.attention.kernels.describe import router_of
 from frontpage.attention.kernels.pattern_paths import FLEX_LENGTH
@@ -98,7 +98,7 @@ def take_workspaces():
 
 @pytest.mark.parametrize("documents", [False, True], ids=["one document", "documents"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize("model", architectures())
 def test_the_estimate_is_near_the_allocators_peak(model, precision, documents):
     overrides = [f"model={model}", "model/attention=causal", "optimizer=adamw", "data.block_size=256"]
     with initialize_config_dir(str(CONFIGS)):

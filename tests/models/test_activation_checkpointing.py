@@ -4,14 +4,14 @@ import itertools
 
 import pytest
 import torch
-from tiny import composed, options
+from tiny import architectures, composed, options
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from frontpage.command.build import build
 from frontpage.data.packing import TitleBatch
 
 VOCABULARY, TIME, LAYERS = 50, 24, 3
-COMBINATIONS = list(itertools.product(options("model"), options("model/attention")))
+COMBINATIONS = list(itertools.product(architectures(), options("model/attention")))
 
 
 def build_module(model, attention, checkpointing, dropout):
@@ -60,7 +60,7 @@ def test_gradients_are_the_same_to_the_last_bit(model, attention, dropout, docum
         ("every_12", [True, False, False]),
     ],
 )
-@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize("model", architectures())
 def test_checkpointed_blocks_keep_nothing_and_run_again_in_the_backward_pass(model, checkpointing, expected):
     """The activation between the MLP's matrices is of no use after the forward pass, unless autograd has kept it."""
     net = build_module(model, "causal", checkpointing, 0.0).net

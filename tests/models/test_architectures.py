@@ -9,6 +9,7 @@ import torch
 from nets import Modern
 from tiny import options
 
+from frontpage.analysis.smoke import DEBUG_OF
 from frontpage.attention.causal import CausalAttention
 from frontpage.attention.differential import DifferentialAttention
 from frontpage.command.build import build
@@ -207,7 +208,8 @@ def check_combinations(config, experiment, places):
     for place in places:
         model = models[(place + options("experiment").index(experiment)) % len(models)]
         attention = attentions[place % len(attentions)]
-        check_config(config(f"experiment={experiment}", f"model={model}", f"model/attention={attention}", "debug=fast"))
+        small = f"debug={DEBUG_OF.get(experiment, 'fast')}"
+        check_config(config(f"experiment={experiment}", f"model={model}", f"model/attention={attention}", small))
 
 
 @pytest.mark.parametrize("place", range(len(options("experiment"))), ids=options("experiment"))

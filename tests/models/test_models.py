@@ -8,7 +8,7 @@ import torch
 from hydra.utils import get_object
 from nets import Modern
 from omegaconf import OmegaConf
-from tiny import CONFIGS, composed, options
+from tiny import CONFIGS, architectures, composed, options
 
 from frontpage.attention.causal import CausalAttention
 from frontpage.command.build import build
@@ -21,7 +21,7 @@ SMALL = ("data=synthetic", "data.block_size=64", "model.d_model=64", "model.n_la
 # Every attention in every architecture, with learned positions in the first and with rotary ones in the others.
 COMBINATIONS = [
     (model, attention, "learned" if model == "gpt" else "rotary")
-    for model, attention in itertools.product(options("model"), options("model/attention"))
+    for model, attention in itertools.product(architectures(), options("model/attention"))
 ]
 COMBINATIONS += [("gpt", "causal", "rotary"), ("unet_gpt", "causal", "learned")]
 CHANGES = [

@@ -100,6 +100,17 @@ def test_workflows_are_what_github_reads(schema, paths):
     assert asked.returncode == 0, asked.stdout + asked.stderr
 
 
+def test_a_commit_is_checked_as_make_lint_checks_and_fetches_nothing():
+    (source,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    (hook,) = source["hooks"]
+    assert source["repo"] == "local" and hook["language"] == "system" and hook["always_run"]
+    entry = hook["entry"].split()
+    asked = subprocess.run([entry[0], "--dry-run", *entry[1:]], cwd=ROOT, capture_output=True, text=True)
+    checks = ("ruff check .", "ruff format --check .", "lint-imports", "nbstripout")
+    lines = asked.stdout.splitlines()
+    assert all(check in line for check, line in zip(checks, lines, strict=True)), asked.stdout + asked.stderr
+
+
 LINTERS = [("zizmor", "--offline", "--min-severity=medium", ".github"), ("hadolint", "Dockerfile")]
 
 

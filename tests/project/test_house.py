@@ -12,13 +12,13 @@ PACKAGE = ROOT / "src/frontpage"
 FOLDERS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file())
 # What a student reads to understand a module, all of what it imports: files and lines at most.
 CLOSURES = {
-    "attention.local": (9, 381),
-    "attention.causal": (9, 381),
+    "attention.local": (9, 395),
+    "attention.causal": (9, 395),
     "attention.bottleneck": (9, 410),
-    "attention.sliding_window": (9, 400),
-    "attention.fixed": (9, 410),
+    "attention.sliding_window": (9, 410),
+    "attention.fixed": (9, 425),
     "attention.gated": (9, 430),
-    "attention.strided": (9, 450),
+    "attention.strided": (9, 455),
     "models.gpt": (9, 550),
 }
 

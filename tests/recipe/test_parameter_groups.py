@@ -6,12 +6,12 @@ import itertools
 import pytest
 import torch
 from optimizers import VOCABULARY, chosen, missing
-from tiny import composed, options
+from tiny import architectures, composed, options
 
 from frontpage.command.build import build
 from frontpage.recipe.parameter_groups import decay_groups, optimizer_of
 
-COMBINATIONS = list(itertools.product(options("model"), options("model/attention"), ["true", "false"]))
+COMBINATIONS = list(itertools.product(architectures(), options("model/attention"), ["true", "false"]))
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import torch
 from programs import record_of
 from tiny import TINY
 
+from frontpage.runs import checkpoint_file
 from frontpage.runs.checkpoint_file import CheckpointFile, update_of
 from frontpage.training.callbacks import best_checkpoint
 from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
@@ -69,7 +70,7 @@ def test_a_run_that_broke_off_goes_on_with_its_best(command, tmp_path, monkeypat
     directory = tmp_path / "run"
     settings = (*RUN, "callbacks.best_checkpoint.save_top_k=2", f"hydra.run.dir={directory}")
     with monkeypatch.context() as patch:
-        save, link, count = best_checkpoint.save, best_checkpoint._linked, []
+        save, link, count = best_checkpoint.save, best_checkpoint.linked, []
 
         def broken(function, *given):
             count.append(given)
@@ -80,7 +81,7 @@ def test_a_run_that_broke_off_goes_on_with_its_best(command, tmp_path, monkeypat
         if moment == "before its file":
             patch.setattr(best_checkpoint, "save", lambda *given: broken(save, *given))
         elif moment == "before its link":
-            patch.setattr(best_checkpoint, "_linked", lambda *given: broken(link, *given))
+            patch.setattr(best_checkpoint, "linked", lambda *given: broken(link, *given))
         else:
             patch.setattr(
                 "frontpage.training.callbacks.log_metrics.LogMetrics.on_train_batch_end",
@@ -158,8 +159,8 @@ def test_where_links_are_not_possible_best_is_a_copy(tmp_path, monkeypatch):
         raise OSError(errno.EPERM, "Operation not permitted")
 
     CheckpointFile().save_checkpoint({"global_step": 4, "newest": {}}, tmp_path / "one.ckpt")
-    monkeypatch.setattr(best_checkpoint.os, "link", refuse)
-    assert best_checkpoint._linked(tmp_path / "one.ckpt", tmp_path / "best.ckpt")
+    monkeypatch.setattr(checkpoint_file.os, "link", refuse)
+    assert checkpoint_file.linked(tmp_path / "one.ckpt", tmp_path / "best.ckpt")
     assert update_of(tmp_path / "best.ckpt") == 4 and not (tmp_path / "best.ckpt").samefile(tmp_path / "one.ckpt")
     assert len(list(tmp_path.iterdir())) == 2
 

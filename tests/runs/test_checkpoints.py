@@ -124,6 +124,11 @@ def test_what_lies_in_the_place_of_a_runs_files_is_told_and_what_a_crash_left_is
     outcome = command(*last)
     assert outcome.status == 2 and f"{left[2]} is a folder" in outcome.stderr
     left[2].rmdir()
+    best = run / "checkpoints" / "best.ckpt"
+    best.unlink()
+    best.mkdir()
+    outcome = command(*last)
+    assert outcome.status == 2 and f"{best} is a folder, and should be a file of the run" in outcome.stderr
     shutil.rmtree(run / "checkpoints")
     (run / "checkpoints").write_text("a file")
     outcome = command(*last)

@@ -21,7 +21,8 @@ REACH = {
     "sparsek": 8 + 8 + 2,  # window, k, and two whose gate is open in part only: they take part in the gradient
     "strided": (16 + 64 / 16) / 2,
 }
-# How many numbers a variant's cache holds after 64 tokens: for each that it keeps, keys and values of 64 each.
+# How many numbers a variant's cache holds after 64 tokens, keys and values of 64 each for each token that it keeps: a
+# line for each that does not keep all, so for each with a `new_cache` of its own. A window of w keeps w - 1 tokens.
 HELD = dict.fromkeys(REACH, 64 * 128) | {
     "gated_delta": 4 * 16 * 16,  # a matrix for each head, however long the title
     "local": 31 * 128,  # with the next token the window is whole

@@ -50,6 +50,12 @@ CASES = {
         {"qk_norm": False, "attention": "sliding_window", "attention.window": 5, "attention.sinks": 0},
         "mistral",
     ),
+    "deep_narrow": ("deep_narrow", {"norm": "rmsnorm", "logit_scale": 0.3}, "llama"),
+    "deep_narrow, qk_norm, untied": (
+        "deep_narrow",
+        {"norm": "rmsnorm", "logit_scale": 2.0, "qk_norm": True, "tie_embeddings": False},
+        "qwen3",
+    ),
     "modern, narrow": ("modern", NARROW, "qwen3"),
 }
 

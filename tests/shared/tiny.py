@@ -5,7 +5,7 @@ import functools
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
@@ -36,6 +36,12 @@ def options(group: str) -> list[str]:
     model and attention alone; tests/sweeps/test_promotion.py has their promises.
     """
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml") if not path.stem.endswith("_best"))
+
+
+def architectures() -> list[str]:
+    """The options of `model` without those that are another one in other sizes: for products and for training."""
+    found = {name: OmegaConf.load(CONFIGS / "model" / f"{name}.yaml") for name in options("model")}
+    return [name for name, config in found.items() if "_target_" in config or "d_model" not in config]
 
 
 def composed(*overrides: str) -> DictConfig:

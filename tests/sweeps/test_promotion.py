@@ -288,6 +288,12 @@ MISTAKES = {
     "a name of nothing": (["{folder}/bare", "--name", "/"], "letters"),
     "not launched": (["{folder}/bare"], "does not say which overrides"),
     "nothing": ([""], "study="),
+    "no folder of configs": (
+        ["{folder}/good", "--config-dir", "{folder}/none"],
+        "--config-dir={folder}/none: a folder",
+    ),
+    "an empty folder of configs": (["{folder}/good", "--config-dir", ""], "--config-dir=: a folder of configs"),
+    "overrides that are none": (["{folder}/odd"], "does not say which overrides"),
 }
 
 
@@ -296,11 +302,27 @@ def test_a_mistake_ends_with_2_and_says_what_is_allowed(mistake, tmp_path, capfd
     new_study(tmp_path / "empty")
     add(new_study(tmp_path / "failed"), {"model.d_model": 32}, state=TrialState.FAIL)
     add(new_study(tmp_path / "bare"), {"model.d_model": 32}, 1.0)
+    add(new_study(tmp_path / "good"), {"model.d_model": 32}, 1.0, overrides=["model.d_model=32"])
+    add(new_study(tmp_path / "odd"), {"model.d_model": 32}, 1.0, overrides=5)
     arguments, said = MISTAKES[mistake]
     ended = run_script(capfd, "promote", *(one.format(folder=tmp_path) for one in arguments))
     assert ended.status == 2 and 1 <= len(ended.stderr.splitlines()) <= 2, ended
-    assert said in ended.stderr
+    assert said.format(folder=tmp_path) in ended.stderr
     assert [*experiments.iterdir()] == []
+
+
+ODD = {"objectives": 5, "space": "x", "command": [1], "git_commit": 5, "search": {}, "overrides": 5}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_attribute_of_a_wrong_type_is_said_and_left_out(name, tmp_path, capfd, experiments):
+    study = new_study(tmp_path / "odd")
+    study.set_user_attr(name, ODD[name])
+    add(study, {"model.d_model": 32}, 1.0, record=record_of(1.0), overrides=["model.d_model=32"], reason=5)
+    ended = run_script(capfd, "promote", tmp_path / "odd", "--name", "odd")
+    assert (ended.status, ended.stderr) == (0, ""), ended.stderr
+    assert f"study odd: its attribute {name} is no " in ended.stdout
+    assert (experiments / "odd_best.yaml").exists()
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "experiment").glob("*_best.yaml")), ids=lambda path: path.stem)

@@ -17,6 +17,10 @@ from tiny import ROOT, TINY
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import IGNORED
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.runs.checkpoint_file import CheckpointFile
+from frontpage.training.callbacks.event_log import EventLog
+from frontpage.training.callbacks.sample_titles import SampleTitles
+from frontpage.training.validation_schedule import ValidationSchedule
 
 RUN = ("model.dropout=0", "trainer.max_epochs=2", "log_interval=1", "callbacks.loss_spike=null", "val_interval=1000")
 
@@ -152,3 +156,44 @@ def test_a_process_has_the_targets_that_are_counted_for_it(batch, world):
 def test_too_few_tokens_for_an_update_without_a_tail_are_refused(command):
     ended = command(*TINY, "data.drop_tail=true", "trainer.accumulate_grad_batches=1000")
     assert ended.status == 2 and "data.batch_size=8" in ended.stderr and "1000 of them" in ended.stderr
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_intervals_count_updates_and_what_falls_on_one_has_its_order(tmp_path, monkeypatch, accumulate):
+    """The update, its log, its validation, what callbacks make of that, its checkpoint, and whether to stop."""
+    done, trainers = [], []
+
+    def note(owner, name, word, wanted=lambda *given: True):
+        original = getattr(owner, name)
+
+        def noted(*given, **named):
+            result = original(*given, **named)
+            if wanted(*given):
+                done.append((word, trainers[0].global_step + (word == "update")))  # Lightning counts it later
+            return result
+
+        monkeypatch.setattr(owner, name, noted)
+
+    monkeypatch.setattr(EventLog, "on_fit_start", lambda self, trainer, module: trainers.append(trainer))
+    note(LanguageModule, "optimizer_step", "update")
+    note(EventLog, "write", "log", lambda self, trainer, event: event == "training_step")
+    note(EventLog, "write", "validate", lambda self, trainer, event: event == "validation_step")
+    note(SampleTitles, "on_validation_end", "callbacks")
+    note(CheckpointFile, "save_checkpoint", "save", lambda self, content, path, *more: path.name == "last.ckpt")
+    stop = ValidationSchedule.done.fget
+
+    def noted_stop(schedule):
+        if not schedule._should_accumulate() and trainers[0].global_step and done[-1][0] != "stop":
+            done.append(("stop", trainers[0].global_step))
+        return stop(schedule)
+
+    monkeypatch.setattr(ValidationSchedule, "done", property(noted_stop))
+    intervals = ("log_interval=2", "val_interval=4", "save_interval=2", "trainer.max_epochs=2", "trainer.max_steps=9")
+    train_tiny(tmp_path / "run", *intervals, f"trainer.accumulate_grad_batches={accumulate}")
+    expected = []
+    for update in range(1, 10):
+        logged, validated = update % 2 == 0, update % 4 == 0 or update == 9
+        expected += [("update", update)] + [("log", update)] * logged
+        expected += [("validate", update), ("callbacks", update)] * validated
+        expected += [("save", update)] * (logged or validated) + [("stop", update)]
+    assert done == expected

@@ -96,3 +96,39 @@ def test_a_checkpoint_of_the_end_that_is_continued_in_a_new_folder_is_kept_there
     assert second["metrics"]["final"]["val/loss"] == first["metrics"]["final"]["val/loss"]
     kept = torch.load(tmp_path / "second/checkpoints/last.ckpt", weights_only=True)
     assert kept["global_step"] == 4 and same(kept["state_dict"], checkpoint_of(tmp_path / "first")["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ({"steps": None}, "all updates are done"),
+        ({"config": {"callbacks": ["x"]}}, "all 5 updates are done"),
+        ({"config": {"callbacks": 5}}, "all 5 updates are done"),
+        ({"config": {"trainer": {"max_steps": 5, "max_epochs": 2, "max_time": 5}}}, "all 5 updates are done"),
+    ],
+)
+def test_a_finished_run_with_a_damaged_record_is_finished_all_the_same(command, finished, tmp_path, damage, words):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    record = record_of(copy)
+    (copy / "run.json").write_text(
+        json.dumps(record | damage | {"config": record["config"] | damage.get("config", {})})
+    )
+    before = contents(copy)
+    outcome = command(*TINY, *SHORT, f"hydra.run.dir={copy}", "ckpt_path=last")
+    assert (outcome.status, outcome.stderr) == (0, "") and words in outcome.stdout
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize("had", [f"{10**14}:00:00:00", {"days": 1e30}, {"weird": 1}, 5])
+def test_a_run_that_had_a_time_beyond_all_limits_goes_on_as_one_with_more(command, finished, tmp_path, had):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    record = record_of(copy)
+    record["config"]["trainer"]["max_time"] = had
+    record["reason"] = "trainer.max_time was used up at update 5 of 34"
+    (copy / "run.json").write_text(json.dumps(record))
+    words = [*TINY, *SHORT, "trainer.max_steps=6", f"hydra.run.dir={copy}", "ckpt_path=last"]
+    outcome = command(*words, "trainer.max_time='99999999999999:00:00:00'")
+    assert outcome.status == 2 and "at most 999999999 days" in outcome.stderr
+    outcome = command(*words, "trainer.max_time='00:01:00:00'")
+    assert outcome.status == 0, outcome.stderr
+    assert record_of(copy)["steps"] == 6

@@ -140,8 +140,8 @@ LIMITS = {
         ("auto", 32, "32"),
         "trainer.precision",
     ),
-    "DD:HH:MM:SS, not all 0": (
-        ("soon", "00:00:00:00", "1:00", 3),
+    "DD:HH:MM:SS, not all 0, at most 999999999 days": (
+        ("soon", "00:00:00:00", "1:00", 3, f"{10**14}:00:00:00", {"days": 1e30}, {"days": 10**12}, {"hours": "x"}, {}),
         ("00:01:00:00", "400:0:0:1", {"hours": 1}, None),
         "trainer.max_time",
     ),

@@ -9,7 +9,7 @@ import lightning as L
 import pytest
 import torch
 from estimated_nets import ROWS, TIME, VOCABULARY, module_of, plain_gpt
-from tiny import options
+from tiny import architectures, options
 
 from frontpage.evaluation.losses import language_loss, next_token_loss
 from frontpage.machine.as_gpu import as_on_card
@@ -18,7 +18,7 @@ from frontpage.training.memory.fake_step import dtypes_of, fake_step
 
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 ACCEPTED = "32 32-true 64 64-true 16 16-true 16-mixed bf16 bf16-true bf16-mixed".split()
-COMBINATIONS = list(itertools.product(options("model"), options("model/attention")))
+COMBINATIONS = list(itertools.product(architectures(), options("model/attention")))
 GPT_FAST = [pytest.param(*pair, marks=[pytest.mark.slow] * (pair[0] != "gpt")) for pair in COMBINATIONS]
 
 
@@ -123,6 +123,14 @@ def test_a_generating_models_caches_are_as_large_as_said(model, attention):
     held = sum(tensor.numel() * 4 for tensor in tensors if tensor.is_floating_point())
     weights = sum(weight.numel() * 4 for weight in net.parameters())
     assert generation_bytes(net, ROWS, TIME) == (weights, held)
+
+
+def test_what_a_net_keeps_beside_its_attentions_counts_as_it_says(monkeypatch):
+    net = plain_gpt()
+    weights, caches = generation_bytes(net, ROWS, TIME)
+    own = net.cache_numbers
+    monkeypatch.setattr(net, "cache_numbers", lambda length: own(length) + 3 * 96)
+    assert generation_bytes(net, ROWS, TIME) == (weights, caches + ROWS * 3 * 96 * 4)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -157,6 +157,48 @@ def test_a_line_that_a_kill_cut_off_is_forgotten(tmp_path):
     assert file.read_text().split() == ["step,train/loss,val/loss", "0,2.5,", "1,2.25,", "2,2.0,1.0"]
 
 
+DAMAGED_EVENTS = {
+    "an event of no update": b'{"event": "training_step"}',
+    "a list within a list, and so on": b"[" * 100_000,
+    "a number": b"5",
+    "no text": b"\xff\xfe",
+    "an update that is a text": b'{"event": "training_step", "step": "x"}',
+}
+DAMAGED_STEPS = {"no digit": "²", "5,000 digits": "9" * 5000, "200,000 characters": "x" * 200_000}
+
+
+@pytest.mark.parametrize("kind", [*DAMAGED_EVENTS, *DAMAGED_STEPS])
+def test_damaged_lines_are_left_out_and_the_run_goes_on(command, tmp_path, kind):
+    words = [*TINY, "log_interval=1", f"hydra.run.dir={tmp_path}/run"]
+    assert command(*words, "trainer.max_steps=2").status == 0
+    if kind in DAMAGED_EVENTS:
+        with (tmp_path / "run" / "events.jsonl").open("ab") as file:
+            file.write(DAMAGED_EVENTS[kind] + b"\n")
+    else:
+        file = tmp_path / "run" / "metrics.csv"
+        columns = file.read_text().split("\n")[0].split(",")
+        row = ",".join(DAMAGED_STEPS[kind] if column == "step" else "1" for column in columns)
+        file.write_text(f"{file.read_text()}{row}\n")
+    outcome = command(*words, "trainer.max_steps=4", "ckpt_path=last")
+    assert outcome.status == 0, outcome.stderr
+    assert "lacks" not in outcome.stdout
+    steps = [event["step"] for event in events_of(tmp_path / "run") if event["event"] == "training_step"]
+    assert steps == [1, 2, 3, 4]
+    assert [int(step) for step, trained, _ in losses_of(tmp_path / "run") if trained] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("first", [b"x" * 200_000, b"a,b", "²".encode()])
+def test_metrics_under_a_damaged_first_line_are_a_gap_that_is_told(command, tmp_path, first):
+    words = [*TINY, "log_interval=1", f"hydra.run.dir={tmp_path}/run"]
+    assert command(*words, "trainer.max_steps=2").status == 0
+    file = tmp_path / "run" / "metrics.csv"
+    file.write_bytes(first + b"\n" + file.read_bytes().split(b"\n", 1)[1])
+    outcome = command(*words, "trainer.max_steps=4", "ckpt_path=last")
+    assert outcome.status == 0, outcome.stderr
+    assert "metrics.csv lacks 2 of 2 logged training steps (updates 1 to 2)" in outcome.stdout
+    assert [int(step) for step, trained, _ in losses_of(tmp_path / "run") if trained] == [2, 3]
+
+
 def test_averaged_weights_are_the_closed_form_and_training_does_not_notice(command, tmp_path, monkeypatch, whole):
     """average after n updates = d^(n-1) w_1 + (1-d) sum of d^(n-k) w_k, k from 2."""
     from frontpage.training.callbacks.log_metrics import LogMetrics

@@ -61,3 +61,47 @@ def test_what_can_be_followed_is_what_every_validation_has(command, config, tmp_
     found = {name for name in record_of(tmp_path / "run")["metrics"]["final"] if name.startswith("val/")}
     model = build(config(*TINY, *always).model, "model", vocab_size=300)
     assert set(model.monitored_names()) == found
+
+
+@pytest.fixture
+def two_runs(command, tmp_path):
+    """One that can go on and a finished one, whose files must stay."""
+    for name in ("own", "other"):
+        assert command(*SHORT, f"hydra.run.dir={tmp_path}/{name}").status == 0
+    return tmp_path / "own", tmp_path / "other"
+
+
+@pytest.mark.parametrize("begin", ["last", "{other}/checkpoints/last.ckpt"])
+@pytest.mark.parametrize(
+    ("key", "below"),
+    [
+        ("callbacks.best_checkpoint.dirpath", "checkpoints"),
+        ("callbacks.last_checkpoint.path", "checkpoints/last.ckpt"),
+        ("callbacks.last_checkpoint.path", "checkpoints/new.ckpt"),
+        ("callbacks.sample_titles.path", "samples.txt"),
+        ("logger.csv.directory", "elsewhere"),
+    ],
+)
+def test_a_run_that_is_continued_writes_into_no_other_run(command, two_runs, begin, key, below):
+    own, other = two_runs
+    before = contents(other)
+    place = own if begin == "last" else own.parent / "third"
+    words = [f"hydra.run.dir={place}", f"ckpt_path={begin.format(other=other)}", "trainer.max_steps=2"]
+    outcome = command(*TINY, *words, f"{key}={other}/{below}")
+    assert outcome.status == 2, outcome.stdout
+    check_message(outcome.stderr, [f"{key}={other}/{below}: in the folder of another run, {other}; another place"])
+    assert contents(other) == before
+
+
+def test_a_run_that_is_continued_goes_on_where_it_wrote_and_replaces_nothing_elsewhere(command, tmp_path):
+    best = tmp_path / "kept" / "best"
+    words = [*TINY, f"hydra.run.dir={tmp_path}/run"]
+    assert command(*words, "trainer.max_steps=1", f"{FOLDERS[0]}={best}").status == 0
+    outcome = command(*words, "trainer.max_steps=2", "ckpt_path=last", f"{FOLDERS[0]}={best}")
+    assert outcome.status == 0, outcome.stderr
+    (tmp_path / "hand").mkdir()
+    (tmp_path / "hand" / "best.ckpt").write_text("somebody's")
+    outcome = command(*words, "trainer.max_steps=3", "ckpt_path=last", f"{FOLDERS[0]}={tmp_path}/hand")
+    assert outcome.status == 2, outcome.stdout
+    check_message(outcome.stderr, [f"{FOLDERS[0]}={tmp_path}/hand: there is {tmp_path}/hand/best.ckpt already"])
+    assert (tmp_path / "hand" / "best.ckpt").read_text() == "somebody's"

@@ -18,6 +18,7 @@ from frontpage.evaluation.metrics import ratio_with_error
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.reopen import load_run
 from frontpage.runs.run import Run
+from frontpage.runs.stored_values import check_scoring
 from frontpage.runs.training_titles import title_hashes
 
 SCORES = "validation_scores.npz"  # kept in a run's directory, so that it is scored once
@@ -72,8 +73,12 @@ def title_nats(directory: Path, trusted: Iterable[Path] = ()) -> TitleNats:
         except Exception:  # errors of numpy's, of zip and of torch's: it was computed, and can be again
             notice(f"{kept} cannot be read; the run is scored anew")
     config, module = load_run(directory, trusted=trusted)
-    settings = OmegaConf.merge(config.data, {"path": _found(config.data.path, directory)})
-    titles = build_stored(settings, "data", directory, trusted).select().validation
+    check_scoring(config, Run(directory).config_file)
+    named = [key for key in ("path", "root") if config.data.get(key)]  # a file that a run names may be named from there
+    settings = OmegaConf.merge(config.data, {key: _found(config.data[key], directory) for key in named})
+    data = build_stored(settings, "data", directory, trusted)
+    data.read()
+    titles = data.validation_texts()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     scored = ScoredTitles(module.to(device), titles, config.data, watch=f"scoring {directory}")
     hashes = title_hashes(titles)
@@ -112,9 +117,9 @@ def compare(directories: Sequence[Path], trusted: Iterable[Path] = ()) -> list[D
     return sorted(differences, key=lambda one: one.value)
 
 
-def _found(path: str | None, directory: Path) -> str | None:
-    """The file of titles; UserError that names the run where it is gone."""
-    if path is not None and not Path(path).is_file():
+def _found(path: str, directory: Path) -> str:
+    """The file or folder of texts; UserError that names the run where it is gone."""
+    if not Path(path).exists():
         raise BadValue("run", directory, f"its titles {path} are not there (seen from the current folder)")
     return path
 

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frontpage.command.config_folder import CONFIGS, ROOT
+from frontpage.data.parallel.synthetic_text import synthetic_parallel
 
 SEARCHES = sorted(path.stem for path in Path(CONFIGS, "hparams_search").glob("*.yaml"))
 ALL = (path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
 # Promoted ones (scripts/promote.py) have run whole, and the sizes of debug=fast need not fit them.
 EXPERIMENTS = sorted(name for name in ALL if not name.endswith("_best"))
 DEBUGS = sorted(path.stem for path in Path(CONFIGS, "debug").glob("*.yaml"))
+# Those of parallel text keep their corpus; one that reads files gets some of these lines.
+PARALLEL = ("bible", "multitask_debug", "quick_prototype")
+DEBUG_OF = dict.fromkeys(PARALLEL, "fast_parallel")
 # Starting Python takes longer than two steps, on one core: as many processes as cores, one thread each.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
 
@@ -34,9 +38,9 @@ class Result(NamedTuple):
 
 def smoke_all(folder: Path, experiments: Sequence[str], jobs: int) -> Iterator[Result]:
     """Run `experiments`, or where none is named all of them, every debug option and every search, `jobs` at a time."""
-    tasks = [(smoke, name, "fast") for name in experiments or EXPERIMENTS]
+    tasks = [(smoke, name, DEBUG_OF.get(name, "fast")) for name in experiments or EXPERIMENTS]
     if not experiments:
-        tasks += [(smoke, "quickstart", debug) for debug in DEBUGS if debug != "fast"]
+        tasks += [(smoke, "quickstart", debug) for debug in DEBUGS if not debug.startswith("fast")]
         tasks += [(smoke_search, search) for search in SEARCHES]
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         yield from pool.map(lambda task: task[0](folder, *task[1:]), tasks)
@@ -44,11 +48,24 @@ def smoke_all(folder: Path, experiments: Sequence[str], jobs: int) -> Iterator[R
 
 def smoke(folder: Path, experiment: str, debug: str) -> Result:
     """Train `experiment` under `debug` in a process of its own and look at its record."""
-    name = experiment if debug == "fast" else f"{experiment} debug={debug}"
+    fast = debug.startswith("fast")
+    name = experiment if fast else f"{experiment} debug={debug}"
     directory = folder / f"{experiment}_{debug}"
-    ended, seconds = train(folder, f"experiment={experiment}", f"debug={debug}", f"hydra.run.dir={directory}")
-    problem, loss = look(directory / "run.json", ended.returncode, steps=2 if debug == "fast" else None)
+    more = [f"data.root={_lines(folder)}", "data.translations=null", "tasks=without_links"]
+    more = more if experiment == "bible" else []
+    ended, seconds = train(folder, f"experiment={experiment}", f"debug={debug}", f"hydra.run.dir={directory}", *more)
+    problem, loss = look(directory / "run.json", ended.returncode, steps=2 if fast else None)
     return Result(name, seconds, loss, problem, ended.stdout)
+
+
+def _lines(folder: Path) -> Path:
+    """A file of aligned lines, in three languages."""
+    columns = synthetic_parallel(books=8, chapters=3, verses=5, translations=3, seed=1).texts
+    lines = ["\t".join(columns), *("\t".join(line) for line in zip(*columns.values(), strict=True))]
+    path = folder / "lines.tsv"
+    with path.open("w", encoding="utf-8") as file:
+        file.write("\n".join(lines))
+    return path
 
 
 def smoke_search(folder: Path, search: str) -> Result:

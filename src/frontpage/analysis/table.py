@@ -29,6 +29,7 @@ DATA = "source fingerprint train_titles validation_titles train_tokens validatio
 REPEATED = re.compile(
     r"(ckpt_path|data\.tokenizer|model\.(optimizer|scheduler)|paths|logger)(\.|$)|.*\.(path|dirpath|directory|cache_dir|default_root_dir)$"
 )
+TASK = re.compile("val/[^/]+/accuracy")  # of a task beside the headline's
 # Folders that say nothing by themselves: those that Hydra names by the time, and trials, which are counted.
 NAMELESS = re.compile(r"\d{4}-\d\d-\d\d_|\d+$")
 
@@ -203,7 +204,8 @@ def default_columns(rows: Sequence[Row]) -> list[str]:
     its name is left out (`trainer.val_interval` beside `val_interval`).
     """
     leading = [name for one in headlines(rows) for name in (one.name, one.error) if name]
-    usual = dict.fromkeys([*COLUMNS[:2], *leading, *COLUMNS[2:]])
+    tasks = sorted({name for row in rows for name in row if TASK.fullmatch(name)})
+    usual = dict.fromkeys([*COLUMNS[:2], *leading, *tasks, *COLUMNS[2:]])
     filled = [name for name in usual if any(row.get(name) is not None for row in rows)]
     known = [row for row in rows if row["status"] != "damaged"]
     found, told = [], set()

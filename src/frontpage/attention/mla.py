@@ -135,6 +135,11 @@ class MLAAttention(Routed, SelfAttention):
         )
         return torch.einsum("bhtr,hdr->bhtd", mixed, up_value)
 
+    def matrices(self) -> dict[str, Tensor]:
+        """Those of every linear layer, `up` as `key` and `value`: their latent is normalised, whatever `down` is."""
+        found = super().matrices()
+        return dict(zip(("key", "value"), found.pop("up").chunk(2), strict=True)) | found
+
     def new_cache(self) -> LatentCache:
         """An empty cache of latents."""
         return LatentCache()

@@ -30,6 +30,7 @@ PLACES = {
     "data": "data",
     "data.tokenizer": "tokenizer",
 }
+PLACES_OF_ANY_NAME = {"model.tasks": "tasks", "data.tasks": "tasks"}  # below these
 KNOWN = ("frontpage.", "torch.", "lightning.", "optuna.")  # a class from elsewhere is the user's own
 
 
@@ -43,7 +44,8 @@ def check_stored(
     found = list(targets_in(config, key))
     if not _is_trusted(Path(run), trusted):
         for place, target in found:
-            offered = _offered(PLACES[place]) if place in PLACES else ()
+            group = PLACES.get(place) or PLACES_OF_ANY_NAME.get(place.rpartition(".")[0])
+            offered = _offered(group) if group else ()
             if target not in offered:
                 there = f"it may name there: {' '.join(offered)}" if offered else "it may name no class there"
                 raise UserError(
@@ -82,7 +84,8 @@ def check_target(target: Any, key: str) -> None:
             f"{key}._target_",
             target,
             "no such class of this package (frontpage.*), and named by no config file in use"
-            f"{nearest(str(target), known)}\nname your own in a file of a folder that --config-dir=FOLDER adds",
+            f"{nearest(str(target), known)}",
+            "name your own in a file of a folder that --config-dir=FOLDER adds",
         )
 
 

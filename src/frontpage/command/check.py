@@ -109,7 +109,7 @@ def _check_node(node: DictConfig, key: str, rules: Rules) -> None:
             refuse_old_name(f"{key}.{name}", value)
         if kinds and name not in kinds and ANYTHING not in kinds:
             allowed = f"{node._target_} takes no such key{nearest(str(name), kinds)}; it takes: {' '.join(kinds)}"
-            raise BadValue(place, value, allowed + _written_by_experiment(place))
+            raise BadValue(place, value, allowed, _written_by_experiment(place))
         built = isinstance(value, DictConfig) and ("_target_" in value or not kinds)
         if built and not _plain(kinds.get(name, Any)):
             if not source:  # else it is checked where it is written
@@ -130,7 +130,7 @@ def _written_by_experiment(key: str) -> str:
     for source in runtime.config_sources:
         path = Path(source.path, "experiment", f"{runtime.choices.get('experiment')}.yaml")
         if source.schema == "file" and path.is_file() and OmegaConf.select(OmegaConf.load(path), key) is not None:
-            return f"\n{path} sets it; leave it out with ~{key}"
+            return f"{path} sets it; leave it out with ~{key}"
     return ""
 
 

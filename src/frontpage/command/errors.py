@@ -27,22 +27,31 @@ class Infeasible(UserError):
 
 @dataclass(eq=False, repr=False)
 class BadValue(UserError):
-    """A UserError in the house's form: `key=value: what is allowed`, the value as the command line spells it."""
+    """A UserError in the house's form: `key=value: what is allowed`, the value as the command line spells it.
+
+    That is one line, whatever another library's message in `allowed` holds; `advice` is the next one.
+    """
 
     key: str
     value: object
     allowed: str
+    advice: str = ""
 
     def __str__(self) -> str:
         shown = HIDDEN if is_secret(self.key, self.value) else self.value
         spelled = json.dumps(shown) if shown is None or isinstance(shown, bool) else shown
-        return f"{self.key}={printable(str(spelled))}: {self.allowed}"
+        lines = f"{self.key}={printable(str(spelled))}: {_one_line(self.allowed)}", _one_line(self.advice)
+        return "\n".join(line for line in lines if line)
 
 
 def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
     """` (did you mean 'x'?)` for the choice most like `word`, `prefix` before it, or nothing where none is near."""
     found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" (did you mean '{prefix}{found[0]}'?)" if found else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def local_path(text: str | Path, key: str) -> Path:

@@ -26,6 +26,7 @@ from omegaconf.errors import (
 
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import UserError, is_text, nearest
+from frontpage.command.long_names import explain_long_name, is_too_long
 from frontpage.command.old_names import in_our_words
 
 MOST_LINES, LONGEST_LIST = 3, 40
@@ -69,6 +70,8 @@ def explain(error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, UserError):
             return _shorten(str(cause))
+        if is_too_long(cause):
+            return explain_long_name(cause)
     wordings: list[tuple[type[BaseException], Callable[..., str | None]]] = [
         (OverrideParseException, _unparsable),
         (MissingConfigException, _no_such_option),

@@ -35,7 +35,7 @@ def read_hub_titles(repository: str, revision: str, column: str) -> tuple[list[s
         table = datasets.load_dataset(repository, split="train", revision=commit)
     except Exception as error:
         if reachable:
-            raise BadValue("data.repository", repository, f"cannot be loaded ({error})".replace("\n", " ")) from error
+            raise BadValue("data.repository", repository, f"cannot be loaded ({error})") from error
         raise UserError(
             f"data=hn_titles: the Hugging Face hub cannot be reached ({reason}) and no copy of {repository} is cached;"
             " give a file with data.path=... or use the embedded corpus with data=synthetic"

@@ -1,6 +1,6 @@
 """Titles packed into windows: one stream, titles separated by `<eos>`, cut every `block_size` tokens."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,3 +71,8 @@ def positions_below(positions: np.ndarray, documents: np.ndarray, block_size: in
 def as_batch(fields: TitleBatch, rows: slice) -> TitleBatch:
     """Some rows of packed arrays as int64 tensors."""
     return TitleBatch(*(torch.from_numpy(field[rows].astype(np.int64)) for field in fields))
+
+
+def rows_of(batch: Any, rows: slice, device: torch.device | None = None) -> Any:
+    """The same kind of batch with some of its rows, on a device; what is no tensor is of the whole batch and stays."""
+    return type(batch)(*(field[rows].to(device) if isinstance(field, Tensor) else field for field in batch))

@@ -25,3 +25,7 @@ class TextSizes:
             torch.tensor([len(title.encode("utf-8")) + 1 for title in titles], dtype=torch.float64),
             torch.tensor(list(tokens), dtype=torch.float64),
         )
+
+    def of_some(self, chosen: Tensor) -> "TextSizes":
+        """Those of the titles that `chosen` picks, a mask (titles,) or indices."""
+        return TextSizes(self.characters[chosen], self.bytes[chosen], self.tokens[chosen])

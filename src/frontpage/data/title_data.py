@@ -71,7 +71,7 @@ class TitleData(RunData):
 
     @abstractmethod
     def source(self) -> list[str]:
-        """The corpus's own rows, where no file is given."""
+        """The corpus's own rows, a list of str, where no file is given."""
 
     @property
     @abstractmethod
@@ -105,7 +105,7 @@ class TitleData(RunData):
 
     def select(self) -> Selection:
         """Read the titles and split them; nothing is tokenized."""
-        rows = read_titles(self.path, self.column) if self.path else self.source()
+        rows = read_titles(self.path, self.column) if self.path else _texts(self)
         rows = without_entities(rows, self.unescape_html, f"data.path={self.path}" if self.path else self.source_name)
         return select_titles(
             rows, num_titles=self.num_titles, max_titles=self.max_titles, val_frac=self.val_frac, seed=self.seed
@@ -200,3 +200,15 @@ class TitleData(RunData):
         asked = getattr(self.make_tokenizer, "keywords", {}).get("vocab_size")
         if asked and asked > self.vocab_size:
             notice(f"tokenizer.vocab_size={asked} is more than the text yields; the model takes {self.vocab_size}")
+
+
+def _texts(corpus: TitleData) -> list[str]:
+    """The rows of its `source`; BadValue where they are no list of str."""
+    rows, name = corpus.source(), f"{type(corpus).__module__}.{type(corpus).__qualname__}"
+    if not isinstance(rows, list):
+        raise BadValue("data._target_", name, f"its source() gives a {type(rows).__name__}, not a list of str")
+    wrong = next((number for number, row in enumerate(rows, start=1) if not isinstance(row, str)), None)
+    if wrong is not None:
+        allowed = f"row {wrong} of its source() is a {type(rows[wrong - 1]).__name__}, not a str"
+        raise BadValue("data._target_", name, allowed)
+    return rows

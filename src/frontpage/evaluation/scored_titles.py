@@ -48,7 +48,7 @@ class ScoredTitles:
         if chosen is None:
             return dict(honest_metrics(self.nll, self.scored, self.sizes))
         picked = torch.from_numpy(np.flatnonzero(chosen))
-        return dict(honest_metrics(self.nll[picked], self.scored[picked], _sizes_of(self.sizes, picked)))
+        return dict(honest_metrics(self.nll[picked], self.scored[picked], self.sizes.of_some(picked)))
 
     def metrics_of_the_stream(
         self, chosen: np.ndarray | None = None, watch: str | None = None
@@ -61,7 +61,7 @@ class ScoredTitles:
         encoded, sizes = self.encoded, self.sizes
         if chosen is not None:
             picked = np.flatnonzero(chosen)
-            encoded, sizes = _pick(encoded, picked), _sizes_of(sizes, torch.from_numpy(picked))
+            encoded, sizes = _pick(encoded, picked), sizes.of_some(torch.from_numpy(picked))
         block_size, batch_tokens = self.settings.block_size, self.settings.evaluation_tokens
         packed = packed_nats_per_char(self.module, encoded, sizes, block_size, batch_tokens, watch)
         loss, coverage = original_loss(self.module, encoded, sizes, block_size, self.settings.batch_size, watch)
@@ -89,10 +89,6 @@ def scoring_batches(
     )
     for batch in rows if watch is None else watched(rows, watch, rows.sizes):
         yield ScoringBatch(*(field if field is None else field.to(module.device) for field in batch))
-
-
-def _sizes_of(sizes: TextSizes, picked: torch.Tensor) -> TextSizes:
-    return TextSizes(sizes.characters[picked], sizes.bytes[picked], sizes.tokens[picked])
 
 
 def _pick(encoded: EncodedTitles, chosen: np.ndarray) -> EncodedTitles:

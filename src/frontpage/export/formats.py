@@ -5,8 +5,11 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from frontpage.command.errors import BadValue
+from frontpage.command.check import check_value
+from frontpage.command.errors import BadValue, UserError
+from frontpage.command.limits import Text
 from frontpage.command.notices import notice
+from frontpage.command.run_folder import check_name
 from frontpage.export import gguf_file, hugging_face, own_names
 from frontpage.export.card import model_card
 from frontpage.export.folder import new_folder
@@ -50,6 +53,8 @@ def export(
     what = f"its {type(module).__name__} is of other tasks than titles; a language model of titles can be exported"
     if not isinstance(module, LanguageModule):
         raise BadValue("run", run, what)
+    check_value("name", config.get("name"), Text)  # a file is named by it, and it is the word of whoever made the run
+    check_name(config)
     writers = {"hf": _hugging_face, "safetensors": _own_names, "gguf": _gguf}
     record = _record(run)
     if checkpoint not in ("best", "last") and Path(checkpoint).resolve().parent != Run(run).checkpoints.resolve():
@@ -88,6 +93,8 @@ def _own_names(folder: Path, config: DictConfig, module: LanguageModule, precisi
 
 
 def _gguf(folder: Path, config: DictConfig, module: LanguageModule, precision: str, compare: bool) -> Written:
+    if "_target_" not in (config.get("tokenizer") or {}):
+        raise UserError("tokenizer._target_: the run's config.yaml lacks it, and a gguf file says which kind it is")
     traits = read_traits(config.model, module.net)
     layout = choose(traits, gguf_file.LAYOUTS, option_of(config.model.attention), "llama.cpp")
     gguf_file.check_gguf(module.tokenizer, traits, precision, option_of(config.tokenizer))

@@ -46,7 +46,7 @@ def write(folder: Path, module: LanguageModule, traits: Traits, layout: Layout) 
             "temperature": 1.0,
             "top_k": 0,
             "top_p": 1.0,
-            "suppress_tokens": [tokenizer.pad_id, tokenizer.unk_id],
+            "suppress_tokens": tokenizer.never_written,
             "max_length": traits.block_size + 1,  # the last token need not be read again
         },
     )

@@ -51,6 +51,8 @@ class Layout:
     def convert(self, net: nn.Module, traits: Traits) -> dict[str, Tensor]:
         """The net's weights in fp32 under this layout's names; RuntimeError where one has no place in it."""
         own = OwnWeights(net, traits.tie_embeddings)
+        if traits.logit_scale != 1:  # of nets without a bias there: the gain takes it
+            own.left["final_norm.weight"] = own.left["final_norm.weight"] * traits.logit_scale
         weights = self.weights(own, traits)
         if own.left:
             raise RuntimeError(f"{self.name} has no place for {' '.join(own.left)}")

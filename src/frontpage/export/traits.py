@@ -13,6 +13,7 @@ from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.command.errors import BadValue, UserError
 from frontpage.models.block import ACTIVATIONS, MLP, Block
 from frontpage.models.decoder import Decoder
+from frontpage.models.deep_narrow import DeepNarrow
 from frontpage.models.gpt import GPT
 
 ELSEWHERE = "no standard architecture computes it; --format safetensors keeps it under our own names"
@@ -45,6 +46,7 @@ class Traits:
     vocab_size: int
     window: int
     eps: float  # of the norms
+    logit_scale: float  # multiplies what the head reads
     rotary_base: float
     dropout: float
     attention_dropout: float
@@ -53,8 +55,10 @@ class Traits:
 
 def read_traits(model: DictConfig, net: nn.Module) -> Traits:
     """The traits of a run's `net`, built from the config `model`; UserError where it is no standard decoder."""
-    if type(net) is not GPT or {*net.heads} != {"language"}:
+    if type(net) not in (GPT, DeepNarrow) or {*net.heads} != {"language"}:
         raise BadValue("model", type(net).__name__, ELSEWHERE)
+    if isinstance(net, DeepNarrow):
+        check_standard(net)
     block = net.blocks[0]
     attention, mlp, norm = block.attention, block.mlp, block.mlp_norm
     if any(type(one) is not Block or type(one.mlp) is not MLP for one in net.blocks):
@@ -85,11 +89,25 @@ def read_traits(model: DictConfig, net: nn.Module) -> Traits:
         vocab_size=net.vocab_size,
         window=window,
         eps=norm.eps,
+        logit_scale=net.logit_scale,
         rotary_base=model.rotary_base,
         dropout=model.dropout,
         attention_dropout=model.attention_dropout,
         init_std=model.init_std,
     )
+
+
+def check_standard(net: DeepNarrow) -> None:
+    """Raise a UserError unless other programs know the net's norms: RMSNorm before each part and at the end."""
+    final, learned = not isinstance(net.final_norm, nn.Identity), net.position_table is not None
+    if net.norm != "rmsnorm":
+        raise BadValue("model.norm", net.norm, f"rmsnorm; of the others {ELSEWHERE}")
+    for key, value, wanted in (
+        ("final_norm", final, True),
+        ("positions", "learned" if learned else "rotary", "rotary"),
+    ):
+        if value != wanted:
+            raise BadValue(f"model.{key}", str(value).lower(), ELSEWHERE)
 
 
 def window_of(net: Decoder) -> int | None:

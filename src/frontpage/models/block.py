@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,6 +34,11 @@ class MLP(nn.Module):
         self.up = nn.Linear(d_model, d_ff * (2 if self.gated else 1), bias=bias)
         self.down = nn.Linear(d_ff, d_model, bias=bias)
 
+    def matrices(self) -> dict[str, Tensor]:
+        """Its weights by name, those of a gated `up` as `gate` and `up`."""
+        parts = zip(("gate", "up"), self.up.weight.chunk(2), strict=True) if self.gated else [("up", self.up.weight)]
+        return dict(parts) | {"down": self.down.weight}
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
         if self.gated:
@@ -42,7 +48,10 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each added to the residual stream; normalised before (`pre`) or after the sum (`post`)."""
+    """Attention and MLP, each added to the residual stream; normalised before (`pre`) or after the sum (`post`).
+
+    Under `post` the stream is multiplied by `residual_scale` before each sum: 1, or DeepNet's alpha.
+    """
 
     def __init__(
         self,
@@ -58,7 +67,7 @@ class Block(nn.Module):
         super().__init__()
         if norm_position not in ("pre", "post"):
             raise ValueError(f"norm_position={norm_position}: pre or post")
-        self.pre = norm_position == "pre"
+        self.pre, self.residual_scale = norm_position == "pre", 1.0
         self.attention_norm, self.attention = make_norm(norm, d_model, bias), attention
         self.mlp_norm, self.mlp = make_norm(norm, d_model, bias), mlp
         self.dropout = nn.Dropout(dropout)
@@ -75,5 +84,9 @@ class Block(nn.Module):
         if self.pre:
             x = x + self.dropout(self.attention(self.attention_norm(x), **context))
             return x + self.dropout(self.mlp(self.mlp_norm(x)))
-        x = self.attention_norm(x + self.dropout(self.attention(x, **context)))
-        return self.mlp_norm(x + self.dropout(self.mlp(x)))
+        x = self.attention_norm(self.summed(x, self.attention(x, **context)))
+        return self.mlp_norm(self.summed(x, self.mlp(x)))
+
+    def summed(self, x: Tensor, branch: Tensor) -> Tensor:
+        """The scaled stream and what a part adds to it, (B, T, C) each, in one operation."""
+        return torch.add(self.dropout(branch), x, alpha=self.residual_scale)

@@ -23,9 +23,12 @@ class Decoder(nn.Module):
 
     `attention` is a factory, called once a layer with that layer's width. The embedding, the final norm and the head
     are as wide as the first layer; a subclass with other widths joins them in `through_blocks`. All but `head` is the
-    trunk, which other heads may read as well (`add_head`). Raises ValueError for an unknown name or sizes that do not
-    fit.
+    trunk, which other heads may read as well (`add_head`). `logit_scale` is a constant that `hidden` has multiplied by,
+    for the sake of the language head: 1 where an architecture has none. Raises ValueError for an unknown name or sizes
+    that do not fit.
     """
+
+    logit_scale: float = 1.0
 
     def __init__(
         self,
@@ -75,7 +78,8 @@ class Decoder(nn.Module):
                 qk_norm=qk_norm,
             )
             mlp = MLP(width, default_d_ff(width, activation) if d_ff is None else d_ff, activation, bias)
-            return Block(mixer, mlp, width, norm=norm, norm_position=norm_position, bias=bias, dropout=dropout)
+            norms = {"norm": norm, "norm_position": norm_position, "bias": bias}
+            return self.make_block(mixer, mlp, width, **norms, dropout=dropout)
 
         self.blocks = nn.ModuleList([block(layer, width) for layer, width in enumerate(widths)])
         self.final_norm = make_norm(norm, widths[0], bias) if norm_position == "pre" else nn.Identity()
@@ -86,6 +90,10 @@ class Decoder(nn.Module):
         self.init, self.init_std = init, init_std
         residual_writers = [linear for block in self.blocks for linear in (block.attention.out, block.mlp.down)]
         initialise(self, init, init_std, residual_writers if scaled_residual_init else [], len(widths))
+
+    def make_block(self, attention: SelfAttention, mlp: MLP, width: int, **settings: Any) -> Block:
+        """A block of these parts; an architecture with norms of its own changes the settings."""
+        return Block(attention, mlp, width, **settings)
 
     def add_head(self, name: str, head: nn.Module) -> None:
         """Let another head read what the trunk gives, (B, T, C) or what is pooled of it; it keeps its own weights."""
@@ -103,15 +111,20 @@ class Decoder(nn.Module):
 
     def block_tables(self) -> list[Tensor]:
         """Weights and buffers that grow with the block: learned positions, masks."""
-        return [*([] if self.position_table is None else [self.position_table]), *self.buffers()]
+        of_trunk = [buffer for name, buffer in self.named_buffers() if not name.startswith("other_heads.")]
+        return [*([] if self.position_table is None else [self.position_table]), *of_trunk]
 
     def mixing_flops(self, block_size: int) -> float:
         """Operations a token of what the layers do between their projections, in a document of `block_size` tokens."""
         return sum(block.attention.mixing_flops(block_size) for block in self.blocks)
 
     def new_cache(self) -> list[Any]:
-        """An empty cache for each layer, for generation."""
+        """An empty cache for each layer, for generation; further ones of an architecture come after these."""
         return [block.attention.new_cache() for block in self.blocks]
+
+    def cache_numbers(self, length: int) -> int:
+        """How many numbers the caches keep for each row after `length` tokens."""
+        return sum(block.attention.cache_numbers(length) for block in self.blocks)
 
     def checkpointed(self, index: int) -> bool:
         """Whether training keeps of block `index` its input only, and computes the rest again in the backward pass."""

@@ -68,7 +68,7 @@ class Draft:
             )
         vocabulary = module.net.vocab_size
         self._drawable = torch.ones(vocabulary, dtype=torch.bool)
-        self._drawable[[tokenizer.pad_id, tokenizer.unk_id]] = False
+        self._drawable[tokenizer.never_written] = False
         self._first_drawable = self._drawable
         if heal and prompt_ids:
             self._first_drawable = self._drawable & tokenizer.beginning_like(prompt_ids.pop())

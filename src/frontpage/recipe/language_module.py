@@ -121,7 +121,11 @@ class LanguageModule(TrainingModule):
         return found
 
     def check(self, data: TitleData, followed: set[str | None]) -> None:
-        """Raise a UserError where the original's number is followed and no span of it fits."""
+        """Raise a UserError for tasks without a head here, and for a number of the original's of which no span fits."""
+        others = [name for name in getattr(data, "example_tasks", {}) if name not in getattr(self, "tasks", {})]
+        if others:
+            allowed = f"lm_only, since {type(self).__name__} learns the next token alone; or model=deep_narrow"
+            raise BadValue("tasks", " ".join(others), allowed)
         if "val/mainrun_loss" in followed:
             tokens = len(data.validation.tokens)
             fits = original_tokens_scored(tokens, data.block_size, data.asked_batch_size) > 0
@@ -165,4 +169,7 @@ class LanguageModule(TrainingModule):
             return []
         least = floor["floor/nats_per_char"]
         at = final["val/nats_per_char"] / least
-        return [f"  floor of the grammar {least:.4f} nats a character; this run is at {at:.3f} of it"]
+        lines = [f"  floor of the grammar {least:.4f} nats a character; this run is at {at:.3f} of it"]
+        if final["val/nats_per_char"] < least - 4 * final["val/nats_per_char_se"]:
+            lines.append("                       no model can be below it: this one has seen what it should predict")
+        return lines

@@ -3,15 +3,34 @@
 from typing import Any
 
 from frontpage.command.notices import notice
+from frontpage.models.deep_narrow import DeepNarrow
 from frontpage.models.gpt import GPT
 from frontpage.models.unet_gpt import UNetGPT
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.multi_task_module import MultiTaskModule
 
 
 class GPTModule(LanguageModule):
     """Trains a GPT: the keys of LanguageModule and those of GPT."""
 
     architecture = GPT
+
+
+class DeepNarrowModule(MultiTaskModule):
+    """Trains a DeepNarrow: the keys of MultiTaskModule and those of DeepNarrow.
+
+    A notice says where `norm=deepnorm`, which has initial weights of its own, contradicts `init` or
+    `scaled_residual_init`.
+    """
+
+    architecture = DeepNarrow
+
+    def __init__(self, **keys: Any) -> None:
+        super().__init__(**keys)
+        usual = {"init": "normal", "scaled_residual_init": True}
+        replaced = [f"{key}={keys[key]}" for key, value in usual.items() if keys.get(key, value) != value]
+        if keys.get("norm") == "deepnorm" and replaced:
+            notice(f"norm=deepnorm has initial weights of its own: {' and '.join(replaced)} not used")
 
 
 class UNetGPTModule(LanguageModule):

@@ -109,6 +109,10 @@ class TrainingModule(L.LightningModule):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its loss holds")
 
+    def trained_in_turns(self) -> list[nn.Parameter]:
+        """Weights that some updates do not train, so that a young run may not have trained them at all."""
+        return []
+
     def training_values(self) -> dict[str, float]:
         """More numbers for the logs at a logging step, by name, such as the loss of each task (`train/...`)."""
         return {}

@@ -13,7 +13,7 @@ from frontpage.command.errors import NO_URL, BadValue
 from frontpage.command.notices import notice
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.recipe.training_module import TrainingModule
-from frontpage.runs.checkpoint_file import digest_of, has_checksum, read
+from frontpage.runs.checkpoint_file import digest_of, has_checksum, named_update, read
 from frontpage.runs.run import Run, run_around
 
 LISTED = 6  # weights named in an error
@@ -185,9 +185,15 @@ def rewind(writers: Iterable[object], checkpoint: Checkpoint | None) -> None:
             writer.rewind(checkpoint.update if checkpoint else 0)
 
 
-def _newest_first(folder: Path) -> list[Checkpoint]:
-    """The checkpoints of a folder, damaged ones first, with nothing in them: nobody knows of what update they are."""
-    found = [Checkpoint(path, "ckpt_path", _content_of(path), True) for path in folder.glob("*.ckpt") if path.is_file()]
+def _newest_first(folder: Path) -> Iterator[Checkpoint]:
+    """The checkpoints of a folder, damaged ones first, with nothing in them: nobody knows of what update they are.
+
+    Rolling checkpoints and milestones can be many and large: one is read when no other is of a later update than its
+    name says, and counts as damaged where it is of another.
+    """
+    paths = [path for path in folder.glob("*.ckpt") if path.is_file()]
+    later = sorted((named_update(path), path.name) for path in paths if named_update(path) is not None)
+    found = [Checkpoint(path, "ckpt_path", _content_of(path), True) for path in paths if named_update(path) is None]
 
     def age(one: Checkpoint) -> tuple[float, bool, str, str]:
         update, last = one.content.get("global_step"), one.path.name == "last.ckpt"
@@ -195,7 +201,13 @@ def _newest_first(folder: Path) -> list[Checkpoint]:
             return math.inf, last, "", one.path.name
         return update, last, digest_of(one.path), one.path.name
 
-    return sorted(found, key=age, reverse=True)
+    for one in [*sorted(found, key=age, reverse=True), None]:
+        while later and (one is None or later[-1][0] > age(one)[0]):
+            update, name = later.pop()
+            content = _content_of(folder / name)
+            yield Checkpoint(folder / name, "ckpt_path", content if content.get("global_step") == update else {}, True)
+        if one is not None:
+            yield one
 
 
 def _content_of(path: Path) -> dict[str, Any]:

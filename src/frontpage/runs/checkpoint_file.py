@@ -5,7 +5,9 @@ import functools
 import hashlib
 import io
 import os
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ MAGIC = b"frontpage blake2b"  # stands before the digest, behind the zip archive
 DIGEST = 32  # bytes
 RESERVE = 16 * 2**20  # bytes left free on the disk for what else a run writes: metrics, events, its record
 CHUNK = 2**20
+KINDS = ("step", "milestone")  # of which many are kept, each under the update that it is of
+NUMBERED = re.compile(rf"(.+-)?({'|'.join(KINDS)})-(?P<update>\d{{6,}})")
 OWN = "newest"  # what LanguageModule adds to a checkpoint, in every version of this project
 
 
@@ -137,6 +141,60 @@ def sync_folder(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def named_update(path: Path) -> int | None:
+    """The update in the name of a rolling checkpoint or a milestone; None for any other name."""
+    found = NUMBERED.fullmatch(path.stem)
+    return int(found["update"]) if found else None
+
+
+def numbered(last: Path, kind: str, update: int) -> Path:
+    """The file beside the checkpoint `last` that keeps it as it was at `update`: `step` (rolling) or `milestone`.
+
+    Runs may share a folder, under other names than `last`.
+    """
+    prefix = "" if last.stem == "last" else f"{last.stem}-"
+    return last.with_name(f"{prefix}{kind}-{update:06d}{last.suffix}")
+
+
+def numbered_beside(last: Path, kinds: Iterable[str] = KINDS) -> list[Path]:
+    """Those of the checkpoint `last` that are there, the oldest first."""
+    there = [path for path in last.parent.glob("*") if named_update(path) is not None]
+    own = [path for path in there if path in [numbered(last, kind, named_update(path)) for kind in kinds]]
+    return sorted(own, key=named_update)
+
+
+def linked(source: Path, name: Path) -> bool:
+    """Make `name` another name of `source` in one step, a copy where links are not possible; whether it is there."""
+    if name.exists() and name.samefile(source):
+        return True
+    partial = name.with_name(f"{name.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(source, partial)
+    except OSError:
+        return copied(source, name)
+    os.replace(partial, name)
+    return True
+
+
+def copied(source: Path, name: Path) -> bool:
+    """Make `name` a copy of `source` in one step; whether the disk had room for it, and a notice where it had not."""
+    partial = name.with_name(f"{name.name}.partial")
+    try:
+        name.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, partial)
+        with partial.open("r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, name)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        if not is_full(error):
+            raise
+        notice(f"the disk is full: {name} was not written ({error.strerror}); what was there before stays")
+        return False
+    return True
 
 
 def verify(path: Path) -> bool:

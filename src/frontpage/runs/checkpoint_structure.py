@@ -68,8 +68,11 @@ def _dtype(precision: str) -> torch.dtype | None:
 
 
 def _optimizer(content: dict[str, Any], model: TrainingModule) -> Iterator[str]:
-    """Every weight that is trained has the optimizer's numbers about it."""
-    saved = content["optimizer_states"][0]
+    """Every weight that is trained has the optimizer's numbers about it; one that is in turns may not have been yet."""
+    saved, in_turns = content["optimizer_states"][0], {id(weight) for weight in model.trained_in_turns()}
+    built = optimizer_of(model.net, model.make_optimizer).param_groups
+    weights = (weight for group in built for weight in group["params"])
+    idle = {index for index, weight in enumerate(weights) if id(weight) in in_turns}
     expected = optimizer_state(model, content.get("current_model_state") or content["state_dict"])
     groups = [{**group, "params": list(group["params"])} for group in expected["param_groups"]]
     for index, (one, group) in enumerate(zip(saved["param_groups"], groups, strict=True)):
@@ -80,7 +83,8 @@ def _optimizer(content: dict[str, Any], model: TrainingModule) -> Iterator[str]:
             yield f"optimizer_states.0.param_groups.{index}.params numbers other weights"
     if content["global_step"] == 0:
         return
-    yield from unlike(saved["state"], expected["state"], "optimizer_states.0.state")
+    due = {index: state for index, state in expected["state"].items() if index in saved["state"] or index not in idle}
+    yield from unlike(saved["state"], due, "optimizer_states.0.state")
     yield from not_finite(saved["state"], "optimizer_states.0.state")
 
 

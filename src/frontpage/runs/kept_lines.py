@@ -1,9 +1,19 @@
 """Files of lines that a run appends to, and takes lines back from when it goes on from an earlier update."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from frontpage.command.disk_full import replacing
+
+
+def json_of(line: bytes | str) -> Any:
+    """What a line of JSON holds; None for one that damage has left unreadable, however it has."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def keep_lines(path: Path, keep: Callable[[str], bool]) -> None:
@@ -15,7 +25,7 @@ def keep_lines(path: Path, keep: Callable[[str], bool]) -> None:
         try:
             if keep(line.decode("utf-8")):
                 kept.append(line + b"\n")
-        except (ValueError, AttributeError, TypeError):  # what is no text, no number, no JSON, no object
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError):  # no text, number, JSON or object
             continue
     with replacing(path) as partial:
         partial.write_bytes(b"".join(kept))

@@ -4,14 +4,16 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import filelock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from frontpage.command.check import check_value
+from frontpage.command.duration import seconds_of
 from frontpage.command.errors import BadValue, UserError
+from frontpage.command.limits import Text
 from frontpage.command.notices import notice
 from frontpage.command.process_family import FIRST_PROCESS, is_helper
 from frontpage.command.run_folder import hydras_own
@@ -53,6 +55,7 @@ def open_run(config: DictConfig) -> CurrentRun:
         path = os.environ.get(CHECKPOINT)
         run = CurrentRun(Path(os.environ[RUN_DIRECTORY]), open_checkpoint(Path(path), "ckpt_path") if path else None)
     else:
+        check_value("ckpt_path", config.ckpt_path, Text | None)  # before all others: it says which run this is
         run = _find(config)
         os.environ[RUN_DIRECTORY] = str(run.path)
         os.environ[CHECKPOINT] = str(run.checkpoint.path) if run.checkpoint else ""
@@ -123,8 +126,9 @@ def _updates(record: dict) -> int:
 
 def _holds_its_end(run: Run, record: dict) -> bool:
     """Whether the last checkpoint of a finished run is there; UserError where none at all is left of it."""
-    callbacks = (told(record, "config", "callbacks") or {}).values()
-    lasts = [one for one in callbacks if str(told(one, "_target_")).endswith("LastCheckpoint")]
+    callbacks = told(record, "config", "callbacks")
+    callbacks = callbacks if isinstance(callbacks, Mapping) else {}
+    lasts = [one for one in callbacks.values() if str(told(one, "_target_")).endswith("LastCheckpoint")]
     if not lasts or Path(str(told(lasts[0], "path"))).parent.name != run.checkpoints.name:
         return True  # by its settings it has kept none, or elsewhere
     newest = newest_intact(run.checkpoints)
@@ -141,7 +145,7 @@ def _check_files(run: Run) -> None:
         allowed = f"{folder} is a file, and should be the folder of the run's checkpoints"
         raise BadValue("hydra.run.dir", run.path, allowed)
     partial = (Path(f"{path}.partial") for path in run.files)
-    for wrong in (*run.files, *partial, *folder.glob("*.partial")):
+    for wrong in (*run.files, *partial, *folder.glob("*.partial"), *folder.glob("*.ckpt")):
         if wrong.is_dir():
             raise BadValue("hydra.run.dir", run.path, f"{wrong} is a folder, and should be a file of the run")
 
@@ -150,9 +154,8 @@ def _how_it_ended(record: dict) -> str:
     """What a finished run had done, and what would let it go on."""
     reason = record.get("reason")
     if reason is None:
-        return (
-            f"all {record.get('steps', 0):,} updates are done; a larger trainer.max_steps or trainer.max_epochs goes on"
-        )
+        done = f"all {record['steps']:,} updates" if type(record.get("steps")) is int else "all updates"
+        return f"{done} are done; a larger trainer.max_steps or trainer.max_epochs goes on"
     if str(reason).startswith(OUT_OF_TIME):
         return f"{reason}; a larger trainer.max_time goes on"
     return f"{reason}; init_from=... starts a new run from its weights"
@@ -175,16 +178,9 @@ def _has_more_time(record: dict, max_time: str | Mapping[str, int] | None) -> bo
     if not str(record.get("reason")).startswith(OUT_OF_TIME) or before is None:
         return False
     try:
-        return max_time is None or _seconds(max_time) > _seconds(before)
-    except (ValueError, TypeError):  # what is no duration is told later
+        return max_time is None or seconds_of(max_time) > seconds_of(before)
+    except (ValueError, TypeError, OverflowError):  # what is no duration is told later
         return True
-
-
-def _seconds(duration: str | Mapping[str, int]) -> float:
-    """Seconds of DD:HH:MM:SS, or of a mapping such as {minutes: 5}."""
-    if isinstance(duration, str):
-        duration = dict(zip(("days", "hours", "minutes", "seconds"), map(int, duration.split(":")), strict=True))
-    return timedelta(**duration).total_seconds()
 
 
 def _newest_unfinished(made: Path) -> Path | None:

@@ -22,8 +22,9 @@ from frontpage.runs.stored_config import stored_config
 KEY = "provenance"  # in a checkpoint
 # Keys of a model that do not change what its weights compute: how they are trained and started, and how fast.
 WITHOUT_EFFECT = set(
-    "optimizer scheduler dropout attention_dropout init init_std scaled_residual_init activation_checkpointing compile"
-    " original_metric packed_metric partial_validation lr_scaling lr_scaling_rows document_mask"
+    "optimizer scheduler dropout attention_dropout init init_std scaled_residual_init scale_gate"
+    " activation_checkpointing compile original_metric packed_metric partial_validation lr_scaling lr_scaling_rows"
+    " document_mask"
     " attention.backend attention.chunk".split()
 )
 OF_SHAPES = {"d_model", "n_layer", "d_ff", "widths"}  # the shapes of the weights tell them apart, however spelt

@@ -1,8 +1,10 @@
 """Reopening runs: `load_run(directory)` needs nothing but the directory."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.allowed_targets import check_stored
@@ -16,6 +18,7 @@ from frontpage.runs.provenance import differences, load_tokenizer, provenance_in
 from frontpage.runs.record import told
 from frontpage.runs.run import Run, run_around
 from frontpage.runs.stored_config import stored_config
+from frontpage.runs.stored_values import check_model
 
 
 def load_run(
@@ -34,11 +37,19 @@ def load_run(
     opened = open_checkpoint(_checkpoint_of(run, checkpoint), "checkpoint")
     tokenizer = load_tokenizer(run.tokenizer_file, "run")
     check_stored(config.model, "model", run.path, trusted)  # first: whose they are is asked of what is no stranger's
+    check_model(config, run.config_file)
     _check_belongs(opened, run, config, tokenizer)
-    module = build_stored(config.model, "model", run.path, trusted, vocab_size=tokenizer.vocab_size)
-    module.load_state_dict(weights_for(module, opened))
-    module.tokenizer = tokenizer
-    return config, module.eval()
+    _check_layers(opened, run, config)
+
+    def module() -> LanguageModule:
+        return build_stored(config.model, "model", run.path, trusted, vocab_size=tokenizer.vocab_size)
+
+    with torch.device("meta"):  # without numbers: a net of a wrong size could take all memory
+        weights = weights_for(module(), opened)
+    built = module()
+    built.load_state_dict(weights)
+    built.tokenizer = tokenizer
+    return config, built.eval()
 
 
 def check_is_run(run: Run) -> None:
@@ -70,6 +81,14 @@ def _checkpoint_of(run: Run, checkpoint: str) -> Path:
         there = f"this run has: {' '.join(names)}" if names else f"this run has none (its status: {status})"
         raise BadValue("checkpoint", path, f"no such checkpoint; {there}")
     return path
+
+
+def _check_layers(checkpoint: Checkpoint, run: Run, config: DictConfig) -> None:
+    """Raise a UserError where a net of more blocks than a checkpoint has would be built: of millions it takes hours."""
+    names = (re.search(r"(?:^|\.)blocks\.(\d+)\.", str(name)) for name in checkpoint.content["state_dict"])
+    blocks, layers = {found[1] for found in names if found}, config.model.get("n_layer")
+    if blocks and isinstance(layers, int) and layers > len(blocks):
+        raise checkpoint.mistake(f"has {len(blocks)} blocks, and {run.config_file} says model.n_layer={layers}")
 
 
 def _check_belongs(checkpoint: Checkpoint, run: Run, config: DictConfig, tokenizer: TitleTokenizer) -> None:

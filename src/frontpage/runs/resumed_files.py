@@ -1,10 +1,10 @@
 """What a continued run's files lack of the updates behind it."""
 
-import csv
-import json
 from pathlib import Path
 
 from frontpage.command.notices import notice
+from frontpage.runs.kept_lines import json_of
+from frontpage.runs.metrics_table import read_table, step_of
 from frontpage.runs.run import Run
 
 
@@ -26,14 +26,13 @@ def _rows(path: Path) -> set[int] | None:
     """The updates of the training rows of `metrics.csv`; None where there is none."""
     if not path.is_file():
         return None
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("train/loss") and str(row.get("step")).isdigit()]
-    return {int(row["step"]) + 1 for row in rows}
+    return {step_of(row) + 1 for row in read_table(path)[1] if row.get("train/loss")}
 
 
 def _events(path: Path) -> set[int] | None:
     """The updates of the training steps of `events.jsonl`; None where there is none."""
     if not path.is_file():
         return None
-    events = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    return {event["step"] for event in events if event.get("event") == "training_step"}
+    events = [found for line in path.read_bytes().split(b"\n") if isinstance(found := json_of(line), dict)]
+    steps = (event.get("step") for event in events if event.get("event") == "training_step")
+    return {step for step in steps if type(step) is int}

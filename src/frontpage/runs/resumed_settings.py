@@ -22,11 +22,22 @@ FREE = "paths logger ckpt_path init_from test name data.path data.test_path data
 # These a run keeps, since the checkpoint holds what has become of them, or its place in the data is counted in them.
 KEPT = (
     "seed optimizer model.lr_scaling model.lr_scaling_rows data.batch_size data.block_size data.packing_seed"
-    " data.repack data.drop_tail trainer.accumulate_grad_batches trainer.devices trainer.limit_train_batches"
+    " data.repack data.drop_tail data.text_tokens data.batch_policy data.task_order tasks"
+    " data.corruption data.corruption_share trainer.accumulate_grad_batches trainer.devices trainer.limit_train_batches"
     " trainer.overfit_batches"
 )
 TITLES = "data tokenizer"  # told from other titles by their fingerprint
 ALLOWED = "allowed: what the run had, or init_from=... for a new run from its weights"
+
+
+def check_model(settings: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Raise a UserError where the weights of `checkpoint` would compute something else under these `settings`.
+
+    It is asked before the weights and the optimizer are compared, whose differences only follow from it.
+    """
+    origin = provenance_around(checkpoint)
+    if origin is not None:
+        _refuse({key: said({key: pair}) for key, pair in differences(origin.model, settings["model"]).items()})
 
 
 def check_settings(
@@ -45,11 +56,8 @@ def check_settings(
     titles = told(run.record, "data", "fingerprint")
     before = OmegaConf.to_container(stored_config(run), resolve=False) if run.config_file.is_file() else {}
     origin = provenance_around(checkpoint)
-    kept = {} if origin is None else differences(origin.model, settings["model"])
-    kept = {key: said({key: pair}) for key, pair in kept.items()}
     _check_init_from(config, before.get("init_from") if origin is None else origin.started_from, checkpoint)
     if titles is None or not before:
-        _refuse(kept)
         _check_tokenizer(origin, data, checkpoint)
         notice(f"{run.path} holds no config.yaml and run.json: the settings of {checkpoint.path} cannot be compared")
         return
@@ -57,10 +65,10 @@ def check_settings(
     found = {key: text for key, text in found.items() if not _below(key, FREE) and not _source(config, key, found)}
     if titles == data.fingerprint:
         found = {key: text for key, text in found.items() if not _below(key, TITLES) or _below(key, KEPT)}
-        kept |= {key: text for key, text in found.items() if _below(key, KEPT)}
+        kept = {key: text for key, text in found.items() if _below(key, KEPT)}
     else:
         others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
-        kept |= others or {"data.path": f"data.path={in_words(config.data.get('path'))} (its titles were others)"}
+        kept = others or {"data.path": f"data.path={in_words(config.data.get('path'))} (its titles were others)"}
     _refuse(kept)
     _check_tokenizer(origin, data, checkpoint)
     if found:

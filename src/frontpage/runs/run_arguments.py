@@ -14,6 +14,7 @@ from frontpage.command.notices import notice
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.reopen import load_run
 from frontpage.runs.run import Run, run_around
+from frontpage.runs.stored_values import check_scoring
 from frontpage.runs.training_titles import load_training_titles
 
 
@@ -53,6 +54,7 @@ def reopen(arguments: argparse.Namespace) -> tuple[DictConfig, LanguageModule, n
     what = f"its {type(module).__name__} is of other tasks than titles, which this command reads and writes"
     if not isinstance(module, LanguageModule):
         raise BadValue("run", run, what)
+    check_scoring(config, Run(Path(run)).config_file)
     known = load_training_titles(Run(Path(run)))
     if known is None:
         notice(f"{run} does not say which titles it trained on: what was seen in training is unknown")
@@ -62,6 +64,8 @@ def reopen(arguments: argparse.Namespace) -> tuple[DictConfig, LanguageModule, n
 
 def run_and_checkpoint(run: str, checkpoint: str | None) -> tuple[str, str]:
     """What `load_run` takes: a run's directory and which checkpoint; `run` may name a checkpoint of a run instead."""
+    if checkpoint == "":
+        raise BadValue("--checkpoint", checkpoint, "best, last or the path of a checkpoint, not empty")
     if not local_path(run, "run").is_file():
         return run, checkpoint or "best"
     around = run_around(Path(run))

@@ -16,7 +16,8 @@ from frontpage.runs.checkpoint import open_checkpoint
 from frontpage.runs.run import Run
 
 IN_CHECKPOINT = "run_config"  # the same in each checkpoint of a run
-NEEDED = {"model"}  # without it a config is none of a run's
+NODES = "model data tokenizer optimizer scheduler trainer paths".split()  # no run's config has anything else there
+DEEPEST = 50  # levels of a config
 REFERENCE = re.compile(r"\$\{[\w.]*\}")  # to another key of the same config; all else in ${...} asks a resolver
 
 
@@ -56,21 +57,34 @@ def _read(path: Path, recorded: Any) -> dict[str, Any] | None:
         content = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.endswith("\n") else None
     except OSError as error:
         raise BadValue("run", path, f"cannot be read ({error.strerror})") from error
-    except (ValueError, yaml.YAMLError, OmegaConfBaseException):  # the first of Unicode
+    except (ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException):  # the first of Unicode
         return None
-    needed = NEEDED | set(recorded if isinstance(recorded, dict) else ())
-    return content if isinstance(content, dict) and needed <= content.keys() else None
+    needed = set(recorded if isinstance(recorded, dict) else ())
+    return content if _is_config(content) and needed <= content.keys() else None
+
+
+def _is_config(content: Any) -> bool:
+    """Whether something has the form of a run's config: a node as `model`, and nodes where else there must be some."""
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        return False
+    return all(isinstance(content.get(name, {}), dict) for name in NODES) and not _is_deeper(content, DEEPEST)
+
+
+def _is_deeper(node: Any, levels: int) -> bool:
+    """Whether lists and mappings lie in one another for more than so many levels."""
+    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return levels < 0 or any(_is_deeper(one, levels - 1) for one in inside if isinstance(one, dict | list))
 
 
 def _elsewhere(run: Run, recorded: Any) -> tuple[dict[str, Any], Path]:
     """(config, its file) of `run.json`, or else of the last checkpoint that holds it; UserError without one."""
-    if isinstance(recorded, dict) and NEEDED <= recorded.keys():
+    if _is_config(recorded):
         return recorded, run.record_file
     for path in sorted(run.checkpoints.glob("*.ckpt"), reverse=True):
         try:
             config = open_checkpoint(path, "checkpoint").content.get(IN_CHECKPOINT)
         except UserError:
             continue
-        if isinstance(config, dict) and NEEDED <= config.keys():
+        if _is_config(config):
             return config, path
     raise BadValue("run", run.config_file, "damaged, and neither run.json nor a checkpoint holds the run's settings")

@@ -35,7 +35,7 @@ class RunPlan:
     updates: int  # of the whole run
     memory: TrainingMemory | None  # None where a layer cannot be run without numbers
     checkpoint_bytes: int
-    checkpoints: float  # kept at once; inf: one a validation
+    checkpoints: float  # kept at once, at most, links not counted; inf: one a validation
     seconds_at_peak: float  # the run's operations at the device's measured rate of matrix products
 
 
@@ -67,7 +67,7 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
         updates=updates,
         memory=memory,
         checkpoint_bytes=4 * weights * (1 + averaged) + state,
-        checkpoints=sum(map(_kept, trainer.callbacks)),
+        checkpoints=sum(_kept(callback, updates) for callback in trainer.callbacks),
         seconds_at_peak=flops / (peak * trainer.world_size),
     )
 
@@ -102,8 +102,10 @@ def _memory(trainer: L.Trainer, data: RunData, model: TrainingModule) -> Trainin
         return None
 
 
-def _kept(callback: L.Callback) -> float:
-    """Checkpoints that a callback keeps at once."""
+def _kept(callback: L.Callback, updates: int) -> float:
+    """Checkpoints that a callback keeps at once in a run of so many updates."""
     if isinstance(callback, BestCheckpoint):
         return math.inf if callback.save_top_k == ALL else callback.save_top_k
-    return 2 * isinstance(callback, LastCheckpoint)  # the newest and the one before
+    if isinstance(callback, LastCheckpoint):  # the newest and the one before are the first two of the rolling ones
+        return max(2, callback.keep) + (updates // callback.milestones if callback.milestones else 0)
+    return 0

@@ -16,7 +16,7 @@ from frontpage.runs.init_from import adopt_tokenizer, first_weights
 from frontpage.runs.open_run import CurrentRun
 from frontpage.runs.provenance import Beginning, provenance_of_run
 from frontpage.runs.resumed_files import say_gaps
-from frontpage.runs.resumed_settings import check_settings, goes_on
+from frontpage.runs.resumed_settings import check_model, check_settings, goes_on
 from frontpage.runs.save import masked, save_run
 from frontpage.training.callbacks.event_log import EventLog
 from frontpage.training.callbacks.record_run import RecordRun
@@ -89,7 +89,9 @@ def prepare(
     data.setup()
     model = build(config.model, "model", vocab_size=data.vocab_size)
     model.provenance = provenance_of_run(settings, data.tokenizer, data.fingerprint, beginning).as_dict()
-    if weights and not run.checkpoint:
+    if run.checkpoint:
+        check_model(settings, run.checkpoint)
+    elif weights:
         model.load_state_dict(weights_for(model, weights))
     if trainer.fit_batch:
         fit_batch(trainer, data, model, run.path, resumed=run.checkpoint is not None)

@@ -14,9 +14,11 @@ from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.open_run import CurrentRun
 from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
+from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.callbacks.record_run import RecordRun
 from frontpage.training.callbacks.run_clock import clock_of
 from frontpage.training.callbacks.sample_titles import SampleTitles
+from frontpage.training.plan import RunPlan
 
 FAST, SLOW = 0.6, 0.15  # model FLOPs utilisation of large and of small models, as runs of this project have it
 
@@ -62,10 +64,7 @@ def print_start(
         f" validate {_interval(config['val_interval'], 'by trainer.evals_per_epoch')},"
         f" save {_interval(config['save_interval'], 'at validations')}",
         "memory": _size(plan.memory.total) + " estimated" if plan.memory else "no estimate",
-        "checkpoints": f"{plan.checkpoints:g} kept{_named(trainer)}, {_size(plan.checkpoint_bytes)} each,"
-        f" {_size(plan.checkpoint_bytes * plan.checkpoints)} in all"
-        if plan.checkpoints < math.inf
-        else f"one a validation, {_size(plan.checkpoint_bytes)} each",
+        "checkpoints": _checkpoints(plan, trainer),
         "time": f"roughly {tqdm.format_interval(plan.seconds_at_peak / FAST)} to"
         f" {tqdm.format_interval(plan.seconds_at_peak / SLOW)} and the validations, at {FAST:.0%} to {SLOW:.0%} of the"
         " measured matmul rate",
@@ -74,10 +73,16 @@ def print_start(
     print("\n".join(f"{name + ':':<12} {printable(line)}" for name, line in lines.items()), flush=True)
 
 
-def _named(trainer: L.Trainer) -> str:
-    """What `best.ckpt` is where several of the best are kept."""
+def _checkpoints(plan: RunPlan, trainer: L.Trainer) -> str:
+    """How many are kept, and their bytes. Milestones among the newest are no files of their own, so it can be fewer."""
+    each = f"{_size(plan.checkpoint_bytes)} each"
+    if plan.checkpoints == math.inf:
+        return f"one a validation, {each}"
     several = any(isinstance(one, BestCheckpoint) and one.save_top_k > 1 for one in trainer.callbacks)
-    return " (best.ckpt is another name of the best one)" if several else ""
+    named = " (best.ckpt is another name of the best one)" if several else ""
+    fewer = any(isinstance(one, LastCheckpoint) and one.milestones for one in trainer.callbacks)
+    kept = f"{'at most ' * fewer}{plan.checkpoints:g} kept{named}"
+    return f"{kept}, {each}, {_size(plan.checkpoint_bytes * plan.checkpoints)} in all"
 
 
 def _interval(updates: int | None, otherwise: str) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import lightning as L
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
+from frontpage.command.duration import Duration
 from frontpage.command.errors import BadValue, UserError
-from frontpage.command.limits import AtLeast, Between, Count, Matching, OneOf, Positive
+from frontpage.command.limits import AtLeast, Between, Count, OneOf, Positive
 from frontpage.machine.accelerator import DeviceCount, check_devices, find_accelerator
 from frontpage.machine.allocator import keep_freed_memory
 from frontpage.machine.precision import settle_precision
@@ -17,7 +18,6 @@ from frontpage.runs.record import read_record
 from frontpage.training.validation_schedule import ValidationSchedule
 
 PRECISIONS = "auto 32-true 64-true bf16-mixed bf16-true 16-mixed 16-true 32 64 bf16".split()
-DURATION = Matching(r"(?=.*[1-9])\d+(:\d\d?){3}", "DD:HH:MM:SS, not all 0")
 
 
 def make_trainer(
@@ -28,7 +28,7 @@ def make_trainer(
     precision: Annotated[str | int, OneOf(*PRECISIONS)],
     max_epochs: Count | None,
     max_steps: Count | None,
-    max_time: Annotated[str | dict[str, int] | None, DURATION],
+    max_time: Annotated[str | dict[str, int] | None, Duration()],
     accumulate_grad_batches: Count,
     fit_batch: bool,
     keep_memory: bool,

@@ -68,6 +68,13 @@ class SelfAttention(nn.Module, ABC):
     def visible(self, length: int) -> Tensor:
         """(H or 1, length, length), True where the row's query may see the column's key; of one document."""
 
+    def matrices(self) -> dict[str, Tensor]:
+        """Weights of its linear layers by what they make, rows of a fused one apart; `value` and `out` are among them.
+
+        Values are what is mixed; so an initialisation can tell them from queries and keys.
+        """
+        return {name: layer.weight for name, layer in self.named_modules() if isinstance(layer, nn.Linear)}
+
     def visible_pairs(self, length: int) -> float:
         """Pairs of a query and a key that it may see in one document, the mean over heads; here all up to the query."""
         return length * (length + 1) / 2

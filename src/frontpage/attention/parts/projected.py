@@ -30,11 +30,17 @@ class ProjectedAttention(SelfAttention):
             raise ValueError(f"d_inner={d_inner}: must be a multiple of n_head={n_head}")
         super().__init__(d_inner or d_model, n_head, block_size, **contract)
         self.head_width = (d_inner or d_model) // n_head
-        self.qkv = nn.Linear(d_model, (n_head + 2 * self.n_kv_head) * self.head_width, bias=bias)
+        self.part_widths = [heads * self.head_width for heads in (n_head, self.n_kv_head, self.n_kv_head)]  # of q, k, v
+        self.qkv = nn.Linear(d_model, sum(self.part_widths), bias=bias)
         self.out = nn.Linear(n_head * self.head_width, d_model, bias=bias)
         self.rotary = Rotary(self.head_width, block_size, rotary_base) if rotary else None
         self.query_norm = HeadNorm(self.head_width) if qk_norm else None
         self.key_norm = HeadNorm(self.head_width) if qk_norm else None
+
+    def matrices(self) -> dict[str, Tensor]:
+        """Those of every linear layer, `qkv` as `query`, `key` and `value`."""
+        found = super().matrices()
+        return dict(zip(("query", "key", "value"), found.pop("qkv").split(self.part_widths), strict=True)) | found
 
     @abstractmethod
     def attend(self, q: Tensor, k: Tensor, v: Tensor, *, x: Tensor, document_ids: Tensor | None, cache: Any) -> Tensor:
@@ -50,7 +56,7 @@ class ProjectedAttention(SelfAttention):
         if cache is not None and document_ids is not None:
             raise ValueError("a cache holds one document a row: give it no document_ids")
         batch, time, _ = x.shape
-        q, k, v = self.qkv(x).split([n * self.head_width for n in (self.n_head, self.n_kv_head, self.n_kv_head)], -1)
+        q, k, v = self.qkv(x).split(self.part_widths, dim=-1)
         q = q.view(batch, time, self.n_head, self.head_width).transpose(1, 2)  # (B, H, T, D)
         k, v = (part.view(batch, time, self.n_kv_head, self.head_width).transpose(1, 2) for part in (k, v))
         if self.query_norm is not None:

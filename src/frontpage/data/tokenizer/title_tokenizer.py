@@ -14,6 +14,7 @@ from frontpage.command.limits import AtLeast
 from frontpage.command.terminal import printable
 
 PAD, EOS, UNK = SPECIAL_TOKENS = ("<pad>", "<eos>", "<unk>")
+MASK = "<mask>"  # beside them where training hides tokens, the last of the vocabulary
 BYTE_ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())  # one printable character for each of the 256 bytes
 # The byte behind each of them (GPT-2's `bytes_to_unicode`): printable ones stand for themselves.
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -39,11 +40,23 @@ class TitleTokenizer:
         tokenizer.encode_special_tokens = True  # treat "<eos>" inside a title as plain text
         self._tokenizer = tokenizer
         self.pad_id, self.eos_id, self.unk_id = (tokenizer.token_to_id(token) for token in SPECIAL_TOKENS)
+        self.mask_id: int | None = tokenizer.token_to_id(MASK)
 
     @property
     def vocab_size(self) -> int:
         """Number of tokens, the three special ones included."""
         return self._tokenizer.get_vocab_size()
+
+    def add_mask(self) -> None:
+        """Give it the token `<mask>`, behind all others, unless it has one."""
+        if self.mask_id is None:
+            self._tokenizer.add_special_tokens([MASK])
+            self.mask_id = self._tokenizer.token_to_id(MASK)
+
+    @property
+    def never_written(self) -> list[int]:
+        """The tokens that no text has: those for padding, for what is unknown, and for what is hidden."""
+        return [one for one in (self.pad_id, self.unk_id, self.mask_id) if one is not None]
 
     def encode(self, title: str) -> list[int]:
         """Token ids of one title, without `<eos>`."""
@@ -68,7 +81,7 @@ class TitleTokenizer:
 
     def spelled(self, token_id: int) -> bytes:
         """The bytes of one token, which may be a part of a character; none for a special token."""
-        special = token_id in (self.pad_id, self.eos_id, self.unk_id)
+        special = token_id == self.eos_id or token_id in self.never_written
         return b"" if special else bytes(BYTES[letter] for letter in self.token_bytes(token_id))
 
     def readable(self, token_id: int) -> str:

@@ -1,8 +1,6 @@
 """BestCheckpoint: the checkpoints of the best validations; `best.ckpt` is always the best."""
 
 import math
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -10,12 +8,11 @@ from typing import Annotated, Any, NamedTuple
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from frontpage.command.disk_full import is_full
 from frontpage.command.endings import Interrupted
 from frontpage.command.errors import BadValue
 from frontpage.command.limits import Matching
 from frontpage.command.notices import notice
-from frontpage.runs.checkpoint_file import save, sync_folder, update_of
+from frontpage.runs.checkpoint_file import copied, linked, save, sync_folder, update_of
 from frontpage.runs.structure import unlike
 
 ALL = -1
@@ -153,9 +150,9 @@ class BestCheckpoint(Checkpoint):
             path = self.path_of(one.update)
             if (best_update if path == self.best else update_of(path)) == one.update:
                 continue
-            if best_update == one.update and _linked(self.best, path):
+            if best_update == one.update and linked(self.best, path):
                 continue
-            if one.update == update and continued and _copied(Path(continued), path):
+            if one.update == update and continued and copied(Path(continued), path):
                 continue
             lost.append(one)
         if lost:
@@ -178,7 +175,7 @@ class BestCheckpoint(Checkpoint):
         """Let `best.ckpt` name the best, then remove what is not among the best any more."""
         if self.save_top_k == 1 or not self.kept:
             return  # there is one file, and no other name for it
-        if _linked(self.path_of(self.kept[0].update), self.best):
+        if linked(self.path_of(self.kept[0].update), self.best):
             for update in dropped:
                 self.path_of(update).unlink(missing_ok=True)
         sync_folder(self.dirpath)
@@ -188,33 +185,3 @@ def _update_in(path: Path) -> int:
     """The update that stands in a file's name, -1 where none does."""
     number = path.stem.rpartition("-")[2]
     return int(number) if number.isdigit() else -1
-
-
-def _linked(source: Path, name: Path) -> bool:
-    """Make `name` another name of `source` in one step, a copy where links are not possible; whether it is there."""
-    if name.exists() and name.samefile(source):
-        return True
-    partial = name.with_name(f"{name.name}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(source, partial)
-    except OSError:
-        return _copied(source, name)
-    os.replace(partial, name)
-    return True
-
-
-def _copied(source: Path, name: Path) -> bool:
-    """Make `name` a copy of `source` in one step; whether the disk had room for it, and a notice where it had not."""
-    partial = name.with_name(f"{name.name}.partial")
-    try:
-        name.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, partial)
-        os.replace(partial, name)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        if not is_full(error):
-            raise
-        notice(f"the disk is full: {name} was not written ({error.strerror}); what was there before stays")
-        return False
-    return True

@@ -5,6 +5,8 @@ from typing import Any
 import lightning as L
 import torch
 
+from frontpage.data.packing import rows_of
+
 
 def broken_rows(trainer: L.Trainer, module: L.LightningModule, update: int) -> str:
     """Words for the smallest part of `update` (1, 2, ...) that is broken by itself, with what it holds; "" if none.
@@ -36,7 +38,7 @@ def broken_rows(trainer: L.Trainer, module: L.LightningModule, update: int) -> s
 
 def _is_finite(trainer: L.Trainer, module: L.LightningModule, batch: Any, rows: range) -> bool:
     """Whether loss and gradient of some rows are; the gradients of the weights stay as they are."""
-    part = type(batch)(*(field[rows.start : rows.stop].to(module.device) for field in batch))
+    part = rows_of(batch, slice(rows.start, rows.stop), module.device)
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     # Compiled code would be compiled again for every number of rows.
     with torch.enable_grad(), torch.compiler.set_stance("force_eager"), trainer.precision_plugin.train_step_context():

@@ -16,6 +16,8 @@ from frontpage.runs.kept_lines import keep_lines
 from frontpage.training.callbacks.run_clock import clock_of
 from frontpage.training.loggers.metrics_file import MetricsFile
 
+STEPS = ("training_step", "validation_step")  # the events of an update
+
 
 class EventLog(L.Callback):
     """Appends `event`, `timestamp` (seconds since 1970) and the event's fields to `path`; the first process writes.
@@ -35,7 +37,12 @@ class EventLog(L.Callback):
 
     def rewind(self, step: int) -> None:
         """Forget the steps behind update `step`: a run that continues there takes them again."""
-        keep_lines(self.path, lambda line: json.loads(line).get("step", 0) <= step)
+
+        def keep(line: str) -> bool:
+            event = json.loads(line)
+            return (event["step"] if event.get("event") in STEPS else event.get("step", 0)) <= step
+
+        keep_lines(self.path, keep)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what is known before the first step; trackers get the config, too."""

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from frontpage.command.errors import BadValue
 from frontpage.command.limits import Count, ShareBelow1
 from frontpage.command.notices import notice
-from frontpage.data.packing import IGNORED, TitleBatch
+from frontpage.data.packing import IGNORED, TitleBatch, rows_of
 
 
 class Estimate(NamedTuple):
@@ -78,7 +78,7 @@ class GradientNoiseScale(L.Callback):
     ) -> None:
         """Measure a batch's halves; or begin to measure an update of several micro-batches."""
         if trainer.accumulate_grad_batches == 1:
-            if trainer.global_step % self.every == 0 and len(batch.targets) > 1 and _full_rows(batch):
+            if trainer.global_step % self.every == 0 and _full_rows(batch) > 1:
                 self._measure_halves(trainer, pl_module, batch)
             return
         begins = batch_idx % trainer.accumulate_grad_batches == 0
@@ -86,7 +86,7 @@ class GradientNoiseScale(L.Callback):
             self._first, self._micro_batches = None, []
         if self._micro_batches or (begins and trainer.global_step % self.every == 0):
             self._micro_batches.append(_full_rows(batch))
-            self._row_tokens = batch.targets.shape[1]
+            self._row_tokens = batch.targets.shape[1] if _full_rows(batch) else self._row_tokens
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the norm of the first micro-batch, whose gradient is alone in the buffers now."""
@@ -144,7 +144,7 @@ class GradientNoiseScale(L.Callback):
             trainer.precision_plugin.train_step_context(),
         ):
             for rows in (slice(half), slice(half, 2 * half)):
-                loss = pl_module.loss_of(type(batch)(*(field[rows] for field in batch)))
+                loss = pl_module.loss_of(rows_of(batch, rows))
                 halves.append(torch.autograd.grad(loss, parameters, allow_unused=True))
         pairs = [(one.float(), other.float()) for one, other in zip(*halves, strict=True) if one is not None]
         small = sum(float(_square(side)) for side in zip(*pairs, strict=True)) / 2
@@ -170,8 +170,9 @@ class GradientNoiseScale(L.Callback):
 
 
 def _full_rows(batch: TitleBatch) -> int:
-    """Rows of a batch, 0 where one has padding, which would weigh more a token; waits for the device."""
-    return 0 if bool((batch.targets == IGNORED).any()) else len(batch.targets)
+    """Rows of a batch, 0 where one has padding, which would weigh more a token, or no targets; waits for the device."""
+    targets = getattr(batch, "targets", None)  # examples of another task have none
+    return 0 if targets is None or bool((targets == IGNORED).any()) else len(targets)
 
 
 def _gradients(module: L.LightningModule) -> list[Tensor]:

@@ -61,8 +61,11 @@ class RunClock(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TitleBatch, batch_idx: int
     ) -> None:
         """Count the batch's tokens; its shape is known without asking the device."""
-        sizes = getattr(trainer.train_dataloader, "sizes", None)
-        self.tokens_seen += sizes.targets_in(batch_idx) if sizes is not None else batch.targets.numel()
+        sizes, read = getattr(trainer.train_dataloader, "sizes", None), getattr(batch, "tokens_read", None)
+        if read is not None:  # examples, of which no place is a target; other processes have about as many
+            self.tokens_seen += read * trainer.world_size
+        else:
+            self.tokens_seen += sizes.targets_in(batch_idx) if sizes is not None else batch.targets.numel()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Pause."""

@@ -10,17 +10,18 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from frontpage.command.disk_full import replacing, writing
 from frontpage.command.limits import Count
+from frontpage.runs.metrics_table import read_table, step_of
 
 
 class _ContinuedFile(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
         """Keep what an earlier session wrote (Lightning would delete it)."""
         if os.path.isfile(self.metrics_file_path):
-            self.metrics_keys = _read(self.metrics_file_path)[0]
+            self.metrics_keys = read_table(self.metrics_file_path)[0]
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         """Replace the file in one step (Lightning would empty it first)."""
-        _replace(self.metrics_file_path, fieldnames, _read(self.metrics_file_path)[1])
+        _replace(self.metrics_file_path, fieldnames, read_table(self.metrics_file_path)[1])
 
 
 class MetricsFile(CSVLogger):
@@ -38,8 +39,8 @@ class MetricsFile(CSVLogger):
         """Forget the rows behind update `step`, the row of which is numbered `step - 1`: they are written again."""
         path = self.path
         if os.path.isfile(path):
-            keys, rows = _read(path)
-            _replace(path, keys, [row for row in rows if row.get("step", "").isdigit() and int(row["step"]) < step])
+            keys, rows = read_table(path)
+            _replace(path, keys, [row for row in rows if step_of(row) < step])
 
     @property
     def path(self) -> str:
@@ -53,14 +54,6 @@ class MetricsFile(CSVLogger):
         if self._experiment is None:
             self._experiment = _ContinuedFile(log_dir=self.log_dir)
         return self._experiment
-
-
-def _read(path: str) -> tuple[list[str], list[dict[str, str]]]:
-    """(columns, rows); a row that a crash has cut off is left out, and so is what damage has made of one."""
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
-        table = csv.DictReader(line.replace("\0", "\N{REPLACEMENT CHARACTER}") for line in file)
-        rows = [row for row in table if None not in row and None not in row.values()]
-        return list(table.fieldnames or []), rows
 
 
 def _replace(path: str, keys: list[str], rows: list[dict[str, str]]) -> None:

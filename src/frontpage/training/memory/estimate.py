@@ -154,7 +154,7 @@ def largest_batch(estimate: Callable[[int], int], limit: int, most: int = 2**20)
 def generation_bytes(net: nn.Module, batch_size: int, length: int, number_bytes: int = 4) -> tuple[int, int]:
     """(weights, caches) in bytes, of generating `batch_size` titles of up to `length` tokens."""
     weights = sum(weight.numel() for weight in net.parameters()) * number_bytes
-    return weights, sum(b.attention.cache_numbers(length) for b in net.blocks) * batch_size * number_bytes
+    return weights, net.cache_numbers(length) * batch_size * number_bytes
 
 
 def plain_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

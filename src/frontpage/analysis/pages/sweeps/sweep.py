@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from frontpage.analysis.pages.sweeps.attributes import attributes_of
 from frontpage.analysis.pages.sweeps.study_file import JOURNAL, OpenedStudy
 from frontpage.command.notices import notice
 from frontpage.evaluation.declared import Metric
@@ -43,10 +44,15 @@ class SweepTrial:
         """Its number, which is also the name of its folder."""
         return self.frozen.number
 
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """What the sweeper wrote down of it: `overrides directory reason ...`."""
+        return attributes_of(self.frozen.user_attrs, f"trial {self.number}")
+
     @property
     def state(self) -> str:
         """One of `finished pruned failed running waiting continued`."""
-        requeued = "requeued" in self.frozen.user_attrs and self.frozen.state is TrialState.FAIL
+        requeued = "requeued" in self.attributes and self.frozen.state is TrialState.FAIL
         return CONTINUED if requeued else WORDS[self.frozen.state]
 
     @property
@@ -63,7 +69,7 @@ class SweepTrial:
     @property
     def reason(self) -> str | None:
         """Why it failed, was pruned, or which trial continues it."""
-        attributes = self.frozen.user_attrs
+        attributes = self.attributes
         if self.state == CONTINUED:
             return f"its worker died; trial {attributes['requeued']} continues it"
         if self.state in ("failed", "pruned"):
@@ -76,8 +82,8 @@ class SweepTrial:
     @property
     def overrides(self) -> list[str] | None:
         """What its run was launched with; None where the study does not say."""
-        found = self.frozen.user_attrs.get("overrides")
-        return None if found is None else [str(one) for one in found]
+        found = self.attributes.get("overrides")
+        return None if found is None else list(found)
 
     def metric(self, name: str) -> float | None:
         """A metric of its last validation."""
@@ -103,7 +109,7 @@ class Sweep:
     @cached_property
     def attributes(self) -> dict[str, Any]:
         """What the sweeper wrote down: `command git_commit search space overrides ...`."""
-        return self.study.user_attrs
+        return attributes_of(self.study.user_attrs, f"study {self.name}")
 
     @cached_property
     def objectives(self) -> list[str]:
@@ -174,7 +180,7 @@ class Sweep:
 def read_sweep(opened: OpenedStudy) -> Sweep:
     """The trials of a study with the records of their runs, looked for beside the journal where folders were moved."""
     study, folder = opened
-    named = study.user_attrs.get("sweep_dir")
+    named = attributes_of(study.user_attrs, f"study {study.study_name}").get("sweep_dir")
     alone = folder is not None and (folder / JOURNAL).is_file()  # in a folder of its own, perhaps a copy
     folder = Path(named) if named and Path(named).is_dir() and not alone else folder
     trials = []
@@ -189,7 +195,7 @@ def read_sweep(opened: OpenedStudy) -> Sweep:
 
 
 def _directory(trial: FrozenTrial, folder: Path | None) -> Path | None:
-    named = trial.user_attrs.get("directory")
+    named = attributes_of(trial.user_attrs, f"trial {trial.number}").get("directory")
     if named is None:
         return None
     places = [*([folder / Path(named).name] if folder else []), Path(named)]

@@ -1,0 +1,205 @@
+"""MultiTaskModule: a language model that learns tasks on pairs of texts beside the next token."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from hydra.utils import get_object
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from frontpage.command.limits import OneOf
+from frontpage.data.parallel.examples import Examples, PairBatch
+from frontpage.data.parallel.loader import LM
+from frontpage.data.parallel.parallel_data import VALIDATION, ParallelData
+from frontpage.evaluation.declared import Metric
+from frontpage.evaluation.metrics import honest_metrics
+from frontpage.models.text_heads import POOLINGS, pooled
+from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.tasks.task import ExampleTask, Task
+
+
+class MultiTaskModule(LanguageModule):
+    """Trains a language model, and with `tasks` heads of its own for each of them.
+
+    A micro-batch is of one task, windows of documents (TitleBatch) or examples (PairBatch). All texts of a micro-batch
+    go through the trunk at once; `pooling` says how a text becomes a vector. `val/loss` is that of the next token, on
+    clean text. All other keys are those of LanguageModule. Raises ValueError.
+    """
+
+    def __init__(
+        self,
+        *,
+        tasks: dict[str, Task] | None = None,
+        pooling: Annotated[str, OneOf(*POOLINGS)] = "mean",
+        **others: Any,
+    ) -> None:
+        super().__init__(**others)
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling={pooling}: one of {' '.join(POOLINGS)}")
+        self.tasks, self.pooling = dict(tasks or {}), pooling
+        for name, task in self.example_tasks.items():
+            self.net.add_head(name, task.head(self.net.widths[0]))
+        self._judged: dict[str, list[Tensor]] = {}
+        self._judged_losses: dict[str, list[Tensor]] = {}  # summed over the examples of a batch
+        self._task_losses: dict[str, list[Tensor]] = {}  # unscaled, since the newest logging step
+
+    def setup(self, stage: str) -> None:
+        """With several processes, let heads go without a gradient: those of the tasks that an update does not train."""
+        strategy = self.trainer.strategy
+        if self.example_tasks and isinstance(strategy, DDPStrategy):
+            strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+
+    @property
+    def loss_unit(self) -> str | None:
+        """What training descends, in words: a mixture where there are several tasks."""
+        return "nats a token" if not self.example_tasks else None
+
+    @property
+    def example_tasks(self) -> dict[str, ExampleTask]:
+        """The tasks that have heads of their own."""
+        return {name: task for name, task in self.tasks.items() if name != LM}
+
+    @classmethod
+    def declared_metrics(cls, settings: Mapping[str, Any]) -> list[Metric]:
+        """Those of the language task, and those of the others; of a module without it, theirs stand first."""
+        language, tasks = super().declared_metrics(settings), settings.get("tasks") or {}
+        others = []
+        for name, task in tasks.items():
+            if name != LM:
+                others += [*_class_of(task).metrics(name), Metric(f"val/{name}/loss")]
+        if len(tasks) > 1:
+            others.append(Metric("val/loss_mixture"))
+        return [*language, *others] if LM in tasks or not tasks else [*others, *language]
+
+    def loss_of(self, batch: Any) -> Tensor:
+        """The mean loss of the batch's task, times its `loss_scale` at this update."""
+        name = batch.task if isinstance(batch, PairBatch) else LM
+        if isinstance(batch, PairBatch):
+            loss = self.tasks[name].loss(self.net.heads[name], self.vectors(batch), batch.labels)
+        else:
+            loss = super().loss_of(batch)
+        self._newest = name, loss.detach()
+        task = self.tasks.get(name)
+        scale = 1.0 if task is None else task.loss_scale.at(0 if self._trainer is None else self._trainer.global_step)
+        return loss if scale == 1 else loss * scale
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """As of any net; the loss of the task is kept for the logs."""
+        loss = super().training_step(batch, batch_idx)
+        name, unscaled = self._newest
+        self._task_losses.setdefault(name, []).append(unscaled)
+        return loss
+
+    def vectors(self, batch: PairBatch) -> Tensor:
+        """The texts of a batch as vectors (E, M, C), all of them through the trunk at once."""
+        states = self.trunk(batch.tokens.flatten(0, 1))
+        found = pooled(states, batch.lengths.flatten(), self.pooling) / self.net.logit_scale
+        return found.unflatten(0, batch.lengths.shape)
+
+    def trained_in_turns(self) -> list[nn.Parameter]:
+        """The weights of the heads, each of which only its own task trains."""
+        return [weight for head in self.net.heads.values() for weight in head.parameters()] if self.tasks else []
+
+    def training_values(self) -> dict[str, float]:
+        """The mean loss of each task over its micro-batches since the newest logging step, unscaled."""
+        found = {f"train/{name}/loss": float(torch.stack(all).mean()) for name, all in self._task_losses.items()}
+        self._task_losses = {}
+        return found if self.tasks else {}
+
+    def on_validation_epoch_start(self) -> None:
+        """Start anew."""
+        super().on_validation_epoch_start()
+        self._judged, self._judged_losses = {}, {}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Score documents, or judge examples."""
+        if not isinstance(batch, PairBatch):
+            super().validation_step(batch, batch_idx)
+            return
+        task, head = self.tasks[batch.task], self.net.heads[batch.task]
+        vectors = self.vectors(batch)
+        self._judged.setdefault(batch.task, []).append(task.judged(head, vectors).float().cpu())
+        loss = task.loss(head, vectors, batch.labels).double().cpu()
+        self._judged_losses.setdefault(batch.task, []).append(loss * len(batch.labels))
+
+    def measured(self) -> dict[str, float | None]:
+        """Those of the language task for all text and for each translation, and those of the others."""
+        found = super().measured()
+        data = self.trainer.datamodule
+        if not isinstance(data, ParallelData):
+            return found
+        found |= self._by_translation(data)
+        for name, task in self.example_tasks.items():
+            if name in self._judged:
+                judged = torch.cat(self._judged[name])
+                examples = Examples(*(part[: len(judged)] for part in data.examples[name]))
+                found |= task.measured(name, judged, examples, data.sides[VALIDATION])
+                found[f"val/{name}/loss"] = float(torch.stack(self._judged_losses[name]).sum() / len(judged))
+        return found | self._mixture(found)
+
+    def _mixture(self, found: Mapping[str, float | None]) -> dict[str, float]:
+        """The mean of the tasks' losses, as often and as strongly as they are trained in the end."""
+        losses = {name: found.get("val/loss" if name == LM else f"val/{name}/loss") for name in self.tasks}
+        if len(losses) < 2 or None in losses.values():
+            return {}
+        weights = {name: task.weight.values[-1] for name, task in self.tasks.items()}
+        total = sum(weights[name] * self.tasks[name].loss_scale.values[-1] * loss for name, loss in losses.items())
+        return {"val/loss_mixture": total / sum(weights.values())}
+
+    def _by_translation(self, data: ParallelData) -> dict[str, float]:
+        nll, scored = self._scores.compute()
+        found = {}
+        for number, translation in enumerate(data.text.texts):
+            chosen = torch.from_numpy(data.document_translations == number)
+            sizes = data.sizes.of_some(chosen)
+            complete = chosen.any() and bool((scored[chosen] == sizes.tokens).all())
+            if complete:  # under debug= a share of the documents is scored
+                metrics = honest_metrics(nll[chosen], scored[chosen], sizes)
+                for name in ("nats_per_char", "nats_per_char_se", "bits_per_byte"):
+                    found[f"val/{name}/{translation}"] = metrics[f"val/{name}"]
+        return found
+
+    def validation_line(self) -> str:
+        """The language task, and the first metric of each other one."""
+        parts = [super().validation_line()]
+        for name, task in self.example_tasks.items():
+            first = task.metrics(name)[0].name
+            if first in self.metrics:
+                parts.append(f"{name}={self.metrics[first]:.3f}")
+        return " ".join(parts)
+
+    def summary_lines(self, final: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
+        """The honest metrics of the text and of each translation, then every task beside what guessing would score."""
+        lines = super().summary_lines(final, best)
+        data = self.trainer.datamodule
+        if not isinstance(data, ParallelData):
+            return lines
+        if len(data.text.texts) > 1:
+            for translation in data.text.texts:
+                if f"val/nats_per_char/{translation}" in final:
+                    value, error = (final[f"val/{one}/{translation}"] for one in ("nats_per_char", "nats_per_char_se"))
+                    lines.append(f"    of {translation:<17} {value:.4f} ± {error:.4f}")
+        for name, task in self.example_tasks.items():
+            chances = task.chances(name, data.examples[name], data.sides[VALIDATION])
+            best_possible = (data.text.best or {}).get(name)
+            for metric in task.metrics(name):
+                if metric.better is None or final.get(metric.name) is None:
+                    continue
+                error = f" ± {final[metric.error]:.4f}" if metric.error else ""
+                said = f"  {metric.name:<32} {final[metric.name]:.4f}{error}, chance {chances[metric.name]:.4f}"
+                known = best_possible is not None and metric.name.endswith("/accuracy")
+                lines.append(said + (f", at best {best_possible:.4f}" if known else ""))
+        return lines
+
+    def floor_lines(self, final: Mapping[str, Any], data: Any) -> list[str]:
+        """The floor, where it is known, and what a model of single characters scores."""
+        lines = super().floor_lines(final, data)
+        if isinstance(data, ParallelData):
+            lines.append(f"  characters alone     {data.character_nats():.4f} nats a character (their frequencies)")
+        return lines
+
+
+def _class_of(task: Any) -> type[ExampleTask]:
+    """The class of a task, or of the node of a config that names it."""
+    return get_object(task["_target_"]) if isinstance(task, Mapping) else type(task)
