@@ -3,8 +3,10 @@
 import csv
 import json
 import math
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -236,3 +238,27 @@ def test_two_processes_train_all_tasks(tmp_path, run_together):
     )  # fmt: skip
     record = record_of(tmp_path / "two")
     assert record["status"] == "finished" and HEADLINES <= record["metrics"]["final"].keys()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_within_a_cycle_of_tasks_ends_as_if_it_had_not(tmp_path, run_together):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    settings = (*SMALL, "trainer.max_steps=120", "val_interval=60", "save_interval=7", "log_interval=1")
+    run_together(whole, *settings)
+    places = (f"hydra.run.dir={killed}", f"paths.cache_dir={tmp_path}/cache")
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *settings, *places],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoint = killed / "checkpoints" / "last.ckpt"
+    while process.poll() is None and not checkpoint.exists():
+        time.sleep(0.01)
+    process.kill()
+    process.wait(timeout=60)
+    assert process.returncode == -signal.SIGKILL and 0 < checkpoint_of(killed)["global_step"] < 120
+    run_together(killed, *settings, "ckpt_path=last")
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert same(checkpoint_of(whole)[part], checkpoint_of(killed)[part]), part
+    assert losses_of(whole) == losses_of(killed)

@@ -96,12 +96,12 @@ class Paraphrase(ExampleTask):
 
     @classmethod
     def metrics(cls, name: str) -> list[Metric]:
-        """Accuracy, AUROC, and the share of units whose other translation is the nearest of all."""
+        """Accuracy, AUROC, and the share of units that are the nearest of their translation to what is asked for."""
         recall = Metric(f"val/{name}/recall_at_1", HIGHER, f"val/{name}/recall_at_1_se")
         return [*judgement_metrics(name), recall, Metric(f"val/{name}/recall_at_1_se", None)]
 
     def measured(self, name: str, judged: Tensor, examples: Examples, side: Side) -> dict[str, float]:
-        """Of the sign and the order of the logits, and of the nearest among all second texts of the positives."""
+        """Of the sign and the order of the logits, and of the nearest among the second texts of a translation."""
         vectors, logits = judged[:, :-1].unflatten(1, (2, -1)), judged[:, -1]
         found = judgements(name, logits, examples, side)
         positive, allowed = self._pool(examples)
@@ -120,9 +120,13 @@ class Paraphrase(ExampleTask):
 
     @staticmethod
     def _pool(examples: Examples) -> tuple[np.ndarray, Tensor]:
-        """(which examples are positive (E,), their candidates (P, P) bool: no other text of the query's unit)."""
+        """(which examples are positive (E,), their candidates (P, P) bool).
+
+        Those are the second texts in the translation that is asked for, none of them the query's unit once more: else
+        a text of the query's own language would be the nearest.
+        """
         positive = examples.labels > 0
-        units = examples.places[positive, 0]
-        allowed = units[:, None] != units[None, :]
+        units, asked = examples.places[positive, 0], examples.translations[positive, 1]
+        allowed = (units[:, None] != units[None, :]) & (asked[:, None] == asked[None, :])
         np.fill_diagonal(allowed, True)
         return positive, torch.from_numpy(allowed)
