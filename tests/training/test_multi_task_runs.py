@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import optuna
 import pytest
 import torch
 from parallel_runs import FOUR, SMALL
@@ -21,6 +23,7 @@ from frontpage.data.packing import IGNORED
 from frontpage.data.parallel.parallel_data import ParallelData
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.reopen import load_run
+from frontpage.sweeps.storage import open_storage
 
 HEADLINES = {
     "val/nats_per_char",
@@ -262,3 +265,31 @@ def test_a_run_that_is_killed_within_a_cycle_of_tasks_ends_as_if_it_had_not(tmp_
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):
         assert same(checkpoint_of(whole)[part], checkpoint_of(killed)[part]), part
     assert losses_of(whole) == losses_of(killed)
+
+
+@pytest.mark.slow
+def test_it_is_searched_over_and_its_winner_becomes_an_experiment(command, tmp_path, monkeypatch, capfd):
+    search = ["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.study_name=s", "hydra/sweeper/sampler=grid"]
+    search += [
+        "optimizer.lr=choice(1e-3,1e-2)",
+        "trainer.max_steps=3",
+        "val_interval=3",
+        "callbacks.sample_titles=null",
+    ]
+    search += ["objective=val/cross_reference/mrr", "callbacks.best_checkpoint.mode=max"]
+    outcome = command(*SMALL[:5], "trainer.precision=32-true", *search, "hydra.sweeper.direction=maximize")
+    assert outcome.status == 0, outcome.stdout[-2000:] + outcome.stderr
+    journal = tmp_path / "logs/sweeps/s/study.journal"
+    study = optuna.load_study(study_name="s", storage=open_storage(str(journal)))
+    best = record_of(Path(study.best_trial.user_attrs["directory"]))["metrics"]["final"]
+    assert study.best_value == best["val/cross_reference/mrr"]
+    experiments = tmp_path / "mine" / "experiment"
+    experiments.mkdir(parents=True)
+    monkeypatch.setattr("frontpage.sweeps.promotion.EXPERIMENTS", experiments)
+    ended = run_script(capfd, "promote", journal)
+    assert ended.status == 0, ended.stderr
+    text = (experiments / "s_best.yaml").read_text()
+    assert "val/cross_reference/mrr" in text and f"  lr: {study.best_params['optimizer.lr']}" in text
+    page = tmp_path / "search.html"
+    assert run_script(capfd, "sweep_report", journal, "--output", page).status == 0
+    assert "val/cross_reference/mrr" in page.read_text()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -19,6 +18,7 @@ from frontpage.command.json_file import write_json
 from frontpage.command.notices import notice
 from frontpage.data.entities import without_entities
 from frontpage.data.files import read_titles
+from frontpage.data.run_data import RunData
 from frontpage.data.selection import distinct_titles
 from frontpage.evaluation.metrics import HEADLINE
 from frontpage.evaluation.scored_titles import ScoredTitles
@@ -141,8 +141,9 @@ def _score(
 def _validation_titles(config: DictConfig, directory: Path, trusted: Sequence[Path]) -> list[str] | None:
     """The titles that the trials were compared on, from their data; None with a notice where that is gone."""
     try:
-        data: Any = build_stored(config.data, "data", directory, trusted)
-        return data.select().validation
+        data: RunData = build_stored(config.data, "data", directory, trusted)
+        data.read()
+        return list(data.validation_texts())
     except UserError as error:
         notice(f"which titles the search was validated on is not known now, so none are left out ({error})")
         return None
