@@ -86,7 +86,7 @@ def test_the_first_loss_of_every_depth_is_near_ln_v(layers, norm, tied):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("preset", "norm"), EACH)
+@pytest.mark.parametrize(("preset", "norm"), [one for one in EACH if one[0] != "deep_narrow_100"])  # 7 GB of weights
 def test_the_first_loss_of_every_preset_is_near_ln_v(preset, norm):
     config = composed(f"model={preset}", f"model.norm={norm}")
     torch.manual_seed(0)
