@@ -123,6 +123,14 @@ def test_every_option_of_tasks_trains(run, tasks):
     assert record_of(directory)["headline"]["name"] == (f"val/{alone}/accuracy" if alone else "val/nats_per_char")
 
 
+def test_a_task_without_a_weight_needs_no_examples(run):
+    directory, _ = run(
+        "data.languages=1", "tasks.paraphrase.weight=0", "trainer.max_steps=3", "val_interval=3", "model.n_layer=1"
+    )
+    final = record_of(directory)["metrics"]["final"]
+    assert "val/coherence/accuracy" in final and "val/paraphrase/accuracy" not in final and "val/loss_mixture" in final
+
+
 def test_it_is_listed_drawn_evaluated_and_reopened(run, tmp_path, capfd):
     directory, _ = run("trainer.max_steps=3", "val_interval=3")
     (row,) = collect_runs(directory)

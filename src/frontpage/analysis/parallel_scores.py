@@ -38,8 +38,8 @@ def score_parallel(
         trainer.validate(module, datamodule=data, verbose=False)
     side = data.sides[VALIDATION]
     chance = {}
-    for name, task in module.example_tasks.items():
-        chance |= task.chances(name, data.examples[name], side)
+    for name, examples in data.examples.items():
+        chance |= module.tasks[name].chances(name, examples, side)
     return {
         "data": data.description(),
         "metrics": module.metrics,

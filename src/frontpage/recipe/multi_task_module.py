@@ -141,6 +141,7 @@ class MultiTaskModule(LanguageModule):
     def _mixture(self, found: Mapping[str, float | None]) -> dict[str, float]:
         """The mean of the tasks' losses, as often and as strongly as they are trained in the end."""
         losses = {name: found.get("val/loss" if name == LM else f"val/{name}/loss") for name in self.tasks}
+        losses = {name: loss for name, loss in losses.items() if max(self.tasks[name].weight.values) > 0}
         if len(losses) < 2 or None in losses.values():
             return {}
         weights = {name: task.weight.values[-1] for name, task in self.tasks.items()}
@@ -180,7 +181,8 @@ class MultiTaskModule(LanguageModule):
                 if f"val/nats_per_char/{translation}" in final:
                     value, error = (final[f"val/{one}/{translation}"] for one in ("nats_per_char", "nats_per_char_se"))
                     lines.append(f"    of {translation:<17} {value:.4f} ± {error:.4f}")
-        for name, task in self.example_tasks.items():
+        for name in data.examples:
+            task = self.tasks[name]
             chances = task.chances(name, data.examples[name], data.sides[VALIDATION])
             best_possible = (data.text.best or {}).get(name)
             for metric in task.metrics(name):

@@ -98,8 +98,8 @@ class ParallelData(RunData):
 
     @property
     def example_tasks(self) -> dict[str, DrawsExamples]:
-        """The tasks whose examples are compared texts."""
-        return {name: task for name, task in self.tasks.items() if name != LM}
+        """The tasks whose examples are compared texts, but for those that never have a weight."""
+        return {name: task for name, task in self.tasks.items() if name != LM and max(task.weight.values) > 0}
 
     def read(self) -> None:
         """Read and split the corpus, once, and look for examples of every task on both sides."""
@@ -114,9 +114,8 @@ class ParallelData(RunData):
             VALIDATION: Side(text, self.split.validation_units, *_chosen(links, votes, self.split.validation_links)),
         }
         for name, task in self.example_tasks.items():
-            if max(task.weight.values) > 0:
-                for side in self.sides.values():
-                    task.check(side, f"tasks.{name}")
+            for side in self.sides.values():
+                task.check(side, f"tasks.{name}")
         self.text = text
 
     def setup(self, stage: str | None = None) -> None:
