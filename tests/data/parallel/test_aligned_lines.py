@@ -28,6 +28,14 @@ def test_without_a_header_columns_are_numbered(tmp_path, first):
     assert said("line 1 is no header")
 
 
+@pytest.mark.parametrize(
+    ("header", "word"), [("book\tchapter\ten\txx\txx", "'xx'"), ("book\tEnglish text", "'English text'")]
+)
+def test_a_header_of_places_with_a_wrong_name_is_no_text(tmp_path, header, word):
+    cells = "\t".join(["1"] * len(header.split("\t")))
+    refused(lines(tmp_path, f"{header}\n{cells}\n"), "line 1 names places", word)
+
+
 def test_lines_are_counted_into_chapters_and_books(tmp_path):
     path = lines(tmp_path, "en\n" + "".join(f"line {number}\n" for number in range(23)))
     text = read_parallel(path, lines_per_chapter=3, chapters_per_book=2)

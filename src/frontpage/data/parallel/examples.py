@@ -68,7 +68,7 @@ class Texts:
         places, translations = examples.places[chosen], examples.translations[chosen]
         rows = [self.tokens(*one) for one in zip(places.ravel(), translations.ravel(), strict=True)]
         lengths = np.array([len(row) for row in rows])
-        width = -(-int(lengths.max()) // ROUNDED) * ROUNDED
+        width = min(-(-int(lengths.max()) // ROUNDED) * ROUNDED, self.longest)
         tokens = np.full((len(rows), width), self.pad_id, dtype=np.int64)
         for row, content in zip(tokens, rows, strict=True):
             row[: len(content)] = content
