@@ -10,7 +10,15 @@ from frontpage.command.endings import Interrupted
 from frontpage.evaluation.accuracy import right_tokens
 from frontpage.runs.reopen import load_run
 
-RUN = (*TINY, "model.accuracy=true", "model.dropout=0", "optimizer.lr=0.01", "val_interval=3", "trainer.max_steps=7")
+RUN = (
+    *TINY,
+    "data.block_size=64",
+    "model.accuracy=true",
+    "model.dropout=0",
+    "optimizer.lr=0.01",
+    "val_interval=3",
+    "trainer.max_steps=7",
+)
 
 
 def final_of(run):
@@ -38,7 +46,7 @@ def test_a_validation_has_the_share_of_right_tokens_and_its_error_over_titles(co
     data.setup()
     right, tokens = [], []
     for title in data.validation_texts():
-        ids = [*data.tokenizer.encode(title), data.tokenizer.eos_id][: data.block_size]
+        ids = [*data.tokenizer.encode(title), data.tokenizer.eos_id]
         logits = module.net(torch.tensor([[data.tokenizer.eos_id, *ids[:-1]]]))[0]
         right.append(int((logits.argmax(-1) == torch.tensor(ids)).sum()))
         tokens.append(len(ids))
