@@ -27,8 +27,9 @@ class ModularArithmetic(RunData):
 
     Of all pairs of numbers below `modulus` a share of `train_share`, drawn with `seed`, is trained on, the others are
     validated; 45 + 12 is on the same side as 12 + 45. A row is a question, `block_size` its tokens; `packing_seed`
-    fixes the order of each epoch. `val/nats_per_char` counts the characters of the answers alone. The tokenizer must
-    have room for a token for each number. Raises UserError.
+    fixes the order of each epoch. `val/nats_per_char` counts the characters of the answers alone. `evaluation_row` is
+    for scripts that score other text with the run. The tokenizer must have room for a token for each number. Raises
+    UserError.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ModularArithmetic(RunData):
         block_size: Count = LENGTH,
         batch_size: Count = 256,
         evaluation_tokens: Count = 16_384,
+        evaluation_row: Count | None = None,
         repack: bool = True,
     ) -> None:
         super().__init__()
@@ -53,7 +55,7 @@ class ModularArithmetic(RunData):
         self.operation, self.modulus = operation, modulus
         self.train_share, self.seed, self.packing_seed, self.repack = train_share, seed, packing_seed, repack
         self.block_size, self.batch_size, self.asked_batch_size = block_size, batch_size, batch_size
-        self.evaluation_tokens = evaluation_tokens
+        self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
         self.texts: dict[str, list[str]] = {}
 
     def read(self) -> None:
