@@ -14,6 +14,7 @@ from frontpage.data.parallel.loader import LM
 from frontpage.data.parallel.parallel_data import VALIDATION, ParallelData
 from frontpage.evaluation.declared import Metric
 from frontpage.evaluation.metrics import honest_metrics
+from frontpage.machine.flops import training_flops_per_token
 from frontpage.models.text_heads import POOLINGS, pooled
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.tasks.task import ExampleTask, Task
@@ -40,6 +41,7 @@ class MultiTaskModule(LanguageModule):
         self.tasks, self.pooling = dict(tasks or {}), pooling
         for name, task in self.example_tasks.items():
             self.net.add_head(name, task.head(self.net.widths[0]))
+        self._trunk_flops: dict[int, float] = {}  # a token, by the length of its row
         self._judged: dict[str, list[Tensor]] = {}
         self._judged_losses: dict[str, list[Tensor]] = {}  # summed over the examples of a batch
         self._task_losses: dict[str, list[Tensor]] = {}  # unscaled, since the newest logging step
@@ -96,6 +98,19 @@ class MultiTaskModule(LanguageModule):
         states = self.trunk(batch.tokens.flatten(0, 1))
         found = pooled(states, batch.lengths.flatten(), self.pooling) / self.net.logit_scale
         return found.unflatten(0, batch.lengths.shape)
+
+    def flops_per_token(self, block_size: int) -> float:
+        """Those of the trunk and the language head, which alone a target goes through."""
+        return training_flops_per_token(self.net, block_size, heads=("language",))
+
+    def flops_of_examples(self, batch: PairBatch) -> float:
+        """Those of the trunk for each token, and of the task's head for as many texts as a product of it reads."""
+        row, head = batch.tokens.shape[-1], self.net.heads[batch.task]
+        if row not in self._trunk_flops:
+            self._trunk_flops[row] = training_flops_per_token(self.net, row, heads=())
+        products = batch.lengths.numel() / head.texts_read
+        weights = sum(weight.numel() for weight in head.parameters())
+        return batch.tokens_read * self._trunk_flops[row] + 6.0 * weights * products
 
     def trained_in_turns(self) -> list[nn.Parameter]:
         """The weights of the heads, each of which only its own task trains."""
