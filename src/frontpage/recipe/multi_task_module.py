@@ -9,6 +9,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from frontpage.command.limits import OneOf
+from frontpage.command.points import CourseLimit, Points
 from frontpage.data.parallel.examples import Examples, PairBatch
 from frontpage.data.parallel.loader import LM
 from frontpage.data.parallel.parallel_data import VALIDATION, ParallelData
@@ -64,13 +65,16 @@ class MultiTaskModule(LanguageModule):
 
     @classmethod
     def declared_metrics(cls, settings: Mapping[str, Any]) -> list[Metric]:
-        """Those of the language task, and those of the others; of a module without it, theirs stand first."""
+        """Those of the language task, and those of the others; of a module without it, theirs stand first.
+
+        One that never has a weight has no examples, so that nothing of it is measured.
+        """
         language, tasks = super().declared_metrics(settings), settings.get("tasks") or {}
-        others = []
-        for name, task in tasks.items():
+        trained, others = {name: task for name, task in tasks.items() if not _is_idle(task)}, []
+        for name, task in trained.items():
             if name != LM:
                 others += [*_class_of(task).metrics(name), Metric(f"val/{name}/loss")]
-        if len(tasks) > 1:
+        if len(trained) > 1:
             others.append(Metric("val/loss_mixture"))
         return [*language, *others] if LM in tasks or not tasks else [*others, *language]
 
@@ -215,6 +219,14 @@ class MultiTaskModule(LanguageModule):
         if isinstance(data, ParallelData):
             lines.append(f"  characters alone     {data.character_nats():.4f} nats a character (their frequencies)")
         return lines
+
+
+def _is_idle(task: Any) -> bool:
+    """Whether a task, or the node of a config that names it, never has a weight."""
+    if isinstance(task, Task):
+        return max(task.weight.values) == 0
+    weight = task.get("weight")  # of a config that nobody may have checked yet
+    return CourseLimit().holds(weight) and max(Points.of(weight).values) == 0
 
 
 def _class_of(task: Any) -> type[ExampleTask]:
