@@ -9,7 +9,7 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.build import build_stored
-from frontpage.data.parallel.parallel_data import VALIDATION, ParallelData
+from frontpage.data.parallel.parallel_data import ParallelData
 from frontpage.evaluation.floor import floor_of
 from frontpage.recipe.multi_task_module import MultiTaskModule
 
@@ -36,14 +36,10 @@ def score_parallel(
     )
     with tempfile.TemporaryDirectory() as data.cache_dir:  # of another tokenizer than the corpus's own: kept nowhere
         trainer.validate(module, datamodule=data, verbose=False)
-    side = data.sides[VALIDATION]
-    chance = {}
-    for name, examples in data.examples.items():
-        chance |= module.tasks[name].chances(name, examples, side)
     return {
         "data": data.description(),
         "metrics": module.metrics,
-        "chance": chance,
+        "chance": data.chances(),
         "floor": floor_of(data),
         "best": data.text.best,
         "characters": data.character_nats(),

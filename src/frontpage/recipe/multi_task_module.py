@@ -200,9 +200,9 @@ class MultiTaskModule(LanguageModule):
                 if f"val/nats_per_char/{translation}" in final:
                     value, error = (final[f"val/{one}/{translation}"] for one in ("nats_per_char", "nats_per_char_se"))
                     lines.append(f"    of {translation:<17} {value:.4f} ± {error:.4f}")
+        chances = data.chances()
         for name in data.examples:
             task = self.tasks[name]
-            chances = task.chances(name, data.examples[name], data.sides[VALIDATION])
             best_possible = (data.text.best or {}).get(name)
             for metric in task.metrics(name):
                 if metric.better is None or final.get(metric.name) is None:
