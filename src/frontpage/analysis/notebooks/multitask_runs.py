@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from frontpage.analysis.notebooks.notebook_run import ROOT, compose_run
+from frontpage.analysis.notebooks.notebook_run import CACHE, ROOT, compose_run
 from frontpage.analysis.run_set import missing_runs, train_all
 from frontpage.command.build import build
 from frontpage.data.parallel.loader import LM
@@ -23,7 +23,7 @@ SEEDS = {"small": (1,), "full": (1, 2, 3)}
 UPDATES = "trainer.max_steps"
 SIZED = {  # of the experiment, in seconds; it is no result
     "small": f"{UPDATES}=60 val_interval=60 scheduler.warmup=2 data.books=20 data.block_size=64 data.batch_size=4"
-    " data.validation_examples=60 tokenizer.vocab_size=400 model.d_ff=64".split(),
+    " data.validation_examples=60 tokenizer.vocab_size=400".split(),
     "full": [],
 }
 
@@ -60,7 +60,7 @@ def train_missing(size: str, folder: Path, jobs: int = 1) -> list[str]:
     """Train the runs that are not finished there, `jobs` at a time; their names. Raises what `train_all` does."""
     runs = runs_of(size)
     missing = missing_runs(runs, folder)
-    train_all({name: runs[name] for name in missing}, folder, jobs)
+    train_all({name: [*runs[name], CACHE] for name in missing}, folder, jobs)
     return missing
 
 
