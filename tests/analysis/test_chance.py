@@ -19,7 +19,7 @@ def of_tasks(directory, headline=None, **chance):
     """A run that has measured coherence, and writes down these chances by `task__metric`."""
     record = json.loads((write_run(directory) / "run.json").read_text())
     record["metrics"]["final"] |= {NAME: 0.75, "val/coherence/auroc": 0.8125}
-    record["chance"] = {f"val/{key.replace('__', '/')}": value for key, value in chance.items()}
+    record["metrics"]["chance"] = {f"val/{key.replace('__', '/')}": value for key, value in chance.items()}
     if headline:
         record["headline"] = {"name": headline, "better": "higher", "error": None, "unit": None, "needs": None}
     (directory / "run.json").write_text(json.dumps(record))

@@ -150,7 +150,7 @@ def test_it_is_listed_drawn_evaluated_and_reopened(run, tmp_path, capfd):
     for name in HEADLINES:
         assert scores["metrics"][name] == pytest.approx(final[name], rel=1e-4), name
     assert scores["chance"]["val/coherence/accuracy"] == 0.5 and "by chance" in said.stdout
-    assert scores["chance"] == record_of(directory)["chance"]
+    assert scores["chance"] == record_of(directory)["metrics"]["chance"]
     assert f"{final['val/coherence/accuracy']:.4f} (chance 0.5000)" in text
     assert scores["floor"]["floor/nats_per_char"] < scores["metrics"]["val/nats_per_char"] < 10 * scores["characters"]
     _, module = load_run(directory)

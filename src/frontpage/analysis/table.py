@@ -73,7 +73,7 @@ def _row(directory: Path) -> Row:
     metrics = record["metrics"]
     row |= metrics.get("final") or {}
     row |= {f"best/{name.removeprefix('val/')}": value for name, value in (metrics.get("best") or {}).items()}
-    row |= {chance_of(name): value for name, value in (record.get("chance") or {}).items()}
+    row |= {chance_of(name): value for name, value in (metrics.get("chance") or {}).items()}
     row |= (record.get("test") or {}).get("metrics") or {}
     flat = flatten(config)
     kept = {key: value for key, value in flat.items() if key == "data.path" or not REPEATED.match(key)}

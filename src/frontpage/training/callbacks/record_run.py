@@ -75,8 +75,7 @@ class RecordRun(Checkpoint):
             "estimated_memory_bytes": self.plan.memory.total if self.plan and self.plan.memory else None,
             "validated_weights": _validated_weights(trainer),
             "headline": asdict(pl_module.headline),
-            "chance": data.chances(),
-            "metrics": {"final": self._final, "best": self._best},
+            "metrics": {"final": self._final, "best": self._best, "chance": data.chances()},
         }
         self._write(trainer, pl_module)
 
