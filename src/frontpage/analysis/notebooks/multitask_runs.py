@@ -1,8 +1,8 @@
 """The runs of notebook 04: do tasks on pairs help a language model, and what do depth and width buy?
 
 `mixture` learns all four tasks. `lm_only_updates` has as many updates, all of the next token; `lm_only_tokens` has as
-many of the next token as the mixture, and none else. `deep` and `wide` learn the mixture in other shapes that need as
-many operations (within 3 %, which the runs' records tell).
+many of the next token as the mixture, and none else. `deep` and `wide` learn the mixture in other shapes that take
+about as many operations; how many exactly, their records tell.
 """
 
 import os
