@@ -9,7 +9,7 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.build import build_stored
-from frontpage.data.parallel.parallel_data import VALIDATION, ParallelData
+from frontpage.data.parallel.parallel_data import ParallelData
 from frontpage.data.run_data import RunData
 from frontpage.evaluation.floor import floor_of
 from frontpage.recipe.language_module import LanguageModule
@@ -38,12 +38,6 @@ def score_held_out(
     )
     with tempfile.TemporaryDirectory() as data.cache_dir:  # of another tokenizer than the corpus's own: kept nowhere
         trainer.validate(module, datamodule=data, verbose=False)
-    scores = {"data": data.description(), "metrics": module.metrics, "chance": {}, "floor": floor_of(data)}
-    return scores | (_of_parallel(data, module) if isinstance(data, ParallelData) else {})
-
-
-def _of_parallel(data: ParallelData, module: LanguageModule) -> dict[str, Any]:
-    chance = {}
-    for name, examples in data.examples.items():
-        chance |= module.tasks[name].chances(name, examples, data.sides[VALIDATION])
-    return {"chance": chance, "best": data.text.best, "characters": data.character_nats()}
+    scores = {"data": data.description(), "metrics": module.metrics, "chance": data.chances(), "floor": floor_of(data)}
+    known = {"best": data.text.best, "characters": data.character_nats()} if isinstance(data, ParallelData) else {}
+    return scores | known

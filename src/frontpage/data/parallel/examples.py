@@ -44,6 +44,9 @@ class DrawsExamples(Protocol):
     def draw(self, side: Side, count: int, draws: np.random.Generator) -> Examples:
         """`count` examples, half of them positive where there are labels."""
 
+    def chances(self, name: str, examples: Examples, side: Side) -> dict[str, float]:
+        """What guessing would score, for each metric of which that is known."""
+
 
 class Texts:
     """The texts of a side as tokens, cut to `longest` with their two `<eos>`."""

@@ -271,6 +271,13 @@ class ParallelData(RunData):
         held_out = [int(units[0]) in chosen for units in self.text.documents()]
         return torch.from_numpy(np.concatenate([self.text.least_nats[name][held_out] for name in self.text.texts]))
 
+    def chances(self) -> dict[str, float]:
+        """Those of each task, on its fixed examples."""
+        side, found = self.sides[VALIDATION], {}
+        for name, examples in self.examples.items():
+            found |= self.tasks[name].chances(name, examples, side)
+        return found
+
     def character_nats(self) -> float:
         """Nats a character of the held-out text to a model that knows the training text's characters only.
 
