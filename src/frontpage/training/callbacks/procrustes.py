@@ -17,6 +17,7 @@ from frontpage.evaluation.representations.cka import linear_cka
 from frontpage.evaluation.representations.procrustes import alignment
 from frontpage.evaluation.representations.vectors import DegenerateVectors
 from frontpage.recipe.training_module import TrainingModule
+from frontpage.runs.checkpoint import weights_place
 from frontpage.runs.reopen import load_run
 from frontpage.runs.run import run_around
 from frontpage.training.callbacks.monitor import Layers, Monitor, TextCount, mean_of
@@ -198,10 +199,9 @@ class ProcrustesMonitor(Monitor):
 
     def _of_reference(self, data: RunData) -> dict[int, Tensor]:
         """The vectors of the other run, which reads the texts by its own tokenizer."""
-        path = Path(self.reference)
-        place = (path, "best") if path.is_dir() else (run_around(path).path, str(path))
+        path = weights_place(self.reference, f"{self.key}.reference")
         try:
-            _, other = load_run(*place)
+            _, other = load_run(run_around(path).path, str(path))
         except UserError as error:
             raise BadValue(f"{self.key}.reference", self.reference, str(error)) from error
         last = len(other.net.blocks)
