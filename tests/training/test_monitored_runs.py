@@ -2,11 +2,13 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import pytest
 from parallel_runs import SMALL
 from run_outputs import checkpoint_of, losses_of, same, stop_at
-from tiny import TINY
+from tiny import ROOT, TINY
 
 from frontpage.command.endings import Interrupted
 
@@ -158,3 +160,22 @@ def test_mistakes(command, tmp_path, overrides, pieces):
     assert ended.status == 2 and len(ended.stderr.splitlines()) <= 3, ended.stderr
     assert all(piece in ended.stderr for piece in pieces), ended.stderr
     assert not list((tmp_path / "logs").glob("runs/*/*/checkpoints"))
+
+
+@pytest.mark.slow
+def test_a_task_that_the_package_does_not_know_is_watched_too(command, tmp_path):
+    settings = (f"--config-dir={ROOT}/tests/shared/toy_task_configs", "experiment=toy", "callbacks=procrustes")
+    run = trained(command, tmp_path / "run", *settings, "callbacks.procrustes.every=3")
+    assert [line["step"] for line in lines_of(run)] == [3, 6, 9]
+    assert all(row["disparity"] is not None for line in lines_of(run) for row in line["rows"])
+
+
+@pytest.mark.slow
+def test_of_two_processes_the_first_one_measures(tmp_path):
+    settings = (*NOISY, *BOTH, *EVERY, "trainer.devices=2", "trainer.strategy=ddp")
+    places = (f"hydra.run.dir={tmp_path}/run", f"paths.cache_dir={tmp_path}/cache")
+    ended = subprocess.run([sys.executable, "train.py", *settings, *places], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    steps = [(line["monitor"], line["step"]) for line in lines_of(tmp_path / "run")]
+    assert steps == [("procrustes", 3), ("concepts", 4), ("procrustes", 6), ("concepts", 8), ("procrustes", 9),
+                     ("procrustes", 12), ("concepts", 12)]  # fmt: skip
