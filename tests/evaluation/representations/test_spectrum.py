@@ -72,6 +72,10 @@ def test_the_probe_is_the_regression_in_its_primal_form():
     assert 0.5 < right / 40 < 1 and linear_probe(rows, labels) == right / 40
 
 
+def test_the_probe_of_equal_rows_guesses():
+    assert linear_probe(torch.ones(8, 3), torch.arange(2).repeat(4)) == 0.5
+
+
 def test_the_probe_needs_two_classes_of_two():
     for labels in ([0, 0, 0, 0], [0, 0, 0, 1]):
         with pytest.raises(DegenerateVectors, match="2 classes of 2"):
