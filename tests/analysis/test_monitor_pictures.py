@@ -105,6 +105,13 @@ def test_points_lie_where_their_values_are():
     assert text.count("<path") == 2 and text.count("baseline") == 1
 
 
+def test_names_of_many_lines_lie_within_the_picture_in_the_order_of_their_ends():
+    lines = [Line(f"layer {layer}", [(0, 0.5), (1, layer / 1e4)]) for layer in range(10)]
+    names = re.findall(r'<text x="\d+" y="(\d+)" class="small">(layer \d)</text>', picture(lines, "x", "y"))
+    assert [name for _, name in names] == [f"layer {layer}" for layer in reversed(range(10))]
+    assert all(0 < int(y) < HEIGHT - 40 for y, _ in names)
+
+
 def test_a_single_point_and_equal_values_can_be_drawn():
     assert picture([Line("one", [(7, 0.0)])], "x", "y").count("<circle") == 2
     assert "has no value yet" in picture([Line("one", [])], "x", "y")

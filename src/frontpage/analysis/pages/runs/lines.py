@@ -8,6 +8,7 @@ from frontpage.analysis.pages.web_page.parts import text
 WIDTH, HEIGHT = 1160, 240
 LEFT, RIGHT, TOP, BOTTOM = 70, 190, 14, 40  # pixels around the points; names stand on the right
 COLOURS = 10
+STEP = 16  # pixels from name to name
 NUMBERS = 12  # at most so many stand under the points
 
 
@@ -26,7 +27,7 @@ def picture(lines: Sequence[Line], across: str, what: str) -> str:
         return f"<p class='lacking'>Not drawn: {text(what)} has no value yet.</p>"
     places = sorted({place for _, one in drawn for place, _ in one.points})
     values = [value for _, one in drawn for _, value in one.points]
-    low, high = min(0.0, *values), max(values)
+    low, high = min(0.0, *values), max(0.0, *values)
     first, wide, room = places[0], max(places[-1] - places[0], 1), (high - low) * 0.05 or 0.01
 
     def x(place: int) -> float:
@@ -62,12 +63,12 @@ def _line(colour: str, line: Line, x: Callable[[int], float], y: Callable[[float
 
 
 def _names(ends: Sequence[tuple[float, str, Line]]) -> list[str]:
-    """The names of the lines behind their ends, moved down where they would lie upon each other."""
-    parts, lowest = [], float("-inf")
-    for wanted, colour, line in sorted(ends, key=lambda end: end[0]):
-        lowest = max(wanted, lowest + 15)
+    """The names of the lines on the right, in the order in which the lines end."""
+    parts = []
+    for place, (_, colour, line) in enumerate(sorted(ends, key=lambda end: end[0])):
+        y = TOP + 5 + place * STEP
         parts.append(
-            f'<circle class="{colour}" cx="{WIDTH - RIGHT + 14}" cy="{lowest:.1f}" r="4"/>'
-            f'<text x="{WIDTH - RIGHT + 24}" y="{lowest + 4:.1f}" class="small">{text(line.name)}</text>'
+            f'<circle class="{colour}" cx="{WIDTH - RIGHT + 20}" cy="{y}" r="4"/>'
+            f'<text x="{WIDTH - RIGHT + 30}" y="{y + 4}" class="small">{text(line.name)}</text>'
         )
     return parts
