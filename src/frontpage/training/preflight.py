@@ -28,6 +28,7 @@ from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint import Checkpoint, check_continues
 from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.training.callbacks.grokking_detector import GrokkingDetector
+from frontpage.training.callbacks.monitor import Monitor
 from frontpage.training.callbacks.sample_titles import SampleTitles
 from frontpage.training.callbacks.score_test_set import ScoreTestSet
 from frontpage.training.followed import check_monitors, check_objective
@@ -121,6 +122,8 @@ def check_run(
             callback.check(trainer, data, model)
         if isinstance(callback, SampleTitles):
             callback.check(model, data.tokenizer)
+        if isinstance(callback, Monitor):
+            callback.check(data, model, planned)
         if isinstance(callback, ScoreTestSet):
             callback.check(trainer)
     packed = {"documents": model.document_mask, "scored": data.packed_validation}

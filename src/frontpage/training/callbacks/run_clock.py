@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -78,10 +79,25 @@ class RunClock(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Pause."""
-        self._paused_at = time.perf_counter()
+        self._pause()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Go on."""
+        self._go_on()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what is done inside out of the rate, as a validation is."""
+        self._pause()
+        try:
+            yield
+        finally:
+            self._go_on()
+
+    def _pause(self) -> None:
+        self._paused_at = time.perf_counter()
+
+    def _go_on(self) -> None:
         if self._paused_at is not None:
             self._pauses += time.perf_counter() - self._paused_at
             self._paused_at = None

@@ -8,6 +8,7 @@ from frontpage.analysis.comparison import Difference
 from frontpage.analysis.curves import Point, thinned
 from frontpage.analysis.pages.runs.bars import error_bars, memory_bars
 from frontpage.analysis.pages.runs.history import history
+from frontpage.analysis.pages.runs.monitors import monitors
 from frontpage.analysis.pages.web_page.parts import (
     cards,
     document,
@@ -67,6 +68,7 @@ def page(
         " val/mainrun_loss means nothing without its coverage (docs/metrics.md).</p>",
         _table(rows, differences, colours),
         _curves(rows, curves, colours),
+        monitors(rows, {run: _swatch(colour) for run, colour in colours.items()}),
         "<h2>Configurations, key by key</h2>",
         _configurations(rows),
         "<h2>Memory and speed</h2>",
