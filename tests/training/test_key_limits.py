@@ -66,7 +66,8 @@ def test_what_the_files_say_is_within_the_limits(kinds):
     asked = 0
     for path, group in files:
         for key, _, _, value in leaves(OmegaConf.to_container(OmegaConf.load(path)), group):
-            if "${" not in str(value) and not key.startswith("hydra."):
+            whole = value is None and any(name.startswith(f"{key}.") for name in kinds)  # a callback that is left out
+            if "${" not in str(value) and not key.startswith("hydra.") and not whole:
                 assert any(fits(value, kind) for kind in kinds[key]), f"{path}: {key}={value}"
                 asked += 1
     assert asked > 500

@@ -97,3 +97,11 @@ def test_a_draw_is_the_same_each_time_and_keeps_the_order():
     assert drawn(range(100), 10, seed=4) == drawn(range(100), 10, seed=4) == sorted({*drawn(range(100), 10, seed=4)})
     assert drawn(range(100), 10, seed=4) != drawn(range(100), 10, seed=5) and drawn(range(5), 10, 0) == [*range(5)]
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_last_word_is_a_class_of_its_own():
+    texts = [ProbeText(text) for text in ("1 + 2 = 3", "2 + 1 = 3", "0 + 0 = 0", "", "  ")]
+    found = members(texts, "last_word", TWO, "drop")
+    assert {name: [one.text for one in of] for name, of in found.items()} == {
+        "3": ["1 + 2 = 3", "2 + 1 = 3"], "0": ["0 + 0 = 0"],
+    }  # fmt: skip

@@ -40,8 +40,8 @@ MEASURES = (
 class ConceptClusteringMonitor(Monitor):
     """Measures how classes of texts separate; docs/monitors.md says what each number means.
 
-    `labels` tells the classes: `concepts`, which texts name by their words, `book` or `language` of a parallel corpus.
-    `concepts` maps names to words, or to words by language (null: those of titles, or of the Bible). A text that names
+    `labels` tells the classes: `concepts`, which texts name by their words, the `last_word` (of arithmetic, the
+    answer), `book` or `language` of a parallel corpus. `concepts` maps names to words, or to words by language (null: those of titles, or of the Bible). A text that names
     two is left out (`several=drop`) or in both classes (`repeat`). Each class has as many texts, at most `texts` in all
     (yet two of each); one that has fewer than `least` is left out. The other keys are those of Monitor.
     """
@@ -74,8 +74,9 @@ class ConceptClusteringMonitor(Monitor):
 
     def choose(self, data: RunData) -> None:
         """Look for the classes in the validation set."""
-        if self.labels != "concepts" and not isinstance(data, ParallelData):
-            raise BadValue(f"{self.key}.labels", self.labels, "concepts, since titles have no book and no language")
+        if self.labels in ("book", "language") and not isinstance(data, ParallelData):
+            allowed = "concepts or last_word, since titles have no book and no language"
+            raise BadValue(f"{self.key}.labels", self.labels, allowed)
         concepts = self.concepts or (BIBLE if isinstance(data, ParallelData) else TITLES)
         found = members(probe_texts(data), self.labels, concepts, self.several)
         try:

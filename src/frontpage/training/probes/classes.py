@@ -9,7 +9,7 @@ from torch import Tensor
 from frontpage.training.probes.concepts import Words, concepts_in
 from frontpage.training.probes.texts import ProbeText, drawn
 
-KINDS = ("concepts", "book", "language")
+KINDS = ("concepts", "last_word", "book", "language")
 SEVERAL = ("drop", "repeat")
 
 
@@ -32,9 +32,9 @@ class TooFew(ValueError):
 def members(
     texts: Sequence[ProbeText], kind: str, concepts: Mapping[str, Words], several: str
 ) -> dict[str, list[ProbeText]]:
-    """The texts of each class: of a concept, of a book, of a language.
+    """The texts of each class: of a concept, of a last word (the answer of `12 + 45 = 57`), of a book, of a language.
 
-    Under `several=drop` a text of two concepts is in no class, under `repeat` in both. Books and languages stand in the
+    Under `several=drop` a text of two concepts is in no class, under `repeat` in both. The other classes stand in the
     order of the texts.
     """
     found: dict[str, list[ProbeText]] = {name: [] for name in concepts} if kind == "concepts" else {}
@@ -43,7 +43,7 @@ def members(
             names = concepts_in(one.text, one.language, concepts)
             names = names if several == "repeat" or len(names) == 1 else []
         else:
-            name = one.book if kind == "book" else one.language
+            name = {"last_word": (one.text.split() or [None])[-1], "book": one.book, "language": one.language}[kind]
             names = [] if name is None else [name]
         for name in names:
             found.setdefault(name, []).append(one)
