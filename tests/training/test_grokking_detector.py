@@ -107,7 +107,7 @@ def test_a_crash_before_a_snapshot_is_made_up_for(trained, monkeypatch):
 
 
 def test_the_lag_is_that_of_the_two_levels(trained):
-    levels = "callbacks.grokking.passes={train/accuracy:0.5,val/accuracy:0.2}"
+    levels = "callbacks.grokking.passes=[[train/accuracy,0.5],[val/accuracy,0.2]]"
     run = trained("run", *WATCH, levels, "trainer.max_steps=120", "optimizer.weight_decay=1")
     found = {one["event"]: one for one in told(run)}
     passed = [one for one in told(run) if one["event"] == "grokking_passed"]
@@ -127,7 +127,8 @@ def test_the_lag_is_that_of_the_two_levels(trained):
         (["callbacks.grokking.window=40", "callbacks.grokking.patience=2"], "callbacks.grokking.patience=2"),
         (["callbacks.grokking.monitor=val/lost"], "callbacks.grokking.monitor=val/lost"),
         (["callbacks.grokking.mode=max"], "callbacks.grokking.mode=max"),
-        (["callbacks.grokking.passes={val/lost:1}"], "callbacks.grokking.passes=val/lost"),
+        (["callbacks.grokking.passes=[[val/lost,1]]"], "callbacks.grokking.passes=val/lost"),
+        (["callbacks.grokking.passes=[val/loss]"], "callbacks.grokking.passes=val/loss"),
         (["callbacks.grokking.threshold=-1"], "callbacks.grokking.threshold=-1"),
     ],
 )

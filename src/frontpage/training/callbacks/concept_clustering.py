@@ -41,9 +41,10 @@ class ConceptClusteringMonitor(Monitor):
     """Measures how classes of texts separate; docs/monitors.md says what each number means.
 
     `labels` tells the classes: `concepts`, which texts name by their words, the `last_word` (of arithmetic, the
-    answer), `book` or `language` of a parallel corpus. `concepts` maps names to words, or to words by language (null: those of titles, or of the Bible). A text that names
-    two is left out (`several=drop`) or in both classes (`repeat`). Each class has as many texts, at most `texts` in all
-    (yet two of each); one that has fewer than `least` is left out. The other keys are those of Monitor.
+    answer), `book` or `language` of a parallel corpus. `concepts` maps names to words, or to words by language; null:
+    those of titles, or of the Bible, and where the corpus lacks them nothing is measured, which a notice says. A text
+    that names two is left out (`several=drop`) or in both classes (`repeat`). Each class has as many texts, at most
+    `texts` in all (yet two of each); one that has fewer than `least` is left out. The other keys are those of Monitor.
     """
 
     name, key = "concepts", "callbacks.concept_clustering"
@@ -82,6 +83,11 @@ class ConceptClusteringMonitor(Monitor):
         try:
             self._classes = balanced(found, self.texts, self.least, self.seed)
         except TooFew as error:
+            if self.labels == "concepts" and self.concepts is None:
+                words = f"no two of {', '.join(concepts)} have {self.least} texts in the validation set"
+                notice(f"{self.key}.concepts=null: {words}, so nothing is measured; give words of your own")
+                self.idle = True
+                return
             allowed = f"two classes of {self.least} texts (least) are needed; the validation set has {error}"
             key = "concepts" if self.labels == "concepts" else "labels"
             raise BadValue(f"{self.key}.{key}", getattr(self, key), allowed) from error

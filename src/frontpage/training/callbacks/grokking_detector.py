@@ -1,5 +1,6 @@
 """GrokkingDetector: says when a run generalises all of a sudden, and keeps what the weights were then."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,12 +46,13 @@ class GrokkingDetector(Checkpoint):
         min_points: Annotated[int, AtLeast(2)] = 3,
         memorized_loss: Amount | None = None,
         memorized_gap: float | None = None,
-        passes: dict[str, float] | None = None,
+        passes: list | None = None,
     ) -> None:
         self.monitor, self.mode, self.dirpath = monitor, mode, Path(dirpath)
         rule = Rule(patience, window, threshold, plateau_tol, z_min, confirm, min_points, higher=mode == "max")
         self.watch = TransitionWatch(rule)
-        self.memorized_loss, self.memorized_gap, self.passes = memorized_loss, memorized_gap, dict(passes or {})
+        self.memorized_loss, self.memorized_gap = memorized_loss, memorized_gap
+        self.passes = _levels(passes or [])
         self.reached: dict[str, int] = {}
         self.found: list[int] = []  # updates of confirmed candidates
         self.due: str | None = None  # what this update's checkpoint is kept as
@@ -213,3 +215,12 @@ class GrokkingDetector(Checkpoint):
         if self.due:
             path, self.due = self._path(trainer), None
             save(trainer, path)
+
+
+def _levels(passes: Sequence[Any]) -> dict[str, float]:
+    """By metric the level that it is to pass."""
+    for one in passes:
+        pair = isinstance(one, Sequence) and len(one) == 2 and isinstance(one[0], str)
+        if not pair or isinstance(one[1], bool) or not isinstance(one[1], int | float):
+            raise ValueError(f"passes={one}: [metric, level], such as [val/accuracy, 0.9]")
+    return {metric: float(level) for metric, level in passes}

@@ -53,6 +53,7 @@ class Monitor(L.Callback):
             raise ValueError(f"pooling={pooling}: one of {' '.join(POOLINGS)}")
         self.path, self.every, self.texts = Path(path), every, texts
         self.layers, self.pooling, self.seed = layers, pooling, seed
+        self.idle = False  # whether the corpus has nothing to measure
         self.measured_at = 0  # the newest update that was measured
         self._chosen: list[int] | None = None  # layers of this run's net, once it has been checked
         self._told: set[str] = set()
@@ -131,7 +132,7 @@ class Monitor(L.Callback):
             notice(f"{self.key}: not measured at update {step}: {problem}")
 
     def _is_due(self, step: int) -> bool:
-        return step > 0 and step % self.every == 0
+        return not self.idle and step > 0 and step % self.every == 0
 
     def _evaluate(self, trainer: L.Trainer, module: TrainingModule) -> None:
         step = trainer.global_step
