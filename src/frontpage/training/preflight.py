@@ -30,7 +30,7 @@ from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.training.callbacks.sample_titles import SampleTitles
 from frontpage.training.callbacks.score_test_set import ScoreTestSet
 from frontpage.training.followed import check_monitors, check_objective
-from frontpage.training.memory.feasible import check_size
+from frontpage.training.memory.feasible import check_fits, check_size
 from frontpage.training.resumed_callbacks import check_callbacks
 from frontpage.training.root_keys import ROOT_KEYS
 
@@ -42,11 +42,17 @@ PASSED |= {"block_size": "data.block_size", "dropout": "model.attention_dropout"
 PASSED |= {"layer": "the place in the net"}
 
 
-def check_config(config: DictConfig) -> None:
-    """Raise a UserError for a value of a wrong type, one outside its limits, or one that the model's recipe refuses."""
+def check_config(config: DictConfig, to_train: bool = False) -> None:
+    """Raise a UserError for a value of a wrong type, one outside its limits, or one that the model's recipe refuses.
+
+    `to_train` asks, too, whether there is memory for a step of a large net, before the net is built.
+    """
     check_values(config)
     if config.test and config.data.get("test_path") is None:
         raise BadValue("data.test_path", None, "with test=true, a file of titles")
+    check_size(config)
+    if to_train:
+        check_fits(config)
     _check_recipe(config)
 
 
@@ -127,7 +133,6 @@ def check_run(
 
 def _check_recipe(config: DictConfig) -> None:
     """Build the model with the smallest vocabulary, its optimizer and its schedule, for what they refuse."""
-    check_size(config)
     model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
     try:
         optimizer = optimizer_of(model.net, model.make_optimizer)
