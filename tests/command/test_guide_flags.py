@@ -224,8 +224,10 @@ def test_an_example_configuration_of_the_guide_is_the_experiment_of_its_row(call
     given = {name: read(name, text) for name, text in zip(pairs[::2], pairs[1::2], strict=True)}
     given |= {name: True for name in words if name in switches}
     assert not given.keys() - BY_NAME.keys()
-    groups = {"--precision": "precision", "--no-grokking": "callbacks/grokking.yaml"}  # compared once they are there
-    outside = {flag for flag, place in groups.items() if not (CONFIGS / place).exists()}
+    files = [CONFIGS / "experiment" / f"{name}.yaml" for name in (EXPERIMENT, here.strip("`")) if name.isidentifier()]
+    chosen = "".join(path.read_text() for path in files)
+    groups = {"--precision": "precision", "--no-grokking": "callbacks"}  # which an experiment need not choose
+    outside = {flag for flag, group in groups.items() if f"override /{group}:" not in chosen}
     found = translated({name: value for name, value in given.items() if name not in outside}, ["data.root=here"])
     config = OmegaConf.to_container(composed(*found.words), resolve=False)
     if here == "`multitask`, with these flags":
