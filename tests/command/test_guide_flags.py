@@ -56,7 +56,7 @@ SETS = [
         {"model.activation_checkpointing": "full"},
     ),
     ("--cpu-data", None, [], {}),
-    ("--language", "en,sv", ["data.translations=[en,sv]"], {"data.translations": ["en", "sv"]}),
+    ("--language", "en, sv", ["data.translations=[en,sv]"], {"data.translations": ["en", "sv"]}),
     ("--language", "no,en", ['data.translations=["no",en]'], {"data.translations": ["no", "en"]}),
     ("--verbose", None, [], {}),
     ("--no-verbose", None, [], {}),

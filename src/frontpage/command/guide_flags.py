@@ -69,10 +69,10 @@ class Translation(NamedTuple):
 def one_of(*choices: str) -> Callable[[str], str]:
     """An argument type: one of some texts."""
 
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise argparse.ArgumentTypeError(f"{text!r} is none of {' '.join(choices)}")
-        return text
+    def parse(given: str) -> str:
+        if given not in choices:
+            raise argparse.ArgumentTypeError(f"{given!r} is none of {' '.join(choices)}")
+        return given
 
     return parse
 
@@ -84,10 +84,15 @@ def text(given: str) -> str:
     return given
 
 
+def name(given: str) -> str:
+    """An argument type: a text that is not empty, without outer blanks."""
+    return text(given).strip()
+
+
 _SIZE, _AMOUNT, _UPDATES = number(int, 1), number(float, 0), number(int, 0)
 _SHARE = number(float, 0, 1)
 _COURSE = "no plateau is waited for here; a course over updates hides text, {words} (docs/parallel.md)"
-_ALWAYS = "what it switches, GPU, memory and tokens a second, is always in the run's metrics, and never on the console"
+_ALWAYS = "tokens a second are always on the console, and memory in the run's metrics"
 
 FLAGS = (
     # of the guide
@@ -116,7 +121,7 @@ FLAGS = (
     Flag("--compile", words=("model.compile=true",)),
     Flag("--gradient-checkpointing", words=("model.activation_checkpointing=full",)),
     Flag("--cpu-data", said="the corpus always stays in the machine's memory"),
-    Flag("--language", several(text), ("data.translations={}",), "they are names of translations here"),
+    Flag("--language", several(name), ("data.translations={}",), "they are names of translations here"),
     Flag("--prepare-cache", refused="a corpus's first run fills paths.cache_dir, later ones read it; leave it out"),
     Flag("--verbose", said=_ALWAYS),
     Flag("--no-verbose", said=_ALWAYS),
