@@ -4,10 +4,13 @@ import math
 from dataclasses import dataclass
 
 import lightning as L
+import torch
 
+from frontpage.command.errors import Infeasible
 from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
 from frontpage.machine.flops import measure_matmul_peak, training_flops_per_token
+from frontpage.machine.peak_memory import GIB
 from frontpage.machine.precision import product_type
 from frontpage.recipe.optimizer_memory import optimizer_bytes
 from frontpage.recipe.steps import planned_steps
@@ -17,7 +20,7 @@ from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.callbacks.weight_average import WeightAverage
 from frontpage.training.memory.estimate import TrainingMemory, estimate_training
 from frontpage.training.memory.fake_step import dtypes_of
-from frontpage.training.memory.feasible import check_memory, check_step, free_memory
+from frontpage.training.memory.feasible import check_step
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,25 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
         checkpoints=sum(_kept(callback, updates) for callback in trainer.callbacks),
         seconds_at_peak=flops / (peak * trainer.world_size),
     )
+
+
+def free_memory(device: torch.device) -> tuple[int, int] | None:
+    """(free, all) bytes of a CUDA device; None for any other, which can swap."""
+    return torch.cuda.mem_get_info(device) if device.type == "cuda" else None
+
+
+def check_memory(memory: TrainingMemory, free: int, total: int, batch_size: int) -> None:
+    """Raise a UserError where training is estimated to need more than the `free` bytes of a card with `total`."""
+    if memory.on_card() <= free:
+        return
+    problem = f"training needs an estimated {memory.on_card() / GIB:.2f} GiB"
+    found = f"the GPU has {free / GIB:.2f} GiB free of {total / GIB:.2f}"
+    advice = "a smaller batch with trainer.accumulate_grad_batches, or model.activation_checkpointing=full"
+    error = Infeasible(
+        f"data.batch_size={batch_size}: {problem}, {found}\nallowed: {advice}; scripts/memory.py says what fits"
+    )
+    error.estimated_memory_bytes = memory.on_card()
+    raise error
 
 
 def _memory(trainer: L.Trainer, data: RunData, model: TrainingModule) -> TrainingMemory | None:

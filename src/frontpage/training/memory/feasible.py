@@ -14,12 +14,9 @@ from torch import nn
 from frontpage.command.build import build
 from frontpage.command.errors import Infeasible, UserError
 from frontpage.data.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
-from frontpage.machine.accelerator import find_accelerator
 from frontpage.machine.peak_memory import GIB
-from frontpage.machine.precision import settle_precision
 from frontpage.training.memory.estimate import TrainingMemory, estimate_training
 
-LARGE = 100_000_000  # weights: smaller nets are built in a second or two
 LONG = 8192  # tokens of a block: from here the pairs of one row can be too many
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container on Linux
 MEMORY = Path("/proc/meminfo")
@@ -93,34 +90,6 @@ def _layers(config: DictConfig, count: int) -> dict[str, int]:
     return {"n_layer": count} if config.model.get("n_layer") else {}
 
 
-def check_fits(config: DictConfig) -> None:
-    """Raise Infeasible where a training step of a large net needs more than the machine, or its GPU, has.
-
-    It asks before the net is built and a file is read, with the smallest vocabulary; the plan of the run asks again,
-    of every net and with what is known then.
-    """
-    device = torch.device(find_accelerator(config.trainer.accelerator))
-    on_card = device.type == "cuda"
-    if device.type == "mps" or (on_card and config.model.get("attention_dropout")):  # whose kernels may keep less
-        return
-    batch_size, block_size = 1 if config.trainer.fit_batch else config.data.batch_size, config.data.block_size
-    try:
-        with torch.device("meta"):
-            model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
-        if sum(weight.numel() for weight in model.net.parameters()) < LARGE:
-            return
-        sizes = {"document_mask": model.document_mask, "loss": model.planned_loss, "card": on_card}
-        sizes["precision"] = str(settle_precision(config.trainer.precision, device.type))
-        memory = estimate_training(model.net, model.make_optimizer, batch_size, block_size, **sizes)
-    except (NotImplementedError, RuntimeError, TypeError):  # building with numbers, or the plan of the run, says it
-        return
-    card = free_memory(device)
-    if card is not None:
-        check_memory(memory, *card, batch_size)
-    else:
-        check_step(memory, batch_size, block_size)
-
-
 def check_step(memory: TrainingMemory, batch_size: int, block_size: int) -> None:
     """Raise Infeasible where a step on the CPU is estimated to need more than the machine has."""
     there = machine_memory()
@@ -132,25 +101,6 @@ def check_step(memory: TrainingMemory, batch_size: int, block_size: int) -> None
         " with trainer.accumulate_grad_batches, model.activation_checkpointing=full; scripts/memory.py says what fits"
     )
     error.estimated_memory_bytes = memory.total
-    raise error
-
-
-def free_memory(device: torch.device) -> tuple[int, int] | None:
-    """(free, all) bytes of a CUDA device; None for any other, which can swap."""
-    return torch.cuda.mem_get_info(device) if device.type == "cuda" else None
-
-
-def check_memory(memory: TrainingMemory, free: int, total: int, batch_size: int) -> None:
-    """Raise a UserError where training is estimated to need more than the `free` bytes of a card with `total`."""
-    if memory.on_card() <= free:
-        return
-    problem = f"training needs an estimated {memory.on_card() / GIB:.2f} GiB"
-    found = f"the GPU has {free / GIB:.2f} GiB free of {total / GIB:.2f}"
-    advice = "a smaller batch with trainer.accumulate_grad_batches, or model.activation_checkpointing=full"
-    error = Infeasible(
-        f"data.batch_size={batch_size}: {problem}, {found}\nallowed: {advice}; scripts/memory.py says what fits"
-    )
-    error.estimated_memory_bytes = memory.on_card()
     raise error
 
 
