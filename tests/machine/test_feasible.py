@@ -104,7 +104,8 @@ def test_a_gpus_own_memory_is_asked_where_there_is_one(monkeypatch):
     monkeypatch.setattr(preflight, "find_accelerator", lambda asked: "cuda")
     monkeypatch.setattr(preflight, "free_memory", lambda device: (free, 2**40))
     check_fits(config)
-    monkeypatch.setattr(preflight, "free_memory", lambda device: (free - 1, 2**40))
+    monkeypatch.setattr(preflight, "free_memory", lambda device: (free - (device.index != 1), 2**40))
+    check_fits(composed(*SMALL, *FP32, "trainer.precision=16-mixed", "trainer.devices=[1]"))
     with pytest.raises(Infeasible, match="data.batch_size=8: training needs an estimated .* the GPU has"):
         check_fits(config)
     check_fits(composed(*SMALL, *FP32, "model.attention_dropout=0.1"))  # which its kernels may not keep

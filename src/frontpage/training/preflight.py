@@ -82,7 +82,8 @@ def check_fits(config: DictConfig) -> None:
         memory = estimate_training(model.net, model.make_optimizer, batch_size, block_size, **sizes)
     except (NotImplementedError, RuntimeError, TypeError):  # building with numbers, or the plan of the run, says it
         return
-    card = free_memory(device)
+    devices = config.trainer.devices
+    card = free_memory(torch.device(device.type, devices[0]) if on_card and OmegaConf.is_list(devices) else device)
     if card is not None:
         check_memory(memory, *card, batch_size)
     else:
