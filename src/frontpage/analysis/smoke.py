@@ -19,9 +19,10 @@ ALL = (path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
 # Promoted ones (scripts/promote.py) have run whole, and the sizes of debug=fast need not fit them.
 EXPERIMENTS = sorted(name for name in ALL if not name.endswith("_best"))
 DEBUGS = sorted(path.stem for path in Path(CONFIGS, "debug").glob("*.yaml"))
-# Those of parallel text keep their corpus; one that reads files gets some of these lines.
-PARALLEL = ("bible", "multitask_debug", "quick_prototype")
-DEBUG_OF = dict.fromkeys(PARALLEL, "fast_parallel")
+# Those of parallel text keep their corpus; one that reads files gets a few lines.
+GUIDE = ("grokking_research", "guide_debug", "large_limited_vram", "max_performance", "multitask", "production")
+FILES = ("bible", *GUIDE)
+DEBUG_OF = dict.fromkeys((*FILES, "multitask_debug", "quick_prototype"), "fast_parallel")
 # Starting Python takes longer than two steps, on one core: as many processes as cores, one thread each.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
 
@@ -52,7 +53,7 @@ def smoke(folder: Path, experiment: str, debug: str) -> Result:
     name = experiment if fast else f"{experiment} debug={debug}"
     directory = folder / f"{experiment}_{debug}"
     more = [f"data.root={_lines(folder)}", "data.translations=null", "tasks=without_links"]
-    more = more if experiment == "bible" else []
+    more = more if experiment in FILES else []
     ended, seconds = train(folder, f"experiment={experiment}", f"debug={debug}", f"hydra.run.dir={directory}", *more)
     problem, loss = look(directory / "run.json", ended.returncode, steps=2 if fast else None)
     return Result(name, seconds, loss, problem, ended.stdout)

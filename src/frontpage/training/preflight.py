@@ -20,6 +20,8 @@ from frontpage.command.errors import BadValue, UserError
 from frontpage.command.objective import HEADLINE, objectives
 from frontpage.data.run_data import RunData
 from frontpage.data.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
+from frontpage.machine.accelerator import find_accelerator
+from frontpage.machine.precision import settle_precision
 from frontpage.recipe.compiling import check_compiles
 from frontpage.recipe.optimizers.settings import TORCH_OPTIMIZERS
 from frontpage.recipe.parameter_groups import optimizer_of
@@ -32,10 +34,13 @@ from frontpage.training.callbacks.monitor import Monitor
 from frontpage.training.callbacks.sample_titles import SampleTitles
 from frontpage.training.callbacks.score_test_set import ScoreTestSet
 from frontpage.training.followed import check_monitors, check_objective
-from frontpage.training.memory.feasible import check_size
+from frontpage.training.memory.estimate import estimate_training
+from frontpage.training.memory.feasible import check_size, check_step
+from frontpage.training.plan import check_memory, free_memory
 from frontpage.training.resumed_callbacks import check_callbacks
 from frontpage.training.root_keys import ROOT_KEYS
 
+LARGE = 100_000_000  # weights: smaller nets are built in a second or two
 ATTENTION = "model.attention"
 SHARED_ATTENTIONS = (SelfAttention, ProjectedAttention, PatternAttention)
 # What an architecture passes to the attention of each layer, and the key that it takes it from.
@@ -44,12 +49,47 @@ PASSED |= {"block_size": "data.block_size", "dropout": "model.attention_dropout"
 PASSED |= {"layer": "the place in the net"}
 
 
-def check_config(config: DictConfig) -> None:
-    """Raise a UserError for a value of a wrong type, one outside its limits, or one that the model's recipe refuses."""
+def check_config(config: DictConfig, to_train: bool = False) -> None:
+    """Raise a UserError for a value of a wrong type, one outside its limits, or one that the model's recipe refuses.
+
+    `to_train` asks, too, whether there is memory for a step of a large net, before the net is built.
+    """
     check_values(config)
     if config.test and config.data.get("test_path") is None:
         raise BadValue("data.test_path", None, "with test=true, a file of titles")
+    check_size(config)
+    if to_train:
+        check_fits(config)
     _check_recipe(config)
+
+
+def check_fits(config: DictConfig) -> None:
+    """Raise Infeasible where a training step of a large net needs more than the machine, or its GPU, has.
+
+    It asks before the net is built and a file is read, with the smallest vocabulary; the plan of the run asks again,
+    of every net and with what is known then.
+    """
+    device = torch.device(find_accelerator(config.trainer.accelerator))
+    on_card = device.type == "cuda"
+    if device.type == "mps" or (on_card and config.model.get("attention_dropout")):  # whose kernels may keep less
+        return
+    batch_size, block_size = 1 if config.trainer.fit_batch else config.data.batch_size, config.data.block_size
+    try:
+        with torch.device("meta"):
+            model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
+        if sum(weight.numel() for weight in model.net.parameters()) < LARGE:
+            return
+        sizes = {"document_mask": model.document_mask, "loss": model.planned_loss, "card": on_card}
+        sizes["precision"] = str(settle_precision(config.trainer.precision, device.type))
+        memory = estimate_training(model.net, model.make_optimizer, batch_size, block_size, **sizes)
+    except (NotImplementedError, RuntimeError, TypeError):  # building with numbers, or the plan of the run, says it
+        return
+    devices = config.trainer.devices
+    card = free_memory(torch.device(device.type, devices[0]) if on_card and OmegaConf.is_list(devices) else device)
+    if card is not None:
+        check_memory(memory, *card, batch_size)
+    else:
+        check_step(memory, batch_size, block_size)
 
 
 def check_values(config: DictConfig) -> None:
@@ -133,7 +173,6 @@ def check_run(
 
 def _check_recipe(config: DictConfig) -> None:
     """Build the model with the smallest vocabulary, its optimizer and its schedule, for what they refuse."""
-    check_size(config)
     model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
     try:
         optimizer = optimizer_of(model.net, model.make_optimizer)

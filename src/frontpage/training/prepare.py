@@ -72,7 +72,7 @@ def prepare(
     """
     if run.finished:
         return None
-    check_config(config)
+    check_config(config, to_train=run.checkpoint is None)
     check_places(config, run)
     L.seed_everything(config.seed, verbose=False)
 

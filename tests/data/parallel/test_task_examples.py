@@ -157,6 +157,17 @@ def test_near_units_stand_for_links_only_where_that_is_asked_for(capsys):
     assert (abs(found[:, 2] - found[:, 0]) >= 12).all()
 
 
+def test_where_a_unit_is_a_chapter_near_ones_are_of_the_book():
+    chapters = np.abs(np.arange(40) - 19.5).astype(np.int32)  # the last of a book and the first of the next are alike
+    side = whole(handmade(chapters=chapters))
+    task = CrossReference(weight=1.0, distance=12, fallback=True)
+    task.check(side, "tasks.x")
+    found = task.draw(side, COUNT, np.random.default_rng(0)).places
+    steps = found[:, 1] - found[:, 0]
+    assert {*steps} == {*range(-FALLBACK, FALLBACK + 1)} - {0}
+    assert (side.books[found[:, 0]] == side.books[found[:, 1]]).all()
+
+
 def test_paraphrases_are_one_unit_in_two_translations_and_others_never_say_the_same(side):
     found = tasks()["paraphrase"].draw(side, COUNT, np.random.default_rng(0))
     (first, second), label = found.places.T, found.labels.astype(bool)
@@ -237,8 +248,9 @@ def test_the_options_hold_tasks_that_can_be_built(option, config):
 
 
 def test_where_a_unit_is_a_chapter_the_next_chapter_of_the_book_follows():
-    side = whole(handmade(chapters=np.arange(40, dtype=np.int32)))
-    assert side.neighbours.tolist() == [[place not in (19, 39) for place in range(40)]] * 2
+    for chapters in (np.arange(40), np.abs(np.arange(40) - 19.5)):  # of the second, two at the border are alike
+        side = whole(handmade(chapters=chapters.astype(np.int32)))
+        assert side.neighbours.tolist() == [[place not in (19, 39) for place in range(40)]] * 2
 
 
 def test_a_side_knows_its_books_and_neighbours(sides):

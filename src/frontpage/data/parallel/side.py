@@ -51,16 +51,20 @@ class Side:
         return bool(at < len(found) and found[at] == other)
 
     @cached_property
+    def whole_chapters(self) -> bool:
+        """Whether every unit is a chapter, as in corpora without smaller ones."""
+        return not ((np.diff(self.books) == 0) & (np.diff(self.chapters) == 0)).any()
+
+    @cached_property
     def neighbours(self) -> np.ndarray:
         """(T, N) bool: whether a place and the next one are consecutive units of a chapter, both in the translation.
 
-        Where a unit is a whole chapter, as in corpora without smaller ones, of a book.
+        Where a unit is a whole chapter, of a book.
         """
         follows = np.zeros(len(self), dtype=bool)
         follows[:-1] = (np.diff(self.units) == 1) & (np.diff(self.books) == 0)
-        same_chapter = np.diff(self.chapters) == 0
-        if same_chapter.any():
-            follows[:-1] &= same_chapter
+        if not self.whole_chapters:
+            follows[:-1] &= np.diff(self.chapters) == 0
         found = self.has & follows
         found[:, :-1] &= self.has[:, 1:]
         return found

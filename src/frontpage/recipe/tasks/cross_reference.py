@@ -27,10 +27,10 @@ class CrossReference(ExampleTask):
     """An anchor, a unit that it is linked with, and one that it is not; all in one translation.
 
     Links are drawn by their votes, in either direction. The third text is at least `distance` units away (null: FAR, or
-    a quarter of the units of a side that has fewer) and not linked. With `fallback` a unit near the anchor stands for a
-    link where the corpus has none: that is nearness, and a notice says so. The head is a Projector; the loss a hinge on
-    cosines with `margin`, or, with `loss=infonce`, the cross-entropy of finding each anchor's own partner among all
-    texts of the micro-batch, at `temperature`.
+    a quarter of the units of a side that has fewer) and not linked. With `fallback` a unit near the anchor, of its
+    chapter (of its book where a unit is a chapter), stands for a link where the corpus has none: that is nearness, and
+    a notice says so. The head is a Projector; the loss a hinge on cosines with `margin`, or, with `loss=infonce`, the
+    cross-entropy of finding each anchor's own partner among all texts of the micro-batch, at `temperature`.
     """
 
     members = 3
@@ -82,7 +82,9 @@ class CrossReference(ExampleTask):
         if len(side.linked):
             return side.links_of(place)
         near = np.arange(max(place - FALLBACK, 0), min(place + FALLBACK + 1, len(side)))
-        same = (side.books[near] == side.books[place]) & (side.chapters[near] == side.chapters[place]) & (near != place)
+        same = (side.books[near] == side.books[place]) & (near != place)
+        if not side.whole_chapters:
+            same &= side.chapters[near] == side.chapters[place]
         return near[same], np.ones(int(same.sum()))
 
     def draw(self, side: Side, count: int, draws: np.random.Generator) -> Examples:

@@ -97,8 +97,8 @@ def check_step(memory: TrainingMemory, batch_size: int, block_size: int) -> None
         return
     error = Infeasible(
         f"data.batch_size={batch_size} data.block_size={block_size}: training needs an estimated"
-        f" {_gib(memory.total)}, this machine has {_gib(there)} of memory\nallowed: a shorter block, or a smaller batch"
-        " with trainer.accumulate_grad_batches; scripts/memory.py says what fits"
+        f" {_gib(memory.total)}, this machine has {_gib(there)} of memory\nallowed: a shorter block, a smaller batch"
+        " with trainer.accumulate_grad_batches, model.activation_checkpointing=full; scripts/memory.py says what fits"
     )
     error.estimated_memory_bytes = memory.total
     raise error
