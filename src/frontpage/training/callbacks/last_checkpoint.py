@@ -41,6 +41,11 @@ class LastCheckpoint(Checkpoint):
         self.path, self.interval, self.keep, self.milestones = Path(path), interval, keep, milestones
         self._validated, self._saved_step = False, -1
 
+    @property
+    def before(self) -> Path:
+        """The file before the newest."""
+        return self.path.with_name(f"{self.path.stem}-1{self.path.suffix}")
+
     def saves(self, validated: Due) -> Due:
         """The updates that are saved of a run, by those that are validated; beside them are some of the best."""
         by_interval = validated if self.interval is None else Due(frozenset({self.interval}), validated.last)
@@ -85,7 +90,7 @@ class LastCheckpoint(Checkpoint):
         return update_of(self.path) == update
 
     def _save(self, trainer: L.Trainer) -> None:
-        if save(trainer, self.path, before=self.path.with_name(f"{self.path.stem}-1{self.path.suffix}")):
+        if save(trainer, self.path, before=self.before):
             self._saved_step = trainer.global_step
             self._rotate(trainer, self.path)
 
