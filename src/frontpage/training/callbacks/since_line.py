@@ -35,7 +35,7 @@ class SinceLine:
     @property
     def tasks(self) -> dict[str, float]:
         """The mean of each task's loss over its micro-batches, each of which weighs the same."""
-        return {name: sum(map(float, losses)) / len(losses) for name, losses in self._tasks.items()}
+        return {name: sum(map(float, losses)) / len(losses) for name, losses in sorted(self._tasks.items())}
 
     def rates(self, update: int, tokens: int, seconds: float) -> tuple[float, float]:
         """(updates, tokens) a second between the line and now."""
