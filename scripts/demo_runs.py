@@ -9,7 +9,8 @@ import os
 import time
 from pathlib import Path
 
-from frontpage.analysis.demonstration import RUNS, missing_runs, train_all
+from frontpage.analysis.demonstration import RUNS, choices
+from frontpage.analysis.run_set import missing_runs, train_all
 from frontpage.command.arguments import Arguments, number, save_json
 from frontpage.command.errors import BadValue
 from frontpage.runs.run import Run
@@ -31,9 +32,9 @@ def main() -> None:
         raise BadValue("folder", " ".join(folders), "one folder")
     folder = Path(folders[0] if folders else FOLDER)
     start = time.perf_counter()
-    missing = missing_runs(folder)
+    missing = missing_runs(RUNS, folder)
     print(f"{len(RUNS)} runs in {folder}, {len(RUNS) - len(missing)} finished before", flush=True)
-    train_all(missing, folder, overrides, arguments.jobs)
+    train_all({name: [*choices(name), *overrides] for name in missing}, folder, arguments.jobs)
     seconds = time.perf_counter() - start
     print(f"all {len(RUNS)} are finished, in {seconds:.0f} s; a page about them: python scripts/report.py {folder}")
     records = {name: Run(folder / name).record or {} for name in RUNS}

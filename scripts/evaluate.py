@@ -10,13 +10,12 @@ from argparse import Namespace
 from omegaconf import DictConfig
 
 from frontpage.analysis.file_scores import score_file
-from frontpage.analysis.parallel_scores import score_parallel
+from frontpage.analysis.held_out_scores import score_held_out
 from frontpage.command.arguments import save_json
 from frontpage.command.errors import UserError, nearest
 from frontpage.command.notices import notices
 from frontpage.command.part_times import PartTimes
 from frontpage.recipe.language_module import LanguageModule
-from frontpage.recipe.multi_task_module import MultiTaskModule
 from frontpage.runs.run_arguments import RunArguments, reopen
 
 KEYS = ("data.path", "data.column", "data.root")
@@ -38,7 +37,7 @@ def main() -> None:
     with times.part("opening the run"):
         config, module, known = reopen(arguments)
     if "data.path" not in overrides:
-        score_tasks(arguments, config, module, overrides.get("data.root"), times)
+        score_own(arguments, config, module, overrides.get("data.root"), times)
         return
     path, column = overrides["data.path"], overrides.get("data.column", config.data.get("column", "title"))
     scores = score_file(path, column, config, module, known, times, arguments.all_metrics)
@@ -49,16 +48,18 @@ def main() -> None:
     save_json(arguments.json, result)
 
 
-def score_tasks(
+def score_own(
     arguments: Namespace, config: DictConfig, module: LanguageModule, root: str | None, times: PartTimes
 ) -> None:
-    """The held-out books of a parallel corpus, every task beside what guessing would score."""
-    parallel = isinstance(module, MultiTaskModule) and "tasks" in config.data
-    if not parallel:
+    """What the run holds out of a corpus that is no file of titles, every task beside what guessing would score."""
+    if "path" in config.data:
         raise UserError("data.path: give the file of titles to score, data.path=titles.parquet")
+    if root is not None and "root" not in config.data:
+        raise UserError(f"data.root={root}: the run's corpus has no folder; without it, what it holds out is scored")
     with times.part("scoring"):
-        scores = score_parallel(arguments.run, config, module, root, arguments.trust)
-    print(f"held out: {scores['data']['validation_books']} of {scores['data']['source']}")
+        scores = score_held_out(arguments.run, config, module, root, arguments.trust)
+    books = scores["data"].get("validation_books")
+    print(f"held out of {scores['data']['source']}" + (f": {books}" if books else ""))
     for name, value in scores["metrics"].items():
         if value is not None:
             chance = f"{scores['chance'][name]:12.6f} by chance" if name in scores["chance"] else ""

@@ -38,6 +38,12 @@ DAMAGE = {  # what stands at a place of the record, and the reason that is said;
     "object for the status": ("status", {}, "an object as status, where a text belongs"),
     "text for the attention": ("attention", "x", "a text as attention, where an object belongs"),
     "text for the test": ("test", "x", "a text as test, where an object belongs"),
+    "list for the chances": ("metrics.chance", [0.5], "a list as metrics.chance, where an object belongs"),
+    "text for a chance": (
+        "metrics.chance",
+        {"val/t": "half"},
+        "a text as metrics.chance.val/t, where a number belongs",
+    ),
     "list for the test's metrics": ("test", {"metrics": []}, "a list as test.metrics, where an object belongs"),
 }
 BYTES = {

@@ -49,6 +49,11 @@ def test_an_area_needs_both_kinds():
     assert all(map(math.isnan, auroc_with_error(torch.randn(3), torch.ones(3).bool())))
 
 
+@pytest.mark.parametrize("positives", [1, 4])
+def test_one_member_of_a_kind_has_no_area(positives):
+    assert all(map(math.isnan, auroc_with_error(torch.randn(5), torch.arange(5) < positives)))
+
+
 def test_ranks_count_the_nearer_candidates_that_are_allowed():
     queries = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     pool = torch.tensor([[1.0, 0.1], [5.0, 0.0], [0.0, 1.0], [1.0, 1.0]])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from parallel_runs import FOUR, data_of, first_of_each_task, module_of
+from parallel_runs import FOUR, SMALL, data_of, first_of_each_task, module_of
 from torch.nn import functional as F
 
 from frontpage.command.errors import UserError
@@ -163,7 +163,7 @@ def test_eight_rows_at_once_and_four_times_two_descend_the_same(tmp_path):
     assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(*gradients, strict=True))
 
 
-def test_what_is_declared_follows_the_tasks(config):
+def test_what_is_declared_follows_the_tasks(config, data):
     def declared(*overrides):
         return [
             one.name
@@ -177,6 +177,13 @@ def test_what_is_declared_follows_the_tasks(config):
     )
     assert declared("tasks=paraphrase")[0] == "val/paraphrase/accuracy" and "val/loss" in declared("tasks=paraphrase")
     assert not any("coherence" in name for name in declared("tasks=lm_only"))
+    never = declared("tasks=four", "tasks.paraphrase.weight=0", "tasks.coherence.weight=[[0,0],[9,0]]")
+    assert not any("paraphrase" in name or "coherence" in name for name in never) and "val/loss_mixture" in never
+    idle = "tasks.coherence.weight=0"
+    assert [one.name for one in module_of(data, idle).declared] == declared(*SMALL[1:], idle)
+    later = declared("tasks=four", "tasks.paraphrase.weight=[[0,0],[9,0.1]]")
+    assert {"val/paraphrase/accuracy", "val/paraphrase/loss"} < {*later}
+    assert "val/loss_mixture" not in declared("tasks=[lm,coherence]", "tasks.coherence.weight=0")
     better = {
         one.name: one.better for one in DeepNarrowModule.declared_metrics(config("experiment=multitask_debug").model)
     }

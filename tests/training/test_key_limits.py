@@ -83,7 +83,18 @@ LIMITS = {
         " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_head"
         " model.n_kv_head model.d_ff callbacks.sample_titles.top_k model.n_layer"
         " callbacks.sample_titles.max_tokens callbacks.loss_spike.window model.lr_scaling_rows"
-        " callbacks.early_stopping.patience callbacks.gradient_noise_scale.every logger.csv.flush_every",
+        " callbacks.early_stopping.patience callbacks.gradient_noise_scale.every logger.csv.flush_every"
+        " callbacks.procrustes.every callbacks.procrustes.patience callbacks.concept_clustering.every",
+    ),
+    "at least 4": (
+        (0, 3, 4.5, *NO_NUMBER),
+        (4, 1000),
+        "callbacks.procrustes.texts callbacks.concept_clustering.texts",
+    ),
+    "a list, each one of layers drift languages reference": (
+        ("layers", ["layer"], ["layers", 3]),
+        (["layers"], ["drift", "languages"]),
+        "callbacks.procrustes.modes",
     ),
     "at least 1, at most 10000": ((0, -1, 10_001, 1e30), (1, 10_000), "callbacks.sample_titles.num model.n_layer"),
     "at least 0": (
@@ -98,12 +109,13 @@ LIMITS = {
         (0, -1, *NO_NUMBER),
         (1e-9, 1, 1e30),
         "trainer.gradient_clip_val optimizer.eps model.rotary_base scheduler.every callbacks.loss_spike.threshold"
-        " trainer.limit_train_batches",
+        " trainer.limit_train_batches callbacks.procrustes.tolerance",
     ),
     "from 0 to 4294967295": (
         (-1, 2**32, 0.5, 1e30, *NO_NUMBER),
         (0, 2**32 - 1),
-        "seed data.seed data.packing_seed callbacks.sample_titles.seed",
+        "seed data.seed data.packing_seed callbacks.sample_titles.seed callbacks.procrustes.seed"
+        " callbacks.concept_clustering.seed",
     ),
     "above 0, up to 1": ((0, -1, 1.001, 1e30, *NO_NUMBER), (1e-9, 1), "scheduler.gamma"),
     "from 1 to 1000000": ((0, -1, 1_000_001, 1e30), (1, 1_000_000), "model.attention.k"),

@@ -21,7 +21,9 @@ from frontpage.analysis.table import collect_runs
 from frontpage.command.endings import Interrupted
 from frontpage.data.packing import IGNORED
 from frontpage.data.parallel.parallel_data import ParallelData
+from frontpage.evaluation.declared import measured_always
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.modules import DeepNarrowModule
 from frontpage.runs.reopen import load_run
 from frontpage.sweeps.storage import open_storage
 
@@ -127,8 +129,10 @@ def test_a_task_without_a_weight_needs_no_examples(run):
     directory, _ = run(
         "data.languages=1", "tasks.paraphrase.weight=0", "trainer.max_steps=3", "val_interval=3", "model.n_layer=1"
     )
-    final = record_of(directory)["metrics"]["final"]
+    record = record_of(directory)
+    final, declared = record["metrics"]["final"], DeepNarrowModule.declared_metrics(record["config"]["model"])
     assert "val/coherence/accuracy" in final and "val/paraphrase/accuracy" not in final and "val/loss_mixture" in final
+    assert {*measured_always(declared)} <= final.keys()
 
 
 def test_it_is_listed_drawn_evaluated_and_reopened(run, tmp_path, capfd):
@@ -146,6 +150,8 @@ def test_it_is_listed_drawn_evaluated_and_reopened(run, tmp_path, capfd):
     for name in HEADLINES:
         assert scores["metrics"][name] == pytest.approx(final[name], rel=1e-4), name
     assert scores["chance"]["val/coherence/accuracy"] == 0.5 and "by chance" in said.stdout
+    assert scores["chance"] == record_of(directory)["metrics"]["chance"]
+    assert f"{final['val/coherence/accuracy']:.4f} (chance 0.5000)" in text
     assert scores["floor"]["floor/nats_per_char"] < scores["metrics"]["val/nats_per_char"] < 10 * scores["characters"]
     _, module = load_run(directory)
     assert {*module.net.heads} == {"language", *FOUR[1:]}
@@ -193,6 +199,7 @@ MISTAKES = {
     "data=bible": "data.root=null: the folder or file of a parallel corpus",
     "data=bible data.root=nowhere": "data.root=nowhere: no such folder or file",
     "objective=val/coherence/precision": "objective=val/coherence/precision: must be one of",
+    "objective=val/coherence/auroc tasks.coherence.weight=0": "objective=val/coherence/auroc: must be one of",
 }
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import time
 
 import pytest
 import torch
@@ -81,3 +82,16 @@ def test_between_logging_steps_nothing_waits_for_the_device(command, monkeypatch
     assert outcome.status == 0
     assert at == list(range(1, 13))
     assert {*reads} == {5, 10}
+
+
+def test_what_is_done_in_a_pause_is_left_out_of_the_rate_and_not_of_the_time():
+    from frontpage.training.callbacks.run_clock import RunClock
+
+    clock = RunClock()
+    clock.on_train_start(None, None)
+    with pytest.raises(RuntimeError), clock.paused():
+        time.sleep(0.2)
+        raise RuntimeError
+    assert clock.elapsed_seconds >= 0.2 > clock.training_seconds
+    time.sleep(0.01)
+    assert clock.training_seconds >= 0.01  # it goes on

@@ -1,20 +1,8 @@
-"""Six small runs to look at, trained where they are missing.
+"""Six small runs to look at.
 
 Two of them, baseline and adamw, are the original exercise's optimizer and the second report's on one small model,
 validated at the report's 23 points of the run.
 """
-
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-from frontpage.command.config_folder import ROOT
-from frontpage.command.endings import MISTAKE
-from frontpage.command.errors import UserError
-from frontpage.runs.run import Run
 
 SHARED = (
     "data=synthetic data.num_titles=4000 data.block_size=32 data.batch_size=16 tokenizer.vocab_size=600"
@@ -43,45 +31,7 @@ RUNS = {  # the longest first; the rates are those of small models
 }
 
 
-def missing_runs(folder: Path) -> list[str]:
-    """The names of those that are not finished there."""
-    return [name for name in RUNS if (Run(folder / name).record or {}).get("status") != "finished"]
-
-
-def train_all(names: Sequence[str], folder: Path, overrides: list[str], jobs: int) -> None:
-    """Train these, `jobs` at a time; UserError where the mistake was the user's, RuntimeError for other failures."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(jobs) as pool:
-        statuses = list(pool.map(lambda name: train(name, folder, overrides, jobs), names))
-    _complain(folder, dict(zip(names, statuses, strict=True)))
-
-
-def train(name: str, folder: Path, overrides: list[str], jobs: int) -> int:
-    """Train one run in a process of its own, from its last checkpoint if it has one; the exit status."""
-    command = [sys.executable, str(ROOT / "train.py"), *choices(name), *overrides]
-    command += [f"name={name}", f"hydra.run.dir={(folder / name).resolve()}", "ckpt_path=last"]
-    threads = max((os.cpu_count() or 1) // jobs, 1)
-    with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        ended = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-    record = Run(folder / name).record
-    if ended.returncode == 0 and record:
-        loss = record["metrics"]["final"]["val/nats_per_char"]
-        print(f"{name}: val/nats_per_char {loss:.4f}, {record['steps']} updates, {record['seconds']:.0f} s", flush=True)
-    return ended.returncode
-
-
 def choices(name: str) -> list[str]:
     """A run's overrides: what all share, then its own; a later value of a key replaces an earlier one."""
     keys = {word.partition("=")[0]: word for word in [*SHARED, *RUNS[name]]}
     return list(keys.values())
-
-
-def _complain(folder: Path, statuses: dict[str, int]) -> None:
-    """Raise where a run failed: a UserError with its own words where the mistake was the user's."""
-    for name, status in statuses.items():
-        log = folder / f"{name}.log"
-        if status == MISTAKE:
-            raise UserError(log.read_text(encoding="utf-8").strip().splitlines()[-1])
-        if status:
-            raise RuntimeError(f"{name} ended with status {status}: see {log}; the same command goes on from here")

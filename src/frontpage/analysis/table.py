@@ -39,9 +39,10 @@ def collect_runs(*paths: str | Path) -> list[Row]:
 
     A row holds `run` (the shortest end of its path that no other run has), `directory`, `name`, the record's own names
     (`status seconds parameters ...`), its headline (see `headline_of_row`), `commit`, `data.*`, the final metrics by
-    their names (`val/nats_per_char`), the best by theirs behind `best/`, and the config by its dotted keys, an object
-    by its class (`model.attention: LocalAttention`). A record that is damaged or not written yet is a row with status
-    `damaged` and the `reason`, and is named in a notice. Raises UserError for a path without runs.
+    their names (`val/nats_per_char`), the best by theirs behind `best/`, what guessing scores behind `chance/`, and
+    the config by its dotted keys, an object by its class (`model.attention: LocalAttention`). A record that is damaged
+    or not written yet is a row with status `damaged` and the `reason`, and is named in a notice. Raises UserError for a
+    path without runs.
     """
     directories = list(dict.fromkeys(found for path in paths for found in find_runs(local_path(path, "run"))))
     rows = [_row(directory) for directory in directories]
@@ -72,11 +73,17 @@ def _row(directory: Path) -> Row:
     metrics = record["metrics"]
     row |= metrics.get("final") or {}
     row |= {f"best/{name.removeprefix('val/')}": value for name, value in (metrics.get("best") or {}).items()}
+    row |= {chance_of(name): value for name, value in (metrics.get("chance") or {}).items()}
     row |= (record.get("test") or {}).get("metrics") or {}
     flat = flatten(config)
     kept = {key: value for key, value in flat.items() if key == "data.path" or not REPEATED.match(key)}
     # No key of a config takes the place of what the record says.
     return row | {key: value for key, value in kept.items() if key not in row and "/" not in key}
+
+
+def chance_of(metric: str) -> str:
+    """The name under which a row holds what guessing scores in a metric."""
+    return f"chance/{metric.removeprefix('val/')}"
 
 
 def headline_of_row(row: Row) -> Metric | None:

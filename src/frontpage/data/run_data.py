@@ -78,6 +78,10 @@ class RunData(L.LightningDataModule):
         """Nats of each validation text (texts,) to whoever knows where they come from; None where nobody does."""
         return None
 
+    def chances(self) -> dict[str, float]:
+        """What guessing scores on the validation set, by the name of the metric; of those of which that is known."""
+        return {}
+
     def words_of(self, batch: Any, rows: range) -> str:
         """What `rows` of a training batch hold, in words that go on after `they are rows 3 to 5 of ...`."""
         return ""

@@ -2,21 +2,25 @@
 
 import functools
 import time
+from collections.abc import Collection
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 
-def training_flops_per_token(net: nn.Module, block_size: int) -> float:
+def training_flops_per_token(net: nn.Module, block_size: int, heads: Collection[str] | None = None) -> float:
     """Operations a trained token, forward and backward (Kaplan et al. 2020, appendix of PaLM for the attention term).
 
     6 a parameter that multiplies (what is looked up does not, unless a head multiplies by it as well), and three times
     what each layer's attention does in the forward pass between its projections, in a document of `block_size` tokens.
+    `heads` are those that a token goes through; None: all.
     """
     linear = {id(module.weight) for module in net.modules() if isinstance(module, nn.Linear)}
     multiplying = sum(parameter.numel() for parameter in net.parameters())
     multiplying -= sum(table.numel() for table in net.looked_up() if id(table) not in linear)
+    left_out = [] if heads is None else [head for name, head in net.heads.items() if name not in heads]
+    multiplying -= sum(weight.numel() for head in left_out for weight in head.parameters())
     return 6.0 * multiplying + 3.0 * net.mixing_flops(block_size)
 
 

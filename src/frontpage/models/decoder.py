@@ -1,7 +1,7 @@
 """Decoder: what the architectures share - embedding, blocks, cache, activation checkpointing, heads."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
 import torch
@@ -141,10 +141,31 @@ class Decoder(nn.Module):
         if positions is None:
             seen = len(cache[0]) if cache is not None else 0
             positions = torch.arange(seen, seen + tokens.shape[1], device=tokens.device)
+        return self.final_norm(self.through_blocks(self.embedded(tokens, positions), document_ids, positions, cache))
+
+    def embedded(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Tokens (B, T) -> what the first block reads (B, T, C)."""
         x = self.token_embedding(tokens)
-        if self.position_table is not None:
-            x = x + self.position_table[positions]
-        return self.final_norm(self.through_blocks(self.dropout(x), document_ids, positions, cache))
+        return self.dropout(x if self.position_table is None else x + self.position_table[positions])
+
+    def layer_states(
+        self, tokens: Tensor, layers: Collection[int], read: Callable[[Tensor], Tensor] = lambda states: states
+    ) -> dict[int, Tensor]:
+        """Tokens (B, T), each row one document -> of each chosen layer its states (B, T, W), W being its own width.
+
+        Layer 0 is the embedding, layer l what the l-th block gives. `read` makes something smaller of states at once.
+        """
+        found: dict[int, Tensor] = {}
+
+        def keep(layer: int, states: Tensor) -> None:
+            if layer in layers:
+                found[layer] = read(states)
+
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        x = self.embedded(tokens, positions)
+        keep(0, x)
+        self.through_blocks(x, None, positions, None, keep)
+        return found
 
     def through_blocks(self, x: Tensor, *context: Any) -> Tensor:
         """Embedded tokens (B, T, C) -> (B, T, C), block after block."""
@@ -153,10 +174,19 @@ class Decoder(nn.Module):
         return x
 
     def through_block(
-        self, index: int, x: Tensor, document_ids: Tensor | None, positions: Tensor, cache: list[Any] | None
+        self,
+        index: int,
+        x: Tensor,
+        document_ids: Tensor | None,
+        positions: Tensor,
+        cache: list[Any] | None,
+        keep: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
-        """(B, T, C) -> (B, T, C), where C is the width of block `index`."""
+        """(B, T, C) -> (B, T, C), where C is the width of block `index`; `keep` is given layer `index` + 1."""
         block = self.blocks[index]
+        if keep is not None:
+            keep(index + 1, x := block(x, document_ids, positions))
+            return x
         if cache is not None:
             return block(x, document_ids, positions, cache[index])
         if self.training and torch.is_grad_enabled() and self.checkpointed(index):

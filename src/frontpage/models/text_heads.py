@@ -40,6 +40,8 @@ class PairClassifier(nn.Module):
     It reads both vectors, `centred` or as they are, and with `features="full"` their distance and product as well.
     """
 
+    texts_read = 2  # by each of its products
+
     def __init__(
         self,
         width: int,
@@ -71,6 +73,8 @@ class PairClassifier(nn.Module):
 
 class Projector(nn.Module):
     """Vectors, `centred` or as they are, in a space in which angles are compared: (..., C) -> (..., C), two layers."""
+
+    texts_read = 1  # by each of its products
 
     def __init__(self, width: int, *, centred: bool = False) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -11,10 +12,11 @@ from frontpage.command.errors import BadValue
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.scoring_rows import ScoringBatch, original_tokens_scored
 from frontpage.data.title_data import TitleData
-from frontpage.evaluation.declared import Metric
+from frontpage.evaluation.accuracy import right_tokens
+from frontpage.evaluation.declared import HIGHER, Metric
 from frontpage.evaluation.floor import floor_of
 from frontpage.evaluation.losses import language_loss, next_token_loss, token_losses
-from frontpage.evaluation.metrics import HONEST, TitleScores, honest_metrics
+from frontpage.evaluation.metrics import HONEST, TitleScores, honest_metrics, ratio_with_error
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
 from frontpage.recipe.training_module import TrainingModule
 
@@ -26,8 +28,10 @@ class LanguageModule(TrainingModule):
 
     `optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` are factories. With `document_mask` a title
     sees nothing of its neighbours in the window. `original_metric` and `packed_metric` say at which validations
-    `val/mainrun_loss` and `val/packed_nats_per_char` are computed: `always`, `end`, `never`. All other keys are those
-    of TrainingModule and the architecture's. Raises ValueError.
+    `val/mainrun_loss` and `val/packed_nats_per_char` are computed: `always`, `end`, `never`. With `accuracy` each
+    validation has the share of tokens that are the likeliest, `val/accuracy`, and the same of what was trained on since
+    the validation before, `train/accuracy`. All other keys are those of TrainingModule and the architecture's. Raises
+    ValueError.
     """
 
     loss_unit = "nats a token"
@@ -41,6 +45,7 @@ class LanguageModule(TrainingModule):
         document_mask: bool = True,
         original_metric: str = "end",
         packed_metric: str = "end",
+        accuracy: bool = False,
         **others: Any,
     ) -> None:
         for key, value in (("original_metric", original_metric), ("packed_metric", packed_metric)):
@@ -49,11 +54,15 @@ class LanguageModule(TrainingModule):
         super().__init__(optimizer=optimizer, scheduler=scheduler, **others)
         self.document_mask = document_mask
         self.original_metric, self.packed_metric = original_metric, packed_metric
+        self.accuracy = accuracy
         self._scores: TitleScores | None = None
+        self._right: TitleScores | None = None  # right tokens where those have nats
+        self._trained_right: Tensor | None = None  # (2,): right ones, and all, since the newest validation
 
     @classmethod
     def declared_metrics(cls, settings: Mapping[str, Any]) -> list[Metric]:
-        """The honest metrics, and the original exercise's number where every validation or the last one measures it."""
+        """The honest metrics, and those which some settings bring."""
+        of_accuracy = None if settings.get("accuracy") else "model.accuracy=true"
 
         def needs(key: str) -> str | None:
             return None if settings.get(key) == "always" else f"model.{key}=always"
@@ -63,6 +72,9 @@ class LanguageModule(TrainingModule):
             Metric("val/mainrun_loss", needs=needs("original_metric")),
             Metric("val/mainrun_coverage", better=None, needs=needs("original_metric")),
             Metric("val/packed_nats_per_char", unit="nats a character", needs=needs("packed_metric")),
+            Metric("val/accuracy", HIGHER, error="val/accuracy_se", unit="right tokens", needs=of_accuracy),
+            Metric("val/accuracy_se", better=None, needs=of_accuracy),
+            Metric("train/accuracy", better=None, unit="right tokens", needs=of_accuracy),
         ]
 
     @property
@@ -78,7 +90,16 @@ class LanguageModule(TrainingModule):
 
     def loss_of(self, batch: TitleBatch) -> Tensor:
         """What training descends: mean nats a target token."""
-        return next_token_loss(self.hidden(batch), self.language_head.weight, batch.targets)
+        hidden = self.hidden(batch)
+        if self.accuracy and self.training:
+            self._count_right(hidden, batch.targets)
+        return next_token_loss(hidden, self.language_head.weight, batch.targets)
+
+    def _count_right(self, hidden: Tensor, targets: Tensor) -> None:
+        scored = targets != IGNORED
+        right = right_tokens(hidden[scored], self.language_head.weight, targets[scored])
+        counts = torch.stack([right.sum(), scored.sum()])
+        self._trained_right = counts if self._trained_right is None else self._trained_right + counts
 
     def planned_loss(self, net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
         """The same loss, for the estimate of its memory."""
@@ -86,23 +107,58 @@ class LanguageModule(TrainingModule):
 
     def score(self, batch: ScoringBatch) -> tuple[Tensor, Tensor]:
         """(nats, index of the title) of each of the batch's N scored tokens, both (N,)."""
+        hidden, targets, titles = self._scored(batch)
+        return token_losses(hidden, self.language_head.weight, targets), titles
+
+    def _scored(self, batch: ScoringBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """(what the head reads (N, C), target, index of the title, both (N,)) of the batch's N scored tokens."""
         hidden = self.net.hidden(batch.inputs, batch.document_ids, batch.positions)
         scored = batch.targets != IGNORED
-        return token_losses(hidden[scored], self.language_head.weight, batch.targets[scored]), batch.titles[scored]
+        return hidden[scored], batch.targets[scored], batch.titles[scored]
 
     def on_validation_epoch_start(self) -> None:
         """Start new sums, one for each title."""
-        self._scores = TitleScores(len(self.trainer.datamodule.validation)).to(self.device)
+        titles = len(self.trainer.datamodule.validation)
+        self._scores = TitleScores(titles).to(self.device)
+        self._right = TitleScores(titles).to(self.device) if self.accuracy else None
 
     def validation_step(self, batch: ScoringBatch, batch_idx: int) -> None:
         """Add the nats of the batch's scored tokens to their titles."""
-        self._scores.update(*self.score(batch))
+        hidden, targets, titles = self._scored(batch)
+        self._scores.update(token_losses(hidden, self.language_head.weight, targets), titles)
+        if self._right is not None:
+            self._right.update(right_tokens(hidden, self.language_head.weight, targets), titles)
 
     def measured(self) -> dict[str, float | None]:
         """The metrics of `docs/metrics.md`."""
         sizes = self.trainer.datamodule.sizes
         honest = honest_metrics(*self._scores.compute(), sizes, partial=self.partial_validation)
-        return honest | self._of_the_stream("always")
+        return honest | self._accuracies() | self._of_the_stream("always")
+
+    def _accuracies(self) -> dict[str, float]:
+        """Of the tokens scored, with the error over titles; and of those trained on since the newest validation."""
+        if self._right is None:
+            return {}
+        right, scored = (part[self._scores.tokens.cpu() > 0] for part in self._right.compute())
+        share, error = ratio_with_error(right, scored.double())
+        found = {"val/accuracy": share, "val/accuracy_se": error}
+        if self._trained_right is not None:
+            trained, seen = self.trainer.strategy.reduce(self._trained_right, reduce_op="sum").tolist()
+            found["train/accuracy"] = trained / max(seen, 1)
+            self._trained_right = None
+        return found
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What was counted since the newest validation belongs to it, too."""
+        super().on_save_checkpoint(checkpoint)
+        if self._trained_right is not None:
+            checkpoint["newest"]["trained_right"] = self._trained_right.cpu()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        super().on_load_checkpoint(checkpoint)
+        counts = checkpoint.get("newest", {}).get("trained_right")
+        self._trained_right = None if counts is None else counts.to(self.device)
 
     def measured_at_end(self) -> dict[str, float | None]:
         """Those of the stream that only the last validation has."""
@@ -142,6 +198,9 @@ class LanguageModule(TrainingModule):
         if metrics.get("val/mainrun_coverage"):
             loss, share = metrics["val/mainrun_loss"], metrics["val/mainrun_coverage"]
             line += f" (mainrun_loss={loss:.4f} at coverage {share:.3f})"
+        if metrics.get("val/accuracy") is not None:
+            trained = metrics.get("train/accuracy")
+            line += f" accuracy={metrics['val/accuracy']:.4f}" + ("" if trained is None else f" (train {trained:.4f})")
         return line
 
     def summary_lines(self, final: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
@@ -156,6 +215,9 @@ class LanguageModule(TrainingModule):
         ]
         if final.get("val/packed_nats_per_char") is not None:
             lines.append(f"  val/packed_nats_per_char {final['val/packed_nats_per_char']:.4f}")
+        for name in ("val/accuracy", "train/accuracy"):
+            if final.get(name) is not None:
+                lines.append(f"  {name:<20} {final[name]:.4f}")
         if "val/mainrun_coverage" in final:
             loss, share = final["val/mainrun_loss"], final["val/mainrun_coverage"]
             shown = "none: no span fits" if loss is None else f"{loss:.4f}"

@@ -9,11 +9,13 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from frontpage.command.limits import OneOf
+from frontpage.command.points import CourseLimit, Points
 from frontpage.data.parallel.examples import Examples, PairBatch
 from frontpage.data.parallel.loader import LM
 from frontpage.data.parallel.parallel_data import VALIDATION, ParallelData
 from frontpage.evaluation.declared import Metric
 from frontpage.evaluation.metrics import honest_metrics
+from frontpage.machine.flops import training_flops_per_token
 from frontpage.models.text_heads import POOLINGS, pooled
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.tasks.task import ExampleTask, Task
@@ -40,6 +42,7 @@ class MultiTaskModule(LanguageModule):
         self.tasks, self.pooling = dict(tasks or {}), pooling
         for name, task in self.example_tasks.items():
             self.net.add_head(name, task.head(self.net.widths[0]))
+        self._trunk_flops: dict[int, float] = {}  # a token, by the length of its row
         self._judged: dict[str, list[Tensor]] = {}
         self._judged_losses: dict[str, list[Tensor]] = {}  # summed over the examples of a batch
         self._task_losses: dict[str, list[Tensor]] = {}  # unscaled, since the newest logging step
@@ -62,13 +65,16 @@ class MultiTaskModule(LanguageModule):
 
     @classmethod
     def declared_metrics(cls, settings: Mapping[str, Any]) -> list[Metric]:
-        """Those of the language task, and those of the others; of a module without it, theirs stand first."""
+        """Those of the language task, and those of the others; of a module without it, theirs stand first.
+
+        One that never has a weight has no examples, so that nothing of it is measured.
+        """
         language, tasks = super().declared_metrics(settings), settings.get("tasks") or {}
-        others = []
-        for name, task in tasks.items():
+        trained, others = {name: task for name, task in tasks.items() if not _is_idle(task)}, []
+        for name, task in trained.items():
             if name != LM:
                 others += [*_class_of(task).metrics(name), Metric(f"val/{name}/loss")]
-        if len(tasks) > 1:
+        if len(trained) > 1:
             others.append(Metric("val/loss_mixture"))
         return [*language, *others] if LM in tasks or not tasks else [*others, *language]
 
@@ -96,6 +102,19 @@ class MultiTaskModule(LanguageModule):
         states = self.trunk(batch.tokens.flatten(0, 1))
         found = pooled(states, batch.lengths.flatten(), self.pooling) / self.net.logit_scale
         return found.unflatten(0, batch.lengths.shape)
+
+    def flops_per_token(self, block_size: int) -> float:
+        """Those of the trunk and the language head, which alone a target goes through."""
+        return training_flops_per_token(self.net, block_size, heads=("language",))
+
+    def flops_of_examples(self, batch: PairBatch) -> float:
+        """Those of the trunk for each token, and of the task's head for as many texts as a product of it reads."""
+        row, head = batch.tokens.shape[-1], self.net.heads[batch.task]
+        if row not in self._trunk_flops:
+            self._trunk_flops[row] = training_flops_per_token(self.net, row, heads=())
+        products = batch.lengths.numel() / head.texts_read
+        weights = sum(weight.numel() for weight in head.parameters())
+        return batch.tokens_read * self._trunk_flops[row] + 6.0 * weights * products
 
     def trained_in_turns(self) -> list[nn.Parameter]:
         """The weights of the heads, each of which only its own task trains."""
@@ -181,9 +200,9 @@ class MultiTaskModule(LanguageModule):
                 if f"val/nats_per_char/{translation}" in final:
                     value, error = (final[f"val/{one}/{translation}"] for one in ("nats_per_char", "nats_per_char_se"))
                     lines.append(f"    of {translation:<17} {value:.4f} ± {error:.4f}")
+        chances = data.chances()
         for name in data.examples:
             task = self.tasks[name]
-            chances = task.chances(name, data.examples[name], data.sides[VALIDATION])
             best_possible = (data.text.best or {}).get(name)
             for metric in task.metrics(name):
                 if metric.better is None or final.get(metric.name) is None:
@@ -200,6 +219,14 @@ class MultiTaskModule(LanguageModule):
         if isinstance(data, ParallelData):
             lines.append(f"  characters alone     {data.character_nats():.4f} nats a character (their frequencies)")
         return lines
+
+
+def _is_idle(task: Any) -> bool:
+    """Whether a task, or the node of a config that names it, never has a weight."""
+    if isinstance(task, Task):
+        return max(task.weight.values) == 0
+    weight = task.get("weight")  # of a config that nobody may have checked yet
+    return CourseLimit().holds(weight) and max(Points.of(weight).values) == 0
 
 
 def _class_of(task: Any) -> type[ExampleTask]:

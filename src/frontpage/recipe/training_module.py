@@ -17,6 +17,7 @@ from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.command.limits import Count, OneOf
 from frontpage.command.notices import notice
 from frontpage.evaluation.declared import Metric, measured_always
+from frontpage.machine.flops import training_flops_per_token
 from frontpage.recipe.compiling import AUTO, worth_compiling
 from frontpage.recipe.parameter_groups import LR_SCALINGS, optimizer_of
 from frontpage.recipe.steps import planned_steps
@@ -111,6 +112,14 @@ class TrainingModule(L.LightningModule):
         `net` stands for the module's own. Raises NotImplementedError where nobody has said.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its loss holds")
+
+    def flops_per_token(self, block_size: int) -> float:
+        """Operations of training a target in a document of `block_size` tokens."""
+        return training_flops_per_token(self.net, block_size)
+
+    def flops_of_examples(self, batch: Any) -> float:
+        """Operations of training a batch of examples, of which no place is a target (it tells its `tokens_read`)."""
+        return batch.tokens_read * self.flops_per_token(batch.tokens.shape[-1])
 
     def trained_in_turns(self) -> list[nn.Parameter]:
         """Weights that some updates do not train, so that a young run may not have trained them at all."""

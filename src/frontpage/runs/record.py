@@ -20,7 +20,7 @@ NUMBERS = (
 )
 MAPPINGS = "config config.data config.model config.trainer config.paths metrics"  # where they are there
 MAPPINGS_OR_NULL = "data attention test versions headline"
-MAPPINGS_OF_NUMBERS = "metrics.final metrics.best test.metrics"  # or null
+MAPPINGS_OF_NUMBERS = "metrics.final metrics.best metrics.chance test.metrics"  # or null
 
 
 def read_record(directory: Path | str) -> dict[str, Any] | None:

@@ -68,7 +68,8 @@ def check_settings(
         kept = {key: text for key, text in found.items() if _below(key, KEPT)}
     else:
         others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
-        kept = others or {"data.path": f"data.path={in_words(config.data.get('path'))} (its titles were others)"}
+        key = "root" if "root" in config.data else "path"
+        kept = others or {f"data.{key}": f"data.{key}={in_words(config.data.get(key))} (its texts were others)"}
     _refuse(kept)
     _check_tokenizer(origin, data, checkpoint)
     if found:

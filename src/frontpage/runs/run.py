@@ -30,6 +30,7 @@ class Run:
     events_file = _at("events.jsonl")
     metrics_file = _at("metrics.csv")
     samples_file = _at("samples.txt")
+    monitors_file = _at("monitors.jsonl")
     checkpoints = _at("checkpoints")
     best = _at("checkpoints", "best.ckpt")
     last = _at("checkpoints", "last.ckpt")
@@ -38,7 +39,8 @@ class Run:
     def files(self) -> tuple[Path, ...]:
         """All that it writes itself, but for its checkpoints."""
         texts = (self.record_file, self.lock_file, self.config_file, self.tokenizer_file)
-        return (*texts, self.titles_file, self.events_file, self.metrics_file, self.samples_file)
+        grown = (self.events_file, self.metrics_file, self.samples_file, self.monitors_file)
+        return (*texts, self.titles_file, *grown)
 
     @property
     def torn(self) -> list[Path]:

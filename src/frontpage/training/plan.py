@@ -9,7 +9,7 @@ from frontpage.command.errors import Infeasible
 from frontpage.command.notices import notice
 from frontpage.command.process_family import is_helper
 from frontpage.data.run_data import RunData
-from frontpage.machine.flops import measure_matmul_peak, training_flops_per_token
+from frontpage.machine.flops import measure_matmul_peak
 from frontpage.machine.peak_memory import GIB
 from frontpage.machine.precision import product_type
 from frontpage.recipe.optimizer_memory import optimizer_bytes
@@ -55,7 +55,7 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
     averaged = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)
     state = optimizer_bytes(model.net, model.make_optimizer, dtypes_of(precision).weights)
     epochs = updates / max(sizes.updates, 1)
-    flops = training_flops_per_token(model.net, data.block_size) * epochs * sizes.trained_targets
+    flops = model.flops_per_token(data.block_size) * epochs * sizes.trained_targets
     peak = measure_matmul_peak(device, product_type(precision))
     checkpoint_bytes, kept = 4 * weights * (1 + averaged) + state, kept_checkpoints(trainer, updates)
     if not is_helper():

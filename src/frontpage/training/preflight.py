@@ -27,6 +27,8 @@ from frontpage.recipe.steps import planned_steps
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint import Checkpoint, check_continues
 from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
+from frontpage.training.callbacks.grokking_detector import GrokkingDetector
+from frontpage.training.callbacks.monitor import Monitor
 from frontpage.training.callbacks.sample_titles import SampleTitles
 from frontpage.training.callbacks.score_test_set import ScoreTestSet
 from frontpage.training.followed import check_monitors, check_objective
@@ -116,8 +118,12 @@ def check_run(
     for callback in trainer.callbacks:
         if isinstance(callback, GradientNoiseScale):
             callback.check(trainer, data.batch_size)
+        if isinstance(callback, GrokkingDetector):
+            callback.check(trainer, data, model)
         if isinstance(callback, SampleTitles):
             callback.check(model, data.tokenizer)
+        if isinstance(callback, Monitor):
+            callback.check(data, model, planned)
         if isinstance(callback, ScoreTestSet):
             callback.check(trainer)
     packed = {"documents": model.document_mask, "scored": data.packed_validation}

@@ -28,6 +28,14 @@ def test_without_a_header_columns_are_numbered(tmp_path, first):
     assert said("line 1 is no header")
 
 
+@pytest.mark.parametrize(
+    ("header", "word"), [("book\tchapter\ten\txx\txx", "'xx'"), ("book\tEnglish text", "'English text'")]
+)
+def test_a_header_of_places_with_a_wrong_name_is_no_text(tmp_path, header, word):
+    cells = "\t".join(["1"] * len(header.split("\t")))
+    refused(lines(tmp_path, f"{header}\n{cells}\n"), "line 1 names places", word)
+
+
 def test_lines_are_counted_into_chapters_and_books(tmp_path):
     path = lines(tmp_path, "en\n" + "".join(f"line {number}\n" for number in range(23)))
     text = read_parallel(path, lines_per_chapter=3, chapters_per_book=2)
@@ -95,11 +103,11 @@ def test_links_need_neither_header_nor_votes(tmp_path):
 
 @pytest.mark.parametrize("line", ["1", "1\tx", "1\t2\t3\t4", "0\t1", "1\t-2", "1.5\t2", "from\tto", "1\t2\tmany"])
 def test_links_that_are_no_numbers_are_refused(tmp_path, line):
-    refused(lines(tmp_path, "a a\nb\n", f"1\t2\n{line}\n"), "line 2 of text.links.tsv is")
+    assert "line 2 of text.links.tsv is" in refused(lines(tmp_path, "a a\nb\n", f"1\t2\n{line}\n"))
 
 
 def test_links_with_votes_that_are_not_finite_are_refused(tmp_path):
-    refused(lines(tmp_path, "a a\nb\n", "1\t2\tinf\n"), "reference 1 has inf votes")
+    assert "reference 1 has inf votes" in refused(lines(tmp_path, "a a\nb\n", "1\t2\tinf\n"))
 
 
 @pytest.mark.parametrize(
@@ -122,12 +130,12 @@ def test_links_with_votes_that_are_not_finite_are_refused(tmp_path):
     ],
 )
 def test_files_that_cannot_be_meant_are_refused(tmp_path, content, words):
-    refused(lines(tmp_path, content), f"data.root={tmp_path}", words)
+    assert words in refused(lines(tmp_path, content), f"data.root={tmp_path}")
 
 
 def test_invalid_utf8_is_refused_by_line(tmp_path):
     (tmp_path / "text.tsv").write_bytes(b"a a\tb\nc\t\xff\n")
-    refused(tmp_path, "invalid UTF-8 in line 2")
+    assert "invalid UTF-8 in line 2" in refused(tmp_path)
 
 
 def test_ends_of_lines_do_not_matter(tmp_path):

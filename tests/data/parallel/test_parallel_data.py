@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 from parallel_runs import FOUR, data_of, first_of_each_task
+from tiny import composed
 
+from frontpage.command.build import build
 from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.parallel.examples import PairBatch
 from frontpage.data.parallel.loader import Windows
@@ -205,6 +208,9 @@ IMPOSSIBLE = {
     ("tasks.cross_reference.distance=1000",): "tasks.cross_reference.distance=1000: no unit is that far",
     ("data.validation_books=[nobook]",): "data.validation_books=nobook: no such book",
     ("data.block_size=100000",): "data.block_size=100000: the",
+    ("data.block_size=3",): "data.block_size=3: at least 4",
+    ("data.corruption_share=[[0,0],[9,1.5]]",): "data.corruption_share=[[0, 0], [9, 1.5]]: at most 1",
+    ("data.translations=[aa,aa]",): "data.translations=['aa', 'aa']: one or more of aa, bb, each once",
 }
 
 
@@ -238,3 +244,43 @@ def test_the_floor_belongs_to_the_held_out_documents(data):
     chosen = {*data.split.validation_units.tolist()}
     held_out = [place for place, units in enumerate(data.text.documents()) if int(units[0]) in chosen]
     assert nats.tolist() == [data.text.least_nats[name][place] for name in ("aa", "bb") for place in held_out]
+
+
+@pytest.mark.parametrize("longest", [4, 5, 20])
+def test_no_text_is_longer_than_a_window_whatever_its_length(longest, tmp_path):
+    data = data_of(tmp_path, f"data.block_size={longest}", f"data.text_tokens={longest + 100}")
+    batches = first_of_each_task(data.loader_of())
+    assert max(batch.tokens.shape[-1] for name, batch in batches.items() if name != "lm") == longest
+
+
+def lines_with_links(folder, *links, repeated=False):
+    """A run's data of 200 lines in two languages, related as `links` say; the second half may repeat the first."""
+    folder.mkdir()
+    half = ["\t".join([f"a{number} is here", f"b{number} ist da"]) for number in range(200)]
+    half = [*half[:100], *half[:100]] if repeated else half
+    (folder / "two.tsv").write_text("\n".join(["aa\tbb", *half]) + "\n", encoding="utf-8")
+    if links:
+        (folder / "two.links.tsv").write_text("".join(f"{one}\t{other}\n" for one, other in links))
+    words = ["experiment=multitask_debug", "data=parallel", f"data.root={folder}/two.tsv", "tasks=without_links"]
+    words.append("data.validation_books=[1,2]")
+    data = build(composed(*words, f"paths.cache_dir={folder}/cache").data, "data")
+    data.setup()
+    return data
+
+
+def test_the_fingerprint_follows_the_links(tmp_path):
+    pairs = [(2, 30), (4, 40)]
+    found = [lines_with_links(tmp_path / "a"), lines_with_links(tmp_path / "b", *pairs)]
+    found += [lines_with_links(tmp_path / "c", *pairs), lines_with_links(tmp_path / "d", (2, 31), (4, 40))]
+    assert found[1].fingerprint == found[2].fingerprint
+    assert len({data.fingerprint for data in found}) == 3
+
+
+def test_held_out_texts_that_are_trained_on_too_are_counted(tmp_path):
+    forget_notices()
+    lines_with_links(tmp_path / "a")
+    assert not any("word for word" in one for one in notices())
+    data = lines_with_links(tmp_path / "b", repeated=True)
+    train, held_out = (data.sides[side] for side in (TRAIN, VALIDATION))
+    count = sum(one in of for of, asked in zip(train.texts, held_out.texts, strict=True) for one in asked)
+    assert count > 0 and any(f"of {len(held_out.there):,} held-out texts {count:,} stand" in one for one in notices())

@@ -176,6 +176,18 @@ def test_texts_that_are_equal_but_for_marks_are_no_negatives():
     assert not (negative < 20).all(axis=1).any() and len(negative)
 
 
+def test_where_hardly_a_text_differs_all_are_looked_through(monkeypatch):
+    monkeypatch.setattr(Paraphrase, "TRIES", 0)
+    texts = {"xx": [f"x {unit}" for unit in range(40)], "yy": ["Same."] * 39 + ["other"]}
+    side = whole(handmade(texts=texts))
+    Paraphrase(weight=1.0).check(side, "tasks.x")
+    found = Paraphrase(weight=1.0).draw(side, COUNT, np.random.default_rng(0))
+    for (first, second), (_, asked), label in zip(*found, strict=True):
+        if not label and asked == 1:
+            assert (second == 39) == (first < 39)
+    assert {tuple(one) for one in found.translations[found.labels == 0]} == {(0, 1), (1, 0)}
+
+
 IMPOSSIBLE = {
     "no consecutive units": (
         Coherence(weight=1.0),
@@ -187,6 +199,16 @@ IMPOSSIBLE = {
         Paraphrase(weight=1.0),
         {"texts": {"xx": ["a"] * 20 + [None] * 20, "yy": [None] * 20 + ["b"] * 20}},
         "no unit is there in two translations",
+    ),
+    "one text for all": (
+        Paraphrase(weight=1.0),
+        {"texts": {"xx": [f"x {unit}" for unit in range(40)], "yy": ["Same.", "same"] * 20}},
+        "data.translations without yy",
+    ),
+    "two texts that each unit has": (
+        Paraphrase(weight=1.0),
+        {"texts": {"xx": ["a", "b"] * 20, "yy": ["B", "A"] * 20}},
+        "data.translations without xx",
     ),
     "too far": (
         CrossReference(weight=1.0, distance=100),

@@ -20,6 +20,7 @@ from frontpage.training.preflight import check_config
 ROOT = Path(CONFIGS).parent
 NEIGHBOUR = ROOT.parent / "shared" / "data" / "hn_titles.parquet"  # a copy of real titles beside the checkout
 SIZES = ("small", "full")
+CACHE = f'paths.cache_dir="{ROOT / ".cache" / "tokens"}"'  # the repository's, wherever a notebook lies
 
 
 def notebook_size(environment: Mapping[str, str] = os.environ) -> str:
@@ -45,9 +46,8 @@ def title_overrides(environment: Mapping[str, str] = os.environ, neighbour: Path
 
 def compose_run(*overrides: str) -> DictConfig:
     """The config that `train.py` would compose, with the repository's token cache; UserError for a mistake in it."""
-    places = ["paths.run_dir=none", f'paths.cache_dir="{ROOT / ".cache" / "tokens"}"']
     with initialize_config_dir(CONFIGS):
-        config = compose("train", overrides=[*places, *overrides])
+        config = compose("train", overrides=["paths.run_dir=none", CACHE, *overrides])
     check_config(config)
     return config
 

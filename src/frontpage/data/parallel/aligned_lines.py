@@ -15,6 +15,7 @@ from frontpage.data.parallel.collection import Collection, Place, References
 from frontpage.data.parallel.line_places import PLACES, LinePlaces
 from frontpage.data.parallel.text import ParallelText
 
+NAMES = "a letter and up to 15 letters, digits, - and _"
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,15}")
 LINKS = ".links.tsv"
 CHAPTERS_PER_BOOK, FEWEST_BOOKS = 5, 10
@@ -30,7 +31,11 @@ def read_aligned_lines(path: Path, lines_per_chapter: int, chapters_per_book: in
         raise BadValue(KEY, path, "aligned lines are read from a .tsv: cells separated by tabs")
     rows = _rows(path)
     header = [cell.lower() if cell.lower() in PLACES else cell for cell in rows[0][1]]
-    named = len(set(header)) == len(header) and all(map(IDENTIFIER.fullmatch, header))
+    wrong = [name for name in header if not IDENTIFIER.fullmatch(name) or header.count(name) > 1]
+    named = not wrong
+    if wrong and {*PLACES} & {*header}:
+        allowed = f"line 1 names places beside {wrong[0]!r}, but a name stands once and is {NAMES}"
+        raise BadValue(KEY, path, f"{allowed}; a line of text needs names above it")
     if named:
         rows = rows[1:]
     else:

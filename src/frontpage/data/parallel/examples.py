@@ -44,6 +44,9 @@ class DrawsExamples(Protocol):
     def draw(self, side: Side, count: int, draws: np.random.Generator) -> Examples:
         """`count` examples, half of them positive where there are labels."""
 
+    def chances(self, name: str, examples: Examples, side: Side) -> dict[str, float]:
+        """What guessing would score, for each metric of which that is known."""
+
 
 class Texts:
     """The texts of a side as tokens, cut to `longest` with their two `<eos>`."""
@@ -68,7 +71,7 @@ class Texts:
         places, translations = examples.places[chosen], examples.translations[chosen]
         rows = [self.tokens(*one) for one in zip(places.ravel(), translations.ravel(), strict=True)]
         lengths = np.array([len(row) for row in rows])
-        width = -(-int(lengths.max()) // ROUNDED) * ROUNDED
+        width = min(-(-int(lengths.max()) // ROUNDED) * ROUNDED, self.longest)
         tokens = np.full((len(rows), width), self.pad_id, dtype=np.int64)
         for row, content in zip(tokens, rows, strict=True):
             row[: len(content)] = content

@@ -1,5 +1,6 @@
 """ParallelData: what every parallel corpus shares - books held out, tokens, the examples of its tasks, loaders."""
 
+import hashlib
 import math
 import zlib
 from abc import abstractmethod
@@ -35,6 +36,7 @@ from frontpage.data.token_cache import TokenizerFactory, cache_key, tokenize_cac
 
 POLICIES = ("constant_tokens", "constant_examples")
 SHOWN = 80  # characters of a text, in words
+SHORTEST = 4  # tokens of a text with its two `<eos>`, where it may be cut
 TRAIN, VALIDATION = "train", "validation"
 END = "<eos>"  # beside the characters, which are one letter each
 
@@ -63,7 +65,7 @@ class ParallelData(RunData):
         packing_seed: Seed = 1337,
         block_size: Count = 128,
         batch_size: Count = 16,
-        text_tokens: Annotated[int, AtLeast(4)] = 96,
+        text_tokens: Annotated[int, AtLeast(SHORTEST)] = 96,
         batch_policy: Annotated[str, OneOf(*POLICIES)] = "constant_tokens",
         task_order: Annotated[str, OneOf(*ORDERS)] = "stratified",
         corruption: Annotated[str, OneOf(*KINDS)] = "none",
@@ -86,6 +88,10 @@ class ParallelData(RunData):
         self.corruption, self.corruption_share = corruption, Points.of(corruption_share, "corruption_share")
         self.text: ParallelText | None = None
         TaskOrder(self.weights, packing_seed, how=task_order)  # for what it refuses
+        if max(self.corruption_share.values) > 1:
+            raise BadValue("data.corruption_share", corruption_share, "at most 1, the share of all tokens")
+        if self.example_tasks and block_size < SHORTEST:
+            raise BadValue("data.block_size", block_size, f"at least {SHORTEST} for the tasks on pairs of texts")
 
     @property
     def packed_validation(self) -> bool:
@@ -117,6 +123,7 @@ class ParallelData(RunData):
             for side in self.sides.values():
                 task.check(side, f"tasks.{name}")
         self.text = text
+        self._say_repeats()
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and tokenize, once; Lightning may call it again."""
@@ -128,6 +135,9 @@ class ParallelData(RunData):
         splits = {name: [text for _, text in of] for name, of in documents.items()} | units
         self.tokenizer, encoded = tokenize_cached(self.cache_dir, self.make_tokenizer, splits)
         self.fingerprint = cache_key(self.make_tokenizer, splits)
+        if len(self.text.links):
+            related = hashlib.blake2b(self.text.links.tobytes() + self.text.votes.tobytes(), digest_size=8)
+            self.fingerprint += f"-{related.hexdigest()}"
         if self.corruption != "none":
             self.tokenizer.add_mask()
             self.fingerprint += "-mask"
@@ -156,6 +166,19 @@ class ParallelData(RunData):
     def _texts(self, split: str, encoded: EncodedTitles) -> Texts:
         longest = min(self.text_tokens, self.block_size)
         return Texts(self.sides[split], encoded, longest, eos_id=self.tokenizer.eos_id, pad_id=self.tokenizer.pad_id)
+
+    def _say_repeats(self) -> None:
+        """Say how many held-out texts stand in a training book, too: what is learned of them by heart counts."""
+        train, held_out = (self.sides[split].plain for split in (TRAIN, VALIDATION))
+        repeats = 0
+        for known, asked in zip(train, held_out, strict=True):
+            seen = {*known} - {""}
+            repeats += sum(one in seen for one in asked)
+        if repeats:
+            texts = len(self.sides[VALIDATION].there)
+            notice(
+                f"{self.text.source}: of {texts:,} held-out texts {repeats:,} stand word for word in a training book"
+            )
 
     def _say_cuts(self) -> None:
         cut, texts = sum(one.cut() for one in self.texts.values()), sum(len(side.there) for side in self.sides.values())
@@ -247,6 +270,13 @@ class ParallelData(RunData):
         chosen = {*self.split.validation_units.tolist()}
         held_out = [int(units[0]) in chosen for units in self.text.documents()]
         return torch.from_numpy(np.concatenate([self.text.least_nats[name][held_out] for name in self.text.texts]))
+
+    def chances(self) -> dict[str, float]:
+        """Those of each task, on its fixed examples."""
+        side, found = self.sides[VALIDATION], {}
+        for name, examples in self.examples.items():
+            found |= self.tasks[name].chances(name, examples, side)
+        return found
 
     def character_nats(self) -> float:
         """Nats a character of the held-out text to a model that knows the training text's characters only.

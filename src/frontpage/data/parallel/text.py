@@ -47,8 +47,8 @@ class ParallelText:
         for name in translations:
             if name not in self.texts:
                 raise BadValue("data.translations", name, f"one or more of {known}{nearest(str(name), self.texts)}")
-        if not translations:
-            raise BadValue("data.translations", list(translations), f"one or more of {known}")
+        if not translations or len({*translations}) < len(translations):
+            raise BadValue("data.translations", list(translations), f"one or more of {known}, each once")
         kept = [name for name in self.texts if name in translations]
         least = self.least_nats
         if least is not None:  # fewer languages to choose from, and so fewer nats for the choice

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from frontpage.command.errors import BadValue
-from frontpage.command.limits import Between, Count, OneOf, ShareBelow1
+from frontpage.command.limits import AtLeast, Between, OneOf, ShareBelow1
 from frontpage.command.notices import notice
 from frontpage.command.points import Course
 from frontpage.data.parallel.examples import Examples
@@ -35,7 +35,7 @@ class Coherence(ExampleTask):
         loss_scale: Course = 1.0,
         hard: Annotated[float, Between(0, 1)] = 0.5,
         features: Annotated[str, OneOf("both", "full")] = "full",
-        hidden: Count = 1024,
+        hidden: Annotated[int, AtLeast(2)] = 1024,
         dropout: ShareBelow1 = 0.0,
         centred: bool = False,
     ) -> None:

@@ -43,12 +43,16 @@ class Paraphrase(ExampleTask):
         self.hard, self.scale, self.learned = hard, scale, learned
 
     def check(self, side: Side, key: str) -> None:
-        """A side needs units in two translations."""
+        """A side needs units in two translations, and others that say something else."""
         number = self.weight.values[-1]
         if len(side.translations) < 2:
             raise BadValue(f"{key}.weight", number, f"0: it needs two translations, not {side.translations[0]} alone")
         if not (side.has.sum(0) > 1).any():
             raise BadValue(f"{key}.weight", number, "0: no unit is there in two translations")
+        alike = self._all_alike(side)
+        if alike is not None:
+            allowed = f"0, or data.translations without {alike}: it has a unit from which no other one there differs"
+            raise BadValue(f"{key}.weight", number, allowed)
 
     def draw(self, side: Side, count: int, draws: np.random.Generator) -> Examples:
         """`count` pairs, half of them of one unit."""
@@ -65,16 +69,30 @@ class Paraphrase(ExampleTask):
 
     def _negative(self, side: Side, first: int, translations: tuple[int, int], draws: np.random.Generator) -> int:
         one, two = translations
+        said = {side.plain[one][first], side.plain[two][first]}
         start, end = side.book_bounds[int(side.books[first])]
         hard = draws.random() < self.hard
         for turn in range(2 * self.TRIES):
             near = hard and turn < self.TRIES  # else a book that is too short has none
             low, high = (max(first - NEAR, start), min(first + NEAR + 1, end)) if near else (0, len(side))
             other = int(draws.integers(low, high))
-            same = side.plain[one][first] == side.plain[two][other] or side.plain[two][first] == side.plain[two][other]
-            if other != first and side.has[two, other] and not same:
+            if side.has[two, other] and side.plain[two][other] not in said:
                 return other
-        raise ValueError("no two units of the corpus differ")
+        return int(draws.choice([place for place in self._there(side, two) if side.plain[two][place] not in said]))
+
+    def _all_alike(self, side: Side) -> str | None:
+        """A translation in which some unit has no negative, by name; None where each has one in all."""
+        for number, name in enumerate(side.translations):
+            kinds = {side.plain[number][place] for place in self._there(side, number)}
+            for place in self._there(side, number) if len(kinds) < 3 else ():  # two texts rule out two kinds
+                for other in np.flatnonzero(side.has[:, place]):
+                    if other != number and kinds <= {side.plain[number][place], side.plain[other][place]}:
+                        return name
+        return None
+
+    @staticmethod
+    def _there(side: Side, translation: int) -> np.ndarray:
+        return np.flatnonzero(side.has[translation])
 
     def head(self, width: int) -> nn.Module:
         """A ScaledProjector."""

@@ -75,7 +75,7 @@ class RecordRun(Checkpoint):
             "estimated_memory_bytes": self.plan.memory.total if self.plan and self.plan.memory else None,
             "validated_weights": _validated_weights(trainer),
             "headline": asdict(pl_module.headline),
-            "metrics": {"final": self._final, "best": self._best},
+            "metrics": {"final": self._final, "best": self._best, "chance": data.chances()},
         }
         self._write(trainer, pl_module)
 
@@ -146,7 +146,7 @@ class RecordRun(Checkpoint):
             "tokens_seen": clock.tokens_seen,
             "seconds": clock.elapsed_seconds,
             "tokens_per_second": clock.tokens_per_second,
-            "training_flops": clock.tokens_seen * clock.flops_per_token,
+            "training_flops": clock.training_flops,
             "model_flops_utilization": clock.model_flops_utilization,
             "peak_memory_bytes": peak_memory(pl_module.device),
             "notices": notices(),

@@ -1,13 +1,16 @@
 """RunClock: how long a run has trained and how many tokens it has seen, over all its sessions."""
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
 
 from frontpage.data.packing import TitleBatch
-from frontpage.machine.flops import measure_matmul_peak, training_flops_per_token
+from frontpage.machine.flops import measure_matmul_peak
 from frontpage.machine.precision import product_type
+from frontpage.runs.structure import unlike
 
 
 class RunClock(L.Callback):
@@ -15,10 +18,12 @@ class RunClock(L.Callback):
 
     def __init__(self) -> None:
         self.tokens_seen = 0  # targets trained on, over all processes
+        self.training_flops = 0.0  # operations of theirs
         self.elapsed_before = self.training_before = 0.0  # seconds of earlier sessions
         self._started: float | None = None
         self.flops_per_token = self.matmul_peak_flops = 0.0  # the peak of one device, known when training starts
         self._devices = 1
+        self._flops_unknown = False  # of earlier sessions, which did not write them down
         self._pauses = 0.0
         self._paused_at: float | None = None
 
@@ -45,11 +50,13 @@ class RunClock(L.Callback):
         """Operations of the trained tokens over what the devices could have done in the training seconds."""
         if not self.tokens_seen or not self.matmul_peak_flops:
             return None
-        return self.tokens_per_second * self.flops_per_token / (self.matmul_peak_flops * self._devices)
+        return self.training_flops / self.training_seconds / (self.matmul_peak_flops * self._devices)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure what the device can do, before the time counts."""
-        self.flops_per_token = training_flops_per_token(pl_module.net, trainer.datamodule.block_size)
+        self.flops_per_token = pl_module.flops_per_token(trainer.datamodule.block_size)
+        if self._flops_unknown:
+            self.training_flops, self._flops_unknown = self.tokens_seen * self.flops_per_token, False
         self.matmul_peak_flops = measure_matmul_peak(pl_module.device, product_type(trainer.precision))
         self._devices = trainer.world_size
 
@@ -64,30 +71,56 @@ class RunClock(L.Callback):
         sizes, read = getattr(trainer.train_dataloader, "sizes", None), getattr(batch, "tokens_read", None)
         if read is not None:  # examples, of which no place is a target; other processes have about as many
             self.tokens_seen += read * trainer.world_size
+            self.training_flops += pl_module.flops_of_examples(batch) * trainer.world_size
         else:
-            self.tokens_seen += sizes.targets_in(batch_idx) if sizes is not None else batch.targets.numel()
+            targets = sizes.targets_in(batch_idx) if sizes is not None else batch.targets.numel()
+            self.tokens_seen += targets
+            self.training_flops += targets * self.flops_per_token
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Pause."""
-        self._paused_at = time.perf_counter()
+        self._pause()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Go on."""
+        self._go_on()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what is done inside out of the rate, as a validation is."""
+        self._pause()
+        try:
+            yield
+        finally:
+            self._go_on()
+
+    def _pause(self) -> None:
+        self._paused_at = time.perf_counter()
+
+    def _go_on(self) -> None:
         if self._paused_at is not None:
             self._pauses += time.perf_counter() - self._paused_at
             self._paused_at = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Tokens and seconds so far."""
+        """Tokens, operations and seconds so far."""
         return {
             "tokens_seen": self.tokens_seen,
+            "training_flops": self.training_flops,
             "elapsed_seconds": self.elapsed_seconds,
             "training_seconds": self.training_seconds,
         }
 
+    def unlike_state(self, saved: Any, where: str) -> Iterator[str]:
+        """In what a checkpoint's state is no state of a clock; an older one counts no operations."""
+        older = {"training_flops": 0.0} if isinstance(saved, Mapping) else {}
+        yield from unlike({**older, **saved} if older else saved, self.state_dict(), where)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue an earlier session's count."""
         self.tokens_seen = state_dict["tokens_seen"]
+        self._flops_unknown = "training_flops" not in state_dict
+        self.training_flops = state_dict.get("training_flops", 0.0)
         self.elapsed_before, self.training_before = state_dict["elapsed_seconds"], state_dict["training_seconds"]
 
 

@@ -8,6 +8,7 @@ from frontpage.analysis.comparison import Difference
 from frontpage.analysis.curves import Point, thinned
 from frontpage.analysis.pages.runs.bars import error_bars, memory_bars
 from frontpage.analysis.pages.runs.history import history
+from frontpage.analysis.pages.runs.monitors import monitors
 from frontpage.analysis.pages.web_page.parts import (
     cards,
     document,
@@ -23,6 +24,7 @@ from frontpage.analysis.pages.web_page.parts import (
 )
 from frontpage.analysis.table import (
     Row,
+    chance_of,
     config_keys,
     default_columns,
     differing,
@@ -66,6 +68,7 @@ def page(
         " val/mainrun_loss means nothing without its coverage (docs/metrics.md).</p>",
         _table(rows, differences, colours),
         _curves(rows, curves, colours),
+        monitors(rows, {run: _swatch(colour) for run, colour in colours.items()}),
         "<h2>Configurations, key by key</h2>",
         _configurations(rows),
         "<h2>Memory and speed</h2>",
@@ -132,6 +135,9 @@ def _of_headline(scored: Sequence[Row], headline: Metric, colours: Mapping[str, 
     caption += "; the bars are two standard errors to either side." if headline.error else "."
     if headline.better == HIGHER:
         caption += " Higher is better."
+    chances = {shown(headline.name, one.get(chance_of(headline.name))) for one in scored} - {""}
+    if chances:
+        caption += f" Guessing scores {text(' or '.join(sorted(chances)))}."
     if len(sets) > 1:
         caption += (
             " <b>Not all runs were validated on the same titles</b> (validation_titles, validation_characters): a"
@@ -151,7 +157,7 @@ def _table(rows: Sequence[Row], differences: Sequence[Difference], colours: Mapp
         for headline in headlines(rows)
     ]
     for one in rows:
-        cells = [(one.get(name), "number" if name in numbers else "", shown(name, one.get(name))) for name in columns]
+        cells = [(one.get(name), "number" if name in numbers else "", _with_chance(one, name)) for name in columns]
         if paired:
             found = paired.get(one["directory"])
             said = f"{found.difference:+.4f} ± {found.error:.4f}" if found and found.error else "best" if found else ""
@@ -160,6 +166,13 @@ def _table(rows: Sequence[Row], differences: Sequence[Difference], colours: Mapp
     if paired:
         columns, numbers = [*columns[:4], "minus best, paired", *columns[4:]], numbers | {"minus best, paired"}
     return sortable(columns, numbers, body, "runs-table")
+
+
+def _with_chance(one: Row, name: str) -> str:
+    """A cell's words: a value, and what guessing would have scored."""
+    value, chance = one.get(name), one.get(chance_of(name))
+    said = "" if value is None or chance is None else f" (chance {shown(name, chance)})"
+    return f"{shown(name, value)}{said}"
 
 
 def _curves(rows: Sequence[Row], curves: Curves, colours: Mapping[str, int]) -> str:

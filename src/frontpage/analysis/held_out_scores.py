@@ -1,0 +1,43 @@
+"""What a run holds out of a corpus that is no file of titles, scored with its weights: every metric of a validation."""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from omegaconf import DictConfig, OmegaConf
+
+from frontpage.command.build import build_stored
+from frontpage.data.parallel.parallel_data import ParallelData
+from frontpage.data.run_data import RunData
+from frontpage.evaluation.floor import floor_of
+from frontpage.recipe.language_module import LanguageModule
+
+
+def score_held_out(
+    run: str, config: DictConfig, module: LanguageModule, root: str | None, trusted: Iterable[Path | str] = ()
+) -> dict[str, Any]:
+    """The metrics on what the run holds out, or on what its split holds out of the parallel corpus at `root`.
+
+    Of parallel text, `chance` has what guessing would score, and `characters` what their frequencies alone would;
+    `floor` is the least loss that is possible and `best` the best accuracy of each task, where those are known.
+    UserError for a corpus that cannot be read, or has no examples of a task.
+    """
+    settings = config.data if root is None else OmegaConf.merge(config.data, {"root": root})
+    data: RunData = build_stored(settings, "data", run, trusted)
+    data.make_tokenizer = lambda texts: module.tokenizer
+    trainer = L.Trainer(
+        accelerator=module.device.type if module.device.type != "mps" else "auto",
+        devices=1,
+        precision="32-true",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    with tempfile.TemporaryDirectory() as data.cache_dir:  # of another tokenizer than the corpus's own: kept nowhere
+        trainer.validate(module, datamodule=data, verbose=False)
+    scores = {"data": data.description(), "metrics": module.metrics, "chance": data.chances(), "floor": floor_of(data)}
+    known = {"best": data.text.best, "characters": data.character_nats()} if isinstance(data, ParallelData) else {}
+    return scores | known

@@ -1,0 +1,58 @@
+"""Several runs in one folder, by name, trained where they are missing: each in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from frontpage.command.config_folder import ROOT
+from frontpage.command.endings import MISTAKE
+from frontpage.command.errors import UserError
+from frontpage.runs.record import headline_of
+from frontpage.runs.run import Run
+
+Runs = Mapping[str, Sequence[str]]  # the overrides of each, by its name
+
+
+def missing_runs(names: Iterable[str], folder: Path) -> list[str]:
+    """Those that are not finished there."""
+    return [name for name in names if (Run(folder / name).record or {}).get("status") != "finished"]
+
+
+def train_all(runs: Runs, folder: Path, jobs: int) -> None:
+    """Train these, `jobs` at a time; UserError where the mistake was the user's, RuntimeError for other failures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(jobs) as pool:
+        statuses = list(pool.map(lambda name: train(name, runs[name], folder, jobs), runs))
+    _complain(folder, dict(zip(runs, statuses, strict=True)))
+
+
+def train(name: str, overrides: Sequence[str], folder: Path, jobs: int) -> int:
+    """Train one run in a process of its own, from its last checkpoint if it has one; the exit status.
+
+    It has its share of the cores for threads, unless OMP_NUM_THREADS says how many.
+    """
+    command = [sys.executable, str(ROOT / "train.py"), *overrides]
+    command += [f"name={name}", f"hydra.run.dir={(folder / name).resolve()}", "ckpt_path=last"]
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
+        environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
+        ended = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    record = Run(folder / name).record
+    if ended.returncode == 0 and record:
+        headline = headline_of(record).name
+        value = record["metrics"]["final"][headline]
+        print(f"{name}: {headline} {value:.4f}, {record['steps']} updates, {record['seconds']:.0f} s", flush=True)
+    return ended.returncode
+
+
+def _complain(folder: Path, statuses: Mapping[str, int]) -> None:
+    """Raise where a run failed: a UserError with its own words where the mistake was the user's."""
+    for name, status in statuses.items():
+        log = folder / f"{name}.log"
+        if status == MISTAKE:
+            raise UserError(log.read_text(encoding="utf-8").strip().splitlines()[-1])
+        if status:
+            raise RuntimeError(f"{name} ended with status {status}: see {log}; the same command goes on from here")

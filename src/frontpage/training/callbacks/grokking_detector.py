@@ -1,0 +1,215 @@
+"""GrokkingDetector: says when a run generalises all of a sudden, and keeps what the weights were then."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+from tqdm import tqdm
+
+from frontpage.command.endings import Interrupted
+from frontpage.command.errors import BadValue, nearest
+from frontpage.command.limits import Amount, AtLeast, Count, OneOf, Positive
+from frontpage.data.run_data import RunData
+from frontpage.evaluation.transitions import CANDIDATE, CONFIRMED, IDLE, REJECTED, Look, Rule, TransitionWatch
+from frontpage.recipe.training_module import TrainingModule
+from frontpage.runs.checkpoint_file import copied, save
+from frontpage.training.callbacks.event_log import EventLog
+
+SMOOTHING = 50  # updates: time constant of the mean training loss
+STATES = {IDLE: 0.0, CANDIDATE: 1.0, CONFIRMED: 2.0}
+
+
+class GrokkingDetector(Checkpoint):
+    """Watches `monitor` for a sudden lasting change for the better after a plateau (see TransitionWatch).
+
+    A candidate is told, written to `events.jsonl` and kept as `grokking-candidate-<update>.ckpt` in `dirpath`, and so
+    is its confirmation; neither file is ever deleted. With `memorized_loss` the mean training loss must have been below
+    that where the recent window begins, with `memorized_gap` the validation loss above it by that. `passes` names
+    metrics and levels: the update at which each is first reached is told, and between the first two the lag.
+    `check` raises UserError, as where the windows hold fewer than `min_points` validations.
+    """
+
+    def __init__(
+        self,
+        monitor: str,
+        dirpath: Path | str,
+        mode: Annotated[str, OneOf("min", "max")] = "min",
+        patience: Count = 1000,
+        window: Count = 500,
+        threshold: Positive = 0.10,
+        plateau_tol: Positive = 0.02,
+        z_min: Amount = 3.0,
+        confirm: Count = 1000,
+        min_points: Annotated[int, AtLeast(2)] = 3,
+        memorized_loss: Amount | None = None,
+        memorized_gap: float | None = None,
+        passes: dict[str, float] | None = None,
+    ) -> None:
+        self.monitor, self.mode, self.dirpath = monitor, mode, Path(dirpath)
+        rule = Rule(patience, window, threshold, plateau_tol, z_min, confirm, min_points, higher=mode == "max")
+        self.watch = TransitionWatch(rule)
+        self.memorized_loss, self.memorized_gap, self.passes = memorized_loss, memorized_gap, dict(passes or {})
+        self.reached: dict[str, int] = {}
+        self.found: list[int] = []  # updates of confirmed candidates
+        self.due: str | None = None  # what this update's checkpoint is kept as
+        self._trained: Tensor | None = None  # mean training loss
+        self._before: list[tuple[int, float, float]] = []  # (update, training loss, gap) of earlier validations
+
+    def check(self, trainer: L.Trainer, data: RunData, module: TrainingModule) -> None:
+        """Raise a UserError where validations are too rare, or a metric of `passes` is none of the run's."""
+        known = module.monitored_names()
+        for name in self.passes:
+            if name not in known:
+                raise BadValue("callbacks.grokking.passes", name, f"one of {' '.join(known)}{nearest(name, known)}")
+        schedule, rule = trainer.fit_loop.epoch_loop, self.watch.rule
+        interval = schedule.interval or max(data.epoch_sizes(trainer).updates // schedule.evals_per_epoch, 1)
+        for name, length in (("window", rule.window), ("patience", rule.patience)):
+            if interval * rule.min_points > length:
+                allowed = f"at least {interval * rule.min_points}: {rule.min_points} validations, one in {interval}"
+                raise BadValue(f"callbacks.grokking.{name}", length, f"{allowed} updates; or a smaller val_interval")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make up for a file that a kill has left out."""
+        path = self.due and self._path(trainer)
+        if path and trainer.is_global_zero and trainer.ckpt_path and not path.exists():
+            copied(Path(trainer.ckpt_path), path)
+        self.due = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Average the training loss, without waiting for it."""
+        if trainer.fit_loop._should_accumulate():
+            return
+        loss = pl_module.loss.detach().float()
+        self._trained = loss if self._trained is None else self._trained + (loss - self._trained) / SMOOTHING
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the validation in, log what the windows show, and tell of a verdict."""
+        if trainer.state.fn != "fit":
+            return
+        known, step = pl_module.metrics, trainer.global_step
+        if known.get(self.monitor) is None:
+            names = " ".join(sorted(name for name, value in known.items() if value is not None))
+            raise BadValue("callbacks.grokking.monitor", self.monitor, names)
+        trained = float("nan") if self._trained is None else float(self._trained)
+        gap = known[pl_module.losses[0]] - trained
+        self._before.append((step, trained, gap))
+        verdict = self.watch.update(step, float(known[self.monitor]), ready=self._memorized(step))
+        self._log(trainer, verdict, gap)
+        if verdict in (CANDIDATE, CONFIRMED):
+            self.due = f"{verdict}-{step:06d}"
+        if verdict != IDLE:
+            self._tell(trainer, verdict)
+        self._pass(trainer, known)
+
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the complete update; LastCheckpoint, which stands before, has saved that it is due."""
+        self._save(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Keep what is due before a stop."""
+        if isinstance(exception, Exception | Interrupted):
+            self._save(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say what was found in all."""
+        if trainer.is_global_zero:
+            updates = ", ".join(f"{step:,}" for step in self.found)
+            tqdm.write(f"grokking: {self.monitor} " + (f"changed at update {updates}" if updates else "never changed"))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The windows, the candidate, what was reached, and what is due."""
+        return {
+            "watch": self.watch.state_dict(),
+            "reached": self.reached,
+            "found": self.found,
+            "due": self.due,
+            "trained": None if self._trained is None else self._trained.cpu(),
+            "before": [list(one) for one in self._before],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.watch.load_state_dict(state_dict["watch"])
+        self.reached, self.found, self.due = state_dict["reached"], state_dict["found"], state_dict["due"]
+        self._trained = state_dict["trained"]
+        self._before = [(int(step), *values) for step, *values in state_dict["before"]]
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the mean where the loss is."""
+        if self._trained is not None:
+            self._trained = self._trained.to(pl_module.device)
+
+    def _memorized(self, step: int) -> bool:
+        """Whether the training set was known, and the validation set was not, where the recent window begins."""
+        begins = [one for one in self._before if one[0] <= step - self.watch.rule.window]
+        self._before = [*begins[-1:], *(one for one in self._before if one[0] > step - self.watch.rule.window)]
+        if self.memorized_loss is None and self.memorized_gap is None:
+            return True
+        if not begins:
+            return False
+        _, trained, gap = begins[-1]
+        low = self.memorized_loss is None or trained < self.memorized_loss
+        return low and (self.memorized_gap is None or gap > self.memorized_gap)
+
+    def _log(self, trainer: L.Trainer, verdict: str, gap: float) -> None:
+        look: Look = self.watch.look
+        state = STATES.get(verdict, 0.0)
+        values = {
+            "grokking/drop": look.drop,
+            "grokking/z": look.z,
+            "grokking/plateau_slope": look.slope,
+            "grokking/state": 1.0 if state == 0 and self.watch.candidate else state,
+            "grokking/gap": gap,
+        }
+        trainer._logger_connector.log_metrics({name: value for name, value in values.items() if value is not None})
+
+    def _tell(self, trainer: L.Trainer, verdict: str) -> None:
+        look, step = self.watch.look, trainer.global_step
+        began = self.watch.candidate or self.watch.judged
+        if verdict == CONFIRMED:
+            self.found.append(began.step)
+        said = f"{self.monitor} went from {began.baseline:.4f} to {look.recent:.4f}"
+        words = {
+            CANDIDATE: f"a candidate at update {step:,}: {said}, {look.z:.1f} deviations",
+            CONFIRMED: f"confirmed, the candidate of update {began.step:,}: {said}",
+            REJECTED: f"no, the candidate of update {began.step:,} did not last: {said}",
+        }
+        if trainer.is_global_zero:
+            tqdm.write(f"grokking: {words[verdict]}")
+        fields = {"baseline": began.baseline, "recent": look.recent, "drop": look.drop, "z": look.z}
+        self._event(trainer, f"grokking_{verdict}", monitor=self.monitor, candidate=began.step, **fields)
+
+    def _pass(self, trainer: L.Trainer, known: dict[str, float | None]) -> None:
+        """Remember when each level was reached first, and tell the lag once both were."""
+        new = [
+            name
+            for name, level in self.passes.items()
+            if name not in self.reached and known.get(name) is not None and known[name] >= level
+        ]
+        for name in new:
+            self.reached[name] = trainer.global_step
+            self._event(trainer, "grokking_passed", metric=name, level=self.passes[name])
+        if new and len(self.passes) > 1 and len(self.reached) == len(self.passes):
+            first, second = list(self.passes)[:2]
+            lag = self.reached[second] - self.reached[first]
+            self._event(trainer, "grokking_lag", updates=lag, reached=self.reached)
+            if trainer.is_global_zero:
+                levels = [f"{name} {self.passes[name]:g}" for name in (first, second)]
+                tqdm.write(f"grokking: {levels[1]} came {lag:,} updates after {levels[0]}")
+
+    def _event(self, trainer: L.Trainer, event: str, **fields: Any) -> None:
+        for callback in trainer.callbacks:
+            if isinstance(callback, EventLog):
+                callback.write(trainer, event, step=trainer.global_step, **fields)
+
+    def _path(self, trainer: L.Trainer) -> Path:
+        return self.dirpath / f"grokking-{self.due}.ckpt"
+
+    def _save(self, trainer: L.Trainer) -> None:
+        if self.due:
+            path, self.due = self._path(trainer), None
+            save(trainer, path)

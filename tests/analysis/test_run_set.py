@@ -1,0 +1,66 @@
+"""Promises of a set of runs: what is missing is trained in its folder, and a failure is told in its own words."""
+
+import json
+
+import pytest
+
+from frontpage.analysis import run_set
+from frontpage.analysis.run_set import missing_runs, train_all
+from frontpage.command.errors import UserError
+
+# Stands for train.py: says what it was given, and ends as the override `end` says.
+PROGRAM = """
+import json, os, pathlib, sys
+words = dict(word.split("=", 1) for word in sys.argv[1:])
+folder = pathlib.Path(words["hydra.run.dir"])
+folder.mkdir(exist_ok=True)
+told = {"threads": os.environ["OMP_NUM_THREADS"], "words": words}
+(folder / "told.json").write_text(json.dumps(told))
+print("first line")
+print("seed=x: a whole number")
+record = {"status": "finished", "steps": 3, "seconds": 1.0, "metrics": {"final": {"val/t/accuracy": 0.75}}}
+record["headline"] = {"name": "val/t/accuracy", "better": "higher"}
+(folder / "run.json").write_text(json.dumps(record))
+sys.exit(int(words["end"]))
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder for runs, and a program in the place of train.py."""
+    (tmp_path / "train.py").write_text(PROGRAM)
+    monkeypatch.setattr(run_set, "ROOT", tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    return tmp_path / "runs"
+
+
+def test_each_run_has_its_overrides_its_folder_and_goes_on_from_its_last_checkpoint(place, capsys):
+    train_all({"one": ["end=0", "seed=1"], "two": ["end=0", "seed=2"]}, place, jobs=2)
+    for number, name in enumerate(("one", "two"), start=1):
+        words = json.loads((place / name / "told.json").read_text())["words"]
+        expected = {"seed": str(number), "name": name, "hydra.run.dir": str(place / name), "ckpt_path": "last"}
+        assert {key: words[key] for key in expected} == expected
+        assert f"{name}: val/t/accuracy 0.7500, 3 updates, 1 s" in capsys.readouterr().out or number == 2
+
+
+@pytest.mark.parametrize(("cores", "jobs", "threads"), [(8, 2, 4), (8, 3, 2), (2, 4, 1)])
+def test_runs_share_the_cores_unless_the_environment_says_otherwise(place, monkeypatch, cores, jobs, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    for expected in (str(threads), "7"):
+        train_all({"one": ["end=0"]}, place, jobs)
+        assert json.loads((place / "one" / "told.json").read_text())["threads"] == expected
+        monkeypatch.setenv("OMP_NUM_THREADS", "7")
+
+
+def test_a_mistake_is_told_in_the_words_of_the_run_and_a_crash_by_its_log(place):
+    with pytest.raises(UserError, match=r"^seed=x: a whole number$"):
+        train_all({"good": ["end=0"], "wrong": ["end=2"]}, place, jobs=1)
+    with pytest.raises(RuntimeError, match=r"crashed ended with status 1: see .*crashed\.log"):
+        train_all({"crashed": ["end=1"]}, place, jobs=1)
+
+
+def test_a_run_is_missing_until_its_record_says_that_it_is_finished(tmp_path):
+    for name, text in {"done": '{"status": "finished"}', "broken": "{", "begun": '{"status": "running"}'}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
+    assert missing_runs(["done", "broken", "begun", "none"], tmp_path) == ["broken", "begun", "none"]
