@@ -9,7 +9,7 @@ from pkgutil import resolve_name
 import pytest
 from omegaconf import OmegaConf
 from programs import run_script, train_tiny, write_csv
-from tiny import CONFIGS, ROOT, options
+from tiny import ROOT, options
 
 from frontpage.data.grammar.title_rules import title_grammar
 from frontpage.data.parallel.synthetic_text import synthetic_parallel
@@ -167,59 +167,3 @@ def test_a_run_leaves_what_the_readme_says(tmp_path):
     named, record = {*re.findall(r"`(\w+)`", section)}, json.loads((run / "run.json").read_text())
     assert {*record} <= named
     assert named - {*record} == {"running", "finished", "interrupted", "pruned", "failed", "final", "best", "test"}
-
-
-# docs/configuration.md
-
-ROW = re.compile(r"^\| `([\w./]+)` \| (.+?) \| (.+) \|$", re.MULTILINE)
-DOCUMENTED = {
-    key: (default, meaning) for key, default, meaning in ROW.findall((ROOT / "docs/configuration.md").read_text())
-}
-
-
-def keys_of(node, prefix):
-    """(path, value) of every key below `node`, unresolved; what Hydra needs to build an object is left out."""
-    for name, value in node.items():
-        if name in ("defaults", "_target_", "_partial_", "_convert_"):
-            continue
-        path = f"{prefix}.{name}" if prefix else name
-        if isinstance(value, dict) and value:
-            yield from keys_of(value, path)
-        else:
-            yield path, value
-
-
-def configured():
-    """(key, option, default) of every option of every axis; attention variants explain themselves."""
-    for path in sorted(CONFIGS.rglob("*.yaml")):
-        group = ".".join(path.relative_to(CONFIGS).parts[:-1])
-        if group == "model.attention" or path.read_text().startswith("# @package"):
-            continue
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-        for key, value in keys_of(content, group):
-            yield key, path.stem, value
-
-
-CONFIGURED = list(configured())
-
-
-def test_the_configuration_page_has_every_key_and_no_other():
-    keys = {key for key, _, _ in CONFIGURED}
-    missing, gone = sorted(keys - {*DOCUMENTED}), sorted({*DOCUMENTED} - keys)
-    assert missing == [], "docs/configuration.md needs a row | `key` | `default` | meaning | for each of these"
-    assert gone == [], "docs/configuration.md has rows for keys that no config has"
-
-
-def test_the_configuration_page_has_the_defaults():
-    stale = []
-    for key, option, value in CONFIGURED:
-        if key not in DOCUMENTED:  # the test above names it
-            continue
-        said = re.findall(r"(\w+ )?`([^`]+)`", DOCUMENTED[key][0])
-        said = {
-            name.strip(): OmegaConf.to_container(OmegaConf.create(f"x: {text}"), resolve=False)["x"]
-            for name, text in said
-        }
-        if said.get(option, said.get("", "nothing")) != value:
-            stale.append((key, option, value, said))
-    assert stale == [], "(key, option, its default, what docs/configuration.md says): its row needs option `default`"

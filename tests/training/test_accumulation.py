@@ -19,6 +19,7 @@ from frontpage.data.packing import IGNORED
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.checkpoint_file import CheckpointFile
 from frontpage.training.callbacks.event_log import EventLog
+from frontpage.training.callbacks.progress import Progress
 from frontpage.training.callbacks.sample_titles import SampleTitles
 from frontpage.training.validation_schedule import ValidationSchedule
 
@@ -160,7 +161,7 @@ def test_too_few_tokens_for_an_update_without_a_tail_are_refused(command):
 
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_intervals_count_updates_and_what_falls_on_one_has_its_order(tmp_path, monkeypatch, accumulate):
-    """The update, its log, its validation, what callbacks make of that, its checkpoint, and whether to stop."""
+    """The update, its log and line, its validation, what callbacks make of that, its checkpoint, whether to stop."""
     done, trainers = [], []
 
     def note(owner, name, word, wanted=lambda *given: True):
@@ -176,6 +177,7 @@ def test_intervals_count_updates_and_what_falls_on_one_has_its_order(tmp_path, m
 
     monkeypatch.setattr(EventLog, "on_fit_start", lambda self, trainer, module: trainers.append(trainer))
     note(LanguageModule, "optimizer_step", "update")
+    note(Progress, "_status", "line")
     note(EventLog, "write", "log", lambda self, trainer, event: event == "training_step")
     note(EventLog, "write", "validate", lambda self, trainer, event: event == "validation_step")
     note(SampleTitles, "on_validation_end", "callbacks")
@@ -189,11 +191,12 @@ def test_intervals_count_updates_and_what_falls_on_one_has_its_order(tmp_path, m
 
     monkeypatch.setattr(ValidationSchedule, "done", property(noted_stop))
     intervals = ("log_interval=2", "val_interval=4", "save_interval=2", "trainer.max_epochs=2", "trainer.max_steps=9")
+    intervals += ("callbacks.progress.every=${log_interval}",)
     train_tiny(tmp_path / "run", *intervals, f"trainer.accumulate_grad_batches={accumulate}")
     expected = []
     for update in range(1, 10):
         logged, validated = update % 2 == 0, update % 4 == 0 or update == 9
-        expected += [("update", update)] + [("log", update)] * logged
+        expected += [("update", update)] + [("log", update), ("line", update)] * logged
         expected += [("validate", update), ("callbacks", update)] * validated
         expected += [("save", update)] * (logged or validated) + [("stop", update)]
     assert done == expected

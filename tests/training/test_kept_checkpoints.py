@@ -3,6 +3,7 @@
 import errno
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from programs import record_of, weights_of
@@ -13,6 +14,7 @@ from frontpage.runs import checkpoint_file
 from frontpage.runs.checkpoint import newest_intact
 from frontpage.runs.checkpoint_file import CheckpointFile, named_update, update_of, verify
 from frontpage.training.callbacks import last_checkpoint
+from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
 
 KEEP, MILESTONES = "callbacks.last_checkpoint.keep", "callbacks.last_checkpoint.milestones"
 # Saved at every second update, at the milestones, and at the validations 10, 20 and 30, if they are the best.
@@ -56,6 +58,22 @@ def crash(command, monkeypatch, step, *settings):
         command(*settings)
 
 
+# Validated every five updates with these scores, so that 5 is among the three best until 20 comes.
+BEST = (*RUN, "callbacks.best_checkpoint.save_top_k=3", "val_interval=5")
+SCORES = {5: 5.0, 10: 2.0, 15: 3.0, 20: 1.0, 25: 6.0, 30: 7.0}
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    decide = BestCheckpoint.on_validation_end
+
+    def with_score(self, trainer, pl_module):
+        pl_module.metrics["val/nats_per_char"] = SCORES[trainer.global_step]
+        decide(self, trainer, pl_module)
+
+    monkeypatch.setattr(BestCheckpoint, "on_validation_end", with_score)
+
+
 @pytest.fixture(scope="module")
 def ends():
     return {}
@@ -77,7 +95,7 @@ def test_rotation_keeps_exactly_k_and_best_and_last_and_milestones(end):
     steps = {name: update_of(run / "checkpoints" / f"{name}.ckpt") for name in ("last", "last-1", "best")}
     assert steps["last"] == 30 and steps["last-1"] == 28 and steps["best"] in (10, 20, 30)
     assert contents(run) == 7, "26, 28 and 30, the milestones before them, and the best"
-    assert planned(outcome) == ("at most ", "8")
+    assert planned(outcome) == ("at most ", "7")
 
 
 def test_without_milestones_the_planned_number_is_that_of_the_files_on_the_disk(command, tmp_path):
@@ -117,6 +135,42 @@ def test_a_kill_between_a_checkpoint_and_its_other_names_is_made_up_for(command,
     outcome = command(*RUN, f"hydra.run.dir={run}", "ckpt_path=last")
     assert outcome.status == 0, outcome.stderr
     assert kept(run) == files(26, 28, 30) and same(weights_of(end[0]), weights_of(run))
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "step-000018.ckpt",
+        "best-update-000005.ckpt",
+        pytest.param("between saves", marks=pytest.mark.slow),
+        pytest.param(None, marks=pytest.mark.slow),
+    ],
+)
+def test_k_and_the_three_best_and_last_and_milestones_through_kills_between_write_and_delete(
+    command, tmp_path, monkeypatch, scored, moment
+):
+    """The new file is there, and what it takes the place of still is: the same command makes up for it."""
+    run, unlink = tmp_path / "run", Path.unlink
+    settings = (*BEST, f"hydra.run.dir={run}", "ckpt_path=last")
+
+    def kill(path, **options):
+        if path.name == moment:
+            raise RuntimeError("crash")
+        unlink(path, **options)
+
+    if moment == "between saves":
+        crash(command, monkeypatch, 23, *settings)
+    elif moment is not None:
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="crash"):
+            patch.setattr(Path, "unlink", kill)
+            command(*settings)
+        newest = {"step-000018.ckpt": "step-000022.ckpt", "best-update-000005.ckpt": "best-update-000020.ckpt"}[moment]
+        assert {moment, newest} <= kept(run)
+    outcome = command(*settings)
+    assert outcome.status == 0, outcome.stderr
+    assert kept(run) == files(26, 28, 30) | {f"best-update-{one:06d}.ckpt" for one in (10, 15, 20)}
+    assert update_of(run / "checkpoints" / "best.ckpt") == 20
+    assert planned(outcome) == ("at most ", "9") and contents(run) == 9
 
 
 def test_where_the_last_two_are_damaged_a_run_goes_on_from_a_rolling_one(command, tmp_path, monkeypatch, end):

@@ -3,6 +3,7 @@
 import pytest
 from tiny import TINY
 
+from frontpage.training.callbacks.progress import Progress
 from frontpage.training.callbacks.time_left import TimeLeft
 
 
@@ -80,30 +81,72 @@ def test_a_resumed_session_keeps_its_own_pace(clock):
     assert after.seconds(10, 0) == pytest.approx(10)
 
 
-@pytest.mark.parametrize("extra", [(), ("val_interval=3", "trainer.max_steps=7"), ("trainer.evals_per_epoch=3",)])
-def test_the_validations_that_are_counted_as_left_are_those_that_come(command, monkeypatch, extra):
-    from frontpage.training.callbacks.progress import Progress
+def test_checkpoints_are_left_out_of_the_pace_and_added_for_those_to_come(clock):
+    """Of two updates in three the checkpoints alone stand between, of the third a validation, too."""
+    time_left = TimeLeft(clock)
+    for update in range(1, 13):
+        clock.now += 2.0
+        time_left.update_done()
+        if update % 3 == 0:
+            clock.now += 30.0
+            time_left.validated()
+        for seconds in (4.0, 1.0) if update % 3 else (4.0,):
+            clock.now += seconds
+            time_left.saved(seconds)
+    saving = (8 * 5.0 + 4 * 4.0) / 12
+    assert time_left.seconds(9, 0) == pytest.approx(9 * 2)
+    assert time_left.seconds(9, 3, 9) == pytest.approx(9 * 2 + 3 * 30 + 9 * saving)
 
-    counted, done = {}, []
-    ended = Progress.on_train_batch_end
-    validated = Progress.on_validation_end
+
+def test_a_checkpoint_that_stands_alone_is_no_part_of_a_validation(clock):
+    time_left = TimeLeft(clock)
+    for update in range(1, 6):
+        clock.now += 2.0
+        time_left.update_done()
+        clock.now += 7.0 * (update == 2) + 50.0 * (update == 4)
+        if update == 2:
+            time_left.saved(7.0)
+        if update == 4:
+            time_left.validated()
+    assert time_left.seconds(0, 1, 0) == pytest.approx(50) and time_left.seconds(0, 0, 1) == pytest.approx(7)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        (),
+        ("val_interval=3", "trainer.max_steps=7", "save_interval=2"),
+        ("trainer.evals_per_epoch=3", "callbacks.last_checkpoint.milestones=2"),
+        ("trainer.validate_first_step=true", "val_interval=4", "save_interval=3"),
+    ],
+)
+def test_the_events_that_are_counted_as_left_are_those_that_come(command, monkeypatch, extra):
+    counted, done = [], {"validations": 0, "saves": set()}
+    ended, validated, saved = Progress.on_train_batch_end, Progress.on_validation_end, Progress.on_saved
 
     def count(self, trainer, pl_module, *others):
         ended(self, trainer, pl_module, *others)
         if trainer.global_step:
-            counted[trainer.global_step, len(done)] = self._validations_left(trainer)
+            left = self._events_left(trainer, pl_module.total_steps)
+            counted.append((done["validations"], len(done["saves"]), *left))
 
-    def note(self, trainer, pl_module):
+    def note_validation(self, trainer, pl_module):
         validated(self, trainer, pl_module)
-        done.append(trainer.global_step)
+        done["validations"] += 1
+
+    def note_save(self, trainer, seconds):
+        saved(self, trainer, seconds)
+        assert seconds > 0
+        done["saves"].add(trainer.global_step)
 
     monkeypatch.setattr(Progress, "on_train_batch_end", count)
-    monkeypatch.setattr(Progress, "on_validation_end", note)
-    assert command(*TINY, "trainer.accumulate_grad_batches=2", *extra).status == 0
-    assert done
-    assert {before: left for (_, before), left in counted.items()} == {
-        before: len(done) - before for before in range(len(done))
-    }
+    monkeypatch.setattr(Progress, "on_validation_end", note_validation)
+    monkeypatch.setattr(Progress, "on_saved", note_save)
+    known = "callbacks.best_checkpoint=null"  # which validations are among the best nobody knows beforehand
+    assert command(*TINY, "trainer.accumulate_grad_batches=2", known, *extra).status == 0
+    assert len(counted) > 5 and done["saves"]
+    for validations, saves, *left in counted:
+        assert left == [done["validations"] - validations, len(done["saves"]) - saves]
 
 
 def test_a_progress_line_says_when_the_run_ends(command):

@@ -52,4 +52,9 @@ def _peak_resident() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # bytes there, KiB on Linux
 
 
+def in_words(number: float) -> str:
+    """Bytes in a fitting unit, e.g. `11.4 MiB`."""
+    return f"{number / GIB:.2f} GiB" if number >= GIB else f"{number / 2**20:.1f} MiB"
+
+
 GIB = 2**30

@@ -85,7 +85,7 @@ class MultiTaskModule(LanguageModule):
             loss = self.tasks[name].loss(self.net.heads[name], self.vectors(batch), batch.labels)
         else:
             loss = super().loss_of(batch)
-        self._newest = name, loss.detach()
+        self.newest_task = name, loss.detach()
         task = self.tasks.get(name)
         scale = 1.0 if task is None else task.loss_scale.at(0 if self._trainer is None else self._trainer.global_step)
         return loss if scale == 1 else loss * scale
@@ -93,7 +93,7 @@ class MultiTaskModule(LanguageModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """As of any net; the loss of the task is kept for the logs."""
         loss = super().training_step(batch, batch_idx)
-        name, unscaled = self._newest
+        name, unscaled = self.newest_task
         self._task_losses.setdefault(name, []).append(unscaled)
         return loss
 

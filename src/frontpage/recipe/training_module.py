@@ -63,6 +63,9 @@ class TrainingModule(L.LightningModule):
         self.total_steps = 0  # optimizer updates of the whole run, known when training starts
         self.metrics: dict[str, float | None] = {}  # of the newest validation, unrounded
         self.loss: Tensor | None = None  # mean a target of the newest update, of its micro-batches so far
+        self.newest_task: tuple[str, Tensor] | None = (
+            None  # of the newest micro-batch, and its loss, where tasks differ
+        )
         self._loss_parts: list[tuple[Tensor, float]] = []  # their losses, and the shares of the update's targets
         self.grad_norm: Tensor | None = None  # before clipping, of the newest update
         self.provenance: dict[str, Any] | None = None  # of frontpage.runs.provenance: what the weights belong to

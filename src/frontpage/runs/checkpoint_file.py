@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,16 @@ class CheckpointFile(TorchCheckpointIO):
 def save(trainer: L.Trainer, path: Path, before: Path | None = None) -> bool:
     """Write the run as it stands to `path`, keeping the file that was there as `before`; whether it lies on the disk.
 
-    Every process of a run calls it, and every one hears the same.
+    Every process of a run calls it, and every one hears the same. Callbacks that have an `on_saved(trainer, seconds)`
+    hear how long it took.
     """
+    started = time.perf_counter()
     trainer.save_checkpoint(path, storage_options={"before": before})
-    return trainer.strategy.broadcast(trainer.strategy.checkpoint_io.written)
+    written = trainer.strategy.broadcast(trainer.strategy.checkpoint_io.written)
+    for callback in trainer.callbacks:
+        if hasattr(callback, "on_saved"):
+            callback.on_saved(trainer, time.perf_counter() - started)
+    return written
 
 
 def read(path: Path, mmap: bool = True) -> Any:

@@ -1,6 +1,5 @@
 """RunPlan: what a run will do and need, known before it trains."""
 
-import math
 from dataclasses import dataclass
 
 import lightning as L
@@ -8,6 +7,7 @@ import torch
 
 from frontpage.command.errors import Infeasible
 from frontpage.command.notices import notice
+from frontpage.command.process_family import is_helper
 from frontpage.data.run_data import RunData
 from frontpage.machine.flops import measure_matmul_peak
 from frontpage.machine.peak_memory import GIB
@@ -15,12 +15,11 @@ from frontpage.machine.precision import product_type
 from frontpage.recipe.optimizer_memory import optimizer_bytes
 from frontpage.recipe.steps import planned_steps
 from frontpage.recipe.training_module import TrainingModule
-from frontpage.training.callbacks.best_checkpoint import ALL, BestCheckpoint
-from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.callbacks.weight_average import WeightAverage
 from frontpage.training.memory.estimate import TrainingMemory, estimate_training
 from frontpage.training.memory.fake_step import dtypes_of
 from frontpage.training.memory.feasible import check_step
+from frontpage.training.storage import check_room, kept_checkpoints
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,12 @@ class RunPlan:
     updates: int  # of the whole run
     memory: TrainingMemory | None  # None where a layer cannot be run without numbers
     checkpoint_bytes: int
-    checkpoints: float  # kept at once, at most, links not counted; inf: one a validation
+    checkpoints: int  # kept in the end, at most, links not counted
     seconds_at_peak: float  # the run's operations at the device's measured rate of matrix products
 
 
 def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPlan:
-    """Plan a run; UserError where a CUDA device has not the memory for it."""
+    """Plan a run; UserError where a CUDA device has not the memory for it, or a disk not the room."""
     trainer.datamodule, data.trainer = data, trainer  # as Lightning does when it fits
     device, precision = trainer.strategy.root_device, str(trainer.precision)
     sizes, updates = data.epoch_sizes(trainer), planned_steps(trainer)
@@ -58,6 +57,9 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
     epochs = updates / max(sizes.updates, 1)
     flops = model.flops_per_token(data.block_size) * epochs * sizes.trained_targets
     peak = measure_matmul_peak(device, product_type(precision))
+    checkpoint_bytes, kept = 4 * weights * (1 + averaged) + state, kept_checkpoints(trainer, updates)
+    if not is_helper():
+        check_room(trainer, kept, checkpoint_bytes)
     return RunPlan(
         rows=sizes.update_rows,
         tokens=sizes.update_targets,
@@ -66,8 +68,8 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
         updates_per_epoch=sizes.updates,
         updates=updates,
         memory=memory,
-        checkpoint_bytes=4 * weights * (1 + averaged) + state,
-        checkpoints=sum(_kept(callback, updates) for callback in trainer.callbacks),
+        checkpoint_bytes=checkpoint_bytes,
+        checkpoints=sum(one.files for one in kept),
         seconds_at_peak=flops / (peak * trainer.world_size),
     )
 
@@ -100,12 +102,3 @@ def _memory(trainer: L.Trainer, data: RunData, model: TrainingModule) -> Trainin
     except (NotImplementedError, RuntimeError) as error:
         notice(f"no memory estimate: {type(error).__name__}: {str(error).splitlines()[0]}")
         return None
-
-
-def _kept(callback: L.Callback, updates: int) -> float:
-    """Checkpoints that a callback keeps at once in a run of so many updates."""
-    if isinstance(callback, BestCheckpoint):
-        return math.inf if callback.save_top_k == ALL else callback.save_top_k
-    if isinstance(callback, LastCheckpoint):  # the newest and the one before are the first two of the rolling ones
-        return max(2, callback.keep) + (updates // callback.milestones if callback.milestones else 0)
-    return 0

@@ -1,7 +1,5 @@
 """What a run prints before and after it trains."""
 
-import math
-
 import lightning as L
 from omegaconf import DictConfig
 from tqdm import tqdm
@@ -10,10 +8,10 @@ from frontpage.attention.kernels.describe import describe_attention
 from frontpage.command.terminal import printable, printable_lines
 from frontpage.data.run_data import RunData
 from frontpage.machine.accelerator import device_name
-from frontpage.machine.peak_memory import GIB
+from frontpage.machine.peak_memory import GIB, in_words
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.open_run import CurrentRun
-from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
+from frontpage.training.callbacks.best_checkpoint import ALL, BestCheckpoint
 from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.callbacks.record_run import RecordRun
 from frontpage.training.callbacks.run_clock import clock_of
@@ -63,7 +61,7 @@ def print_start(
         "intervals": f"log {_interval(config['log_interval'], 'each epoch')},"
         f" validate {_interval(config['val_interval'], 'by trainer.evals_per_epoch')},"
         f" save {_interval(config['save_interval'], 'at validations')}",
-        "memory": _size(plan.memory.total) + " estimated" if plan.memory else "no estimate",
+        "memory": in_words(plan.memory.total) + " estimated" if plan.memory else "no estimate",
         "checkpoints": _checkpoints(plan, trainer),
         "time": f"roughly {tqdm.format_interval(plan.seconds_at_peak / FAST)} to"
         f" {tqdm.format_interval(plan.seconds_at_peak / SLOW)} and the validations, at {FAST:.0%} to {SLOW:.0%} of the"
@@ -74,24 +72,18 @@ def print_start(
 
 
 def _checkpoints(plan: RunPlan, trainer: L.Trainer) -> str:
-    """How many are kept, and their bytes. Milestones among the newest are no files of their own, so it can be fewer."""
-    each = f"{_size(plan.checkpoint_bytes)} each"
-    if plan.checkpoints == math.inf:
-        return f"one a validation, {each}"
-    several = any(isinstance(one, BestCheckpoint) and one.save_top_k > 1 for one in trainer.callbacks)
+    """How many are kept, and their bytes; at most, where their number grows with the run, which may end early."""
+    several = any(isinstance(one, BestCheckpoint) and one.save_top_k not in (0, 1) for one in trainer.callbacks)
     named = " (best.ckpt is another name of the best one)" if several else ""
-    fewer = any(isinstance(one, LastCheckpoint) and one.milestones for one in trainer.callbacks)
-    kept = f"{'at most ' * fewer}{plan.checkpoints:g} kept{named}"
-    return f"{kept}, {each}, {_size(plan.checkpoint_bytes * plan.checkpoints)} in all"
+    grows = any(isinstance(one, LastCheckpoint) and one.milestones for one in trainer.callbacks)
+    grows = grows or any(isinstance(one, BestCheckpoint) and one.save_top_k == ALL for one in trainer.callbacks)
+    kept = f"{'at most ' * grows}{plan.checkpoints:,} kept{named}"
+    each, all_ = in_words(plan.checkpoint_bytes), in_words(plan.checkpoint_bytes * plan.checkpoints)
+    return f"{kept}, {each} each, {all_} in all"
 
 
 def _interval(updates: int | None, otherwise: str) -> str:
     return otherwise if updates is None else f"every {updates:,} updates"
-
-
-def _size(number: float) -> str:
-    """Bytes in a fitting unit, e.g. `11.4 MiB`."""
-    return f"{number / GIB:.2f} GiB" if number >= GIB else f"{number / 2**20:.1f} MiB"
 
 
 def print_summary(run: CurrentRun, trainer: L.Trainer, data: RunData) -> None:

@@ -6,6 +6,7 @@ import lightning as L
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
 from frontpage.recipe.steps import updates_per_epoch
+from frontpage.training.due import Due
 
 
 class ValidationSchedule(_TrainingEpochLoop):
@@ -79,16 +80,15 @@ class ValidationSchedule(_TrainingEpochLoop):
         trainer = self.trainer
         if self._should_accumulate():
             return False
-        step, interval = trainer.global_step, self._interval()
+        step, interval = trainer.global_step, self.updates_between
         first = self.first_step and step == 1
         return first or step % interval == 0 or trainer.should_stop or step >= trainer.lightning_module.total_steps
 
-    def validations_left(self, after: int) -> int:
-        """How many validations come later than update `after` if the run goes on to its last update."""
-        last = self.trainer.lightning_module.total_steps
-        interval = self._interval()
-        return last // interval - after // interval + (last % interval != 0 and after < last)
+    def due(self, last: int) -> Due:
+        """The updates that are validated of a run of `last` updates."""
+        return Due(frozenset({self.updates_between}), last, frozenset({1} if self.first_step else ()))
 
-    def _interval(self) -> int:
+    @property
+    def updates_between(self) -> int:
         """Updates between validations."""
         return self.interval or max(updates_per_epoch(self.trainer) // self.evals_per_epoch, 1)

@@ -1,5 +1,6 @@
 """EarlyStopping: Lightning's, which a resumed run does not forget, and whose last validation is complete."""
 
+import math
 from typing import Any
 
 import lightning as L
@@ -13,15 +14,31 @@ from frontpage.command.limits import Amount, Count
 class EarlyStopping(callbacks.EarlyStopping):
     """Ends a run after `patience` validations in a row without a `monitor` better by `min_delta`.
 
+    With `patience_updates` it is as many validations as these optimizer updates have, rounded up.
+
     Lightning keeps the count in checkpoints, but not that the run was to stop; and it decides when a validation is
     over, too late for the metrics that only a run's last one computes. Raises UserError for an unknown `monitor`.
     """
 
-    def __init__(self, monitor: str, min_delta: Amount = 0.0, patience: Count = 3, **lightning: Any) -> None:
+    def __init__(
+        self,
+        monitor: str,
+        min_delta: Amount = 0.0,
+        patience: Count = 3,
+        patience_updates: Count | None = None,
+        **lightning: Any,
+    ) -> None:
         super().__init__(monitor, min_delta, patience, **lightning)
+        self.patience_updates = patience_updates
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the count, not the patience, which may have changed."""
+        super().load_state_dict(state_dict | {"patience": self.patience})
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop at once where the checkpoint is that of the stop."""
+        """Count the patience in validations, and stop at once where the checkpoint is that of the stop."""
+        if self.patience_updates is not None:
+            self.patience = math.ceil(self.patience_updates / trainer.fit_loop.epoch_loop.updates_between)
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
     def on_validated(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -17,6 +17,7 @@ from frontpage.runs.checkpoint_file import (
     sync_folder,
     update_of,
 )
+from frontpage.training.due import Due
 
 
 class LastCheckpoint(Checkpoint):
@@ -39,6 +40,17 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         self.path, self.interval, self.keep, self.milestones = Path(path), interval, keep, milestones
         self._validated, self._saved_step = False, -1
+
+    @property
+    def before(self) -> Path:
+        """The file before the newest."""
+        return self.path.with_name(f"{self.path.stem}-1{self.path.suffix}")
+
+    def saves(self, validated: Due) -> Due:
+        """The updates that are saved of a run, by those that are validated; beside them are some of the best."""
+        by_interval = validated if self.interval is None else Due(frozenset({self.interval}), validated.last)
+        milestones = frozenset({self.milestones} if self.milestones else ())
+        return Due(by_interval.periods | milestones, validated.last, by_interval.single)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make up for what a kill has left undone; a run continued from elsewhere begins with none."""
@@ -78,7 +90,7 @@ class LastCheckpoint(Checkpoint):
         return update_of(self.path) == update
 
     def _save(self, trainer: L.Trainer) -> None:
-        if save(trainer, self.path, before=self.path.with_name(f"{self.path.stem}-1{self.path.suffix}")):
+        if save(trainer, self.path, before=self.before):
             self._saved_step = trainer.global_step
             self._rotate(trainer, self.path)
 

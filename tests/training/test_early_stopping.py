@@ -1,0 +1,38 @@
+"""Promises of early stopping: its patience is counted in validations or in updates, and may change on the way."""
+
+import pytest
+from programs import record_of
+from tiny import TINY
+
+# Nothing is ever better by 10 but the first validation.
+RUN = (*TINY, "callbacks=early_stopping", "callbacks.early_stopping.min_delta=10.0", "model.original_metric=never")
+PATIENCE, UPDATES = "callbacks.early_stopping.patience", "callbacks.early_stopping.patience_updates"
+
+
+def ended_at(directory):
+    record = record_of(directory)
+    assert record["status"] == "finished"
+    return record["steps"] if (record["reason"] or "").startswith("early stopping") else None
+
+
+@pytest.mark.parametrize(
+    ("interval", "asked", "end"),
+    [
+        (3, (f"{UPDATES}=7",), 3 + 3 * 3),
+        (3, (f"{UPDATES}=6", f"{PATIENCE}=9"), 3 + 2 * 3),
+        (5, (f"{UPDATES}=1",), 5 + 5),
+        (2, (f"{PATIENCE}=4",), 2 + 4 * 2),
+    ],
+)
+def test_patience_in_updates_is_as_many_validations_as_they_have_rounded_up(command, tmp_path, interval, asked, end):
+    outcome = command(*RUN, f"val_interval={interval}", *asked, f"hydra.run.dir={tmp_path}/run")
+    assert outcome.status == 0, outcome.stderr
+    assert ended_at(tmp_path / "run") == end
+
+
+def test_a_run_that_goes_on_has_the_patience_that_it_is_given_now(command, tmp_path):
+    settings = (*RUN, "val_interval=2", f"hydra.run.dir={tmp_path}/run", "ckpt_path=last")
+    assert command(*settings, f"{PATIENCE}=6", "trainer.max_steps=6").status == 0
+    assert ended_at(tmp_path / "run") is None
+    assert command(*settings, f"{PATIENCE}=4", "trainer.max_steps=17").status == 0
+    assert ended_at(tmp_path / "run") == 10
