@@ -124,9 +124,9 @@ class LanguageModule(TrainingModule):
 
     def validation_step(self, batch: ScoringBatch, batch_idx: int) -> None:
         """Add the nats of the batch's scored tokens to their titles."""
-        hidden, targets, titles = self._scored(batch)
-        self._scores.update(token_losses(hidden, self.language_head.weight, targets), titles)
+        self._scores.update(*self.score(batch))
         if self._right is not None:
+            hidden, targets, titles = self._scored(batch)
             self._right.update(right_tokens(hidden, self.language_head.weight, targets), titles)
 
     def measured(self) -> dict[str, float | None]:
