@@ -21,7 +21,7 @@ from frontpage.runs.stored_config import stored_config
 FREE = "paths logger ckpt_path init_from test name data.path data.test_path data.cache_dir trainer.default_root_dir"
 # These a run keeps, since the checkpoint holds what has become of them, or its place in the data is counted in them.
 KEPT = (
-    "seed optimizer model.lr_scaling model.lr_scaling_rows data.batch_size data.block_size data.packing_seed"
+    "seed optimizer precision model.lr_scaling model.lr_scaling_rows data.batch_size data.block_size data.packing_seed"
     " data.repack data.drop_tail data.text_tokens data.batch_policy data.task_order tasks"
     " data.corruption data.corruption_share trainer.accumulate_grad_batches trainer.devices trainer.limit_train_batches"
     " trainer.overfit_batches"

@@ -23,6 +23,7 @@ from frontpage.data.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
 from frontpage.recipe.compiling import check_compiles
 from frontpage.recipe.optimizers.settings import TORCH_OPTIMIZERS
 from frontpage.recipe.parameter_groups import optimizer_of
+from frontpage.recipe.precision.mode import mode_of
 from frontpage.recipe.steps import planned_steps
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint import Checkpoint, check_continues
@@ -128,7 +129,11 @@ def check_run(
 def _check_recipe(config: DictConfig) -> None:
     """Build the model with the smallest vocabulary, its optimizer and its schedule, for what they refuse."""
     check_size(config)
+    mode = mode_of(config)
+    if mode is not None:
+        mode.check(config)
     model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
+    model.train_in(mode)
     try:
         optimizer = optimizer_of(model.net, model.make_optimizer)
     except ValueError as error:

@@ -1,0 +1,90 @@
+"""Int8Weight: weights that are kept and updated as 8-bit integers."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+from torch.optim import Optimizer
+
+from frontpage.command.limits import Text
+from frontpage.recipe.precision.layers import among, trunk_linears
+from frontpage.recipe.precision.mode import PrecisionMode
+from frontpage.recipe.precision.own_adamw import adamw_settings, torchao_adamw
+from frontpage.recipe.precision.packages import package
+
+INT8 = "torchao.prototype.quantized_training"
+KEY = "int8_weights"  # in a checkpoint
+
+
+class Int8Weight(PrecisionMode):
+    """torchao's int8 weight-only quantised training: a byte a weight and a factor a row, rounded by chance.
+
+    The linear layers of the trunk are converted, all else is bf16. There is no copy in higher precision: an update
+    rounds each weight up or down, so that it is right on average. torchao's AdamW8bit takes the settings of
+    `optimizer=adamw`. Whoever reopens a run has the weights as numbers.
+    """
+
+    def __init__(self, name: Text) -> None:
+        super().__init__(name, "bf16-true")
+
+    def check(self, config: DictConfig) -> None:
+        """Raise a UserError without torchao, on several devices, and with an average of the weights."""
+        super().check(config)
+        trainer, why = config.trainer, "its weights are tensors of torchao's, with which this was not made to work"
+        if trainer.devices not in (1, "1", "auto") or trainer.strategy != "auto":
+            raise self.refusal(f"trainer.devices={trainer.devices} trainer.strategy={trainer.strategy}: {why}; 1, auto")
+        for key, node in (config.get("callbacks") or {}).items():
+            if node is not None and str(node.get("_target_")).endswith("WeightAverage"):
+                raise self.refusal(f"callbacks.{key}: {why}; null")
+        package(INT8, self.name)
+
+    def optimizer(self, make_optimizer: Callable[..., Optimizer]) -> Callable[..., Optimizer]:
+        """torchao's AdamW8bit: PyTorch's and bitsandbytes' cannot update such weights."""
+        settings = adamw_settings(self, make_optimizer)
+        return functools.partial(torchao_adamw, kind="AdamW8bit", mode=self.name, **settings)
+
+    def convert(self, net: nn.Module) -> None:
+        """Give linear layers such weights; a `state_dict` goes on holding plain numbers."""
+        config = package(INT8, self.name).int8_weight_only_quantized_training()
+        layers = trunk_linears(net)
+        package("torchao.quantization", self.name).quantize_(net, config, among(layers))
+        for layer in layers.values():
+            layer.register_state_dict_post_hook(_as_numbers)
+
+    def weight_bytes(self, net: nn.Module, dtype: torch.dtype) -> int:
+        """A byte a weight of the converted layers, and a factor a row."""
+        layers = trunk_linears(net).values()
+        saved = sum(
+            layer.weight.numel() * (dtype.itemsize - 1) - len(layer.weight) * dtype.itemsize for layer in layers
+        )
+        return super().weight_bytes(net, dtype) - saved
+
+    def save(self, net: nn.Module, checkpoint: dict[str, Any]) -> None:
+        """Add integers and factors, from which the numbers were computed, and which do not follow from them exactly."""
+        weights = ((name, layer.weight) for name, layer in trunk_linears(net).items())
+        parts = {name: {"int_data": weight.int_data, "scale": weight.scale} for name, weight in weights}
+        checkpoint[KEY] = {f"net.{name}.weight": part for name, part in parts.items()}
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Put torchao's tensors into the place of the numbers."""
+        kind = package(INT8, self.name).Int8QuantizedTrainingLinearWeight
+        checkpoint["state_dict"] |= {name: kind(**parts) for name, parts in checkpoint[KEY].items()}
+
+    def saved(self, net: nn.Module, dtype: torch.dtype) -> dict[str, Any]:
+        """Integers and factors of the layers that are converted."""
+        weights = ((f"net.{name}.weight", layer.weight) for name, layer in trunk_linears(net).items())
+        sizes = {name: (weight.shape, len(weight)) for name, weight in weights}
+        return {
+            KEY: {
+                name: {"int_data": torch.empty(shape, dtype=torch.int8), "scale": torch.empty(rows, dtype=dtype)}
+                for name, (shape, rows) in sizes.items()
+            }
+        }
+
+
+def _as_numbers(layer: nn.Linear, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+    """Let a layer's state hold its weight as plain numbers."""
+    state[f"{prefix}weight"] = layer.weight.detach().dequantize()
