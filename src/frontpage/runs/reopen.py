@@ -16,6 +16,7 @@ from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.precision.mode import PrecisionMode
 from frontpage.runs.checkpoint import Checkpoint, open_checkpoint, weights_for
 from frontpage.runs.provenance import differences, load_tokenizer, provenance_in, said, same_tokenizer
+from frontpage.runs.quantised_folder import is_quantised, load_quantised
 from frontpage.runs.record import told
 from frontpage.runs.run import Run, run_around
 from frontpage.runs.stored_config import stored_config
@@ -29,12 +30,14 @@ def load_run(
 
     `checkpoint` is `best`, `last` or a path. A run that names a class of its own is refused, unless it is among the
     folders `trusted`, or lies in one: whatever it names is called. The module is in evaluation mode on the CPU and has
-    a `tokenizer`. A run whose `precision` rounds weights for each product gives rounded ones, or, `as_trained`, those
+    a `tokenizer`. `directory` may be an export of `--format quantised`. A run whose `precision` rounds weights for each product gives rounded ones, or, `as_trained`, those
     that its updates changed.
     Raises UserError for a folder that is no run, and for a checkpoint that is missing, unreadable or another run's.
     """
     run = Run(Path(directory))
     check_is_run(run)
+    if is_quantised(run.path):
+        return load_quantised(run.path, trusted)
     config = stored_config(run)
     opened = open_checkpoint(_checkpoint_of(run, checkpoint), "checkpoint")
     tokenizer = load_tokenizer(run.tokenizer_file, "run")

@@ -1,4 +1,4 @@
-"""PrecisionMode: what `precision=...` names - Lightning's precision, and what is done to net and optimizer beside it."""
+"""PrecisionMode: what `precision=...` names, Lightning's precision and what is done to net and optimizer beside it."""
 
 from collections.abc import Callable
 from typing import Annotated, Any

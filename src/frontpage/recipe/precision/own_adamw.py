@@ -1,4 +1,4 @@
-"""A mode's own AdamW, which takes over the settings of `optimizer=adamw`: torchao's, with plain numbers in its state."""
+"""A mode's own AdamW, which takes over the settings of `optimizer=adamw`: torchao's, saved as plain tensors."""
 
 import functools
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""The packages of the extra `quantised`: imported without a word on stderr, or a UserError that says how to get them."""
+"""The packages of the extra `quantised`: imported without a word on stderr, or refused with how to get them."""
 
 import importlib
 import logging
