@@ -1,13 +1,14 @@
 """A folder with a model of integers: `model.safetensors` beside a run's `config.yaml` and `tokenizer.json`."""
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.allowed_targets import check_stored
 from frontpage.command.build import build_stored
-from frontpage.command.errors import BadValue
+from frontpage.command.errors import BadValue, UserError
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.precision.fake_quantised import FakeQuantised
 from frontpage.recipe.precision.integers import load_plain_state, plain_state
@@ -34,6 +35,8 @@ def is_quantised(folder: Path) -> bool:
     path = folder / "model.safetensors"
     if not path.is_file():
         return False
+    if find_spec("safetensors") is None:
+        raise UserError(f"{path}: reading it needs safetensors, pip install -e '.[export]'")
     from safetensors import SafetensorError, safe_open
 
     try:

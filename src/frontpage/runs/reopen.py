@@ -30,8 +30,8 @@ def load_run(
 
     `checkpoint` is `best`, `last` or a path. A run that names a class of its own is refused, unless it is among the
     folders `trusted`, or lies in one: whatever it names is called. The module is in evaluation mode on the CPU and has
-    a `tokenizer`. `directory` may be an export of `--format quantised`. A run whose `precision` rounds weights for each product gives rounded ones, or, `as_trained`, those
-    that its updates changed.
+    a `tokenizer`. `directory` may be an export of `--format quantised`. A run whose `precision` rounds weights for each
+    product gives rounded ones, or, `as_trained`, those that its updates changed.
     Raises UserError for a folder that is no run, and for a checkpoint that is missing, unreadable or another run's.
     """
     run = Run(Path(directory))

@@ -35,10 +35,11 @@ class Int8Weight(PrecisionMode):
         super().check(config)
         trainer, why = config.trainer, "its weights are tensors of torchao's, with which this was not made to work"
         if trainer.devices not in (1, "1", "auto") or trainer.strategy != "auto":
-            raise self.refusal(f"trainer.devices={trainer.devices} trainer.strategy={trainer.strategy}: {why}; 1, auto")
+            asked = f"trainer.devices={trainer.devices} trainer.strategy={trainer.strategy}"
+            raise self.refusal(f"{asked} contradict it: {why}; 1 and auto")
         for key, node in (config.get("callbacks") or {}).items():
             if node is not None and str(node.get("_target_")).endswith("WeightAverage"):
-                raise self.refusal(f"callbacks.{key}: {why}; null")
+                raise self.refusal(f"callbacks.{key} contradicts it: {why}; callbacks.{key}=null")
         package(INT8, self.name)
 
     def optimizer(self, make_optimizer: Callable[..., Optimizer]) -> Callable[..., Optimizer]:
