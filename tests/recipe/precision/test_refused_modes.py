@@ -23,6 +23,10 @@ CONTRADICTIONS = {
         ["precision=int8_weight", "trainer.devices=2", "trainer.strategy=ddp"],
         ["precision=int8_weight", "trainer.devices=2"],
     ),
+    "an attention": (
+        ["precision=int8_weight", "model/attention=mla", "model.positions=rotary"],
+        ["precision=int8_weight", "MLAttention", "another model/attention"],
+    ),
     "groups": (
         ["precision=int4_qat", "precision.group_size=24"],
         ["precision.group_size=24", "blocks.0.attention.qkv has 32"],

@@ -54,6 +54,8 @@ class TrainsInInt8:
         cast = torch.is_autocast_enabled(x.device.type)
         kind = torch.get_autocast_dtype(x.device.type) if cast else x.dtype
         y = self.product(x.to(kind).contiguous(), self.weight, None, self.config)
+        if y.requires_grad:
+            y.register_hook(Tensor.contiguous)  # the backward pass views it as a matrix
         return y if self.bias is None else y + self.bias.to(kind)
 
 

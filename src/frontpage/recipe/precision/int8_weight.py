@@ -1,12 +1,13 @@
 """Int8Weight: weights that are kept and updated as 8-bit integers."""
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frontpage.command.limits import Text
@@ -42,6 +43,23 @@ class Int8Weight(PrecisionMode):
                 raise self.refusal(f"callbacks.{key} contradicts it: {why}; callbacks.{key}=null")
         package(INT8, self.name)
 
+    def check_net(self, net: nn.Module) -> None:
+        """Try a block for what its attention does with weights by itself; UserError where that cannot be done."""
+        if next(net.parameters()).is_meta:
+            return
+        block, width = copy.deepcopy(net.blocks[0]), net.widths[0]
+        self._quantise(block)
+        x, places = torch.ones(2, 3, width, dtype=torch.bfloat16), torch.arange(3)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                block.to(torch.bfloat16)(x, places.repeat(2, 1) * 0, places).sum().backward()
+                with torch.no_grad():
+                    block.eval()(x, None, places, block.attention.new_cache())
+        except (RuntimeError, NotImplementedError) as error:
+            name, why = type(block.attention).__name__, type(error).__name__
+            problem = f"its weights are tensors of torchao's, with which {name} does not compute ({why})"
+            raise self.refusal(f"{problem}; another model/attention") from error
+
     def optimizer(self, make_optimizer: Callable[..., Optimizer]) -> Callable[..., Optimizer]:
         """torchao's AdamW8bit: PyTorch's and bitsandbytes' cannot update such weights."""
         settings = adamw_settings(self, make_optimizer)
@@ -49,10 +67,8 @@ class Int8Weight(PrecisionMode):
 
     def convert(self, net: nn.Module) -> None:
         """Give linear layers such weights; a `state_dict` goes on holding plain numbers."""
-        config = package(INT8, self.name).int8_weight_only_quantized_training()
-        layers = trunk_linears(net)
-        package("torchao.quantization", self.name).quantize_(net, config, among(layers))
-        for layer in layers.values():
+        self._quantise(net)
+        for layer in trunk_linears(net).values():
             layer.register_state_dict_post_hook(_as_numbers)
 
     def weight_bytes(self, net: nn.Module, dtype: torch.dtype) -> int:
@@ -84,6 +100,23 @@ class Int8Weight(PrecisionMode):
                 for name, (shape, rows) in sizes.items()
             }
         }
+
+    def _quantise(self, part: nn.Module) -> None:
+        config = package(INT8, self.name).int8_weight_only_quantized_training()
+        package("torchao.quantization", self.name).quantize_(part, config, among(trunk_linears(part)))
+        for layer in trunk_linears(part).values():
+            layer.register_forward_pre_hook(_contiguous_input)
+            layer.register_forward_hook(_contiguous_gradient)
+
+
+def _contiguous_input(layer: nn.Linear, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """torchao's backward pass views inputs and gradients as matrices."""
+    return (inputs[0].contiguous(),)
+
+
+def _contiguous_gradient(layer: nn.Linear, inputs: tuple[Tensor], y: Tensor) -> None:
+    if y.requires_grad:
+        y.register_hook(Tensor.contiguous)
 
 
 def _as_numbers(layer: nn.Linear, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
