@@ -63,7 +63,8 @@ def print_start(
         "intervals": f"log {_interval(config['log_interval'], 'each epoch')},"
         f" validate {_interval(config['val_interval'], 'by trainer.evals_per_epoch')},"
         f" save {_interval(config['save_interval'], 'at validations')}",
-        "memory": _memory(plan, parameters),
+        "memory": _size(plan.memory.total) + " estimated" if plan.memory else "no estimate",
+        "static": f"{plan.memory.static.a_parameter(parameters)} estimated" if plan.memory else "no estimate",
         "checkpoints": _checkpoints(plan, trainer),
         "time": f"roughly {tqdm.format_interval(plan.seconds_at_peak / FAST)} to"
         f" {tqdm.format_interval(plan.seconds_at_peak / SLOW)} and the validations, at {FAST:.0%} to {SLOW:.0%} of the"
@@ -83,12 +84,6 @@ def _checkpoints(plan: RunPlan, trainer: L.Trainer) -> str:
     fewer = any(isinstance(one, LastCheckpoint) and one.milestones for one in trainer.callbacks)
     kept = f"{'at most ' * fewer}{plan.checkpoints:g} kept{named}"
     return f"{kept}, {each}, {_size(plan.checkpoint_bytes * plan.checkpoints)} in all"
-
-
-def _memory(plan: RunPlan, parameters: int) -> str:
-    if plan.memory is None:
-        return "no estimate"
-    return f"{_size(plan.memory.total)} estimated, {plan.memory.static.a_parameter(parameters)}"
 
 
 def _interval(updates: int | None, otherwise: str) -> str:
@@ -128,7 +123,7 @@ def print_summary(run: CurrentRun, trainer: L.Trainer, data: RunData) -> None:
     lines.append(f"  memory               {shown}, measured peak {measured / GIB:.2f} GiB")
     counted = next(callback for callback in trainer.callbacks if isinstance(callback, RecordRun)).static_bytes
     if counted is not None:
-        lines.append(f"  of it measured       {counted.a_parameter(record['parameters'])}")
+        lines.append(f"  static memory        measured {counted.a_parameter(record['parameters'])}")
     titles = next((callback.titles for callback in trainer.callbacks if isinstance(callback, SampleTitles)), [])
     lines += ["  invented titles:"] + [f"    {title}" for title in titles] if titles else []
     lines += [f"  profile              {path}" for path in sorted(run.path.glob("*profile*"))]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from optimizers import VOCABULARY, module_of
+from optimizers import VOCABULARY, give_gradients, module_of
 from precision_modes import BYTES, MODES, mode_named
 from watched_training import trained
 
@@ -62,3 +62,38 @@ def test_bytes_counted_from_live_tensors_are_those_of_the_closed_formula_and_of_
     averages = [part for part in state if part.numel() not in (1, 256)]  # without counts and tables of 8-bit numbers
     found = [sum(map(bytes_of, parts)) / up.numel() for parts in (plain_parts(up), plain_parts(up.grad), averages)]
     assert found == pytest.approx(BYTES[name])
+
+
+def test_8_bit_averages_of_int8_weights_take_a_byte_and_their_factor_each():
+    module = module_of(d_model=128, d_ff=256, n_head=2)
+    module.train_in(mode_named("int8_weight", averages="int8"))
+    optimizer = optimizer_of(module.net.bfloat16(), module.make_optimizer)
+    give_gradients(module.net, 0)
+    optimizer.step()
+    up = module.net.blocks[0].mlp.up.weight
+    state = [
+        part for value in optimizer.state[up].values() for part in plain_parts(value) if part.numel() not in (1, 256)
+    ]
+    assert sum(map(bytes_of, state)) / up.numel() == 2 * (1 + 4 / 256)
+    signed = [state["exp_avg"] for state in optimizer.state.values()]
+    assert len({id(average.qmap) for average in signed if hasattr(average, "qmap")}) == 1  # the table, held once
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_no_update_is_far_larger_than_the_rate_when_gradients_shrink_at_once(name):
+    module = module_of(d_model=64, n_head=2)
+    module.train_in(mode_named(name))
+    module.to(dtypes_of(module.precision_mode.lightning).weights)
+    optimizer = optimizer_of(module.net, module.make_optimizer)
+    for group in optimizer.param_groups:
+        group["weight_decay"] = 0.0
+    up, rate = module.net.blocks[0].mlp.up.weight, optimizer.param_groups[0]["lr"]
+    torch.manual_seed(0)
+    spread = {id(weight): 10 ** (-4 * torch.rand(weight.shape)) for weight in module.net.parameters()}
+    for shrunk in (1, 1e-3, 1, 1e-3):
+        before = up.detach().clone()
+        for weight in module.net.parameters():
+            weight.grad = (spread[id(weight)] * shrunk).to(weight.dtype)
+        optimizer.step()
+        moved = float((up.detach().float() - before.float()).abs().max())
+        assert 0 < moved < 3 * rate + 2**-8 * float(before.abs().max())

@@ -38,11 +38,12 @@ def test_a_run_that_goes_on_ends_with_the_bits_of_one_that_was_not_broken_off(co
 
 
 @needs_torchao
-@pytest.mark.parametrize("name", ["bf16_true", "int8_weight"])
+@pytest.mark.parametrize("name", ["bf16_true", "int8_weight", "int8_weight averages=int8"])
 def test_torchaos_optimizers_are_saved_as_plain_tensors_and_go_on_to_the_bit(name):
     def made():
         module = module_of(d_model=64, compile=False)
-        module.train_in(mode_named(name))
+        mode, *changes = name.split()
+        module.train_in(mode_named(mode, **dict(change.split("=") for change in changes)))
         module.configure_model()
         module.bfloat16()
         return module, optimizer_of(module.net, module.make_optimizer)

@@ -3,14 +3,14 @@
 import copy
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from frontpage.command.limits import Text
+from frontpage.command.limits import OneOf, Text
 from frontpage.recipe.precision.layers import among, trunk_linears
 from frontpage.recipe.precision.mode import PrecisionMode
 from frontpage.recipe.precision.own_adamw import adamw_settings, torchao_adamw
@@ -18,18 +18,22 @@ from frontpage.recipe.precision.packages import package
 
 INT8 = "torchao.prototype.quantized_training"
 KEY = "int8_weights"  # in a checkpoint
+OPTIMIZERS = {"bf16": "_AdamW", "int8": "AdamW8bit"}
 
 
 class Int8Weight(PrecisionMode):
     """torchao's int8 weight-only quantised training: a byte a weight and a factor a row, rounded by chance.
 
     The linear layers of the trunk are converted, all else is bf16. There is no copy in higher precision: an update
-    rounds each weight up or down, so that it is right on average. torchao's AdamW8bit takes the settings of
-    `optimizer=adamw`. Whoever reopens a run has the weights as numbers.
+    rounds each weight up or down, so that it is right on average. torchao's AdamW takes the settings of
+    `optimizer=adamw`; its `averages` are bf16 or int8, where that of the squares rounds to 0 before the other one
+    does, so that a gradient which shrinks a thousandfold at once makes a step of a thousand times the rate.
+    Whoever reopens a run has the weights as numbers.
     """
 
-    def __init__(self, name: Text) -> None:
+    def __init__(self, name: Text, averages: Annotated[str, OneOf(*OPTIMIZERS)] = "bf16") -> None:
         super().__init__(name, "bf16-true")
+        self.averages = averages
 
     def check(self, config: DictConfig) -> None:
         """Raise a UserError without torchao, on several devices, and with an average of the weights."""
@@ -61,9 +65,9 @@ class Int8Weight(PrecisionMode):
             raise self.refusal(f"{problem}; another model/attention") from error
 
     def optimizer(self, make_optimizer: Callable[..., Optimizer]) -> Callable[..., Optimizer]:
-        """torchao's AdamW8bit: PyTorch's and bitsandbytes' cannot update such weights."""
+        """torchao's AdamW: PyTorch's and bitsandbytes' cannot update such weights."""
         settings = adamw_settings(self, make_optimizer)
-        return functools.partial(torchao_adamw, kind="AdamW8bit", mode=self.name, **settings)
+        return functools.partial(torchao_adamw, kind=OPTIMIZERS[self.averages], mode=self.name, **settings)
 
     def convert(self, net: nn.Module) -> None:
         """Give linear layers such weights; a `state_dict` goes on holding plain numbers."""
