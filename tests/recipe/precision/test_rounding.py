@@ -90,6 +90,21 @@ def test_int8_mixed_multiplies_rounded_rows_in_training_and_weights_as_they_are_
     assert type(net["head"]) is nn.Linear
 
 
+def test_fp8_multiplies_numbers_of_8_bits_scaled_by_the_largest_of_each_tensor():
+    def on_grid(x):
+        scale = 448 / x.detach().abs().max()  # the largest number of float8_e4m3
+        return (x * scale).to(torch.float8_e4m3fn).float() / scale
+
+    mode = mode_named("fp8")
+    net = nn.ModuleDict({name: nn.Linear(32, width) for name, width in {"layer": 48, "odd": 24, "head": 48}.items()})
+    mode.convert(net)
+    torch.manual_seed(0)
+    layer, x = net["layer"], torch.randn(16, 32)
+    torch.testing.assert_close(layer(x), on_grid(x) @ on_grid(layer.weight).T + layer.bias, rtol=1e-3, atol=1e-3)
+    assert (layer(x) - F.linear(x, layer.weight, layer.bias)).abs().max() > 1e-3
+    assert type(net["odd"]) is type(net["head"]) is nn.Linear
+
+
 def drift(name, **changes):
     """How far 60 equal updates, each lost by rounding to the nearest, move weights of 1: (mean, asked for)."""
     module = module_of(d_model=32, bias=False)
