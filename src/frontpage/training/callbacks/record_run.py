@@ -87,7 +87,7 @@ class RecordRun(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count weights, gradients and optimizer state after the first updates: the most that they were."""
-        if self._to_count and trainer.optimizers[0].state:
+        if self._to_count and trainer.global_step > 0:
             self._to_count -= 1
             counted = live_bytes(pl_module.net, trainer.optimizers[0])
             self.static_bytes = max(counted, self.static_bytes or counted, key=sum)
