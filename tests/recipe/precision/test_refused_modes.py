@@ -25,7 +25,7 @@ CONTRADICTIONS = {
     ),
     "an attention": (
         ["precision=int8_weight", "model/attention=mla", "model.positions=rotary"],
-        ["precision=int8_weight", "MLAttention", "another model/attention"],
+        ["precision=int8_weight", "MLAAttention", "another model/attention"],
     ),
     "groups": (
         ["precision=int4_qat", "precision.group_size=24"],
