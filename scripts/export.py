@@ -1,4 +1,4 @@
-"""Hand a run's model to other programs: `python scripts/export.py <run dir> --format hf|safetensors|gguf`."""
+"""Hand a run's model to other programs: `python scripts/export.py <run dir> --format hf|safetensors|gguf|quantised`."""
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from frontpage.command.arguments import Arguments, path_for, save_json
 from frontpage.command.errors import BadValue, UserError
 from frontpage.export.folder import check_new
-from frontpage.export.formats import FORMATS, NEEDED, export
+from frontpage.export.formats import FORMATS, NEEDED, export, quantising_mode
 from frontpage.export.gguf_file import PRECISIONS
 from frontpage.runs.reopen import load_run
 from frontpage.runs.run_arguments import add_trust, run_and_checkpoint
@@ -22,7 +22,9 @@ def main() -> None:
     )
     example = "logs/runs/quickstart/2026-01-31_12-00-00-000000"
     parser.add_argument("run", help=f"a run's directory, e.g. {example}, or one of its checkpoints")
-    parser.add_argument("--format", required=True, choices=FORMATS, help="transformers, our own names, llama.cpp")
+    parser.add_argument(
+        "--format", required=True, choices=FORMATS, help="transformers, our own names, llama.cpp, integers"
+    )
     parser.add_argument(
         "--output", type=path_for("--output"), metavar="DIR", help="a new or empty folder (<run dir>/export/<format>)"
     )
@@ -45,12 +47,16 @@ def main() -> None:
         )
     needed = [name for name in NEEDED[arguments.format] if find_spec(name) is None]
     if needed:
-        raise UserError(f"--format {arguments.format} needs {' and '.join(needed)}: pip install -e '.[export]'")
+        extra = "quantised" if "torchao" in needed else "export"
+        raise UserError(f"--format {arguments.format} needs {' and '.join(needed)}: pip install -e '.[{extra}]'")
     lacking = arguments.format == "hf" and find_spec("transformers") is None
     if lacking and arguments.verify:
         raise UserError("--verify needs transformers: pip install -e '.[transformers]'")
     # Before the folder: a wrong run makes none.
-    config, module = load_run(arguments.run, arguments.checkpoint, arguments.trust)
+    integers = arguments.format == "quantised"
+    config, module = load_run(arguments.run, arguments.checkpoint, arguments.trust, as_trained=integers)
+    if integers:
+        quantising_mode(config)
     check_new(output)
 
     written = export(

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from frontpage.command.arguments import Arguments, number, save_json, several
 from frontpage.machine.peak_memory import GIB
 from frontpage.training.memory.estimate import CUDA_CONTEXT, CUDA_SLACK
-from frontpage.training.memory.tables import STATES, composed, memory_of
+from frontpage.training.memory.tables import STATES, composed, memory_of, precision_of
 
 MIB = 2**20
 ASSUMED = (
@@ -43,7 +43,7 @@ def report(config: DictConfig, result: dict[str, Any]) -> None:
     data, parts = config.data, result["training"]
     print(
         f"{config.name}: {result['parameters']:,} parameters, micro-batch {data.batch_size} x {data.block_size} tokens,"
-        f" precision {config.trainer.precision}, activation_checkpointing {config.model.activation_checkpointing}\n\n"
+        f" precision {precision_of(config)}, activation_checkpointing {config.model.activation_checkpointing}\n\n"
         f"{'layer':<10} {'width':>6} {'parameters':>12} {'saved MiB':>10} {'checkpointed':>13}"
     )
     for layer in result["layers"]:

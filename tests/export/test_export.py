@@ -215,7 +215,7 @@ def config_name(run):
 
 def test_the_script_writes_the_averaged_weights_and_a_card(run, tmp_path, capfd):
     record = json.loads((run / "run.json").read_text())
-    for form in FORMATS:
+    for form in FORMATS[:3]:  # the last is for runs that were trained for it
         output, result = tmp_path / form, tmp_path / f"{form}.json"
         options = ("--format", form, "--output", output, "--no-verify" if form == "hf" else "--verify")
         ended = run_script(capfd, "export", run, *options, "--json", result)

@@ -27,6 +27,7 @@ PLACES = {
     "model.attention": "model/attention",
     "model.optimizer": "optimizer",
     "model.scheduler": "scheduler",
+    "precision": "precision",
     "data": "data",
     "data.tokenizer": "tokenizer",
 }

@@ -43,6 +43,13 @@ print([one.title for one in generate(module, module.tokenizer, prompt="Show HN:"
 
 The names of the weights are those of this project; `module(tokens)` maps (B, T), each row one title that begins with
 `<eos>`, to logits (B, T, V).""",
+    "quantised": """```
+python scripts/evaluate.py FOLDER data.path=titles.parquet
+```
+
+`frontpage.runs.reopen.load_run(FOLDER)` gives `(config, module)`; `module(tokens)` maps (B, T), each row one title that
+begins with `<eos>`, to logits (B, T, V). It needs torchao (`pip install -e '.[quantised]'`). Integers of 4 bits lie two
+in a byte, the first in the low half.""",
     "gguf": """```
 llama-completion -m {file} -p " Show HN:" -n {length}
 ```

@@ -1,10 +1,12 @@
 """The formats by name: one run becomes one new folder, and is compared with what it came from."""
 
+import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from frontpage.command.build import build
 from frontpage.command.check import check_value
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.limits import Text
@@ -15,13 +17,16 @@ from frontpage.export.card import model_card
 from frontpage.export.folder import new_folder
 from frontpage.export.layout import choose
 from frontpage.export.traits import option_of, read_traits
-from frontpage.export.verify import Agreement, verify_gguf, verify_hugging_face, verify_own_names
+from frontpage.export.verify import Agreement, verify_gguf, verify_hugging_face, verify_own_names, verify_quantised
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.precision.fake_quantised import FakeQuantised
+from frontpage.runs import quantised_folder
 from frontpage.runs.record import damage_of, read_record
 from frontpage.runs.run import Run
 
-FORMATS = ("hf", "safetensors", "gguf")
+FORMATS = ("hf", "safetensors", "gguf", "quantised")
 NEEDED = {"hf": ("safetensors",), "safetensors": ("safetensors",), "gguf": ("gguf",)}  # packages
+NEEDED["quantised"] = ("safetensors", "torchao")
 
 
 class Written(NamedTuple):
@@ -55,7 +60,7 @@ def export(
         raise BadValue("run", run, what)
     check_value("name", config.get("name"), Text)  # a file is named by it, and it is the word of whoever made the run
     check_name(config)
-    writers = {"hf": _hugging_face, "safetensors": _own_names, "gguf": _gguf}
+    writers = {"hf": _hugging_face, "safetensors": _own_names, "gguf": _gguf, "quantised": _quantised}
     record = _record(run)
     if checkpoint not in ("best", "last") and Path(checkpoint).resolve().parent != Run(run).checkpoints.resolve():
         record["metrics"] = {}  # those of the run are not those of a checkpoint from elsewhere
@@ -107,6 +112,27 @@ def _gguf(folder: Path, config: DictConfig, module: LanguageModule, precision: s
         )
     verified = verify_gguf(path, meant, precision) if compare else None
     return Written(f"{layout.name} in GGUF", {"precision": precision, "file": path.name}, notices, verified)
+
+
+def _quantised(folder: Path, config: DictConfig, module: LanguageModule, precision: str, compare: bool) -> Written:
+    """`module` has the weights that updates changed (`load_run(..., as_trained=True)`)."""
+    mode, felt = quantising_mode(config), copy.deepcopy(module)
+    mode.quantise(module.net)
+    quantised_folder.write(folder, config, module, mode)
+    group = "a row" if mode.group_size is None else f"{mode.group_size} weights"
+    facts = {"weights": f"int{mode.bits}, a factor for each {group}; embedding, norms and head fp32"}
+    mode.reopened(felt.net)
+    verified = verify_quantised(folder, felt) if compare else None
+    return Written(f"{type(module.net).__name__} in int{mode.bits}", facts, [], verified)
+
+
+def quantising_mode(config: DictConfig) -> FakeQuantised:
+    """The mode of a run that was trained for integers; UserError for any other run."""
+    allowed = "of a run with precision=int8_qat or int4_qat, whose weights were trained for integers"
+    mode = None if config.get("precision") is None else build(config.precision, "precision")
+    if not isinstance(mode, FakeQuantised):
+        raise BadValue("--format", "quantised", f"{allowed}; this one has precision={mode and mode.name or 'null'}")
+    return mode
 
 
 def _record(run: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from frontpage.export import gguf_file
 from frontpage.export.own_names import load_export
 from frontpage.models.generate import generate
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.runs.quantised_folder import load_quantised
 
 TOLERANCE = 1e-4  # of logits, which are of the order of 10, in fp32
 AWKWARD = (
@@ -66,6 +67,12 @@ def verify_hugging_face(folder: Path, module: LanguageModule) -> Agreement:
 def verify_own_names(folder: Path, module: LanguageModule) -> Agreement:
     """Load a folder of --format safetensors and compare; raises Disagreement."""
     return compare_logits("loaded again", load_export(folder, trusted=[folder])[1], module, titles_to_try(module))
+
+
+def verify_quantised(folder: Path, felt: LanguageModule) -> Agreement:
+    """Load a folder of --format quantised and compare with the rounding that training felt; raises Disagreement."""
+    real = load_quantised(folder, trusted=[folder])[1]
+    return compare_logits("loaded again as integers", real, felt, titles_to_try(felt))
 
 
 def verify_gguf(path: Path, meant: dict[str, np.ndarray], precision: str) -> Agreement:

@@ -54,10 +54,18 @@ def settle_precision(asked: str | int, device_type: str, before: str | None = No
         chosen, why = best_precision(device_type)
         notice(f"trainer.precision=auto: {chosen}, since {why}")
         return chosen
-    if device_type == "cpu" and str(asked) in ("16-mixed", "16", "16-true"):
-        raise BadValue("trainer.precision", asked, "a CPU has: auto 32-true 64-true bf16-mixed bf16-true")
-    if device_type == "cuda" and str(asked).startswith("bf16") and not torch.cuda.is_bf16_supported():
-        raise BadValue("trainer.precision", asked, "this GPU has no bf16: auto 32-true 64-true 16-mixed 16-true")
-    if device_type == "mps" and str(asked) in ("64-true", "64"):
-        raise BadValue("trainer.precision", asked, "an Apple GPU has no fp64: auto 32-true 16-mixed bf16-mixed")
+    lacking = what_lacks(asked, device_type)
+    if lacking:
+        raise BadValue("trainer.precision", asked, lacking)
     return asked
+
+
+def what_lacks(asked: str | int, device_type: str) -> str | None:
+    """What a device has in place of a precision that it lacks, in words; None where it has that."""
+    if device_type == "cpu" and str(asked) in ("16-mixed", "16", "16-true"):
+        return "a CPU has: auto 32-true 64-true bf16-mixed bf16-true"
+    if device_type == "cuda" and str(asked).startswith("bf16") and not torch.cuda.is_bf16_supported():
+        return "this GPU has no bf16: auto 32-true 64-true 16-mixed 16-true"
+    if device_type == "mps" and str(asked) in ("64-true", "64"):
+        return "an Apple GPU has no fp64: auto 32-true 16-mixed bf16-mixed"
+    return None

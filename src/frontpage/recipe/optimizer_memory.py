@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from frontpage.recipe.parameter_groups import decay_groups, weight_decay_of
+from frontpage.recipe.plain_tensors import bytes_of, plain_parts
 
 SMALL_WEIGHT = 4096  # numbers: 8-bit optimizers keep 32 bits for a weight with fewer
 
@@ -23,12 +24,14 @@ def optimizer_bytes(
         for weight in weights:
             weight.grad = torch.ones_like(weight)
     optimizer.step()
-    held = Counter(id(value) for state in optimizer.state.values() for value in state.values())
+    held = Counter(
+        id(part) for state in optimizer.state.values() for one in state.values() for part in plain_parts(one)
+    )
 
     def bytes_a_weight(stand_in: nn.Parameter) -> float:
-        tensors = [value for value in optimizer.state[stand_in].values() if torch.is_tensor(value)]
+        tensors = [part for value in optimizer.state[stand_in].values() for part in plain_parts(value)]
         own = [tensor for tensor in tensors if tensor.numel() > 1 and held[id(tensor)] == 1]
-        return sum(tensor.numel() * tensor.element_size() for tensor in own) / stand_in.numel()
+        return sum(map(bytes_of, own)) / stand_in.numel()
 
     total = 0.0
     for group in groups:

@@ -20,6 +20,7 @@ from frontpage.evaluation.declared import Metric, measured_always
 from frontpage.machine.flops import training_flops_per_token
 from frontpage.recipe.compiling import AUTO, worth_compiling
 from frontpage.recipe.parameter_groups import LR_SCALINGS, optimizer_of
+from frontpage.recipe.precision.mode import PrecisionMode
 from frontpage.recipe.steps import planned_steps
 
 
@@ -58,6 +59,8 @@ class TrainingModule(L.LightningModule):
         self.net = accelerate(self.architecture(**architecture))
         self._training_hidden = self.net.hidden
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.precision_mode: PrecisionMode | None = None  # beside Lightning's precision; see `train_in`
+        self._converted = False
         self.compile_net, self.partial_validation = compile, partial_validation
         self.lr_scaling, self.lr_scaling_rows = lr_scaling, lr_scaling_rows
         self.total_steps = 0  # optimizer updates of the whole run, known when training starts
@@ -156,8 +159,20 @@ class TrainingModule(L.LightningModule):
         """Tokens (B, T), each row one document -> what the net gives, logits (B, T, V) of a language model."""
         return self.net(tokens)
 
+    def train_in(self, mode: PrecisionMode | None) -> None:
+        """Let training go by a precision mode, which may bring its own optimizer; UserError where it cannot."""
+        if mode is not None:
+            mode.check_net(self.net)
+            self.precision_mode, self.make_optimizer = mode, mode.optimizer(self.make_optimizer)
+
     def configure_model(self) -> None:
-        """Compile what a training step runs; validation and generation, whose shapes vary, stay as they are."""
+        """Convert the net to the precision mode, then compile what a training step runs.
+
+        Validation and generation, whose shapes vary, are not compiled.
+        """
+        if self.precision_mode is not None and not self._converted:
+            self.precision_mode.convert(self.net)
+            self._converted = True
         if self.compile_net == AUTO:
             self.compile_net = worth_compiling(self.trainer.strategy.root_device)
         if self.compile_net:
@@ -244,12 +259,16 @@ class TrainingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the weights belong to, and what a run continued behind its last update still has to report."""
+        if self.precision_mode is not None:
+            self.precision_mode.save(self.net, checkpoint)
         if self.provenance is not None:
             checkpoint["provenance"] = self.provenance
         checkpoint["newest"] = {"metrics": self.metrics, "loss": self.loss, "grad_norm": self.grad_norm}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
+        if self.precision_mode is not None:
+            self.precision_mode.load(checkpoint)
         newest = checkpoint.get("newest", {})
         self.metrics = newest.get("metrics", {})
         self.loss, self.grad_norm = newest.get("loss"), newest.get("grad_norm")

@@ -38,7 +38,7 @@ def check_structure(trainer: L.Trainer, data: RunData, model: TrainingModule, ch
         *_position(content, trainer, data),
         *_callbacks(content, trainer, had),
         *_newest(content, own=checkpoint.whole),
-        *_precision(content, trainer),
+        *_precision(content, trainer, model),
     ]
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -114,7 +114,9 @@ def optimizer_state(model: TrainingModule, weights: Mapping[str, Tensor]) -> dic
         if "ns_steps" in group:
             group["ns_steps"] = 1  # Muon's products are costly, and change no size
     small.step()
-    state = {index: dict(small.state[weight]) for index, weight in enumerate(like) if small.state.get(weight)}
+    kept = small.state_dict()["state"]
+    place = {id(weight): index for index, weight in enumerate(w for group in groups for w in group["params"])}
+    state = {index: dict(kept[place[id(weight)]]) for index, weight in enumerate(like) if kept.get(place[id(weight)])}
     later = [{key: value for key, value in group.items() if key in SET_LATE} for group in small.param_groups]
     groups = [late | group for late, group in zip(later, optimizer.state_dict()["param_groups"], strict=True)]
     return {"state": state, "param_groups": groups}
@@ -200,8 +202,11 @@ def _newest(content: dict[str, Any], own: bool) -> Iterator[str]:
     yield from unlike_numbers(newest.get("metrics", {}), f"{OWN}.metrics")
 
 
-def _precision(content: dict[str, Any], trainer: L.Trainer) -> Iterator[str]:
-    """The scale of the loss, where a precision has one."""
+def _precision(content: dict[str, Any], trainer: L.Trainer, model: TrainingModule) -> Iterator[str]:
+    """The scale of the loss, where a precision has one, and what a mode keeps of the weights."""
+    if model.precision_mode is not None:
+        kept = model.precision_mode.saved(model.net, _dtype(str(trainer.precision)))
+        yield from (fault for name, part in kept.items() for fault in unlike(content.get(name), part, name))
     plugin = trainer.precision_plugin
     own, key = plugin.state_dict(), type(plugin).__qualname__
     if own and key in content:

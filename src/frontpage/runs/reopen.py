@@ -13,8 +13,10 @@ from frontpage.command.errors import BadValue, nearest
 from frontpage.command.notices import notice
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.precision.mode import PrecisionMode
 from frontpage.runs.checkpoint import Checkpoint, open_checkpoint, weights_for
 from frontpage.runs.provenance import differences, load_tokenizer, provenance_in, said, same_tokenizer
+from frontpage.runs.quantised_folder import is_quantised, load_quantised
 from frontpage.runs.record import told
 from frontpage.runs.run import Run, run_around
 from frontpage.runs.stored_config import stored_config
@@ -22,17 +24,20 @@ from frontpage.runs.stored_values import check_model
 
 
 def load_run(
-    directory: Path | str, checkpoint: str = "best", trusted: Iterable[Path | str] = ()
+    directory: Path | str, checkpoint: str = "best", trusted: Iterable[Path | str] = (), as_trained: bool = False
 ) -> tuple[DictConfig, LanguageModule]:
     """(config, module) of a run; `module(tokens)` maps (B, T), each row one document, to logits (B, T, V).
 
     `checkpoint` is `best`, `last` or a path. A run that names a class of its own is refused, unless it is among the
     folders `trusted`, or lies in one: whatever it names is called. The module is in evaluation mode on the CPU and has
-    a `tokenizer`.
+    a `tokenizer`. `directory` may be an export of `--format quantised`. A run whose `precision` rounds weights for each
+    product gives rounded ones, or, `as_trained`, those that its updates changed.
     Raises UserError for a folder that is no run, and for a checkpoint that is missing, unreadable or another run's.
     """
     run = Run(Path(directory))
     check_is_run(run)
+    if is_quantised(run.path):
+        return load_quantised(run.path, trusted)
     config = stored_config(run)
     opened = open_checkpoint(_checkpoint_of(run, checkpoint), "checkpoint")
     tokenizer = load_tokenizer(run.tokenizer_file, "run")
@@ -48,8 +53,16 @@ def load_run(
         weights = weights_for(module(), opened)
     built = module()
     built.load_state_dict(weights)
+    if config.get("precision") is not None and not as_trained:
+        stored_mode(config, run, trusted).reopened(built.net)
     built.tokenizer = tokenizer
     return config, built.eval()
+
+
+def stored_mode(config: DictConfig, run: Run, trusted: Iterable[Path | str] = ()) -> PrecisionMode:
+    """The precision mode that a run has stored; UserError for one that is none of configs/."""
+    check_stored(config.precision, "precision", run.path, trusted)
+    return build_stored(config.precision, "precision", run.path, trusted)
 
 
 def check_is_run(run: Run) -> None:

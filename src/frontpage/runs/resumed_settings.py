@@ -15,13 +15,13 @@ from frontpage.runs.open_run import CurrentRun
 from frontpage.runs.provenance import Provenance, differences, in_words, provenance_around, said, same_tokenizer
 from frontpage.runs.record import told
 from frontpage.runs.run import Run
-from frontpage.runs.stored_config import stored_config
+from frontpage.runs.stored_config import IN_CHECKPOINT, stored_config
 
 # These change nothing that a run learns or reports.
 FREE = "paths logger ckpt_path init_from test name data.path data.test_path data.cache_dir trainer.default_root_dir"
 # These a run keeps, since the checkpoint holds what has become of them, or its place in the data is counted in them.
 KEPT = (
-    "seed optimizer model.lr_scaling model.lr_scaling_rows data.batch_size data.block_size data.packing_seed"
+    "seed optimizer precision model.lr_scaling model.lr_scaling_rows data.batch_size data.block_size data.packing_seed"
     " data.repack data.drop_tail data.text_tokens data.batch_policy data.task_order tasks"
     " data.corruption data.corruption_share trainer.accumulate_grad_batches trainer.devices trainer.limit_train_batches"
     " trainer.overfit_batches"
@@ -31,10 +31,15 @@ ALLOWED = "allowed: what the run had, or init_from=... for a new run from its we
 
 
 def check_model(settings: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Raise a UserError where the weights of `checkpoint` would compute something else under these `settings`.
+    """Raise a UserError where the weights of `checkpoint` would compute something else under these `settings`, or go
+    on in another mode of precision.
 
     It is asked before the weights and the optimizer are compared, whose differences only follow from it.
     """
+    stored = checkpoint.content.get(IN_CHECKPOINT)
+    if isinstance(stored, dict):
+        modes = tuple((one.get("precision") or {}).get("name") for one in (stored, settings))
+        _refuse({} if modes[0] == modes[1] else {"precision": said({"precision": modes})})
     origin = provenance_around(checkpoint)
     if origin is not None:
         _refuse({key: said({key: pair}) for key, pair in differences(origin.model, settings["model"]).items()})

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from frontpage.command.build import build
 from frontpage.command.progress_line import ProgressLine
+from frontpage.recipe.precision.mode import mode_of
 
 SMOOTHING = 0.9  # of the exponential mean
 DIVERGED = 2.0  # times the best smoothed loss: the test ends
@@ -62,10 +63,14 @@ def range_test(config: DictConfig, lowest: float, highest: float, updates: int) 
     config.trainer.update(limit_val_batches=0, partial_validation=True)
     L.seed_everything(config.seed, verbose=False)
     sweep = RateSweep(config.optimizer.lr, lowest, highest, updates)
+    mode = mode_of(config)
+    if mode is not None:
+        config.trainer.precision = mode.lightning
     trainer = build(config.trainer, "trainer", callbacks=[sweep], logger=[])
     data = build(config.data, "data")
     data.setup()
     model = build(config.model, "model", vocab_size=data.vocab_size)
+    model.train_in(mode)
     model.make_scheduler = sweep.schedule
     try:
         trainer.fit(model, datamodule=data)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import lightning as L
 import torch
+from torch.utils._pytree import tree_leaves
 
 from frontpage.command.errors import Infeasible
 from frontpage.command.notices import notice
@@ -13,6 +14,7 @@ from frontpage.machine.flops import measure_matmul_peak
 from frontpage.machine.peak_memory import GIB
 from frontpage.machine.precision import product_type
 from frontpage.recipe.optimizer_memory import optimizer_bytes
+from frontpage.recipe.plain_tensors import bytes_of
 from frontpage.recipe.steps import planned_steps
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.training.callbacks.weight_average import WeightAverage
@@ -53,11 +55,13 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
         check_step(memory, data.batch_size, data.block_size)
     weights = sum(weight.numel() for weight in model.net.parameters())
     averaged = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)
-    state = optimizer_bytes(model.net, model.make_optimizer, dtypes_of(precision).weights)
+    dtype, mode = dtypes_of(precision).weights, model.precision_mode
+    state = optimizer_bytes(model.net, model.make_optimizer, dtype)
+    of_mode = 0 if mode is None else sum(map(bytes_of, tree_leaves(mode.saved(model.net, dtype))))
     epochs = updates / max(sizes.updates, 1)
     flops = model.flops_per_token(data.block_size) * epochs * sizes.trained_targets
     peak = measure_matmul_peak(device, product_type(precision))
-    checkpoint_bytes, kept = 4 * weights * (1 + averaged) + state, kept_checkpoints(trainer, updates)
+    checkpoint_bytes, kept = 4 * weights * (1 + averaged) + state + of_mode, kept_checkpoints(trainer, updates)
     if not is_helper():
         check_room(trainer, kept, checkpoint_bytes)
     return RunPlan(
@@ -96,6 +100,7 @@ def check_memory(memory: TrainingMemory, free: int, total: int, batch_size: int)
 def _memory(trainer: L.Trainer, data: RunData, model: TrainingModule) -> TrainingMemory | None:
     """The estimate of a training step; None, and a notice, where a layer cannot be run without numbers."""
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "loss": model.planned_loss}
+    sizes["mode"] = model.precision_mode
     try:
         micro_batch = data.epoch_sizes(trainer).micro_batch
         return estimate_training(model.net, model.make_optimizer, micro_batch, data.block_size, **sizes)

@@ -25,6 +25,7 @@ from frontpage.machine.precision import settle_precision
 from frontpage.recipe.compiling import check_compiles
 from frontpage.recipe.optimizers.settings import TORCH_OPTIMIZERS
 from frontpage.recipe.parameter_groups import optimizer_of
+from frontpage.recipe.precision.mode import mode_of
 from frontpage.recipe.steps import planned_steps
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint import Checkpoint, check_continues
@@ -74,13 +75,16 @@ def check_fits(config: DictConfig) -> None:
     if device.type == "mps" or (on_card and config.model.get("attention_dropout")):  # whose kernels may keep less
         return
     batch_size, block_size = 1 if config.trainer.fit_batch else config.data.batch_size, config.data.block_size
+    mode = mode_of(config)
     try:
         with torch.device("meta"):
             model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
         if sum(weight.numel() for weight in model.net.parameters()) < LARGE:
             return
         sizes = {"document_mask": model.document_mask, "loss": model.planned_loss, "card": on_card}
-        sizes["precision"] = str(settle_precision(config.trainer.precision, device.type))
+        settled = settle_precision(config.trainer.precision, device.type) if mode is None else mode.lightning
+        model.train_in(mode)
+        sizes |= {"precision": str(settled), "mode": mode}
         memory = estimate_training(model.net, model.make_optimizer, batch_size, block_size, **sizes)
     except (NotImplementedError, RuntimeError, TypeError):  # building with numbers, or the plan of the run, says it
         return
@@ -173,7 +177,11 @@ def check_run(
 
 def _check_recipe(config: DictConfig) -> None:
     """Build the model with the smallest vocabulary, its optimizer and its schedule, for what they refuse."""
+    mode = mode_of(config)
+    if mode is not None:
+        mode.check(config)
     model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
+    model.train_in(mode)
     try:
         optimizer = optimizer_of(model.net, model.make_optimizer)
     except ValueError as error:

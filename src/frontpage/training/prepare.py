@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from frontpage.command.build import build, build_all
 from frontpage.data.run_data import RunData
+from frontpage.recipe.precision.mode import PrecisionMode, mode_of
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint import Checkpoint, rewind, weights_for
 from frontpage.runs.checkpoint_structure import check_structure
@@ -74,6 +75,7 @@ def prepare(
         return None
     check_config(config, to_train=run.checkpoint is None)
     check_places(config, run)
+    mode = mode_of(config)
     L.seed_everything(config.seed, verbose=False)
 
     data = build(config.data, "data")
@@ -84,10 +86,11 @@ def prepare(
     data.read()
     if config.test:
         data.test_titles()
-    trainer = _trainer(config, run, [RunClock(), events, record, *more_callbacks(config)])
+    trainer = _trainer(config, run, mode, [RunClock(), events, record, *more_callbacks(config)])
 
     data.setup()
     model = build(config.model, "model", vocab_size=data.vocab_size)
+    model.train_in(mode)
     model.provenance = provenance_of_run(settings, data.tokenizer, data.fingerprint, beginning).as_dict()
     if run.checkpoint:
         check_model(settings, run.checkpoint)
@@ -105,9 +108,11 @@ def prepare(
     return Prepared(settings, run, weights, trainer, data, model, record)
 
 
-def _trainer(config: DictConfig, run: CurrentRun, first: list[L.Callback]) -> L.Trainer:
+def _trainer(config: DictConfig, run: CurrentRun, mode: PrecisionMode | None, first: list[L.Callback]) -> L.Trainer:
     """The Trainer with every callback and logger; those that every run has stand first."""
     callbacks = [*first, *build_all(config.callbacks, "callbacks"), ResumeReport()]
     if config.test:
         callbacks.append(ScoreTestSet(run.path))
-    return build(config.trainer, "trainer", callbacks=callbacks, logger=build_all(config.logger, "logger"))
+    precision = {} if mode is None else {"precision": mode.lightning}
+    logger = build_all(config.logger, "logger")
+    return build(config.trainer, "trainer", callbacks=callbacks, logger=logger, **precision)

@@ -62,6 +62,7 @@ def print_start(
         f" validate {_interval(config['val_interval'], 'by trainer.evals_per_epoch')},"
         f" save {_interval(config['save_interval'], 'at validations')}",
         "memory": in_words(plan.memory.total) + " estimated" if plan.memory else "no estimate",
+        "static": f"{plan.memory.static.a_parameter(parameters)} estimated" if plan.memory else "no estimate",
         "checkpoints": _checkpoints(plan, trainer),
         "time": f"roughly {tqdm.format_interval(plan.seconds_at_peak / FAST)} to"
         f" {tqdm.format_interval(plan.seconds_at_peak / SLOW)} and the validations, at {FAST:.0%} to {SLOW:.0%} of the"
@@ -112,6 +113,9 @@ def print_summary(run: CurrentRun, trainer: L.Trainer, data: RunData) -> None:
     estimated, measured = record["estimated_memory_bytes"], record["peak_memory_bytes"]
     shown = "no estimate" if estimated is None else f"estimated {estimated / GIB:.2f} GiB"
     lines.append(f"  memory               {shown}, measured peak {measured / GIB:.2f} GiB")
+    counted = next(callback for callback in trainer.callbacks if isinstance(callback, RecordRun)).static_bytes
+    if counted is not None:
+        lines.append(f"  static memory        measured {counted.a_parameter(record['parameters'])}")
     titles = next((callback.titles for callback in trainer.callbacks if isinstance(callback, SampleTitles)), [])
     lines += ["  invented titles:"] + [f"    {title}" for title in titles] if titles else []
     lines += [f"  profile              {path}" for path in sorted(run.path.glob("*profile*"))]

@@ -6,6 +6,7 @@ import lightning as L
 import torch
 
 from frontpage.data.packing import rows_of
+from frontpage.recipe.plain_tensors import as_numbers
 
 
 def broken_rows(trainer: L.Trainer, module: L.LightningModule, update: int) -> str:
@@ -17,7 +18,7 @@ def broken_rows(trainer: L.Trainer, module: L.LightningModule, update: int) -> s
     sizes = getattr(loader, "sizes", None)
     if sizes is None:
         return ""
-    if not all(bool(weight.isfinite().all()) for weight in module.net.parameters()):
+    if not all(bool(as_numbers(weight).isfinite().all()) for weight in module.net.parameters()):
         return "the weights were broken by the update before, not by its titles"
     epoch, place = divmod(update - 1, sizes.updates)
     first = place * sizes.accumulate

@@ -19,6 +19,7 @@ from frontpage.command.masking import hide_argument
 from frontpage.command.notices import notice, notices
 from frontpage.machine.accelerator import device_name
 from frontpage.machine.peak_memory import peak_memory, start_counting
+from frontpage.recipe.live_bytes import StaticBytes, live_bytes
 from frontpage.runs.checkpoint_file import digest_of
 from frontpage.runs.git_state import git_state
 from frontpage.runs.open_run import OUT_OF_TIME
@@ -32,6 +33,7 @@ from frontpage.training.callbacks.weight_average import WeightAverage
 from frontpage.training.plan import RunPlan
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
+COUNTED = 40  # updates: as many as it takes until each of several tasks had its turn
 
 
 class RecordRun(Checkpoint):
@@ -45,6 +47,8 @@ class RecordRun(Checkpoint):
         self.path, self.config = Path(path), config
         self.record: dict[str, Any] = {}
         self.plan: RunPlan | None = None  # made before training
+        self.static_bytes: StaticBytes | None = None  # counted while the gradients of an update live
+        self._to_count = COUNTED
         self._best: dict[str, Any] = {}
         self._final: dict[str, Any] = {}
 
@@ -78,6 +82,15 @@ class RecordRun(Checkpoint):
             "metrics": {"final": self._final, "best": self._best, "chance": data.chances()},
         }
         self._write(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count weights, gradients and optimizer state after the first updates: the most that they were."""
+        if self._to_count and trainer.global_step > 0:
+            self._to_count -= 1
+            counted = live_bytes(pl_module.net, trainer.optimizers[0])
+            self.static_bytes = max(counted, self.static_bytes or counted, key=sum)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the newest metrics, and keep the best."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from frontpage.command.endings import Failure
+from frontpage.recipe.plain_tensors import as_numbers
 from frontpage.training.callbacks.broken_rows import broken_rows
 
 SKIPPING = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # their fused kernels on CUDA take `found_inf`
@@ -110,4 +111,4 @@ class StopOnDivergence(L.Callback):
 def all_finite(leaves: list[Any]) -> bool:
     """Whether the tensors of floating-point numbers among `leaves` hold finite ones only."""
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+    return all(bool(as_numbers(tensor).isfinite().all()) for tensor in tensors)

@@ -17,7 +17,9 @@ from frontpage.data.packing import IGNORED
 from frontpage.evaluation.losses import language_loss, next_token_loss
 from frontpage.machine.as_gpu import as_on_card
 from frontpage.machine.peak_memory import GIB
+from frontpage.recipe.live_bytes import StaticBytes
 from frontpage.recipe.optimizer_memory import optimizer_bytes, update_bytes
+from frontpage.recipe.precision.mode import PrecisionMode
 from frontpage.training.memory.fake_step import FakeStep, Loss, dtypes_of, fake_step
 
 CUDA_CONTEXT = int(0.6 * GIB)  # context and library workspaces
@@ -46,6 +48,11 @@ class TrainingMemory(NamedTuple):
     update: int  # temporaries of the optimizer
     total: int
 
+    @property
+    def static(self) -> StaticBytes:
+        """What does not depend on the batch."""
+        return StaticBytes(self.weights, self.gradients, self.optimizer)
+
     def on_card(self) -> int:
         """The total as a CUDA device sees it: with its context, and what falls between the allocator's blocks."""
         return int(self.total * (1 + CUDA_SLACK)) + CUDA_CONTEXT
@@ -70,15 +77,17 @@ def estimate_training(
     document_mask: bool = True,
     card: bool = False,
     loss: Loss = language_loss,
+    mode: PrecisionMode | None = None,
 ) -> TrainingMemory:
     """Memory of training `net` on micro-batches of `batch_size` x `block_size` tokens in Lightning's `precision`.
 
     `make_optimizer(parameter_groups)` is called on stand-ins of a few weights. No weight of `net` is touched; it may be
     on the meta device, which is traced as the CPU. `card`: as a CUDA device would compute, wherever the net is. `loss`
-    is the module's `planned_loss`. A large batch is on the line through two smaller ones, so that it takes no longer.
+    is the module's `planned_loss`. `mode` says how the weights are kept; what its layers hold in a step is counted as
+    if they were as built. A large batch is on the line through two smaller ones, so that it takes no longer.
     Raises RuntimeError or NotImplementedError where a layer needs numbers to run.
     """
-    settings = {"precision": precision, "document_mask": document_mask, "card": card, "loss": loss}
+    settings = {"precision": precision, "document_mask": document_mask, "card": card, "loss": loss, "mode": mode}
     rows = max(MOST_TOKENS // block_size, 1)
     batches = [batch_size] if batch_size <= 2 * rows else [rows, 2 * rows]
     found = [_estimate(net, make_optimizer, batch, block_size, **settings) for batch in batches]
@@ -97,18 +106,20 @@ def _estimate(
     document_mask: bool,
     card: bool,
     loss: Loss,
+    mode: PrecisionMode | None,
 ) -> TrainingMemory:
     dtype, on_cuda = dtypes_of(precision).weights, card or next(net.parameters()).device.type == "cuda"
     sizes = {"precision": precision, "document_mask": document_mask}
     with as_on_card() if card else nullcontext():
         step = fake_step(net, loss, batch_size, block_size, **sizes)
-    weights = sum(weight.numel() for weight in net.parameters()) * dtype.itemsize
+    gradients = sum(weight.numel() for weight in net.parameters()) * dtype.itemsize
+    weights = gradients if mode is None else mode.weight_bytes(net, dtype)
     state = optimizer_bytes(net, make_optimizer, dtype)
     update = update_bytes(net, make_optimizer, dtype.itemsize, on_cuda)
     # The last update's gradients live until the backward pass begins.
-    peak = max(weights + step.forward_peak, step.peak, weights + update)
+    peak = max(gradients + step.forward_peak, step.peak, gradients + update)
     return TrainingMemory(
-        weights, weights, state, step.buffers, step.peak, update, weights + step.buffers + state + peak
+        weights, gradients, state, step.buffers, step.peak, update, weights + step.buffers + state + peak
     )
 
 

@@ -16,6 +16,7 @@ from frontpage.machine.accelerator import find_accelerator
 from frontpage.machine.peak_memory import GIB
 from frontpage.machine.precision import settle_precision
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.precision.mode import mode_of
 from frontpage.training.memory.estimate import estimate_training, explain_step, generation_bytes, largest_batch
 from frontpage.training.preflight import check_config
 
@@ -46,15 +47,23 @@ def composed(overrides: list[str]) -> DictConfig:
     """What the command line of train.py would compose."""
     with initialize_config_dir(CONFIGS):
         config = compose("train", overrides=["paths.run_dir=none", *overrides])
-    if config.trainer.precision == "auto":
+    if config.trainer.precision == "auto" and config.get("precision") is None:
         config.trainer.precision = settle_precision("auto", find_accelerator("auto"))
     return config
+
+
+def precision_of(config: DictConfig) -> str:
+    """Lightning's precision, which a mode may name."""
+    mode = mode_of(config)
+    return config.trainer.precision if mode is None else mode.lightning
 
 
 def on_meta(config: DictConfig) -> LanguageModule:
     """The model without numbers, with as many tokens as the tokenizer may have."""
     with torch.device("meta"):
-        return build(config.model, "model", vocab_size=config.tokenizer.vocab_size)
+        module = build(config.model, "model", vocab_size=config.tokenizer.vocab_size)
+    module.train_in(mode_of(config))
+    return module
 
 
 def estimate(config: DictConfig, module: LanguageModule, batch_size: int | None = None, card: bool = False) -> Any:
@@ -64,9 +73,10 @@ def estimate(config: DictConfig, module: LanguageModule, batch_size: int | None 
         module.make_optimizer,
         batch_size or config.data.batch_size,
         config.data.block_size,
-        precision=config.trainer.precision,
+        precision=precision_of(config),
         document_mask=config.model.document_mask,
         card=card,
+        mode=module.precision_mode,
     )
 
 
@@ -76,7 +86,7 @@ def training(config: DictConfig, module: LanguageModule) -> dict[str, Any]:
         module.net,
         config.data.batch_size,
         config.data.block_size,
-        precision=config.trainer.precision,
+        precision=precision_of(config),
         document_mask=config.model.document_mask,
     )
     totals = {}

@@ -1,0 +1,1 @@
+"""In what a run keeps its weights and multiplies them: `precision=...`, a mode a config; first `mode`."""
