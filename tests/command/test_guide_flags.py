@@ -44,6 +44,12 @@ SETS = [
     ("--save-interval", "200", ["save_interval=200"], {"callbacks.last_checkpoint.interval": 200}),
     ("--log-interval", "5", ["log_interval=5"], {"trainer.log_interval": 5}),
     ("--val-interval", "50", ["val_interval=50"], {"trainer.val_interval": 50}),
+    (
+        "--val-interval",
+        "300",
+        ["val_interval=300", "callbacks.grokking.window=900"],
+        {"callbacks.grokking.window": 900, "callbacks.grokking.patience": 1000},
+    ),
     ("--no-grokking", None, ["callbacks=default"], {"callbacks.best_checkpoint.save_top_k": 1}),
     ("--bible-dir", "/my bible/${x}", ['data.root="/my bible/\\${x}"'], {"data.root": "/my bible/${x}"}),
     ("--bible-dir", "E:/Data/Bible", ['data.root="E:/Data/Bible"'], {"data.root": "E:/Data/Bible"}),

@@ -163,10 +163,19 @@ def translated(given: Mapping[str, Any], more: Sequence[str] = ()) -> Translatio
         words += flag.words_for(value)
         if flag.said_of(value):
             said.append(f"{flag.name}: {flag.said_of(value)}")
+    if "--no-grokking" not in given and "callbacks" not in chosen:
+        words += wide_windows(given.get("--val-interval", 0))
     if len(given.get("--language", "two or none")) == 1 and "tasks" not in chosen:
         words += ALONE
         said.append("--language: one alone has no paraphrases; the shares of the tasks are then the original's")
     return Translation([*words, *more], said, assumed)
+
+
+def wide_windows(interval: int) -> list[str]:
+    """Windows of the grokking detector that hold three validations, where its own are too short for them."""
+    needed = 3 * interval
+    windows = {"window": 500, "patience": 1000}
+    return [f"callbacks.grokking.{name}={needed}" for name, length in windows.items() if needed > length]
 
 
 def course(given: Mapping[str, Any]) -> list[str]:

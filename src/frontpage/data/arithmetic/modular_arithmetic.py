@@ -39,7 +39,7 @@ class ModularArithmetic(RunData):
         cache_dir: str | Path,
         operation: Annotated[str, OneOf(*OPERATIONS)] = "plus",
         modulus: Annotated[int, Between(3, 1000)] = 59,
-        train_share: Annotated[float, Between(0, 1, "()")] = 0.5,
+        train_share: Annotated[float, Between(0, 1, "()")] = 0.45,
         seed: Seed = 1337,
         packing_seed: Seed = 1337,
         block_size: Count = LENGTH,
