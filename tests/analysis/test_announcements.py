@@ -59,5 +59,6 @@ def test_the_control_differs_from_its_run_in_the_decay_alone(size, config):
     first = SEEDS[size][0]
     assert {*runs[f"control-{first}"]} - {*runs[f"decay-{first}"]} == {CONTROL}
     assert all(
-        config(*overrides).optimizer.weight_decay == (0 if "control" in name else 3) for name, overrides in runs.items()
+        config(*overrides).optimizer.weight_decay == (0 if "control" in name else 1.5)
+        for name, overrides in runs.items()
     )

@@ -57,6 +57,25 @@ def test_what_was_measured_is_drawn(folder, capfd):
     assert NASTY not in text and text.count("<script") == 2
 
 
+def test_the_detectors_drop_and_state_are_drawn(folder, capfd):
+    rows = [
+        "step,grokking/drop,grokking/state,val/loss",
+        "9,,0.0,",
+        "19,0.0625,0.0,",
+        "29,0.5,1.0,",
+        "29,,,3.5",
+        "39,x,2.0,",
+    ]
+    (folder / "a" / "metrics.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    text, said = said_of(folder, capfd)
+    assert text.count('class="picture lines"') == 1 and "the detector of sudden changes" in text
+    drop = [one for one in said if one.startswith("drop")]
+    assert drop == ["drop, a share of the baseline at 20: 0.0625", "drop, a share of the baseline at 30: 0.5"]
+    assert [one for one in said if one.startswith("state")] == [
+        "state at 10: 0", "state at 20: 0", "state at 30: 1", "state at 40: 2",
+    ]  # fmt: skip
+
+
 def test_runs_without_monitors_have_no_such_part(folder, capfd):
     assert "What the monitors saw" not in said_of(folder, capfd)[0]
 

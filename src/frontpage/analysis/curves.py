@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from frontpage.command.notices import notice
 from frontpage.runs.record import LARGEST, read_record
@@ -13,6 +13,7 @@ from frontpage.runs.run import Run
 TRAINING = ("train/learning_rate", "train/grad_norm", "train/weight_norm", "time/tokens_per_second")  # of metrics.csv
 
 MOST_UPDATES = 2**53  # what a script of a page can count
+One = TypeVar("One")
 
 
 class Point(NamedTuple):
@@ -39,7 +40,20 @@ def read_curves(directory: Path | str) -> dict[str, list[Point]]:
     return {name: [points[update] for update in sorted(points)] for name, points in curves.items()}
 
 
-def thinned(points: list[Point], most: int) -> list[Point]:
+def logged(directory: Path | str, name: str) -> list[tuple[int, float]]:
+    """(update, value) of what metrics.csv has under a name, in order; what is no finite number is left out."""
+    found = {}
+    for row in _rows(Run(Path(directory)).metrics_file):
+        try:
+            update, value = int(row["step"]) + 1, float(row[name] or "")
+        except (ValueError, KeyError, TypeError):  # a row of something else, or cut off
+            continue
+        if abs(value) <= LARGEST and 0 <= update <= MOST_UPDATES:
+            found[update] = value
+    return sorted(found.items())
+
+
+def thinned(points: list[One], most: int) -> list[One]:
     """At most `most` of the points, evenly chosen, the first and the last among them."""
     if len(points) <= most:
         return points

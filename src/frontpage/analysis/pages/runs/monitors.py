@@ -1,10 +1,11 @@
-"""What the monitors of runs have measured (docs/monitors.md): alignment and drift of layers, separation of classes."""
+"""What monitors and the detector of runs have seen (docs/monitors.md): drift of layers, classes apart, transitions."""
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from frontpage.analysis.curves import logged, thinned
 from frontpage.analysis.pages.runs.lines import Line, picture
 from frontpage.analysis.pages.web_page.parts import text
 from frontpage.analysis.table import Row
@@ -12,6 +13,7 @@ from frontpage.runs.kept_lines import json_of
 from frontpage.runs.record import LARGEST
 from frontpage.runs.run import Run
 
+MOST_POINTS = 200  # of the detector's lines
 LAYERS_SHOWN = 9  # lines of drift: the mean, and layers evenly chosen
 ALIGNED = {
     "layers": "each layer and the next one",
@@ -27,7 +29,8 @@ def monitors(rows: Sequence[Row], swatches: Mapping[str, str]) -> str:
         return ""
     caption = (
         "Disparity after the best rotation: 0 is the same; dashed, what shuffled texts have by chance. Silhouette: 1 is"
-        " apart, 0 is mixed; dashed, the same with permuted labels. Layer 0 is the embedding (docs/monitors.md)."
+        " apart, 0 is mixed; dashed, the same with permuted labels. Layer 0 is the embedding."
+        " The detector: a candidate at 1, confirmed at 2 (docs/monitors.md)."
     )
     return f"<h2>What the monitors saw</h2><p class='caption'>{caption}</p>{''.join(parts)}"
 
@@ -46,6 +49,7 @@ def measurements(path: Path, monitor: str) -> list[dict[str, Any]]:
 def _of_run(run: Row, swatch: str) -> str:
     path = Run(Path(run["directory"])).monitors_file
     parts = [*_procrustes(measurements(path, "procrustes")), *_concepts(measurements(path, "concepts"))]
+    parts += _detector(Path(run["directory"]))
     return f"<section><h3>{swatch} {text(run['run'])}</h3>{''.join(parts)}</section>" if parts else ""
 
 
@@ -81,6 +85,14 @@ def _concepts(found: Sequence[dict[str, Any]]) -> list[str]:
         _figure(f"{named}: the mean of the layers", picture(over, "update", "silhouette over updates")),
         _figure(f"{named}: at update {found[-1]['step']}", picture(across, "layer", "silhouette of layers")),
     ]
+
+
+def _detector(directory: Path) -> list[str]:
+    drop, state = (thinned(logged(directory, f"grokking/{name}"), MOST_POINTS) for name in ("drop", "state"))
+    if not state:
+        return []
+    lines = [Line("drop, a share of the baseline", drop), Line("state", state)]
+    return [_figure("the detector of sudden changes", picture(lines, "update", "drop and state of the detector"))]
 
 
 def _figure(caption: str, drawn: str) -> str:
