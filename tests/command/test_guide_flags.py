@@ -244,6 +244,11 @@ def test_an_example_configuration_of_the_guide_is_the_experiment_of_its_row(call
     assert config | {"name": name} == expected
 
 
+def test_windows_are_those_of_the_default_runs_detector_alone():
+    for more in ("experiment=production", "callbacks=default"):
+        assert not any("callbacks.grokking" in word for word in translated({"--val-interval": 1000}, [more]).words)
+
+
 def test_the_guides_run_without_flags_is_the_experiment():
     config = composed(*ROOT_WORDS)
     wanted = {

@@ -66,6 +66,31 @@ def test_a_drop_that_reverts_is_rejected():
     assert verdicts(lambda step: 2.0 if 5000 <= step < 5700 else 4.0) == [(5200, CANDIDATE), (6200, REJECTED)]
 
 
+def test_a_candidate_is_judged_by_what_came_after_it():
+    """With windows longer than the wait the recent median would still hold the candidate's own values."""
+    rule, brief = Rule(patience=3000, window=3000), lambda step: 1.2 if 20_000 < step <= 22_000 else 2.0
+    assert [verdict for _, verdict in verdicts(brief, rule, every=1000, last=60_000)] == [CANDIDATE, REJECTED]
+    lasting = verdicts(lambda step: 1.2 if step > 20_000 else 2.0, rule, every=1000, last=60_000)
+    assert lasting == [(22_000, CANDIDATE), (25_000, CONFIRMED)]  # three validations later
+
+
+@pytest.mark.parametrize("every", [50, 100, 160])
+@pytest.mark.parametrize("deviation", [0.01, 0.02, 0.03])
+@pytest.mark.parametrize("decline", [5e-5, 1e-4, 2e-4])
+def test_a_smooth_decline_with_noise_is_hardly_ever_confirmed(decline, deviation, every):
+    found = [
+        verdicts(noisy(lambda step: 2 * math.exp(-decline * step), deviation, seed), every=every, last=10_000)
+        for seed in range(10)
+    ]
+    assert sum(CONFIRMED in [verdict for _, verdict in one] for one in found) <= 1
+
+
+def test_what_is_no_number_is_passed_over():
+    bad = {5000: math.nan, 5100: -math.inf, 5200: math.inf}
+    assert verdicts(lambda step: bad.get(step, 4.0)) == []
+    assert verdicts(lambda step: bad.get(step, 4.0 if step < 4000 else 2.0))[1:] == [(5500, CONFIRMED)]
+
+
 def test_two_transitions_are_found():
     found = verdicts(lambda step: 4.0 if step < 4000 else 2.0 if step < 8000 else 1.0)
     assert found == [(4200, CANDIDATE), (5200, CONFIRMED), (8200, CANDIDATE), (9200, CONFIRMED)]
@@ -94,6 +119,7 @@ def test_what_the_windows_show_is_the_formula():
     assert look.slope == pytest.approx(slope * 400 / 10.5)
     rest = sum((value - 10.5 - slope * (100 * place - 150)) ** 2 for place, value in enumerate(values[:4]))
     assert look.slope_error == pytest.approx((rest / 2 / 50_000) ** 0.5 * 400 / 10.5)
+    assert look.noise == pytest.approx((rest / 2) ** 0.5 / 10.5)
 
 
 @pytest.mark.parametrize(

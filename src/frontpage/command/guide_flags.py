@@ -163,7 +163,7 @@ def translated(given: Mapping[str, Any], more: Sequence[str] = ()) -> Translatio
         words += flag.words_for(value)
         if flag.said_of(value):
             said.append(f"{flag.name}: {flag.said_of(value)}")
-    if "--no-grokking" not in given and "callbacks" not in chosen:
+    if "--no-grokking" not in given and not {"callbacks", "experiment"} & chosen:  # the default run's detector
         words += wide_windows(given.get("--val-interval", 0))
     if len(given.get("--language", "two or none")) == 1 and "tasks" not in chosen:
         words += ALONE

@@ -27,6 +27,7 @@ class RunData(L.LightningDataModule):
     make_tokenizer: TokenizerFactory
     tokenizer: TitleTokenizer | None = None
     fingerprint: str
+    whole_texts = True  # whether every token of a text is a target
     packed_validation = False  # whether a row of a validation holds several documents
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """Whether a curve of validations drops all of a sudden, from a plateau, for good: TransitionWatch, in plain numbers."""
 
+import math
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -14,11 +15,11 @@ class Rule:
     """When a change counts as a transition; lengths in optimizer updates.
 
     The recent window are the last `window` updates, the baseline the `patience` updates before it. Its median must be
-    better than the baseline's by `threshold`, a share of it, and by `z_min` robust deviations of the baseline. The
-    baseline is a plateau where its least-squares slope changes it by less than the share `plateau_tol` in `patience`
-    updates; where validations are noisy, a slope within two standard errors of none will do, up to half of `threshold`.
-    `confirm` updates later the recent median must still be better by `threshold`. Each window needs `min_points`
-    validations.
+    better than the baseline's by `threshold`, a share of it, and two deviations of the baseline from its line more, and
+    by `z_min` robust deviations of the baseline. The baseline is a plateau where its least-squares slope changes it by
+    less than the share `plateau_tol` in `patience` updates; where validations are noisy, a slope within two standard
+    errors of none will do, up to half of `threshold`. `confirm` updates later the median of what came since must still
+    be better by `threshold`. Each window needs `min_points` validations.
     """
 
     patience: int = 1000
@@ -42,6 +43,7 @@ class Look:
     z: float | None = None  # the same in robust deviations of the baseline
     slope: float | None = None  # change of the baseline in `patience` updates, as a share of its median
     slope_error: float | None = None  # its standard error
+    noise: float | None = None  # standard deviation of the baseline around its least-squares line, as a share
 
 
 class TransitionWatch:
@@ -61,8 +63,10 @@ class TransitionWatch:
     def update(self, step: int, value: float, ready: bool = True) -> str:
         """Take one in; `candidate`, `confirmed` or `rejected` where one is found or judged, else `idle`.
 
-        Nothing becomes a candidate unless it is `ready`.
+        Nothing becomes a candidate unless it is `ready`. A value that is no finite number is passed over.
         """
+        if not math.isfinite(value):
+            return IDLE
         if self.since is None:
             self.since = step
         self.points.append((step, value))
@@ -85,8 +89,9 @@ class TransitionWatch:
         baseline, now = median(value for _, value in before), median(recent)
         spread = MAD_TO_DEVIATION * median(abs(value - baseline) for _, value in before)
         gain, size = now - baseline if rule.higher else baseline - now, max(abs(baseline), TINY)
-        slope, error = (one * rule.patience / size for one in _slope(before))
-        return Look(step, baseline, now, gain / size, gain / (spread + TINY), slope, error)
+        slope, error, noise = _line(before)
+        slope, error = slope * rule.patience / size, error * rule.patience / size
+        return Look(step, baseline, now, gain / size, gain / (spread + TINY), slope, error, noise / size)
 
     def _found(self, step: int) -> bool:
         look, rule = self.look, self.rule
@@ -94,12 +99,14 @@ class TransitionWatch:
         if not whole or look.drop is None:
             return False
         flat = abs(look.slope) < max(rule.plateau_tol, min(2 * look.slope_error, rule.threshold / 2))
-        return flat and look.drop >= rule.threshold and look.z >= rule.z_min
+        return flat and look.drop >= rule.threshold + 2 * look.noise and look.z >= rule.z_min
 
     def _judge(self, step: int) -> str:
-        began, recent = self.candidate, self.look.recent
-        if step < began.step + self.rule.confirm or recent is None:
+        began = self.candidate
+        since = [value for at, value in self.points if at > max(began.step, step - self.rule.window)]
+        if step < began.step + self.rule.confirm or len(since) < self.rule.min_points:
             return IDLE
+        recent = median(since)
         gain = recent - began.baseline if self.rule.higher else began.baseline - recent
         self.candidate, self.judged, self.since = None, began, began.step
         self.points = [(at, value) for at, value in self.points if at > began.step]
@@ -124,11 +131,15 @@ class TransitionWatch:
         self.candidate = None if state["candidate"] is None else Look(**state["candidate"])
 
 
-def _slope(points: list[tuple[int, float]]) -> tuple[float, float]:
-    """The least-squares slope and its standard error, in the value's unit an update; two points have no error."""
+def _line(points: list[tuple[int, float]]) -> tuple[float, float, float]:
+    """The least-squares slope, its standard error (both in the value's unit an update), and the deviation around it.
+
+    Two points have neither error nor deviation.
+    """
     count = len(points)
     middle, mean = sum(step for step, _ in points) / count, sum(value for _, value in points) / count
     spread = sum((step - middle) ** 2 for step, _ in points)
     slope = sum((step - middle) * value for step, value in points) / spread if spread else 0.0
     rest = sum((value - mean - slope * (step - middle)) ** 2 for step, value in points)
-    return slope, (rest / (count - 2) / spread) ** 0.5 if count > 2 and spread else 0.0
+    noise = (rest / (count - 2)) ** 0.5 if count > 2 else 0.0
+    return slope, noise / spread**0.5 if spread else 0.0, noise

@@ -167,6 +167,8 @@ class LanguageModule(TrainingModule):
     def _of_the_stream(self, when: str) -> dict[str, float | None]:
         """Those of the original's metrics that are due `when`: `always`, or at the `end` only."""
         data, found = self.trainer.datamodule, {}
+        if not getattr(data, "whole_texts", True):  # a stream of all tokens is not what such a net has learned
+            return found
         if self.original_metric == when:
             loss, coverage = original_loss(self, data.validation, data.sizes, data.block_size, data.asked_batch_size)
             found |= {"val/mainrun_loss": loss, "val/mainrun_coverage": coverage}

@@ -163,7 +163,7 @@ def check_run(
         if isinstance(callback, GradientNoiseScale):
             callback.check(trainer, data.batch_size)
         if isinstance(callback, GrokkingDetector):
-            callback.check(trainer, data, model)
+            callback.check(trainer, data, model, planned)
         if isinstance(callback, SampleTitles):
             callback.check(model, data.tokenizer)
         if isinstance(callback, Monitor):

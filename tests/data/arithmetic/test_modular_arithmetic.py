@@ -102,6 +102,7 @@ def test_the_split_depends_on_its_seed_alone(tmp_path):
         (["data.train_share=0.999"], "data.train_share=0.999"),
         (["tokenizer.vocab_size=262"], "tokenizer.vocab_size=262"),
         (["tokenizer=bytes"], "tokenizer.vocab_size=259"),
+        (["data.modulus=3", "data.train_share=0.2"], "data.train_share=0.2"),
     ],
 )
 def test_mistakes_name_the_key(overrides, said, tmp_path):

@@ -32,6 +32,8 @@ class ModularArithmetic(RunData):
     UserError.
     """
 
+    whole_texts = False
+
     def __init__(
         self,
         *,
@@ -87,7 +89,11 @@ class ModularArithmetic(RunData):
         for split, texts in self.texts.items():
             wrong = np.flatnonzero(encoded[split].lengths != LENGTH + 1)
             if len(wrong):
-                allowed = f"more, so that every word is one token: {texts[wrong[0]]!r} has more than {LENGTH}"
+                text, known = texts[wrong[0]], {word for one in self.texts[TRAIN] for word in one.split()}
+                if not {*text.split()} <= known:
+                    allowed = f"so much that training has every number; {text!r} has one that it lacks"
+                    raise BadValue("data.train_share", self.train_share, allowed)
+                allowed = f"more, so that every word is one token: {text!r} has more than {LENGTH}"
                 raise BadValue("tokenizer.vocab_size", self.vocab_size, allowed)
             tokens = encoded[split].tokens.reshape(-1, LENGTH + 1)[:, :LENGTH].astype(np.int64)
             self.rows[split] = answer_rows(tokens, self.tokenizer.eos_id)

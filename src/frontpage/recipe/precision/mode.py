@@ -74,5 +74,5 @@ def mode_of(config: DictConfig) -> PrecisionMode | None:
         return None
     mode, said = build(config.precision, "precision"), config.trainer.precision
     if str(said) != "auto":
-        raise BadValue("trainer.precision", said, f"auto beside precision={mode.name}, which is {mode.lightning}")
+        raise BadValue("trainer.precision", said, f"auto, since precision={mode.name} says it: {mode.lightning}")
     return mode

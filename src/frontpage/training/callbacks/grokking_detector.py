@@ -12,6 +12,7 @@ from tqdm import tqdm
 from frontpage.command.endings import Interrupted
 from frontpage.command.errors import BadValue, nearest
 from frontpage.command.limits import Amount, AtLeast, Count, OneOf, Positive
+from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
 from frontpage.evaluation.transitions import CANDIDATE, CONFIRMED, IDLE, REJECTED, Look, Rule, TransitionWatch
 from frontpage.recipe.training_module import TrainingModule
@@ -59,8 +60,11 @@ class GrokkingDetector(Checkpoint):
         self._trained: Tensor | None = None  # mean training loss
         self._before: list[tuple[int, float, float]] = []  # (update, training loss, gap) of earlier validations
 
-    def check(self, trainer: L.Trainer, data: RunData, module: TrainingModule) -> None:
-        """Raise a UserError where validations are too rare, or a metric of `passes` is none of the run's."""
+    def check(self, trainer: L.Trainer, data: RunData, module: TrainingModule, updates: int) -> None:
+        """Raise a UserError where validations are too rare, or a metric of `passes` is none of the run's.
+
+        A run of fewer `updates` than both windows together sees nothing, which a notice says.
+        """
         known = module.monitored_names()
         for name in self.passes:
             if name not in known:
@@ -71,6 +75,10 @@ class GrokkingDetector(Checkpoint):
             if interval * rule.min_points > length:
                 allowed = f"at least {interval * rule.min_points}: {rule.min_points} validations, one in {interval}"
                 raise BadValue(f"callbacks.grokking.{name}", length, f"{allowed} updates; or a smaller val_interval")
+
+        if updates < rule.window + rule.patience:
+            key, needed = "callbacks.grokking.window", f"window and patience, {rule.window + rule.patience} updates"
+            notice(f"{key}={rule.window}: the run has {updates} updates and not {needed}, so no change can be seen")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make up for a file that a kill has left out."""
@@ -120,7 +128,10 @@ class GrokkingDetector(Checkpoint):
         """Say what was found in all."""
         if trainer.is_global_zero:
             updates = ", ".join(f"{step:,}" for step in self.found)
-            tqdm.write(f"grokking: {self.monitor} " + (f"changed at update {updates}" if updates else "never changed"))
+            said = f"changed at update {updates}" if updates else "was not seen to change"
+            pending = self.watch.candidate
+            more = f"; the run ended before the candidate of update {pending.step:,} was judged" if pending else ""
+            tqdm.write(f"grokking: {self.monitor} {said}{more}")
 
     def state_dict(self) -> dict[str, Any]:
         """The windows, the candidate, what was reached, and what is due."""
