@@ -113,10 +113,11 @@ def test_it_trains_and_ends_as_the_program_does(tmp_path):
     command += ["--lr", "0", "--val-interval", "2", "--batch-size", "2", "--grad-accum", "1", "--eval-aux-samples", "4"]
     command += ["trainer.accelerator=cpu", "trainer.precision=32-true", f"paths.cache_dir={tmp_path}/cache"]
     command += [f"hydra.run.dir={tmp_path}/run", "debug=fast_parallel", "trainer.max_steps=2"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
     first, *_ = ended.stdout.splitlines()
     assert first.startswith("python train.py experiment=multitask optimizer.lr=0.0 ")
     assert "tasks.cross_reference.fallback=true: there are no links" in ended.stdout
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert again.returncode == 2 and again.stderr.startswith("hydra.run.dir=") and len(again.stderr.splitlines()) == 1
