@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from frontpage.analysis.parameters.config_file import config_files
-from frontpage.analysis.parameters.page import with_tables
+from frontpage.analysis.parameters.page import save_page, with_tables
 from frontpage.command.arguments import Arguments
 from frontpage.command.config_folder import CONFIGS, ROOT
 from frontpage.command.errors import UserError
@@ -30,7 +30,7 @@ def main() -> None:
     elif check:
         sys.exit(f"{PAGE} is not what the config files say: python scripts/parameters.py writes it anew")
     else:
-        PAGE.write_text(page, encoding="utf-8")
+        save_page(PAGE, page)
         print(f"{PAGE} is written")
 
 

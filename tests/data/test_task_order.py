@@ -49,8 +49,9 @@ def test_a_weight_that_fills_no_step_of_a_block_has_its_share_in_the_end(rare):
 
 
 def test_drawn_tasks_have_their_shares_on_average():
-    counts = Counter(order_of(FOUR, 5, how="iid").at(step)[0] for step in range(8000))
-    blocks = [Counter(order_of(FOUR, 5, how="iid").at(step)[0] for step in range(s, s + BLOCK)) for s in (0, 40)]
+    order = order_of(FOUR, 5, how="iid")
+    counts = Counter(order.at(step)[0] for step in range(8000))
+    blocks = [Counter(order.at(step)[0] for step in range(s, s + BLOCK)) for s in (0, 40)]
     assert all(abs(counts[name] / 8000 - weight) < 0.02 for name, weight in FOUR.items()) and blocks[0] != blocks[1]
 
 

@@ -74,7 +74,10 @@ def test_every_verdict_is_told_and_each_snapshot_stays(trained):
     assert first["baseline"] == pytest.approx((before[1] + before[2]) / 2, rel=1e-6)
 
 
-@pytest.mark.parametrize(("stop", "validating"), [(5, False), (9, True), (11, False)])
+@pytest.mark.parametrize(
+    ("stop", "validating"),
+    [(9, True), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((5, False), (11, False)))],
+)
 def test_a_resumed_run_tells_and_keeps_the_same(trained, tmp_path, monkeypatch, stop, validating):
     whole = trained("whole", *WATCH)
     with monkeypatch.context() as patch:
@@ -106,6 +109,7 @@ def test_a_crash_before_a_snapshot_is_made_up_for(trained, monkeypatch):
     assert checkpoint_of(broken, f"grokking-candidate-{due:06d}")["global_step"] == due
 
 
+@pytest.mark.slow
 def test_the_lag_is_that_of_the_two_levels(trained):
     levels = "callbacks.grokking.passes=[[train/accuracy,0.5],[val/accuracy,0.2]]"
     run = trained("run", *WATCH, levels, "trainer.max_steps=120", "optimizer.weight_decay=1")
@@ -138,6 +142,7 @@ def test_mistakes_are_told_before_anything_is_written(trained, tmp_path, overrid
     assert not (tmp_path / "run" / "events.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_memorisation_must_come_first_where_it_is_asked_for(trained):
     assert told(trained("never", *WATCH, "callbacks.grokking.memorized_loss=0")) == []
     assert told(trained("gap", *WATCH, "callbacks.grokking.memorized_gap=100")) == []

@@ -88,7 +88,7 @@ def test_a_run_records_every_metric_of_every_task_and_language(run):
         assert float(row["train/loss"]) == pytest.approx(scales[name] * float(row[f"train/{name}/loss"]), rel=1e-6)
 
 
-@pytest.mark.parametrize("stopped_at", [7, 22])
+@pytest.mark.parametrize("stopped_at", [7, pytest.param(22, marks=pytest.mark.slow)])
 def test_a_run_that_breaks_off_within_a_cycle_of_tasks_ends_as_if_it_had_not(run, command, monkeypatch, stopped_at):
     settings = ("trainer.max_steps=30", "trainer.accumulate_grad_batches=2", "val_interval=15", "log_interval=1")
     whole, _ = run(*settings)
@@ -171,6 +171,7 @@ def test_a_model_that_sees_what_it_should_predict_is_below_the_floor(run, monkey
     assert "no model can be below it" in outcome.stdout
 
 
+@pytest.mark.slow
 def test_a_model_that_has_trained_on_the_held_out_books_is_below_the_floor(run, monkeypatch):
     setup = ParallelData.setup
 
