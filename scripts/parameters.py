@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 from frontpage.analysis.parameters.config_file import config_files
-from frontpage.analysis.parameters.page import save_page, with_tables
+from frontpage.analysis.parameters.page import with_tables
 from frontpage.command.arguments import Arguments
 from frontpage.command.config_folder import CONFIGS, ROOT
 from frontpage.command.errors import UserError
+from frontpage.command.output_file import replace_file
 
 PAGE = ROOT / "docs" / "parameters.md"
 OTHERS_KEYS = ("experiment", "hparams_search", "debug")  # groups that set keys of the others
@@ -30,7 +31,7 @@ def main() -> None:
     elif check:
         sys.exit(f"{PAGE} is not what the config files say: python scripts/parameters.py writes it anew")
     else:
-        save_page(PAGE, page)
+        replace_file(PAGE, page.encode("utf-8"))
         print(f"{PAGE} is written")
 
 

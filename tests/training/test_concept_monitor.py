@@ -109,7 +109,6 @@ def test_what_has_no_value_is_nan_and_said_once(titles):
     [
         ({"labels": "book"}, ["callbacks.concept_clustering.labels=book", "concepts"]),
         ({"concepts": {"a": ["xyzzy"], "b": ["ask hn"]}}, ["callbacks.concept_clustering.concepts=", "a 0, b "]),
-        ({"labels": "last_word", "least": 10_000}, ["callbacks.concept_clustering.labels=last_word", "of 10000"]),
     ],
 )
 def test_what_this_run_cannot_measure_is_refused(titles, settings, pieces):
@@ -124,7 +123,14 @@ def test_a_corpus_without_the_usual_words_is_told_and_not_measured(parallel):
     monitor = ConceptClusteringMonitor("unused", every=2, texts=60)
     monitor.check(data, module, 10)
     assert monitor.idle and not monitor._is_due(2)
-    assert "no two of salvation, creation, covenant, judgement have 10 texts" in notices()[-1]
+    assert "callbacks.concept_clustering.labels=concepts: no two classes have 10 texts" in notices()[-1]
+
+
+def test_classes_that_are_too_small_are_told_and_not_measured(titles):
+    data, module = titles
+    monitor = ConceptClusteringMonitor("unused", every=2, texts=60, labels="last_word", least=10_000)
+    monitor.check(data, module, 10)
+    assert monitor.idle and "labels=last_word: no two classes have 10000 texts" in notices()[-1]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,9 @@
 import re
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from pathlib import Path
 
 from frontpage.analysis.parameters.config_file import ConfigFile
 from frontpage.analysis.parameters.keys import Key, chosen_options, keys_of
-from frontpage.command.disk_full import replacing
 
 BEGIN = "<!-- begin: written by scripts/parameters.py from configs/ and the signatures of what they build -->"
 END = "<!-- end -->"
@@ -96,9 +94,3 @@ def _by_option(texts: Mapping[str, str], default: str | None) -> list[tuple[str,
 def _safe(text: str) -> str:
     """What neither ends a cell nor is taken for HTML."""
     return text.replace("|", r"\|").replace("<", "&lt;")
-
-
-def save_page(path: Path, page: str) -> None:
-    """Replace the page in one step."""
-    with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8")

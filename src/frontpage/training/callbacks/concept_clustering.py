@@ -42,9 +42,10 @@ class ConceptClusteringMonitor(Monitor):
 
     `labels` tells the classes: `concepts`, which texts name by their words, the `last_word` (of arithmetic, the
     answer), `book` or `language` of a parallel corpus. `concepts` maps names to words, or to words by language; null:
-    those of titles, or of the Bible, and where the corpus lacks them nothing is measured, which a notice says. A text
-    that names two is left out (`several=drop`) or in both classes (`repeat`). Each class has as many texts, at most
-    `texts` in all (yet two of each); one that has fewer than `least` is left out. The other keys are those of Monitor.
+    those of titles, or of the Bible. Where a corpus lacks all classes that nobody has spelled out, nothing is measured,
+    and a notice says so. A text that names two is left out (`several=drop`) or in both classes (`repeat`). Each class
+    has as many texts, at most `texts` in all (yet two of each); one that has fewer than `least` is left out. The other
+    keys are those of Monitor.
     """
 
     name, key = "concepts", "callbacks.concept_clustering"
@@ -83,14 +84,13 @@ class ConceptClusteringMonitor(Monitor):
         try:
             self._classes = balanced(found, self.texts, self.least, self.seed)
         except TooFew as error:
-            if self.labels == "concepts" and self.concepts is None:
-                words = f"no two of {', '.join(concepts)} have {self.least} texts in the validation set"
-                notice(f"{self.key}.concepts=null: {words}, so nothing is measured; give words of your own")
+            if self.concepts is None:
+                named = f"{self.key}.labels={self.labels}: no two classes have {self.least} texts (least)"
+                notice(f"{named} in the validation set, so nothing is measured")
                 self.idle = True
                 return
             allowed = f"two classes of {self.least} texts (least) are needed; the validation set has {error}"
-            key = "concepts" if self.labels == "concepts" else "labels"
-            raise BadValue(f"{self.key}.{key}", getattr(self, key), allowed) from error
+            raise BadValue(f"{self.key}.concepts", self.concepts, allowed) from error
         left = [name for name in found if name not in self._classes.names]
         if left:
             notice(f"{self.key}.least={self.least}: fewer texts of {', '.join(left)}, which are left out")
