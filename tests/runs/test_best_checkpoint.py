@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from programs import record_of
+from run_outputs import score_validations
 from tiny import TINY
 
 from frontpage.runs import checkpoint_file
@@ -22,13 +23,7 @@ SCORES = {3: 5.0, 6: 2.0, 9: 3.0, 12: 1.0, 15: 4.0, 17: 6.0}
 @pytest.fixture
 def scored(monkeypatch):
     """Validations have the scores of SCORES."""
-    decide = BestCheckpoint.on_validation_end
-
-    def with_score(self, trainer, pl_module):
-        pl_module.metrics["val/nats_per_char"] = SCORES[trainer.global_step]
-        decide(self, trainer, pl_module)
-
-    monkeypatch.setattr(BestCheckpoint, "on_validation_end", with_score)
+    score_validations(monkeypatch, SCORES)
 
 
 def steps(directory):

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 from programs import record_of, weights_of
-from run_outputs import same, stop_at
+from run_outputs import same, score_validations, stop_at
 from tiny import TINY
 
 from frontpage.runs import checkpoint_file
 from frontpage.runs.checkpoint import newest_intact
 from frontpage.runs.checkpoint_file import CheckpointFile, named_update, update_of, verify
 from frontpage.training.callbacks import last_checkpoint
-from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
 
 KEEP, MILESTONES = "callbacks.last_checkpoint.keep", "callbacks.last_checkpoint.milestones"
 # Saved at every second update, at the milestones, and at the validations 10, 20 and 30, if they are the best.
@@ -65,13 +64,7 @@ SCORES = {5: 5.0, 10: 2.0, 15: 3.0, 20: 1.0, 25: 6.0, 30: 7.0}
 
 @pytest.fixture
 def scored(monkeypatch):
-    decide = BestCheckpoint.on_validation_end
-
-    def with_score(self, trainer, pl_module):
-        pl_module.metrics["val/nats_per_char"] = SCORES[trainer.global_step]
-        decide(self, trainer, pl_module)
-
-    monkeypatch.setattr(BestCheckpoint, "on_validation_end", with_score)
+    score_validations(monkeypatch, SCORES)
 
 
 @pytest.fixture(scope="module")

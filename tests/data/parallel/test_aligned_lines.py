@@ -33,7 +33,8 @@ def test_without_a_header_columns_are_numbered(tmp_path, first):
 )
 def test_a_header_of_places_with_a_wrong_name_is_no_text(tmp_path, header, word):
     cells = "\t".join(["1"] * len(header.split("\t")))
-    refused(lines(tmp_path, f"{header}\n{cells}\n"), "line 1 names places", word)
+    message = refused(lines(tmp_path, f"{header}\n{cells}\n"), "line 1 names places")
+    assert f"beside {word}" in message
 
 
 def test_lines_are_counted_into_chapters_and_books(tmp_path):

@@ -169,16 +169,11 @@ class ParallelData(RunData):
 
     def _say_repeats(self) -> None:
         """Say how many held-out texts stand in a training book, too: what is learned of them by heart counts."""
-        train, held_out = (self.sides[split].plain for split in (TRAIN, VALIDATION))
-        repeats = 0
-        for known, asked in zip(train, held_out, strict=True):
-            seen = {*known} - {""}
-            repeats += sum(one in seen for one in asked)
+        held_out = self.sides[VALIDATION]
+        repeats, texts = held_out.repeated_of(self.sides[TRAIN]), len(held_out.there)
         if repeats:
-            texts = len(self.sides[VALIDATION].there)
-            notice(
-                f"{self.text.source}: of {texts:,} held-out texts {repeats:,} stand word for word in a training book"
-            )
+            said = f"{repeats:,} stand in a training book, too, but for case and marks"
+            notice(f"{self.text.source}: of {texts:,} held-out texts {said}")
 
     def _say_cuts(self) -> None:
         cut, texts = sum(one.cut() for one in self.texts.values()), sum(len(side.there) for side in self.sides.values())

@@ -80,3 +80,8 @@ class Side:
     def plain(self) -> list[list[str]]:
         """The texts without case, marks and blanks, by translation and place: equal ones say the same."""
         return [[re.sub(r"\W+", "", one or "").casefold() for one in of] for of in self.texts]
+
+    def repeated_of(self, other: "Side") -> int:
+        """How many of its texts the other side has in the same translation, but for case, marks and blanks."""
+        known = [{*of} - {""} for of in other.plain]
+        return sum(one in seen for seen, of in zip(known, self.plain, strict=True) for one in of)
