@@ -116,6 +116,20 @@ def test_rotary_leaves_lengths_and_the_first_position_alone():
     assert torch.equal(turned_by_position[:, :, 0], x[:, :, 0])
 
 
+def test_a_share_is_turned_like_a_head_of_its_width_and_the_rest_stays():
+    torch.manual_seed(0)
+    x, positions = torch.randn(2, 3, 5, 16), torch.tensor([[0, 1, 2, 3, 4], [0, 1, 0, 17, 31]])
+    for share, width in ((0.125, 2), (0.5, 8), (0.75, 12), (1.0, 16)):
+        found, narrow = Rotary(16, 32, base=100.0, share=share)(x, positions), Rotary(width, 32, base=100.0)
+        assert torch.equal(found, torch.cat((narrow(x[..., :width], positions), x[..., width:]), dim=-1))
+
+
+@pytest.mark.parametrize("share", [0.0625, 0.1, 0.3, 0.45])
+def test_a_share_that_is_no_even_number_of_a_head_is_refused(share):
+    with pytest.raises(ValueError, match=f"^rotary_share={share}: must be an even number of the 16 numbers of a head$"):
+        Rotary(16, 32, share=share)
+
+
 def test_rotary_positions_of_single_precision_are_exact_to_a_thousandth():
     torch.manual_seed(0)
     x, positions = torch.randn(1, 1, 4, 32), torch.tensor([0, 100, 511, 1023])

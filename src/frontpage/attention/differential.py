@@ -30,6 +30,7 @@ class DifferentialAttention(PatternAttention):
     """
 
     backends = ("sdpa", "math")
+    mixes_values = False  # two heads share wider ones, and what they give is normalised
 
     def __init__(
         self,

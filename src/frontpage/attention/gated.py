@@ -35,6 +35,7 @@ class GatedAttention(CausalAttention):
         super().__init__(d_model, n_head, block_size, **shared)
         if gate not in ("element", "head"):
             raise ValueError(f"gate={gate}: element or head")
+        self.mixes_values = gate == "head"
         self.gate = nn.Linear(d_model, n_head * (self.head_width if gate == "element" else 1), bias=False)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, *, x: Tensor, document_ids: Tensor | None, cache: Any) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from frontpage.attention.kernels.delta_kernel import by_kernel, kernel_problem
 from frontpage.attention.kernels.delta_rule import chunked, recurrent
 from frontpage.attention.kernels.routes import Routed
+from frontpage.attention.parts.cache import HeadCache
 from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.attention.parts.unit_vectors import unit
 from frontpage.command.notices import notice
@@ -24,7 +25,7 @@ KERNEL_WIDTH = 64  # of a head: up to here the kernel was measured to be faster 
 NORM_EPS = 1e-5  # outputs of a first token are small where its query and key are almost orthogonal
 
 
-class StateCache:
+class StateCache(HeadCache):
     """The state (B, Hkv, D, D) after the tokens seen: as large after one token as after a thousand."""
 
     def __init__(self) -> None:
@@ -59,6 +60,7 @@ class GatedDeltaAttention(Routed, ProjectedAttention):
     """
 
     backends = ("cpp", "chunk", "recurrent")
+    mixes_values = False  # what a state gives is normalised
 
     def __init__(self, d_model: int, n_head: int, block_size: int, *, chunk: int = 16, **shared: Any) -> None:
         if chunk < 1:

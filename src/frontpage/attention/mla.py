@@ -60,6 +60,7 @@ class MLAAttention(Routed, SelfAttention):
         bias: bool = True,
         rotary: bool = False,
         rotary_base: float = 10_000.0,
+        rotary_share: float = 1.0,
         qk_norm: bool = False,
         **contract: Any,
     ) -> None:
@@ -68,6 +69,10 @@ class MLAAttention(Routed, SelfAttention):
             raise ValueError(f"d_latent={d_latent}: at least 1")
         if rotary and (d_rope < 2 or d_rope % 2):
             raise ValueError(f"d_rope={d_rope}: even and at least 2 with rotary positions")
+        if rotary and rotary_share != 1:
+            raise ValueError(
+                f"rotary_share={rotary_share}: 1 with model/attention=mla, which turns d_rope other numbers"
+            )
         self.head_width, self.d_latent, self.d_rope = d_model // n_head, d_latent, d_rope if rotary else 0
         self.query = nn.Linear(d_model, n_head * (self.head_width + self.d_rope), bias=bias)
         self.down = nn.Linear(d_model, d_latent + self.d_rope, bias=bias)

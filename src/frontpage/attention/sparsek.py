@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from frontpage.attention.kernels.executors import sdpa
 from frontpage.attention.kernels.routes import Routed
 from frontpage.attention.kernels.sparsek_operator import Gates, Ranking, candidate_ranges, inside
+from frontpage.attention.parts.cache import HeadCache
 from frontpage.attention.parts.contract import places
 from frontpage.attention.parts.documents import places_in_documents
 from frontpage.attention.parts.pairs import triangle
@@ -139,7 +140,7 @@ class SparseKAttention(Routed, ProjectedAttention):
         return first[:, -time:], last[:, -time:]
 
 
-class SparseKCache:
+class SparseKCache(HeadCache):
     """Keys and values (B, Hkv, S, D) and scores (B, S) of what later queries may see, in the order of time.
 
     These are the last `window` - 1 tokens and the `k` of the largest scores before: a token that leaves these never

@@ -50,12 +50,12 @@ def build_all(nodes: DictConfig | None, key: str) -> list[Any]:
 def at_key(key: str, node: DictConfig, error: Exception) -> str:
     """What a constructor said, under the key it speaks of: `n_head=3: ...` becomes `model.n_head=3: ...`.
 
-    A name that the node `key` lacks is looked for in the nodes below it.
+    A name that the node `key` lacks is looked for in the nodes below it. Of a dotted name the first part is.
     """
     text = str(error)
-    named = re.match(r"(\w+)=", text)
+    named = re.match(r"(\w+)[\w.]*=", text)
     place = _place(OmegaConf.to_container(node, resolve=False), named[1]) if named else None
-    return f"{key}.{place}{text[named.end() - 1 :]}" if place else f"{key}: {text}"
+    return f"{key}.{place}{text[named.end(1) :]}" if place else f"{key}: {text}"
 
 
 def _place(node: dict, name: str) -> str | None:

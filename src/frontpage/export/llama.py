@@ -104,7 +104,7 @@ def weights(own: OwnWeights, traits: Traits) -> dict[str, Tensor]:
 
 def relative(name: str, architecture: str, config: Any, **holds: tuple[Any, ...]) -> Layout:
     """A layout of this family: rotary positions, normalised before; `holds` says the rest."""
-    family = {"norm_position": ("pre",), "positions": ("rotary",)}
+    family = {"norm_position": ("pre",), "positions": ("rotary",), "rotary_share": (1.0,)}
     return Layout(name, architecture, {**holds, **family}, config, weights)
 
 

@@ -48,6 +48,7 @@ class Traits:
     eps: float  # of the norms
     logit_scale: float  # multiplies what the head reads
     rotary_base: float
+    rotary_share: float  # of a head that is turned
     dropout: float
     attention_dropout: float
     init_std: float
@@ -57,6 +58,8 @@ def read_traits(model: DictConfig, net: nn.Module) -> Traits:
     """The traits of a run's `net`, built from the config `model`; UserError where it is no standard decoder."""
     if type(net) not in (GPT, DeepNarrow) or {*net.heads} != {"language"}:
         raise BadValue("model", type(net).__name__, ELSEWHERE)
+    if net.additions:
+        raise BadValue("model.addition", f"[{','.join(net.additions)}]", ELSEWHERE)
     if isinstance(net, DeepNarrow):
         check_standard(net)
     block = net.blocks[0]
@@ -91,6 +94,7 @@ def read_traits(model: DictConfig, net: nn.Module) -> Traits:
         eps=norm.eps,
         logit_scale=net.logit_scale,
         rotary_base=model.rotary_base,
+        rotary_share=1.0 if attention.rotary is None else attention.rotary.turned / attention.head_width,
         dropout=model.dropout,
         attention_dropout=model.attention_dropout,
         init_std=model.init_std,

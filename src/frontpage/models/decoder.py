@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from frontpage.attention.parts.contract import SelfAttention
-from frontpage.command.limits import Amount, AtLeast, Count, Matching, Positive, ShareBelow1
+from frontpage.attention.parts.head_addition import HeadAddition
+from frontpage.command.limits import Amount, AtLeast, Between, Count, Matching, Positive, ShareBelow1
 from frontpage.models.additions.addition import Addition, Stream
 from frontpage.models.block import MLP, Block, default_d_ff
 from frontpage.models.initialisation import initialise
@@ -17,6 +18,7 @@ from frontpage.models.norms import make_norm
 
 CHECKPOINTING = Matching("none|full|every_([1-9][0-9]*)", "none, full or every_k such as every_2")
 LayerCount = Annotated[int, AtLeast(1, 10_000)]
+RotaryShare = Annotated[float, Between(0, 1, "(]")]
 
 
 class Decoder(nn.Module):
@@ -45,6 +47,7 @@ class Decoder(nn.Module):
         norm_position: str = "pre",
         positions: str = "learned",
         rotary_base: Positive = 10_000.0,
+        rotary_share: RotaryShare = 1.0,
         qk_norm: bool = False,
         bias: bool = True,
         tie_embeddings: bool = True,
@@ -77,6 +80,7 @@ class Decoder(nn.Module):
                 dropout=attention_dropout,
                 rotary=positions == "rotary",
                 rotary_base=rotary_base,
+                rotary_share=rotary_share,
                 qk_norm=qk_norm,
             )
             mlp = MLP(width, default_d_ff(width, activation) if d_ff is None else d_ff, activation, bias)
@@ -130,7 +134,8 @@ class Decoder(nn.Module):
 
     def cache_numbers(self, length: int) -> int:
         """How many numbers the caches keep for each row after `length` tokens."""
-        return sum(block.attention.cache_numbers(length) for block in self.blocks)
+        keeping = [part for part in self.blocks.modules() if isinstance(part, SelfAttention | HeadAddition)]
+        return sum(part.cache_numbers(length) for part in keeping)
 
     def checkpointed(self, index: int) -> bool:
         """Whether training keeps of block `index` its input only, and computes the rest again in the backward pass."""

@@ -9,7 +9,7 @@ from frontpage.attention.parts.contract import SelfAttention
 from frontpage.command.limits import Amount, Count, OneOf, Positive, ShareBelow1
 from frontpage.models.additions.addition import Addition
 from frontpage.models.block import MLP, Block
-from frontpage.models.decoder import CHECKPOINTING, Decoder, LayerCount, at_least_1
+from frontpage.models.decoder import CHECKPOINTING, Decoder, LayerCount, RotaryShare, at_least_1
 from frontpage.models.deepnet import deepnet_constants, initialise_deepnorm
 from frontpage.models.norms import make_norm
 
@@ -50,6 +50,7 @@ class DeepNarrow(Decoder):
         scale_gate: bool = False,
         positions: str = "rotary",
         rotary_base: Positive = 10_000.0,
+        rotary_share: RotaryShare = 1.0,
         qk_norm: bool = False,
         tie_embeddings: bool = True,
         dropout: ShareBelow1 = 0.0,
@@ -79,6 +80,7 @@ class DeepNarrow(Decoder):
             norm_position=place,
             positions=positions,
             rotary_base=rotary_base,
+            rotary_share=rotary_share,
             qk_norm=qk_norm,
             bias=False,
             tie_embeddings=tie_embeddings,

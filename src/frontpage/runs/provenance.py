@@ -157,6 +157,7 @@ def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
         found["model.n_kv_head"] = None
     if found.get("model.positions") != "rotary":
         found.pop("model.rotary_base", None)
+        found.pop("model.rotary_share", None)
     return found
 
 

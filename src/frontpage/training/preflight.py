@@ -45,7 +45,7 @@ LARGE = 100_000_000  # weights: smaller nets are built in a second or two
 ATTENTION = "model.attention"
 SHARED_ATTENTIONS = (SelfAttention, ProjectedAttention, PatternAttention)
 # What an architecture passes to the attention of each layer, and the key that it takes it from.
-PASSED = {name: f"model.{name}" for name in "d_model n_head n_kv_head bias rotary_base qk_norm".split()}
+PASSED = {name: f"model.{name}" for name in "d_model n_head n_kv_head bias rotary_base rotary_share qk_norm".split()}
 PASSED |= {"block_size": "data.block_size", "dropout": "model.attention_dropout", "rotary": "model.positions"}
 PASSED |= {"layer": "the place in the net"}
 

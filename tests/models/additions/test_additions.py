@@ -12,7 +12,15 @@ from frontpage.command.config_folder import CONFIGS
 from frontpage.models.gpt import GPT
 
 NAMES = sorted(path.stem for path in Path(CONFIGS, "model/addition").glob("*.yaml"))
-SIZES = {"vocab_size": 50, "block_size": 16, "d_model": 32, "n_layer": 6, "n_head": 4, "positions": "rotary"}
+SIZES = {
+    "vocab_size": 50,
+    "block_size": 16,
+    "d_model": 32,
+    "n_layer": 6,
+    "n_head": 4,
+    "positions": "rotary",
+    "rotary_share": 0.5,
+}
 
 
 def additions(*names: str) -> dict:

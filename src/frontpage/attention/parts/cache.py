@@ -4,7 +4,13 @@ import torch
 from torch import Tensor
 
 
-class KeyValueCache:
+class HeadCache:
+    """What the cache of projected heads has a place for, whatever else it keeps."""
+
+    newest_key: Tensor | None = None  # (B, Hkv, 1, ...) of the newest token, as far as an addition reads it
+
+
+class KeyValueCache(HeadCache):
     """Keys and values (B, Hkv, S, D) of the tokens that later queries may see.
 
     Keeps all tokens, or with `window` the last `window` - 1 (the next one completes the window) and the first `sinks`.

@@ -22,6 +22,7 @@ class SelfAttention(nn.Module, ABC):
     backends: ClassVar[tuple[str, ...]] = ("sdpa",)
     out: nn.Linear
     head_width: int
+    mixes_values: bool = True  # what a head gives is a sum of its values times weights
 
     def __init__(
         self,
@@ -79,14 +80,20 @@ class SelfAttention(nn.Module, ABC):
 
     def add(self, name: str, part: HeadAddition) -> None:
         """Let heads do more; where a variant has none to add to, ValueError."""
-        raise ValueError(f"attention={type(self).__name__}: its heads take no addition such as {name}")
+        raise self.refusal_of(name)
+
+    def refusal_of(self, addition: str) -> ValueError:
+        """What to raise for a part that does not fit to the heads of this variant."""
+        variant = type(self).__module__.rpartition(".")[2]
+        return ValueError(f"addition={addition}: not with the heads of model/attention={variant}; docs/additions.md")
 
     def matrices(self) -> dict[str, Tensor]:
         """Weights of its linear layers by what they make, rows of a fused one apart; `value` and `out` are among them.
 
-        Values are what is mixed; so an initialisation can tell them from queries and keys.
+        Values are what is mixed; so an initialisation can tell them from queries and keys. Additions set their own.
         """
-        return {name: layer.weight for name, layer in self.named_modules() if isinstance(layer, nn.Linear)}
+        linear = {name: layer.weight for name, layer in self.named_modules() if isinstance(layer, nn.Linear)}
+        return {name: weight for name, weight in linear.items() if not name.startswith("additions.")}
 
     def visible_pairs(self, length: int) -> float:
         """Pairs of a query and a key that it may see in one document, the mean over heads; here all up to the query."""

@@ -8,12 +8,19 @@ from torch import Tensor, nn
 class HeadAddition(nn.Module):
     """What is added to the heads of a layer; each method is a place of the forward pass, and changes nothing here.
 
-    A subclass is built with the attention that it is given to, and does not keep it.
+    A subclass is built with the attention that it is given to, and does not keep it; what it remembers in generation
+    lies in the cache (HeadCache).
     """
+
+    reads_mixture = False  # `mixed` takes what a head gives for a weighted sum of its values
 
     def keys(self, k: Tensor, document_ids: Tensor | None, cache: Any) -> Tensor:
         """Keys (B, Hkv, T, D), normalised and turned, of the tokens that continue those in `cache`."""
         return k
+
+    def cache_numbers(self, length: int) -> int:
+        """How many numbers it keeps in a cache for each row after `length` tokens."""
+        return 0
 
     def values(self, v: Tensor, x: Tensor, first: Tensor) -> Tensor:
         """Values (B, Hkv, T, D) of what the layer reads, `x` (B, T, C), and of the embedded tokens `first`."""

@@ -24,6 +24,7 @@ class ProjectedAttention(SelfAttention):
         bias: bool = True,
         rotary: bool = False,
         rotary_base: float = 10_000.0,
+        rotary_share: float = 1.0,
         qk_norm: bool = False,
         **contract: Any,
     ) -> None:
@@ -34,13 +35,15 @@ class ProjectedAttention(SelfAttention):
         self.part_widths = [heads * self.head_width for heads in (n_head, self.n_kv_head, self.n_kv_head)]  # of q, k, v
         self.qkv = nn.Linear(d_model, sum(self.part_widths), bias=bias)
         self.out = nn.Linear(n_head * self.head_width, d_model, bias=bias)
-        self.rotary = Rotary(self.head_width, block_size, rotary_base) if rotary else None
+        self.rotary = Rotary(self.head_width, block_size, rotary_base, rotary_share) if rotary else None
         self.query_norm = HeadNorm(self.head_width) if qk_norm else None
         self.key_norm = HeadNorm(self.head_width) if qk_norm else None
         self.additions = nn.ModuleDict()
 
     def add(self, name: str, part: HeadAddition) -> None:
-        """Let heads do more, in the order in which parts are added."""
+        """Let heads do more, in the order in which parts are added; ValueError for a part that does not fit."""
+        if part.reads_mixture and not self.mixes_values:
+            raise self.refusal_of(name)
         self.additions[name] = part
 
     def matrices(self) -> dict[str, Tensor]:

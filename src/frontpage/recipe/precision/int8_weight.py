@@ -54,11 +54,12 @@ class Int8Weight(PrecisionMode):
         block, width = copy.deepcopy(net.blocks[0]), net.widths[0]
         self._quantise(block)
         x, places = torch.ones(2, 3, width, dtype=torch.bfloat16), torch.arange(3)
+        first = x if net.additions else None
         try:
             with torch.random.fork_rng(devices=[]):
-                block.to(torch.bfloat16)(x, places.repeat(2, 1) * 0, places).sum().backward()
+                block.to(torch.bfloat16)(x, places.repeat(2, 1) * 0, places, None, first).sum().backward()
                 with torch.no_grad():
-                    block.eval()(x, None, places, block.attention.new_cache())
+                    block.eval()(x, None, places, block.attention.new_cache(), first)
         except (RuntimeError, NotImplementedError) as error:
             name, why = type(block.attention).__name__, type(error).__name__
             problem = f"its weights are tensors of torchao's, with which {name} does not compute ({why})"
