@@ -26,6 +26,10 @@ SMALL = ("data=synthetic", "data.block_size=32", "model.d_model=32", "model.n_la
         ("model.n_head=4",),
         ("model.n_head=2", "model/attention=strided"),
         ("model.n_head=2", "model/attention=gated_delta"),
+        (
+            *("model.n_head=2", "model.positions=rotary", "model.rotary_share=0.5"),
+            "model/addition=[value_embeddings,head_gate,exclusive,shifted_keys]",
+        ),
     ],
 )
 def test_a_compiled_training_step_is_one_graph_and_gives_what_the_plain_one_gives(config, settings):

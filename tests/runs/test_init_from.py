@@ -256,3 +256,15 @@ def test_as_many_keys_as_heads_is_what_null_means():
     model = {"_target_": "frontpage.recipe.modules.GPTModule", "n_head": 4}
     assert differences(model | {"n_kv_head": 4}, model | {"n_kv_head": None}) == {}
     assert differences(model | {"n_kv_head": 2}, model | {"n_kv_head": 4}) == {"model.n_kv_head": (2, None)}
+
+
+def test_an_addition_that_one_of_two_nets_lacks_is_told_and_its_keys_where_both_have_it():
+    model, target = {"_target_": "frontpage.recipe.modules.GPTModule"}, "frontpage.models.additions.head_gate.HeadGate"
+    gate = {"_target_": target, "_partial_": True}
+    assert differences(model, model | {"addition": {}}) == {}  # a run from before there were any
+    assert differences(model, model | {"addition": {"head_gate": gate}}) == {
+        "model.addition.head_gate": (None, "HeadGate")
+    }
+    both = [model | {"addition": {"head_gate": gate | keys}} for keys in ({}, {"gate_width": 12}, {"gate_width": 8})]
+    assert differences(*both[:2]) == {}
+    assert differences(*both[1:]) == {"model.addition.head_gate.gate_width": (12, 8)}

@@ -118,7 +118,7 @@ LIMITS = {
         "seed data.seed data.packing_seed callbacks.sample_titles.seed callbacks.procrustes.seed"
         " callbacks.concept_clustering.seed",
     ),
-    "above 0, up to 1": ((0, -1, 1.001, 1e30, *NO_NUMBER), (1e-9, 1), "scheduler.gamma"),
+    "above 0, up to 1": ((0, -1, 1.001, 1e30, *NO_NUMBER), (1e-9, 1), "scheduler.gamma model.rotary_share"),
     "from 1 to 1000000": ((0, -1, 1_000_001, 1e30), (1, 1_000_000), "model.attention.k"),
     "from 1 to 99": ((0, -1, 100, 1e30), (1, 99), "optimizer.ns_steps"),
     "between 0 and 1, both excluded": ((0, -1, 1, 1e30, *NO_NUMBER), (1e-9, 0.999), "data.val_frac"),

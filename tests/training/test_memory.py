@@ -125,6 +125,19 @@ def test_a_generating_models_caches_are_as_large_as_said(model, attention):
     assert generation_bytes(net, ROWS, TIME) == (weights, held)
 
 
+ADDED = (
+    "model.positions=rotary model.rotary_share=0.5 model/addition=[value_embeddings,head_gate,exclusive,shifted_keys]"
+)
+
+
+@pytest.mark.parametrize("attention", ["causal", "local", "sparsek"])
+def test_what_is_added_to_heads_is_estimated_too(attention):
+    net = module_of(f"model/attention={attention}", *ADDED.split()).net
+    for precision in PRECISIONS:
+        step = fake_step(net, language_loss, ROWS, TIME, precision=precision, document_mask=True)
+        assert sum(step.saved.values()) == pytest.approx(counted(net, precision), rel=0.1), precision
+
+
 def test_what_a_net_keeps_beside_its_attentions_counts_as_it_says(monkeypatch):
     net = plain_gpt()
     weights, caches = generation_bytes(net, ROWS, TIME)

@@ -117,11 +117,13 @@ def same_tokenizer(provenance: Provenance, tokenizer: TitleTokenizer) -> bool:
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Keys of two `config.model` whose difference changes what the same weights compute: {key: (before, now)}.
 
-    Of another class, that alone is told: `model` of an architecture, `model.attention` of an attention.
+    Of another class, that alone is told: `model` of an architecture, `model.attention` of an attention, and
+    `model.addition.x` of an addition that one of them lacks.
     """
     old, new = _flat(before), _flat(now)
     found = {key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)}
-    for whole in ("model", "model.attention"):
+    additions = {f"model.addition.{name}" for one in (before, now) for name in one.get("addition") or ()}
+    for whole in ("model", "model.attention", *sorted(additions)):
         if whole in found:
             found = {key: pair for key, pair in found.items() if key == whole or not key.startswith(f"{whole}.")}
     return found
@@ -142,7 +144,8 @@ def in_words(value: Any) -> str:
 def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of `config.model` that its weights' function depends on, with their defaults, spelt in one way."""
     found: dict[str, Any] = {}
-    for key, node in (("model", model), ("model.attention", model.get("attention"))):
+    additions = ((f"model.addition.{name}", node) for name, node in (model.get("addition") or {}).items())
+    for key, node in (("model", model), ("model.attention", model.get("attention")), *additions):
         if not isinstance(node, Mapping):
             continue
         found[key] = str(node.get("_target_")).rpartition(".")[2]  # where a class lies is not what it computes
@@ -150,7 +153,7 @@ def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
         found |= {
             f"{key}.{name}": value
             for name, value in values.items()
-            if not (name.startswith("_") or name == "attention" or name in OF_SHAPES)
+            if not (name.startswith("_") or name in ("attention", "addition") or name in OF_SHAPES)
             and f"{key}.{name}".removeprefix("model.") not in WITHOUT_EFFECT
         }
     if found.get("model.n_kv_head") == found.get("model.n_head"):

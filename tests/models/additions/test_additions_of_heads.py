@@ -19,6 +19,7 @@ from frontpage.models.gpt import GPT
 from frontpage.models.unet_gpt import UNetGPT
 from frontpage.recipe.optimizers.muon import Muon
 from frontpage.recipe.parameter_groups import MATRICES, decay_groups
+from frontpage.recipe.precision.int8_weight import Int8Weight
 
 OF_HEADS = ["exclusive", "head_gate", "shifted_keys", "value_embeddings"]
 SIZES = {"vocab_size": 50, "block_size": 64, "d_model": 64, "n_layer": 2, "n_head": 4, "n_kv_head": 2}
@@ -182,6 +183,12 @@ def test_muon_takes_its_matrices_and_moves_gates_alike_for_every_head():
         moved = net.get_parameter(name).detach()
         expected = 0.02 * 0.2 * max(moved.shape) ** 0.5  # as match_rms_adamw has it: a row of length 1, times this
         assert torch.allclose(moved.norm(dim=-1), torch.tensor(expected), rtol=0.4), name
+
+
+def test_weights_of_integers_are_tried_on_a_layer_with_all_of_them():
+    pytest.importorskip("torchao")
+    net = net_with(*OF_HEADS, stir=False, n_layer=1).float()  # its only layer has them all
+    Int8Weight("int8_weight").check_net(net)
 
 
 def test_its_weights_count_as_those_that_multiply():
