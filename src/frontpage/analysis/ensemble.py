@@ -99,18 +99,25 @@ def score_ensemble(
     out. One run's weights are in memory at a time, and of each token only its own probability. UserError, before
     anything is scored, for runs of several tokenizers, and for runs that were validated on different titles.
     """
-    places = [run_and_checkpoint(run, arguments.checkpoint) for run in runs]
-    for place, _ in places:
-        check_is_run(Run(Path(place)))
-    directories = [Path(place) for place, _ in places]
-    tokenizer = common_tokenizer(directories)
+    directories = [Path(run_and_checkpoint(run, arguments.checkpoint)[0]) for run in runs]
+    for directory in directories:
+        check_is_run(Run(directory))
+    common_tokenizer(directories)  # before the titles, which may take long
     titles = common_titles(directories, path, column, arguments.trust)
     seen = _seen(directories, titles)
     if seen is not None and seen.all():
         raise BadValue("data.path", path or OWN, f"all {len(titles)} titles of it were seen in training by a run")
     kept = titles if seen is None else [title for title, was in zip(titles, seen.tolist(), strict=True) if not was]
-    encoded = encode_titles(tokenizer, kept)
-    sizes = TextSizes.of(kept, encoded.lengths)
+    return average_on(arguments, runs, kept, path or OWN, None if seen is None else int(seen.sum()))
+
+
+def average_on(
+    arguments: argparse.Namespace, runs: Sequence[str], titles: Sequence[str], source: str, seen: int | None = 0
+) -> Ensemble:
+    """The same of titles that are given, which `source` names; `seen` of it were left out before."""
+    places = [run_and_checkpoint(run, arguments.checkpoint) for run in runs]
+    encoded = encode_titles(common_tokenizer([Path(run) for run, _ in places]), titles)
+    sizes = TextSizes.of(titles, encoded.lengths)
     members: list[Member] = []
 
     def each() -> Iterator[Tensor]:
@@ -124,15 +131,7 @@ def score_ensemble(
             yield nats
 
     nll = title_sums(averaged(each()), encoded)
-    return Ensemble(
-        source=path or OWN,
-        titles=kept,
-        seen_titles=None if seen is None else int(seen.sum()),
-        sizes=sizes,
-        nll=nll,
-        metrics=honest_metrics(nll, sizes.tokens, sizes),
-        members=members,
-    )
+    return Ensemble(source, list(titles), seen, sizes, nll, honest_metrics(nll, sizes.tokens, sizes), members)
 
 
 def common_tokenizer(runs: Sequence[Path]) -> TitleTokenizer:
