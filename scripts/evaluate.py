@@ -1,14 +1,17 @@
 """Score texts with a run: `python scripts/evaluate.py <run dir> data.path=titles.parquet`.
 
 A run of a parallel corpus is scored on its own held-out books, or on those of another corpus, `data.root=FOLDER`.
+Several runs are scored as an ensemble, on the titles that they were validated on or on a file's.
 """
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 from argparse import Namespace
+from pathlib import Path
 
 from omegaconf import DictConfig
 
+from frontpage.analysis.ensemble import score_ensemble
 from frontpage.analysis.file_scores import score_file
 from frontpage.analysis.held_out_scores import score_held_out
 from frontpage.command.arguments import save_json
@@ -28,12 +31,22 @@ def main() -> None:
     parser = RunArguments(
         "Score every title of a file, or a parallel corpus, with the weights of a run, in fp32.", ("run", "metrics")
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=GIVEN)
+    more_runs = "further runs, whose probabilities are averaged with the first one's"
+    parser.add_argument("words", nargs="*", metavar="RUN or key=value", help=f"{more_runs}; {GIVEN}")
     more = "and val/packed_nats_per_char and val/mainrun_loss, for which the titles are passed over again"
     parser.add_argument("--all-metrics", action="store_true", help=more)
     arguments = parser.parse_intermixed_args()
-    overrides = _parse(arguments.overrides)
+    words = arguments.words
+    runs = [word for word in words if "=" not in word or Path(word).is_dir()]
+    overrides = _parse([word for word in words if word not in runs])
     times = PartTimes()
+    if runs:
+        with times.part("scoring"):
+            path, column = overrides.get("data.path"), overrides.get("data.column")
+            ensemble = score_ensemble(arguments, [arguments.run, *runs], path, column)
+        print(ensemble, times, sep="\n")
+        save_json(arguments.json, ensemble.as_dict() | {"seconds": times.seconds, "notices": notices()})
+        return
     with times.part("opening the run"):
         config, module, known = reopen(arguments)
     if "data.path" not in overrides:

@@ -16,7 +16,7 @@ from frontpage.command.notices import forget_notices, notices
 from frontpage.command.override_words import word
 from frontpage.runs.save import masked
 from frontpage.sweeps import promotion
-from frontpage.sweeps.promotion import _composed, _leaves, _resolved, experiment_name, promotion_of
+from frontpage.sweeps.promotion import composed, experiment_name, leaves, promotion_of, resolved
 from frontpage.training.preflight import check_config
 
 
@@ -32,7 +32,7 @@ def experiments(tmp_path, monkeypatch):
 
 def means(overrides, folder=None):
     """The resolved config of a command line, without what belongs to a run: {dotted path: value}."""
-    return dict(_leaves(_resolved(_composed(overrides, folder)[0])))
+    return dict(leaves(resolved(composed(overrides, folder)[0])))
 
 
 def typed(leaves):
@@ -84,7 +84,7 @@ def test_an_experiment_composes_to_what_the_trial_was(kind, experiments):
     (experiments / "x_best.yaml").write_text(made.text("x_best", ["A header."]))
     assert typed(means(["experiment=x_best"], experiments.parent)) == typed(wanted)
     assert typed(means(made.overrides())) == typed(wanted)
-    assert _composed(["experiment=x_best"], experiments.parent)[0]["name"] == "x_best"
+    assert composed(["experiment=x_best"], experiments.parent)[0]["name"] == "x_best"
 
 
 VALUES = [
@@ -144,7 +144,7 @@ VALUES += [
 def test_a_value_survives_the_file_and_the_command_line(value):
     made = promotion.Promotion([], {}, set(), {"k": {"a": value}}, set())
     written = OmegaConf.to_container(OmegaConf.create(made.text("n", ["h"])))
-    assert typed(_leaves({"k": written["k"]})) == typed(_leaves({"k": {"a": value}}))
+    assert typed(leaves({"k": written["k"]})) == typed(leaves({"k": {"a": value}}))
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_override(f"k={word(value)}").value()
@@ -183,7 +183,7 @@ def test_only_keys_that_differ_are_written():
 
 def recorded(*overrides):
     """The config that a run of today would record."""
-    return masked(OmegaConf.create(_composed(overrides)[0]))
+    return masked(OmegaConf.create(composed(overrides)[0]))
 
 
 @slow
@@ -200,7 +200,7 @@ def test_what_has_changed_in_the_configs_since_is_kept_as_the_trial_had_it(exper
     del old["model"]["qk_norm"]
     made = promotion_of(overrides, old, "trial 1")
     (experiments / "old_best.yaml").write_text(made.text("old_best", []))
-    found, wanted = means(["experiment=old_best"], experiments.parent), dict(_leaves(old))
+    found, wanted = means(["experiment=old_best"], experiments.parent), dict(leaves(old))
     same = {path for path in wanted if not path.startswith(("name", "paths", "ckpt_path"))}
     own = ("cache_dir", "run_dir", "path")
     assert {path for path in same if found.get(path) != wanted[path] and not path.endswith(own)} == set()
@@ -241,8 +241,8 @@ def test_promote_writes_the_winner_with_its_history(trained, capfd, experiments,
     path = experiments / "tiny_rates_best.yaml"
     assert result["path"] == str(path) and result["notices"] == []
     wanted = {name: value for name, value in record["config"].items() if name not in ("name", "paths", "ckpt_path")}
-    found = _resolved(_composed(["experiment=tiny_rates_best"], experiments.parent)[0], record["config"])
-    assert typed(_leaves(found)) == typed(_leaves(wanted))
+    found = resolved(composed(["experiment=tiny_rates_best"], experiments.parent)[0], record["config"])
+    assert typed(leaves(found)) == typed(leaves(wanted))
     text = path.read_text()
     final = record["metrics"]["final"]
     measured = f"{final['val/nats_per_char']:.4f} +- {final['val/nats_per_char_se']:.4f}"

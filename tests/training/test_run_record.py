@@ -2,7 +2,12 @@
 
 from types import SimpleNamespace
 
+import pytest
+import torch
+from programs import record_of, train_tiny
+
 from frontpage.evaluation.metrics import HEADLINE
+from frontpage.machine.processor import processor_name
 from frontpage.training.callbacks.record_run import RecordRun
 
 
@@ -28,3 +33,19 @@ def test_the_best_is_the_lowest_the_newest_of_equals_and_the_final_is_the_newest
     assert resumed.record["metrics"]["best"] == best | {"step": 12}
     validated(resumed, {21: 1.0})
     assert resumed.record["metrics"]["best"] == {"val/nats_per_char": 1.0, "val/loss": 2.0, "step": 21}
+
+
+@pytest.mark.parametrize(
+    "length, shown", [(["trainer.max_epochs=2"], 216), (["trainer.max_epochs=2", "trainer.max_steps=20"], 127)]
+)
+def test_titles_shown_are_those_of_the_epochs_and_of_an_epoch_left_early_its_share(length, shown, tmp_path):
+    record = record_of(train_tiny(tmp_path / "run", *length))
+    assert record["data"]["train_titles"] == 108 and record["tokens_per_update"] == 256
+    assert record["titles_shown"] == shown
+    assert record["processor"] == processor_name(torch.device("cpu"))
+
+
+def test_a_run_that_goes_on_counts_the_titles_that_it_has_shown_before(tmp_path):
+    longer = ("trainer.max_epochs=2", "ckpt_path=last")
+    first = record_of(train_tiny(tmp_path / "run", *longer, "trainer.max_steps=20"))["titles_shown"]
+    assert record_of(train_tiny(tmp_path / "run", *longer, "trainer.max_steps=26"))["titles_shown"] == 165 == first + 38

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.build import build_stored
 from frontpage.command.disk_full import replacing
@@ -74,11 +74,7 @@ def title_nats(directory: Path, trusted: Iterable[Path] = ()) -> TitleNats:
             notice(f"{kept} cannot be read; the run is scored anew")
     config, module = load_run(directory, trusted=trusted)
     check_scoring(config, Run(directory).config_file)
-    named = [key for key in ("path", "root") if config.data.get(key)]  # a file that a run names may be named from there
-    settings = OmegaConf.merge(config.data, {key: _found(config.data[key], directory) for key in named})
-    data = build_stored(settings, "data", directory, trusted)
-    data.read()
-    titles = data.validation_texts()
+    titles = validation_titles(config, directory, trusted)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     scored = ScoredTitles(module.to(device), titles, config.data, watch=f"scoring {directory}")
     hashes = title_hashes(titles)
@@ -87,6 +83,15 @@ def title_nats(directory: Path, trusted: Iterable[Path] = ()) -> TitleNats:
     found = TitleNats(hashes[order], scored.nll[order], sizes.characters[order])
     _keep(kept, found, written)
     return found
+
+
+def validation_titles(config: DictConfig, directory: Path, trusted: Iterable[Path] = ()) -> list[str]:
+    """What the run in `directory` was validated on, read again; UserError where it cannot be read any more."""
+    named = [key for key in ("path", "root") if config.data.get(key)]  # a file that a run names may be named from there
+    settings = OmegaConf.merge(config.data, {key: _found(config.data[key], directory) for key in named})
+    data = build_stored(settings, "data", directory, trusted)
+    data.read()
+    return list(data.validation_texts())
 
 
 def compare(directories: Sequence[Path], trusted: Iterable[Path] = ()) -> list[Difference]:

@@ -53,7 +53,7 @@ class Promotion(NamedTuple):
         words = _started(self.base)
         words += [f"{'+' * (group in self.added)}{group}={word(option)}" for group, option in self.groups.items()]
         plus = {path: "++" for path in self.new}
-        return words + [f"{plus.get(path, '')}{path}={word(value)}" for path, value in _leaves(self.keys)]
+        return words + [f"{plus.get(path, '')}{path}={word(value)}" for path, value in leaves(self.keys)]
 
     def text(self, name: str, header: Sequence[str]) -> str:
         """The file `configs/experiment/NAME.yaml`, `header` as comments above its content."""
@@ -95,12 +95,12 @@ def promotion_of(
         raise UserError(f"{trial} was launched with {' '.join(removed)}: an experiment file cannot leave a key out")
     for source, content in (("its overrides", launched), ("its run.json", recorded)):
         check_plain(content, f"{source}, {trial}")
-    wanted, choices = _composed(launched, *folders)
+    wanted, choices = composed(launched, *folders)
     choices |= _lists(launched, folders)
     target = _keep(wanted, recorded, trial)
     chosen = choices.get("experiment") or []
     base = [chosen] if isinstance(chosen, str) else chosen
-    before = _composed(_started(base), *folders)[1]
+    before = composed(_started(base), *folders)[1]
     groups = {
         group: option
         for group, option in choices.items()
@@ -108,9 +108,9 @@ def promotion_of(
     }
     added = {group for group in groups if group not in before}
     promotion = Promotion(base, groups, added, {}, set())
-    start = _composed(promotion.overrides(), *folders)[0]
+    start = composed(promotion.overrides(), *folders)[0]
     keys = _beyond(_shared(target), start)
-    promotion = promotion._replace(keys=keys, new={path for path, _ in _leaves(keys) if not _has(start, path)})
+    promotion = promotion._replace(keys=keys, new={path for path, _ in leaves(keys) if not _has(start, path)})
     _check(promotion, target, trial, folders)
     return promotion
 
@@ -139,7 +139,7 @@ def experiment_name(text: str) -> str:
     return name if name.endswith(SUFFIX) else name + SUFFIX
 
 
-def _composed(overrides: Sequence[str], *folders: Path | str) -> tuple[Keys, dict[str, Any]]:
+def composed(overrides: Sequence[str], *folders: Path | str) -> tuple[Keys, dict[str, Any]]:
     """(the config as written, its interpolations kept; the options of its groups), `folders` added to configs/."""
     return copy.deepcopy(_compose(tuple(overrides), tuple(Path(one).absolute() for one in folders if one)))
 
@@ -170,7 +170,7 @@ def _shared(config: Mapping[str, Any]) -> Keys:
     return {key: value for key, value in config.items() if key not in OWN}
 
 
-def _resolved(written: Keys, run: Mapping[str, Any] | None = None) -> Keys:
+def resolved(written: Keys, run: Mapping[str, Any] | None = None) -> Keys:
     """What a config means, its interpolations resolved with the name and the paths of `run`."""
     run = run or {}
     own = {"name": run.get("name", "any"), "paths": {**written["paths"], **run.get("paths", {})}}
@@ -184,13 +184,13 @@ def _keep(target: Keys, recorded: Mapping[str, Any] | None, trial: str) -> Keys:
         return target
     target, kept = copy.deepcopy(target), []
     for through_interpolations in (False, True):  # what others take over first: it often settles them as well
-        now = dict(_leaves(_resolved(target, recorded)))
-        for path, value in _leaves(_shared(recorded)):
-            if value == HIDDEN or (path in now and _same(now[path], value)):
+        now = dict(leaves(resolved(target, recorded)))
+        for path, value in leaves(_shared(recorded)):
+            if value == HIDDEN or (path in now and same_value(now[path], value)):
                 continue
             place = _set(target, path, recorded, through_interpolations)
             kept += [place] if place and place not in kept else []
-    new = [path for path in dict(_leaves(_resolved(target, recorded))) if not _has(recorded, path)]
+    new = [path for path in dict(leaves(resolved(target, recorded))) if not _has(recorded, path)]
     if kept:
         notice(f"configs/ have changed since {trial}; kept as it had them: {' '.join(kept)}")
     if new:
@@ -228,7 +228,7 @@ def _beyond(target: Keys, base: Keys) -> Keys:
         if key in base and isinstance(value, dict) and isinstance(base[key], dict):
             below = _beyond(value, base[key])
             found |= {key: below} if below else {}
-        elif key not in base or not _same(value, base[key]):
+        elif key not in base or not same_value(value, base[key]):
             found[key] = value
     return found
 
@@ -239,26 +239,26 @@ def _check(promotion: Promotion, target: Keys, trial: str, folders: Sequence[Pat
         path = Path(folder, "experiment", "promoted.yaml")
         path.parent.mkdir()
         path.write_text(promotion.text("promoted", ["checked"]), encoding="utf-8")
-        found = dict(_leaves(_resolved(_composed(["experiment=promoted"], folder, *folders)[0])))
-    wanted = dict(_leaves(_resolved(target)))
-    wrong = [path for path in {**wanted, **found} if not _same(wanted.get(path), found.get(path))]
+        found = dict(leaves(resolved(composed(["experiment=promoted"], folder, *folders)[0])))
+    wanted = dict(leaves(resolved(target)))
+    wrong = [path for path in {**wanted, **found} if not same_value(wanted.get(path), found.get(path))]
     if wrong:
         raise UserError(f"{trial} cannot be written as an experiment: {' '.join(wrong[:5])} would differ")
 
 
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted path, value) of all that is no mapping with something in it."""
     for key, value in node.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_value(one: Any, other: Any) -> bool:
     """Equal, and of one type: 1 is not 1.0 and not true."""
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same_value, one, other))
     return type(one) is type(other) and one == other
 
 

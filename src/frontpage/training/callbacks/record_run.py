@@ -19,6 +19,7 @@ from frontpage.command.masking import hide_argument
 from frontpage.command.notices import notice, notices
 from frontpage.machine.accelerator import device_name
 from frontpage.machine.peak_memory import peak_memory, start_counting
+from frontpage.machine.processor import processor_name
 from frontpage.recipe.live_bytes import StaticBytes, live_bytes
 from frontpage.runs.checkpoint_file import digest_of
 from frontpage.runs.git_state import git_state
@@ -66,6 +67,7 @@ class RecordRun(Checkpoint):
             **git_state(),
             "versions": {"python": platform.python_version(), **_versions()},
             "device": device_name(trainer),
+            "processor": processor_name(pl_module.device),
             "precision": str(trainer.precision),
             "data": data.description(),
             "micro_batch": sizes.micro_batch,
@@ -157,6 +159,7 @@ class RecordRun(Checkpoint):
         record |= {
             "steps": trainer.global_step,
             "tokens_seen": clock.tokens_seen,
+            "titles_shown": _shown(trainer, self.record["data"].get("train_titles")),
             "seconds": clock.elapsed_seconds,
             "tokens_per_second": clock.tokens_per_second,
             "training_flops": clock.training_flops,
@@ -171,6 +174,18 @@ def _validated_weights(trainer: L.Trainer) -> str:
     """Which weights the metrics of validations, the best checkpoint and `load_run` are of."""
     average = next((callback for callback in trainer.callbacks if isinstance(callback, WeightAverage)), None)
     return "as trained" if average is None else f"exponential moving average, decay {average.decay}"
+
+
+def _shown(trainer: L.Trainer, titles: int | None) -> int | None:
+    """How often a title was shown in training, repeats counted, of `titles` an epoch; None where no titles are.
+
+    Those of an epoch that has not ended, or was left early, count as its share of batches.
+    """
+    loop, loader = trainer.fit_loop, trainer.train_dataloader
+    begun, batches = loop.epoch_progress.current.ready, loop.epoch_loop.batch_progress.current.ready
+    if titles is None:
+        return None
+    return round(titles * (begun - 1 + batches / len(loader))) if begun and loader is not None else 0
 
 
 def _early_end(trainer: L.Trainer, module: L.LightningModule) -> str | None:

@@ -1,0 +1,53 @@
+"""Write docs/leaderboard.md from docs/records/: `python scripts/leaderboard.py`, `--check` it, or `--add` a record."""
+
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
+
+from pathlib import Path
+
+from frontpage.analysis.leaderboard import records
+from frontpage.analysis.leaderboard.entry import enter
+from frontpage.analysis.leaderboard.page import PAGE, page_of
+from frontpage.analysis.leaderboard.records import all_records
+from frontpage.analysis.leaderboard.tracks import TRACKS
+from frontpage.command.arguments import Arguments, path_for
+from frontpage.command.endings import Failure
+from frontpage.command.errors import UserError
+from frontpage.command.output_file import replace_file
+from frontpage.runs.run_arguments import add_trust
+
+
+def main() -> None:
+    """Enter a record where runs are given, then write the page; or say whether it is what would be written."""
+    parser = Arguments("Write docs/leaderboard.md from the records below docs/records/.")
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where the page is stale")
+    runs = "directories of finished runs of one experiment, one a seed: entered as a record, or in the place of one"
+    parser.add_argument("--add", nargs="+", metavar="RUN", type=path_for("--add"), help=runs)
+    parser.add_argument("--name", help="of the record: small letters, digits and _")
+    parser.add_argument("--track", choices=[*TRACKS], help="where it stands")
+    parser.add_argument("--about", metavar="TEXT", help="one paragraph on what it does; an earlier one is kept without")
+    parser.add_argument("--reaches", metavar="RECORD", help="in the track `work`: the record whose loss is reached")
+    parser.add_argument("--experiment", help="where the runs' name is not that of their experiment")
+    added = "more configs, as train.py takes them"
+    parser.add_argument("--config-dir", action="append", default=[], metavar="FOLDER", help=added)
+    add_trust(parser)
+    arguments = parser.parse_args()
+    if arguments.add:
+        if arguments.check or arguments.name is None or arguments.track is None:
+            raise UserError("--add: takes --name NAME and --track TRACK, and no --check")
+        name, track, about = arguments.name, arguments.track, arguments.about
+        folders, trusted = arguments.config_dir, arguments.trust
+        record = enter(arguments.add, name, track, about, arguments.reaches, arguments.experiment, folders, trusted)
+        print(f"{records.RECORDS / name}: {record.loss:.4f} ± {record.error:.4f} of {len(record.runs)} runs")
+    page = page_of(all_records())
+    written = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else None
+    if page == written:
+        print(f"{PAGE} is what the records say")
+    elif arguments.check:
+        raise Failure(f"{PAGE} is not what the records say: python scripts/leaderboard.py writes it anew")
+    else:
+        replace_file(Path(PAGE), page.encode("utf-8"))
+        print(f"{PAGE} is written")
+
+
+if __name__ == "__main__":
+    program(main)

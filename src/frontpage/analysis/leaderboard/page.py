@@ -1,0 +1,116 @@
+"""docs/leaderboard.md, made of the records."""
+
+from collections.abc import Iterable, Sequence
+
+from frontpage.analysis.leaderboard.experiment import overrides_of
+from frontpage.analysis.leaderboard.records import Record
+from frontpage.analysis.leaderboard.tracks import TRACKS, Track
+from frontpage.command.config_folder import ROOT
+from frontpage.evaluation.metrics import ratio_with_error
+
+PAGE = ROOT / "docs" / "leaderboard.md"
+HEADER = """\
+# Leaderboard
+
+<!-- made by scripts/leaderboard.py; do not edit: docs/records/ is what it is made of -->
+
+Every row is a folder of `docs/records/`: the `run.json` of each of its runs, the nats of each validation title, and a \
+paragraph. The loss is `val/nats_per_char` of the best checkpoint in fp32 on this project's validation titles \
+([metrics](metrics.md)): the mean over seeds ± its standard error over seeds, or of one run over titles. The \
+difference to the first of a track is paired by title, ± its standard error over titles; it is left out between sets \
+of titles that differ. *Later* is the loss on titles of a later time, scored once. Titles shown, FLOPs and seconds are \
+of one run of training, of all runs together in an ensemble; a technique that reads a title several times an update \
+has so many passes.
+
+`python scripts/verify_record.py NAME` trains a record again and says whether it holds; how to enter one stands in \
+[CONTRIBUTING.md](../CONTRIBUTING.md#entering-a-record).
+"""
+COLUMNS = (
+    "record",
+    "loss",
+    "to the first",
+    "seeds",
+    "later",
+    "titles shown",
+    "passes a title",
+    "FLOPs",
+    "seconds",
+    "processor",
+    "commit",
+)
+
+
+def page_of(records: Sequence[Record]) -> str:
+    """The whole page."""
+    return "\n".join([HEADER, *(_section(track, records) for track in TRACKS.values())])
+
+
+def _section(track: Track, records: Sequence[Record]) -> str:
+    found = [record for record in records if record.track == track]
+    found.sort(key=lambda one: one.work("training_flops") if track.by_work else one.loss)
+    parts = [f"## {track.heading}\n", f"{track.about}\n"]
+    if not found:
+        return "\n".join([*parts, "No record yet.\n"])
+    columns = [*COLUMNS, "reaches"] if track.by_work else [*COLUMNS]
+    lines = [columns, ["---"] * len(columns)]
+    for record in found:
+        lines.append(_cells(record, found[0]) + ([_reached(record, records)] if track.by_work else []))
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "\n".join([*parts, table, *map(_paragraph, found)])
+
+
+def _cells(record: Record, first: Record) -> list[str]:
+    runs = [run.record for run in record.runs]
+    commits = {str(run["git_commit"])[:7] + "+" * bool(run.get("git_dirty")) for run in runs if run.get("git_commit")}
+    over = "seeds" if record.spread is not None else "titles"
+    return [
+        f"[{record.name}](records/{record.name})",
+        f"{record.loss:.4f} ± {record.error:.4f} ({over})",
+        _difference(record, first),
+        ", ".join(str(run.seed) for run in record.runs),
+        _later(record),
+        _count(record.work("titles_shown")),
+        _several(str(run.get("passes", 1)) for run in runs),
+        _flops(record.work("training_flops")),
+        _count(record.work("seconds")),
+        _several(str(run.get("processor") or run.get("device")) for run in runs),
+        _several(commits),
+    ]
+
+
+def _difference(record: Record, first: Record) -> str:
+    if record is first or record.titles != first.titles:
+        return ""
+    difference, error = ratio_with_error(record.nll - first.nll, record.characters)
+    return f"{difference:+.4f} ± {error:.4f}"
+
+
+def _later(record: Record) -> str:
+    if not record.later:
+        return ""
+    one = record.later[0]
+    return f"{one['value']:.4f} ± {one['error']:.4f} ({one['titles']:,} titles)"
+
+
+def _reached(record: Record, records: Iterable[Record]) -> str:
+    """The record whose loss it reaches, and the share of that one's operations."""
+    aim = next((one for one in records if one.name == record.reaches), None)
+    mine, its = record.work("training_flops"), aim and aim.work("training_flops")
+    return f"{record.reaches}, {mine / its:.1%} of its FLOPs" if mine and its else str(record.reaches)
+
+
+def _paragraph(record: Record) -> str:
+    command = " ".join(["python train.py", *overrides_of(record.experiment, record.runs[0].seed)])
+    return f"**{record.name}** (`{command}`): {' '.join(record.about.split())}\n"
+
+
+def _several(values: Iterable[str]) -> str:
+    return ", ".join(sorted({*values}))
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _flops(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

@@ -1,0 +1,290 @@
+"""Promises of the leaderboard: what a record says is what its runs were, and whether it holds is found out by value."""
+
+import json
+import math
+import shutil
+import statistics
+
+import numpy as np
+import pytest
+import torch
+from leaderboards import train_record
+from programs import record_of, run_script, training_titles, write_csv
+
+from frontpage.analysis.comparison import title_nats
+from frontpage.analysis.leaderboard import page, records
+from frontpage.analysis.leaderboard.records import KeptRun, Record, read_record
+from frontpage.analysis.leaderboard.scores import KeptScores, load_scores
+from frontpage.analysis.leaderboard.tracks import TRACKS, Track
+from frontpage.analysis.leaderboard.verification import verdict_on
+
+ABOUT = ("--about", "Nothing\nbut a test.")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs of one experiment by seed; "again" has the first one's."""
+    folder = tmp_path_factory.mktemp("runs")
+    found = {seed: train_record(folder, seed) for seed in (1, 2)}
+    return found | {"again": train_record(folder, 1, "log_interval=5"), "folder": folder}
+
+
+@pytest.fixture
+def board(tmp_path, monkeypatch):
+    """The folder of an empty leaderboard, which has a track `tiny` of 120 titles."""
+    monkeypatch.setattr(records, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(page, "PAGE", tmp_path / "leaderboard.md")
+    monkeypatch.setitem(TRACKS, "tiny", Track("tiny", "Tiny", "As small as can be.", titles=120))
+    return tmp_path
+
+
+@pytest.fixture
+def enter(board, runs, capfd):
+    """enter("tiny", [1, 2]) enters runs, how it ended."""
+
+    def entered(track, seeds, *words, name="first", about=ABOUT):
+        arguments = ["--add", *(runs[seed] if seed in runs else seed for seed in seeds), "--name", name]
+        configs = ["--config-dir", runs["folder"] / "configs"]
+        return run_script(capfd, "leaderboard", *arguments, "--track", track, *about, *configs, *words)
+
+    return entered
+
+
+@pytest.fixture
+def verify(board, runs, capfd, tmp_path):
+    """verify("first", "--run", run): (how it ended, the result)."""
+
+    def verified(*words):
+        output = tmp_path / "verdict.json"
+        configs = ["--config-dir", runs["folder"] / "configs", "--json", output]
+        ended = run_script(capfd, "verify_record", *words, *configs)
+        return ended, json.loads(output.read_text()) if output.exists() else None
+
+    return verified
+
+
+def loss_of(run):
+    return record_of(run)["metrics"]["best"]["val/nats_per_char"]
+
+
+def test_the_page_in_docs_is_what_the_records_say(capfd):
+    ended = run_script(capfd, "leaderboard", "--check")
+    assert ended.status == 0, ended.stderr
+
+
+def test_a_record_says_of_its_runs_what_they_were(enter, runs, board, capfd):
+    assert enter("tiny", [1, 2]).status == 0
+    losses = [loss_of(runs[seed]) for seed in (1, 2)]
+    record, page = read_record("first"), (board / "leaderboard.md").read_text()
+    error = statistics.stdev(losses) / math.sqrt(2)
+    assert record.loss == pytest.approx(statistics.fmean(losses), rel=1e-6)
+    assert record.error == pytest.approx(error, rel=1e-3)
+    told = [record_of(runs[seed]) for seed in (1, 2)]
+    row = next(line for line in page.splitlines() if line.startswith("| [first]")).split(" | ")
+    assert row[1] == f"{record.loss:.4f} ± {error:.4f} (seeds)" and row[3:8] == [
+        "1, 2",
+        "",
+        "108",
+        "1",
+        f"{told[0]['training_flops']:.3g}",
+    ]
+    assert row[9] == told[0]["processor"] and told[0]["git_commit"][:7] in row[10]
+    assert "`python train.py experiment=tiny_record seed=1`): Nothing but a test." in page
+    assert str(runs["folder"]) not in "".join(path.read_text() for path in (board / "records").rglob("*.json"))
+    assert run_script(capfd, "leaderboard", "--check").status == 0
+    (board / "records" / "first" / "about.md").write_text("Another.")
+    assert run_script(capfd, "leaderboard", "--check").status == 1
+
+
+def test_one_run_has_the_error_over_titles_and_the_second_its_paired_difference(enter, runs, board):
+    assert enter("tiny", [1]).status == 0
+    assert enter("tiny", [2], name="second").status == 0
+    page = (board / "leaderboard.md").read_text()
+    by_loss = sorted((loss_of(runs[seed]), seed) for seed in (1, 2))
+    one, other = (title_nats(runs[seed]) for _, seed in by_loss)
+    titles, characters = len(one.nll), one.characters
+    difference = float((other.nll - one.nll).sum() / characters.sum())
+    residual = other.nll - one.nll - difference * characters
+    error = math.sqrt(titles / (titles - 1) * float((residual**2).sum())) / float(characters.sum())
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| [")]
+    assert [row[2] for row in rows] == ["", f"{difference:+.4f} ± {error:.4f}"]
+    kept = record_of(runs[by_loss[0][1]])["metrics"]["best"]["val/nats_per_char_se"]
+    assert rows[0][1] == f"{by_loss[0][0]:.4f} ± {kept:.4f} (titles)"
+
+
+def test_a_repetition_holds_and_a_changed_score_does_not(enter, verify, runs, board):
+    enter("tiny", [1])
+    ended, result = verify("first", "--run", runs["again"])
+    assert ended.status == 0 and result["holds"] and result["difference"] == pytest.approx(0, abs=1e-7), ended
+    place = board / "records" / "first" / "seed_1" / "titles.npz"
+    kept = load_scores(place)
+    KeptScores(kept.titles, kept.nll * 0.99, kept.characters).save(place)
+    ended, result = verify("first", "--run", runs["again"])
+    assert ended.status == 1 and not result["holds"] and "does not hold" in ended.stdout
+    assert result["difference"] == pytest.approx(0.01 * result["value"], rel=1e-4)
+
+
+def test_an_experiment_that_was_changed_does_not_hold(enter, verify, runs, board):
+    enter("tiny", [1])
+    kept = board / "records" / "first" / "seed_1" / "run.json"
+    kept.write_text(kept.read_text().replace('"n_layer": 1', '"n_layer": 2'))
+    ended, _ = verify("first", "--run", runs["again"])
+    assert ended.status == 1 and "model.n_layer=1 (was 2)" in ended.stderr
+
+
+def scores(nll, characters=10.0):
+    nll = torch.tensor(nll, dtype=torch.float64)
+    return KeptScores.of(np.arange(len(nll), dtype=np.uint64), nll, torch.full_like(nll, characters))
+
+
+def record(*runs, track="tiny", averaged=None):
+    found = [KeptRun(seed, {}, scores(nll)) for seed, nll in enumerate(runs, start=1)]
+    return Record("r", TRACKS.get(track), "e", None, "", found, averaged, [])
+
+
+def test_verdicts_by_value():
+    """10 characters a title: nats 11, 13 a title are 1.2 nats a character."""
+    one = record([11.0, 13.0])
+    same = verdict_on(one, 1, scores([11.0, 13.0]))
+    assert same.holds and same.difference == same.error == 0
+    assert not verdict_on(one, 1, scores([11.1, 13.1])).holds  # each title worse, and one seed has no spread
+    shaken = verdict_on(one, 1, scores([11.5, 12.9]))  # differences 0.5 and -0.1: mean 0.2, deviation 0.3 * sqrt(2)
+    assert shaken.difference == pytest.approx(0.02) and shaken.error == pytest.approx(0.03) and shaken.holds
+    several = record([11.0, 13.0], [11.2, 13.2], [11.4, 13.4])  # 1.20 1.22 1.24: a deviation of 0.02
+    known, new = verdict_on(several, 3, scores([11.9, 13.9])), verdict_on(several, 9, scores([11.6, 13.6]))
+    assert (known.kept, known.difference) == pytest.approx((1.24, 0.05), rel=1e-5)
+    assert known.error == pytest.approx(0.02 * math.sqrt(2), rel=1e-5) and known.holds
+    assert (new.kept, new.difference) == pytest.approx((1.22, 0.04), rel=1e-5)
+    assert new.error == pytest.approx(0.02 * math.sqrt(4 / 3), rel=1e-5) and new.holds
+    assert not verdict_on(several, 9, scores([11.7, 13.7])).holds  # 0.05 above 2 * 0.0231
+    assert not verdict_on(several, 9, scores([10.7, 12.7])).holds  # nor below: it says another thing
+
+
+def test_scores_are_kept_small_and_come_back(tmp_path):
+    hashes = np.random.default_rng(0).permutation(10_000).astype(np.uint64)
+    nll = torch.rand(10_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 60
+    kept = KeptScores.of(hashes, nll, torch.full_like(nll, 50.0))
+    kept.save(tmp_path / "titles.npz")
+    found = load_scores(tmp_path / "titles.npz")
+    assert (tmp_path / "titles.npz").stat().st_size < 80_000
+    assert found.titles == kept.titles != KeptScores.of(hashes[1:], nll[1:], nll[1:]).titles
+    assert torch.equal(found.nll, kept.nll) and torch.equal(found.characters, kept.characters)
+    assert torch.allclose(kept.nll[hashes.astype(int)], nll, rtol=1e-7)
+
+
+def test_later_titles_are_scored_once_without_those_that_were_trained_or_validated_on(
+    enter,
+    verify,
+    runs,
+    board,
+):
+    enter("tiny", [1])
+    trained, validated = training_titles(runs[1])
+    new = [f"A later title, number {number}" for number in range(6)]
+    file = write_csv(board / "later.csv", [*new, *trained[:3], *validated[:2], new[0]])
+    ended, result = verify("first", "--run", runs["again"], "--later", file)
+    later = result["later"]
+    assert ended.status == 0 and (later["titles"], later["trained_on"], later["validated_on"]) == (6, 3, 2)
+    alone = run_json(runs["again"], write_csv(board / "new.csv", new))
+    assert later["value"] == pytest.approx(alone["val/nats_per_char"], rel=1e-6)
+    assert later["error"] == pytest.approx(alone["val/nats_per_char_se"], rel=1e-4)
+    assert f"{later['value']:.4f}" not in (board / "leaderboard.md").read_text()
+    ended, result = verify("first", "--run", runs[1], "--later", file)
+    assert result["later"] == later and "on, not " not in ended.stderr
+    assert len(json.loads((board / "records" / "first" / "later.json").read_text())) == 1
+    assert enter("tiny", [1], about=()).status == 0  # entered again, what was scored stays
+    assert f"{later['value']:.4f} ± {later['error']:.4f} (6 titles)" in (board / "leaderboard.md").read_text()
+
+
+def run_json(run, file):
+    """The metrics of a file's titles, as scripts/evaluate.py has them."""
+    from frontpage.evaluation.scored_titles import ScoredTitles
+    from frontpage.runs.reopen import load_run
+
+    config, module = load_run(run)
+    return ScoredTitles(module, file.read_text().replace('"', "").splitlines()[1:], config.data).metrics()
+
+
+def test_an_ensemble_is_entered_and_repeated_as_a_whole(enter, verify, runs, board, capfd):
+    assert enter("ensembles", [1, 2]).status == 0
+    found = read_record("first")
+    output = board / "ensemble.json"
+    assert run_script(capfd, "evaluate", runs[1], runs[2], "--json", output).status == 0
+    metrics = json.loads(output.read_text())["metrics"]
+    assert found.loss == pytest.approx(metrics["val/nats_per_char"], rel=1e-6)
+    assert found.error == pytest.approx(metrics["val/nats_per_char_se"], rel=1e-4)
+    assert found.work("titles_shown") == 216
+    ended, result = verify("first", "--run", runs[2], runs["again"])
+    assert ended.status == 0 and result["difference"] == pytest.approx(0, abs=1e-7), ended
+    assert verify("first", "--run", runs[2])[0].status == 2
+    assert verify("first", "--seed", "2")[0].status == 2
+
+
+def test_a_record_of_work_reaches_what_it_says(enter, runs, board):
+    order = sorted((1, 2), key=lambda seed: loss_of(runs[seed]))
+    assert enter("tiny", [order[1]], name="aim").status == 0
+    assert enter("work", [order[0]], "--reaches", "aim", name="sprint").status == 0
+    assert "aim, 100.0% of its FLOPs" in (board / "leaderboard.md").read_text()
+    assert enter("tiny", [order[0]], name="aim").status == 0
+    ended = enter("work", [order[1]], "--reaches", "aim", name="slow")
+    assert ended.status == 2 and "not reached" in ended.stderr and not (board / "records" / "slow").exists()
+
+
+MISTAKES = {
+    "another track's titles": ("small", [1], (), "small: is of 20,000 titles"),
+    "a seed twice": ("tiny", [1, "again"], (), "its seed is 1"),
+    "no aim": ("work", [1], (), "--reaches"),
+    "an aim elsewhere": ("tiny", [1], ("--reaches", "first"), "only a record of the least work"),
+    "no aim of that name": ("work", [1], ("--reaches", "none"), "no such record"),
+    "a name with a slash": ("tiny", [1], ("--name", "a/b"), "a/b"),
+    "no run": ("tiny", ["nothing"], (), "no run.json"),
+    "another experiment": ("tiny", [1], ("--experiment", "quickstart"), "its config is not that of"),
+    "no experiment": ("tiny", [1], ("--experiment", "nothing"), "cannot be composed"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_what_cannot_be_a_record_is_refused_and_nothing_is_written(mistake, enter, board):
+    track, seeds, words, said = MISTAKES[mistake]
+    ended = enter(track, seeds, *words)
+    assert ended.status == 2 and said in ended.stderr, ended
+    assert len(ended.stderr.splitlines()) <= 2 and not (board / "records").exists()
+
+
+CHANGES = {
+    "another setting": ('"dropout": 0.1', '"dropout": 0.2', "model.dropout=0.2 (there 0.1)"),
+    "titles shown too often": ('"titles_shown": 108', '"titles_shown": 864', "shown 864 titles; at most 7 times each"),
+    "not finished": ('"status": "finished"', '"status": "running"', "its status is running"),
+    "out of time": ('"reason": null', '"reason": "trainer.max_time was used up"', "would end elsewhere"),
+    "other weights": ('"init_from": null', '"init_from": "logs/other"', "init_from"),
+    "another loss": ('"steps"', '"steps"', "its best checkpoint scores"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_that_is_not_what_it_should_be_is_refused(change, enter, runs, board):
+    before, after, said = CHANGES[change]
+    copy = shutil.copytree(runs[1], board / "copy")
+    text = (copy / "run.json").read_text()
+    assert before in text
+    if change == "another loss":
+        text = text.replace(str(loss_of(copy)), str(0.9 * loss_of(copy)))
+    (copy / "run.json").write_text(text.replace(before, after))
+    ended = enter("tiny", [copy])
+    assert ended.status == 2 and said in ended.stderr, ended
+
+
+def test_a_record_needs_its_paragraph(enter):
+    ended = enter("tiny", [1], about=())
+    assert ended.status == 2 and "--about" in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_record_is_trained_again_by_its_name_with_its_own_seed_and_with_a_new_one(enter, verify, board):
+    enter("tiny", [1, 2])
+    ended, result = verify("first", "--folder", board / "again")
+    assert ended.status == 0 and result["difference"] == pytest.approx(0, abs=1e-7), ended
+    assert result["runs"] == [str(board / "again" / "seed_1")]
+    ended, result = verify("first", "--seed", "7", "--folder", board / "new")
+    assert result["of"] == "the mean of 2 seeds" and 0 < abs(result["difference"]) < 0.5
+    assert ended.status == (0 if result["holds"] else 1)
