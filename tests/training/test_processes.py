@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 from programs import record_of, weights_of
-from tiny import ROOT, TINY
+from tiny import ROOT, TINY, options
 
 
 def start(tmp_path, *arguments):
@@ -127,3 +127,14 @@ def test_two_processes_report_the_number_that_one_reports(tmp_path):
         if name.startswith("val/"):
             assert got[name] == pytest.approx(expected[name], rel=1e-6), name
     assert got["val/coverage"] == 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_net_with_every_addition(tmp_path):
+    """No weight goes without a gradient, which would be an error of DDP's."""
+    added = (f"model/addition=[{','.join(options('model/addition'))}]", "model.n_layer=3", "model.tie_embeddings=false")
+    devices = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=6")
+    process = start(tmp_path, *TINY, *added, *devices, f"hydra.run.dir={tmp_path}/run")
+    stdout, stderr = process.communicate(timeout=240)
+    assert process.returncode == 0, stdout + stderr
+    assert record_of(tmp_path / "run")["steps"] == 6

@@ -28,6 +28,7 @@ RUN = (
     "log_interval=1",
     "val_interval=4",
 )
+ADDED = ("model/addition=[recurrence,stochastic_depth]", "model.n_layer=3", "save_interval=3")
 MEASURED = ("time/", "memory/", "elapsed_time", "timestamp")
 
 
@@ -86,6 +87,9 @@ def whole(command, tmp_path_factory, wholes):
         (12, True, RuntimeError("crash"), ("callbacks=ema",)),
         pytest.param(12, True, Interrupted("stopped"), ("callbacks=ema",), marks=pytest.mark.slow),
         pytest.param(18, False, Interrupted("stopped"), ("callbacks=ema", "save_interval=3"), marks=pytest.mark.slow),
+        # The second round begins with update 19, or behind what is repeated after a crash.
+        pytest.param(18, False, Interrupted("stopped"), ADDED, marks=pytest.mark.slow),
+        pytest.param(20, False, RuntimeError("crash"), (*ADDED, "callbacks=ema"), marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -14,14 +14,17 @@ def training_flops_per_token(net: nn.Module, block_size: int, heads: Collection[
 
     6 a parameter that multiplies (what is looked up does not, unless a head multiplies by it as well), and three times
     what each layer's attention does in the forward pass between its projections, in a document of `block_size` tokens.
-    `heads` are those that a token goes through; None: all.
+    `heads` are those that a token goes through; None: all. Of the net's `rounds` through its layers, as they are now,
+    all but the last have no backward pass and no head: 2 a parameter, and the attention once.
     """
     linear = {id(module.weight) for module in net.modules() if isinstance(module, nn.Linear)}
     multiplying = sum(parameter.numel() for parameter in net.parameters())
     multiplying -= sum(table.numel() for table in net.looked_up() if id(table) not in linear)
-    left_out = [] if heads is None else [head for name, head in net.heads.items() if name not in heads]
-    multiplying -= sum(weight.numel() for head in left_out for weight in head.parameters())
-    return 6.0 * multiplying + 3.0 * net.mixing_flops(block_size)
+    of_heads = {name: sum(weight.numel() for weight in head.parameters()) for name, head in net.heads.items()}
+    of_trunk = multiplying - sum(of_heads.values())
+    read = sum(numbers for name, numbers in of_heads.items() if heads is None or name in heads)
+    mixing, earlier = net.mixing_flops(block_size), net.rounds - 1
+    return 6.0 * (of_trunk + read) + 3.0 * mixing + earlier * (2.0 * of_trunk + mixing)
 
 
 @functools.cache

@@ -50,7 +50,8 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each added to the residual stream; normalised before (`pre`) or after the sum (`post`).
 
-    Under `post` the stream is multiplied by `residual_scale` before each sum: 1, or DeepNet's alpha.
+    Under `post` the stream is multiplied by `residual_scale` before each sum: 1, or DeepNet's alpha. What attention and
+    MLP give goes through `after_attention` and `after_mlp`, where an addition may `append` a part.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Block(nn.Module):
         self.pre, self.residual_scale = norm_position == "pre", 1.0
         self.attention_norm, self.attention = make_norm(norm, d_model, bias), attention
         self.mlp_norm, self.mlp = make_norm(norm, d_model, bias), mlp
+        self.after_attention, self.after_mlp = nn.Sequential(), nn.Sequential()
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -84,10 +86,10 @@ class Block(nn.Module):
         context = {"document_ids": document_ids, "positions": positions, "cache": cache}
         context |= {} if first is None else {"first": first}
         if self.pre:
-            x = x + self.dropout(self.attention(self.attention_norm(x), **context))
-            return x + self.dropout(self.mlp(self.mlp_norm(x)))
-        x = self.attention_norm(self.summed(x, self.attention(x, **context)))
-        return self.mlp_norm(self.summed(x, self.mlp(x)))
+            x = x + self.dropout(self.after_attention(self.attention(self.attention_norm(x), **context)))
+            return x + self.dropout(self.after_mlp(self.mlp(self.mlp_norm(x))))
+        x = self.attention_norm(self.summed(x, self.after_attention(self.attention(x, **context))))
+        return self.mlp_norm(self.summed(x, self.after_mlp(self.mlp(x))))
 
     def summed(self, x: Tensor, branch: Tensor) -> Tensor:
         """The scaled stream and what a part adds to it, (B, T, C) each, in one operation."""

@@ -128,14 +128,19 @@ class Decoder(nn.Module):
         """Operations a token of what the layers do between their projections, in a document of `block_size` tokens."""
         return sum(block.attention.mixing_flops(block_size) for block in self.blocks)
 
+    @property
+    def rounds(self) -> int:
+        """How often a token goes through the layers: once, or twice where an addition says so."""
+        return max((addition.rounds for addition in self.additions.values()), default=1)
+
     def new_cache(self) -> list[Any]:
-        """An empty cache for each layer, for generation; further ones of an architecture come after these."""
-        return [block.attention.new_cache() for block in self.blocks]
+        """An empty cache for each layer, of each round, for generation; further ones of an architecture come after."""
+        return [block.attention.new_cache() for _ in range(self.rounds) for block in self.blocks]
 
     def cache_numbers(self, length: int) -> int:
         """How many numbers the caches keep for each row after `length` tokens."""
         keeping = [part for part in self.blocks.modules() if isinstance(part, SelfAttention | HeadAddition)]
-        return sum(part.cache_numbers(length) for part in keeping)
+        return self.rounds * sum(part.cache_numbers(length) for part in keeping)
 
     def checkpointed(self, index: int) -> bool:
         """Whether training keeps of block `index` its input only, and computes the rest again in the backward pass."""
@@ -152,19 +157,23 @@ class Decoder(nn.Module):
         if positions is None:
             seen = len(cache[0]) if cache is not None else 0
             positions = torch.arange(seen, seen + tokens.shape[1], device=tokens.device)
-        return self.final_norm(self.through_blocks(self.embedded(tokens, positions), document_ids, positions, cache))
+        return self.final_norm(self.through_rounds(self.embedded(tokens, positions), document_ids, positions, cache))
 
     def embedded(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Tokens (B, T) -> what the first block reads (B, T, C)."""
         x = self.token_embedding(tokens)
-        return self.dropout(x if self.position_table is None else x + self.position_table[positions])
+        x = x if self.position_table is None else x + self.position_table[positions]
+        for addition in self.additions.values():
+            x = addition.embedded(x)
+        return self.dropout(x)
 
     def layer_states(
         self, tokens: Tensor, layers: Collection[int], read: Callable[[Tensor], Tensor] = lambda states: states
     ) -> dict[int, Tensor]:
         """Tokens (B, T), each row one document -> of each chosen layer its states (B, T, W), W being its own width.
 
-        Layer 0 is the embedding, layer l what the l-th block gives. `read` makes something smaller of states at once.
+        Layer 0 is the embedding, layer l what the l-th block gives (in the last round). `read` makes something smaller
+        of states at once.
         """
         found: dict[int, Tensor] = {}
 
@@ -175,12 +184,33 @@ class Decoder(nn.Module):
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         x = self.embedded(tokens, positions)
         keep(0, x)
-        self.through_blocks(x, None, positions, None, keep)
+        self.through_rounds(x, None, positions, None, keep)
         return found
 
-    def through_blocks(self, x: Tensor, *context: Any) -> Tensor:
-        """Embedded tokens (B, T, C) -> (B, T, C), layer after layer."""
-        stream = Stream(x, [])
+    def through_rounds(
+        self,
+        first: Tensor,
+        document_ids: Tensor | None,
+        positions: Tensor,
+        cache: list[Any] | None,
+        keep: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Embedded tokens (B, T, C) -> (B, T, C), once through the layers unless an addition sends them twice."""
+        before = last = cache
+        if cache is not None and self.rounds > 1:
+            before, last = cache[: len(self.blocks)], cache[len(self.blocks) :]
+
+        def earlier_round(x: Tensor) -> Tensor:
+            return self.through_blocks(x, first, document_ids, positions, before)
+
+        x = first
+        for addition in self.additions.values():
+            x = addition.before_layers(x, earlier_round)
+        return self.through_blocks(x, first, document_ids, positions, last, keep)
+
+    def through_blocks(self, x: Tensor, first: Tensor, *context: Any) -> Tensor:
+        """(B, T, C) -> (B, T, C), layer after layer; `first` are the embedded tokens, which the first round reads."""
+        stream = Stream(first, [])
         for index in range(len(self.blocks)):
             x = self.through_layer(index, x, stream, *context)
         return x

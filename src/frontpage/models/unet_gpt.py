@@ -60,9 +60,9 @@ class UNetGPT(Decoder):
         for added in (self.projections, self.skip_projections):
             initialise(added, self.init, self.init_std, [], len(widths))
 
-    def through_blocks(self, x: Tensor, *context: Any) -> Tensor:
-        """Embedded tokens (B, T, C) -> (B, T, C), down the U and up again."""
-        stream = Stream(x, [])
+    def through_blocks(self, x: Tensor, first: Tensor, *context: Any) -> Tensor:
+        """(B, T, C) -> (B, T, C), down the U and up again; `first` are the embedded tokens (B, T, C)."""
+        stream = Stream(first, [])
         for index in range(len(self.blocks)):
             x = self.projections[index](x)
             across = len(self.blocks) - 1 - index  # the layer at the same height of the U

@@ -42,7 +42,7 @@ class MultiTaskModule(LanguageModule):
         self.tasks, self.pooling = dict(tasks or {}), pooling
         for name, task in self.example_tasks.items():
             self.net.add_head(name, task.head(self.net.widths[0]))
-        self._trunk_flops: dict[int, float] = {}  # a token, by the length of its row
+        self._trunk_flops: dict[tuple[int, int], float] = {}  # a token, by the length of its row and the net's rounds
         self._judged: dict[str, list[Tensor]] = {}
         self._judged_losses: dict[str, list[Tensor]] = {}  # summed over the examples of a batch
         self._task_losses: dict[str, list[Tensor]] = {}  # unscaled, since the newest logging step
@@ -110,11 +110,12 @@ class MultiTaskModule(LanguageModule):
     def flops_of_examples(self, batch: PairBatch) -> float:
         """Those of the trunk for each token, and of the task's head for as many texts as a product of it reads."""
         row, head = batch.tokens.shape[-1], self.net.heads[batch.task]
-        if row not in self._trunk_flops:
-            self._trunk_flops[row] = training_flops_per_token(self.net, row, heads=())
+        key = row, self.net.rounds
+        if key not in self._trunk_flops:
+            self._trunk_flops[key] = training_flops_per_token(self.net, row, heads=())
         products = batch.lengths.numel() / head.texts_read
         weights = sum(weight.numel() for weight in head.parameters())
-        return batch.tokens_read * self._trunk_flops[row] + 6.0 * weights * products
+        return batch.tokens_read * self._trunk_flops[key] + 6.0 * weights * products
 
     def trained_in_turns(self) -> list[nn.Parameter]:
         """The weights of the heads, each of which only its own task trains."""

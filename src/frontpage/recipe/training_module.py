@@ -183,6 +183,11 @@ class TrainingModule(L.LightningModule):
         """(tokens, document_ids, positions), each (B, T) -> what the heads read (B, T, C); compiled in training."""
         return self._training_hidden if self.training else self.net.hidden
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Tell what is added to the net how far the run is."""
+        for addition in self.net.additions.values():
+            addition.at(self.trainer.global_step / self.total_steps)
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The mean loss a target, weighed so that an update descends the mean over all of its targets.
 

@@ -37,7 +37,7 @@ class RunPlan:
     memory: TrainingMemory | None  # None where a layer cannot be run without numbers
     checkpoint_bytes: int
     checkpoints: int  # kept in the end, at most, links not counted
-    seconds_at_peak: float  # the run's operations at the device's measured rate of matrix products
+    seconds_at_peak: float  # the run's operations, a token's as it begins, at the device's measured rate of products
 
 
 def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPlan:

@@ -22,6 +22,7 @@ class RunClock(L.Callback):
         self.elapsed_before = self.training_before = 0.0  # seconds of earlier sessions
         self._started: float | None = None
         self.flops_per_token = self.matmul_peak_flops = 0.0  # the peak of one device, known when training starts
+        self._rounds = 1  # of the net, which the operations a token are of
         self._devices = 1
         self._flops_unknown = False  # of earlier sessions, which did not write them down
         self._pauses = 0.0
@@ -54,7 +55,7 @@ class RunClock(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure what the device can do, before the time counts."""
-        self.flops_per_token = pl_module.flops_per_token(trainer.datamodule.block_size)
+        self._count(trainer, pl_module)
         if self._flops_unknown:
             self.training_flops, self._flops_unknown = self.tokens_seen * self.flops_per_token, False
         self.matmul_peak_flops = measure_matmul_peak(pl_module.device, product_type(trainer.precision))
@@ -74,6 +75,8 @@ class RunClock(L.Callback):
             self.training_flops += pl_module.flops_of_examples(batch) * trainer.world_size
         else:
             targets = sizes.targets_in(batch_idx) if sizes is not None else batch.targets.numel()
+            if pl_module.net.rounds != self._rounds:
+                self._count(trainer, pl_module)
             self.tokens_seen += targets
             self.training_flops += targets * self.flops_per_token
 
@@ -93,6 +96,10 @@ class RunClock(L.Callback):
             yield
         finally:
             self._go_on()
+
+    def _count(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._rounds = pl_module.net.rounds
+        self.flops_per_token = pl_module.flops_per_token(trainer.datamodule.block_size)
 
     def _pause(self) -> None:
         self._paused_at = time.perf_counter()
