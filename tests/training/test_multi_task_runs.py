@@ -12,6 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
+from parallel_corpora import references, verses
 from parallel_runs import FOUR, SMALL
 from programs import record_of, run_script, weights_of
 from run_outputs import checkpoint_of, events_of, losses_of, same, stop_at
@@ -157,6 +158,26 @@ def test_it_is_listed_drawn_evaluated_and_reopened(run, tmp_path, capfd):
     assert {*module.net.heads} == {"language", *FOUR[1:]}
     assert run_script(capfd, "generate", directory, "--num", "1", "--max-tokens", "5").status == 0
     assert run_script(capfd, "score", directory, "a verse").status == 0
+
+
+def test_of_another_corpus_what_it_has_no_examples_of_is_left_out(command, run_directories, tmp_path, capfd):
+    words = [f"{place} {end}" for place in range(120) for end in ("begins", "goes on", "ends")]
+    (tmp_path / "linked").mkdir()
+    rows = [(1 + place // 36, 1 + place % 36 // 6, 1 + place % 6, "en_a", one) for place, one in enumerate(words)]
+    linked = verses(tmp_path / "linked", rows)
+    references(linked, [(*rows[place][:3], *rows[place + 9][:3], 5) for place in range(0, 340, 2)])
+    sizes = ["data.validation_examples=4", "tokenizer.vocab_size=300", "trainer.max_steps=2"]
+    sizes += ["tasks.paraphrase.weight=0", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    outcome = command("experiment=multitask_debug", "data=parallel", f"data.root={linked}", *sizes, "val_interval=2")
+    assert outcome.status == 0, outcome.stdout[-3000:] + outcome.stderr
+    directory = run_directories()[-1]
+    (tmp_path / "lines.tsv").write_text("en\n" + "".join(f"{line}\n" for line in words), encoding="utf-8")
+    ours = run_script(capfd, "evaluate", directory, f"data.root={linked}")
+    assert ours.status == 0 and "val/cross_reference/accuracy" in ours.stdout, ours.stderr
+    other = run_script(capfd, "evaluate", directory, f"data.root={tmp_path}/lines.tsv")
+    assert other.status == 0, other.stderr
+    assert "val/coherence/accuracy" in other.stdout and "val/cross_reference" not in other.stdout
+    assert "cross_reference is not measured: tasks.cross_reference" in other.stdout + other.stderr
 
 
 def test_a_model_that_sees_what_it_should_predict_is_below_the_floor(run, monkeypatch):

@@ -21,12 +21,14 @@ def score_held_out(
     """The metrics on what the run holds out, or on what its split holds out of the parallel corpus at `root`.
 
     Of parallel text, `chance` has what guessing would score, and `characters` what their frequencies alone would;
-    `floor` is the least loss that is possible and `best` the best accuracy of each task, where those are known.
-    UserError for a corpus that cannot be read, or has no examples of a task.
+    `floor` is the least loss that is possible and `best` the best accuracy of each task, where those are known. A task
+    of which another corpus has no examples is left out, and a notice says so. UserError for a corpus that cannot be
+    read.
     """
     settings = config.data if root is None else OmegaConf.merge(config.data, {"root": root})
     data: RunData = build_stored(settings, "data", run, trusted)
     data.make_tokenizer = lambda texts: module.tokenizer
+    data.measured_alone = root is not None
     trainer = L.Trainer(
         accelerator=module.device.type if module.device.type != "mps" else "auto",
         devices=1,

@@ -84,6 +84,7 @@ class MLAAttention(Routed, SelfAttention):
         document_ids: Tensor | None = None,
         positions: Tensor | None = None,
         cache: LatentCache | None = None,
+        first: Tensor | None = None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C), see SelfAttention."""
         if cache is not None and document_ids is not None:

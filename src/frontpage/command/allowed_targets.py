@@ -31,7 +31,12 @@ PLACES = {
     "data": "data",
     "data.tokenizer": "tokenizer",
 }
-PLACES_OF_ANY_NAME = {"model.tasks": "tasks", "data.tasks": "tasks"}  # below these
+PLACES_OF_ANY_NAME = {  # below these
+    "model.tasks": "tasks",
+    "data.tasks": "tasks",
+    "model.addition": "model/addition",
+    "model.technique": "model/technique",
+}
 KNOWN = ("frontpage.", "torch.", "lightning.", "optuna.")  # a class from elsewhere is the user's own
 
 

@@ -110,7 +110,7 @@ def _check_node(node: DictConfig, key: str, rules: Rules) -> None:
         if kinds and name not in kinds and ANYTHING not in kinds:
             allowed = f"{node._target_} takes no such key{nearest(str(name), kinds)}; it takes: {' '.join(kinds)}"
             raise BadValue(place, value, allowed, _written_by_experiment(place))
-        built = isinstance(value, DictConfig) and ("_target_" in value or not kinds)
+        built = isinstance(value, DictConfig) and ("_target_" in value or not kinds or _holds_nodes(value))
         if built and not _plain(kinds.get(name, Any)):
             if not source:  # else it is checked where it is written
                 _check_node(value, place, rules)
@@ -196,6 +196,11 @@ def _own_limits(kind: Any) -> list[Limit]:
 def _members(kind: Any) -> tuple[Any, ...]:
     """The types that a union is made of; nothing for what is no union."""
     return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else ()
+
+
+def _holds_nodes(value: DictConfig) -> bool:
+    """Whether it maps names to nodes that are built, such as the additions to a net."""
+    return any(isinstance(one, DictConfig) and "_target_" in one for one in value.values())
 
 
 def _plain(kind: Any) -> bool:

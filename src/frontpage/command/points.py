@@ -34,8 +34,12 @@ Course = Annotated[float | list, CourseLimit()]  # as a parameter's annotation
 class Points:
     """A course over updates: linear between its points, constant after the last.
 
+    Where whoever asks knows how many updates the run has, places that all lie within 0 and 1 are shares of it.
+
     >>> Points.of([[0, 0.0], [100, 1.0]]).at(25), Points.of(0.7).at(1_000)
     (0.25, 0.7)
+    >>> Points.of([[0, 0.0], [0.5, 1.0]]).at(100, total=400), Points.of([[0, 0.0], [200, 1.0]]).at(100, total=400)
+    (0.5, 0.5)
     """
 
     updates: tuple[float, ...]
@@ -49,8 +53,15 @@ class Points:
         pairs = [(0.0, course)] if isinstance(course, int | float) else course
         return cls(tuple(float(one) for one, _ in pairs), tuple(float(one) for _, one in pairs))
 
-    def at(self, update: int) -> float:
-        """The number at an update."""
+    @property
+    def in_shares(self) -> bool:
+        """Whether its places can be shares of a run: several, none beyond 1."""
+        return len(self.updates) > 1 and self.updates[-1] <= 1
+
+    def at(self, update: float, total: int | None = None) -> float:
+        """The number at an update, of a run of `total` updates where that is known."""
+        if total is not None and self.in_shares:
+            update = update / max(total, 1)
         place = bisect_right(self.updates, update) - 1
         if place == len(self.updates) - 1:
             return self.values[-1]

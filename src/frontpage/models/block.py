@@ -78,9 +78,11 @@ class Block(nn.Module):
         document_ids: Tensor | None = None,
         positions: Tensor | None = None,
         cache: Any = None,
+        first: Tensor | None = None,
     ) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
+        """(B, T, C) -> (B, T, C); `first` are the embedded tokens (B, T, C) where something is added to the net."""
         context = {"document_ids": document_ids, "positions": positions, "cache": cache}
+        context |= {} if first is None else {"first": first}
         if self.pre:
             x = x + self.dropout(self.attention(self.attention_norm(x), **context))
             return x + self.dropout(self.mlp(self.mlp_norm(x)))

@@ -1,7 +1,7 @@
 """Decoder: what the architectures share - embedding, blocks, cache, activation checkpointing, heads."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
 import torch
@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from frontpage.attention.parts.contract import SelfAttention
 from frontpage.command.limits import Amount, AtLeast, Count, Matching, Positive, ShareBelow1
+from frontpage.models.additions.addition import Addition, Stream
 from frontpage.models.block import MLP, Block, default_d_ff
 from frontpage.models.initialisation import initialise
 from frontpage.models.language_head import LanguageHead
@@ -26,8 +27,8 @@ class Decoder(nn.Module):
     are as wide as the first layer; a subclass with other widths joins them in `through_blocks`. All but `head` is the
     trunk, which other heads may read as well (`add_head`). `logit_scale` is a constant that `hidden` has multiplied by,
     for the sake of the language head: 1 where an architecture has none. `logit_cap` is the soft cap of the logits,
-    wherever they are computed. Raises ValueError for an unknown name or sizes
-    that do not fit.
+    wherever they are computed. `addition` has factories `make(net)` of what is added, by name (models/additions/).
+    Raises ValueError for an unknown name or sizes that do not fit.
     """
 
     logit_scale: float = 1.0
@@ -56,6 +57,7 @@ class Decoder(nn.Module):
         init_std: Amount = 0.02,
         scaled_residual_init: bool = True,
         activation_checkpointing: Annotated[str, CHECKPOINTING] = "none",
+        addition: Mapping[str, Callable[..., Addition]] | None = None,
     ) -> None:
         super().__init__()
         at_least_1(n_head=n_head, block_size=block_size, d_ff=d_ff)
@@ -95,6 +97,10 @@ class Decoder(nn.Module):
         self.init, self.init_std = init, init_std
         residual_writers = [linear for block in self.blocks for linear in (block.attention.out, block.mlp.down)]
         initialise(self, init, init_std, residual_writers if scaled_residual_init else [], len(widths))
+        self.additions = nn.ModuleDict()
+        with torch.random.fork_rng(devices=[]):  # what the net and its training draw stays the same with an addition
+            for name, make in (addition or {}).items():
+                self.additions[name] = make(self)
 
     def make_block(self, attention: SelfAttention, mlp: MLP, width: int, **settings: Any) -> Block:
         """A block of these parts; an architecture with norms of its own changes the settings."""
@@ -173,15 +179,33 @@ class Decoder(nn.Module):
         return found
 
     def through_blocks(self, x: Tensor, *context: Any) -> Tensor:
-        """Embedded tokens (B, T, C) -> (B, T, C), block after block."""
+        """Embedded tokens (B, T, C) -> (B, T, C), layer after layer."""
+        stream = Stream(x, [])
         for index in range(len(self.blocks)):
-            x = self.through_block(index, x, *context)
+            x = self.through_layer(index, x, stream, *context)
         return x
+
+    @property
+    def keeps_outputs(self) -> bool:
+        """Whether what a layer gives is kept until the last one has read it."""
+        return any(addition.reads_outputs for addition in self.additions.values())
+
+    def through_layer(self, index: int, x: Tensor, stream: Stream, *context: Any) -> Tensor:
+        """Block `index` and what is added before and after it, (B, T, its width) -> the same."""
+        for addition in self.additions.values():
+            x = addition.before_layer(index, x, stream)
+        after = self.through_block(index, x, stream.first if self.additions else None, *context)
+        for addition in self.additions.values():
+            after = addition.after_layer(index, x, after)
+        if self.keeps_outputs:
+            stream.outputs.append(after)
+        return after
 
     def through_block(
         self,
         index: int,
         x: Tensor,
+        first: Tensor | None,
         document_ids: Tensor | None,
         positions: Tensor,
         cache: list[Any] | None,
@@ -190,13 +214,13 @@ class Decoder(nn.Module):
         """(B, T, C) -> (B, T, C), where C is the width of block `index`; `keep` is given layer `index` + 1."""
         block = self.blocks[index]
         if keep is not None:
-            keep(index + 1, x := block(x, document_ids, positions))
+            keep(index + 1, x := block(x, document_ids, positions, first=first))
             return x
         if cache is not None:
-            return block(x, document_ids, positions, cache[index])
+            return block(x, document_ids, positions, cache[index], first)
         if self.training and torch.is_grad_enabled() and self.checkpointed(index):
-            return checkpoint(block, x, document_ids, positions, use_reentrant=False)
-        return block(x, document_ids, positions)
+            return checkpoint(block, x, document_ids, positions, None, first, use_reentrant=False)
+        return block(x, document_ids, positions, first=first)
 
     def forward(
         self,

@@ -1,12 +1,13 @@
 """DeepNarrow: many narrow layers, normalised before them, or after them with the constants of DeepNet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from torch import Tensor, nn
 
 from frontpage.attention.parts.contract import SelfAttention
 from frontpage.command.limits import Amount, Count, OneOf, Positive, ShareBelow1
+from frontpage.models.additions.addition import Addition
 from frontpage.models.block import MLP, Block
 from frontpage.models.decoder import CHECKPOINTING, Decoder, LayerCount, at_least_1
 from frontpage.models.deepnet import deepnet_constants, initialise_deepnorm
@@ -58,6 +59,7 @@ class DeepNarrow(Decoder):
         init_std: Amount = 0.02,
         scaled_residual_init: bool = True,
         activation_checkpointing: Annotated[str, CHECKPOINTING] = "none",
+        addition: Mapping[str, Callable[..., Addition]] | None = None,
     ) -> None:
         at_least_1(d_model=d_model, n_layer=n_layer)
         if norm not in NORMS:
@@ -88,6 +90,7 @@ class DeepNarrow(Decoder):
             init_std=init_std,
             scaled_residual_init=scaled_residual_init,
             activation_checkpointing=activation_checkpointing,
+            addition=addition,
         )
         self.norm = norm
         last = make_norm("rms" if place == "post" else kind, d_model, bias=False)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from frontpage.attention.parts.contract import SelfAttention
 from frontpage.command.limits import Count, Matching
+from frontpage.models.additions.addition import Stream
 from frontpage.models.decoder import Decoder, LayerCount, at_least_1
 from frontpage.models.initialisation import initialise
 
@@ -25,6 +26,8 @@ class UNetGPT(Decoder):
     widths differ. Time is never pooled, which would let a token see later ones. Raises ValueError for an unknown name
     or sizes that do not fit.
     """
+
+    keeps_outputs = True
 
     def __init__(
         self,
@@ -59,14 +62,13 @@ class UNetGPT(Decoder):
 
     def through_blocks(self, x: Tensor, *context: Any) -> Tensor:
         """Embedded tokens (B, T, C) -> (B, T, C), down the U and up again."""
-        outputs: list[Tensor] = []
+        stream = Stream(x, [])
         for index in range(len(self.blocks)):
             x = self.projections[index](x)
             across = len(self.blocks) - 1 - index  # the layer at the same height of the U
             if across < index - 1 and self.skip_gates is not None:
-                x = x + self.skip_gates[across] * self.skip_projections[across](outputs[across])
-            x = self.through_block(index, x, *context)
-            outputs.append(x)
+                x = x + self.skip_gates[across] * self.skip_projections[across](stream.outputs[across])
+            x = self.through_layer(index, x, stream, *context)
         return self.projections[-1](x)
 
 

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from frontpage.attention.parts.head_addition import HeadAddition
+
 
 class SelfAttention(nn.Module, ABC):
     """`(B, T, C) -> (B, T, C)`, causal, documents apart, with a cache for generation.
@@ -47,13 +49,20 @@ class SelfAttention(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, x: Tensor, *, document_ids: Tensor | None = None, positions: Tensor | None = None, cache: Any = None
+        self,
+        x: Tensor,
+        *,
+        document_ids: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: Any = None,
+        first: Tensor | None = None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C); a token sees earlier tokens of its own document only.
 
         `document_ids` (B, T) tells documents apart (None: one document a row), `positions` (B, T) or (T,) count inside
         them (None: from 0, or from the cache's end). With `cache` the T tokens continue those that it holds; a cache
-        holds one document a row, so `document_ids` cannot go with it (ValueError).
+        holds one document a row, so `document_ids` cannot go with it (ValueError). `first` are the embedded tokens
+        (B, T, C), given where something is added to the net.
         """
 
     @abstractmethod
@@ -67,6 +76,10 @@ class SelfAttention(nn.Module, ABC):
     @abstractmethod
     def visible(self, length: int) -> Tensor:
         """(H or 1, length, length), True where the row's query may see the column's key; of one document."""
+
+    def add(self, name: str, part: HeadAddition) -> None:
+        """Let heads do more; where a variant has none to add to, ValueError."""
+        raise ValueError(f"attention={type(self).__name__}: its heads take no addition such as {name}")
 
     def matrices(self) -> dict[str, Tensor]:
         """Weights of its linear layers by what they make, rows of a fused one apart; `value` and `out` are among them.

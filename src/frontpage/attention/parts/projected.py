@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from frontpage.attention.parts.contract import SelfAttention, places
+from frontpage.attention.parts.head_addition import HeadAddition
 from frontpage.attention.parts.head_norm import HeadNorm
 from frontpage.attention.parts.rotary import Rotary
 
@@ -36,6 +37,11 @@ class ProjectedAttention(SelfAttention):
         self.rotary = Rotary(self.head_width, block_size, rotary_base) if rotary else None
         self.query_norm = HeadNorm(self.head_width) if qk_norm else None
         self.key_norm = HeadNorm(self.head_width) if qk_norm else None
+        self.additions = nn.ModuleDict()
+
+    def add(self, name: str, part: HeadAddition) -> None:
+        """Let heads do more, in the order in which parts are added."""
+        self.additions[name] = part
 
     def matrices(self) -> dict[str, Tensor]:
         """Those of every linear layer, `qkv` as `query`, `key` and `value`."""
@@ -50,9 +56,15 @@ class ProjectedAttention(SelfAttention):
         """
 
     def forward(
-        self, x: Tensor, *, document_ids: Tensor | None = None, positions: Tensor | None = None, cache: Any = None
+        self,
+        x: Tensor,
+        *,
+        document_ids: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: Any = None,
+        first: Tensor | None = None,
     ) -> Tensor:
-        """(B, T, C) -> (B, T, C), see SelfAttention."""
+        """(B, T, C) -> (B, T, C), see SelfAttention; `first` are the embedded tokens (B, T, C), for `additions`."""
         if cache is not None and document_ids is not None:
             raise ValueError("a cache holds one document a row: give it no document_ids")
         batch, time, _ = x.shape
@@ -64,5 +76,9 @@ class ProjectedAttention(SelfAttention):
         if self.rotary is not None:
             positions = places(time, cache, x.device) if positions is None else positions
             q, k = self.rotary(q, positions), self.rotary(k, positions)
+        for part in self.additions.values():
+            k, v = part.keys(k, document_ids, cache), part.values(v, x, first)
         y = self.attend(q, k, v, x=x, document_ids=document_ids, cache=cache)
+        for part in self.additions.values():
+            y = part.mixed(y, v, x)
         return self.out(y.transpose(1, 2).reshape(batch, time, self.n_head * self.head_width))

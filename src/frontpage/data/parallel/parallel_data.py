@@ -87,6 +87,7 @@ class ParallelData(RunData):
         self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
         self.corruption, self.corruption_share = corruption, Points.of(corruption_share, "corruption_share")
         self.text: ParallelText | None = None
+        self.measured_alone = False  # not trained on: a task without examples here is left out, not refused
         TaskOrder(self.weights, packing_seed, how=task_order)  # for what it refuses
         if max(self.corruption_share.values) > 1:
             raise BadValue("data.corruption_share", corruption_share, "at most 1, the share of all tokens")
@@ -120,10 +121,20 @@ class ParallelData(RunData):
             VALIDATION: Side(text, self.split.validation_units, *_chosen(links, votes, self.split.validation_links)),
         }
         for name, task in self.example_tasks.items():
-            for side in self.sides.values():
-                task.check(side, f"tasks.{name}")
+            self._check(name, task)
         self.text = text
         self._say_repeats()
+
+    def _check(self, name: str, task: DrawsExamples) -> None:
+        """Look for examples of a task; where only what is possible is `measured_alone`, it may be left out."""
+        try:
+            for side in [self.sides[VALIDATION]] if self.measured_alone else self.sides.values():
+                task.check(side, f"tasks.{name}")
+        except BadValue as error:
+            if not self.measured_alone:
+                raise
+            notice(f"{name} is not measured: {error}")
+            del self.tasks[name]
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and tokenize, once; Lightning may call it again."""

@@ -1,5 +1,6 @@
 """Distillation: the probabilities of trained nets are targets, too (Hinton et al. 2015, arXiv 1503.02531)."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -112,10 +113,9 @@ class _Sizes:
     def __init__(self, net: nn.Module) -> None:
         head = net.heads["language"]
         self.held = torch.empty(sum(weight.numel() for weight in net.parameters()))
-        self.language_head = nn.Linear(head.in_features, head.out_features, bias=False)
-        self.language_head.cap = head.cap
-        self.device, self.width = self.held.device, head.in_features
+        self.language_head = SimpleNamespace(weight=torch.empty(head.weight.shape), cap=head.cap)
+        self.device = self.held.device
 
     def hidden(self, batch: TitleBatch) -> Tensor:
         """(B, T, C)."""
-        return torch.empty(*batch.inputs.shape, self.width)
+        return torch.empty(*batch.inputs.shape, self.language_head.weight.shape[1])

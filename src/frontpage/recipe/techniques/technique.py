@@ -15,7 +15,7 @@ class Moment(NamedTuple):
     """Where a run stands: what the `Points` of a course are asked with."""
 
     update: int
-    updates: int  # of the whole run; 0 before that is known
+    total: int  # of the whole run; 0 before that is known
 
 
 class Chunk(NamedTuple):
