@@ -13,7 +13,6 @@ def right_tokens(hidden: Tensor, head: Head, targets: Tensor, chunk: int = 2048)
     Of equally likely tokens the first by number counts, as in greedy generation.
     """
     parts = [
-        head(rows).argmax(-1) == wanted
-        for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
+        head(rows).argmax(-1) == wanted for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
     ]
     return torch.cat(parts) if parts else targets.bool()

@@ -106,7 +106,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
 @torch.no_grad()
 def token_losses(hidden: Tensor, head: Head, targets: Tensor, chunk: int = 2048) -> Tensor:
-    """Nats of each of N `targets` (N,) from `hidden` (N, C) and the head, which gives logits; at least in fp32: (N,)."""
+    """Nats of each of N `targets` (N,) from `hidden` (N, C) and the head that gives logits, at least in fp32: (N,)."""
     parts = [
         F.cross_entropy(_wide(head(rows)), wanted, reduction="none")
         for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)

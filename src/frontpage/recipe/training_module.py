@@ -116,7 +116,8 @@ class TrainingModule(L.LightningModule):
     def planned_loss(self, net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
         """A loss that takes as much memory as a step's, for the estimate: `states` (B, T, C) of `tokens` (B, T).
 
-        `net` stands for the module's own; of several `passes` a micro-batch has as many times its rows. Raises NotImplementedError where nobody has said.
+        `net` stands for the module's own; B are the rows of a micro-batch in all `passes`. Raises NotImplementedError
+        where nobody has said.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its loss holds")
 
@@ -210,7 +211,9 @@ class TrainingModule(L.LightningModule):
 
     def _keep_loss(self, loss: Tensor, share: float, begins: bool) -> None:
         """Keep the mean over the targets of this update's micro-batches in `self.loss`."""
-        self.loss = self._losses.after(loss, share, begins)
+        if begins:
+            self._losses = UpdateMean()
+        self.loss = self._losses.after(loss, share)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -9,9 +9,8 @@ class UpdateMean:
     def __init__(self) -> None:
         self._parts: list[tuple[Tensor, float]] = []
 
-    def after(self, mean: Tensor, share: float, begins: bool) -> Tensor:
-        """The mean over all of them with this one, which `begins` an update or not."""
-        self._parts = [] if begins else self._parts
+    def after(self, mean: Tensor, share: float) -> Tensor:
+        """The mean over all of them with this one."""
         self._parts.append((mean, share))
         if len(self._parts) == 1:
             return mean

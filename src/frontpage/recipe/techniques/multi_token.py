@@ -55,4 +55,3 @@ def later_targets(batch: TitleBatch, count: int) -> Tensor:
         documents = F.pad(batch.document_ids, (0, steps), value=-1)[:, steps:]
         found.append(targets.where(documents == batch.document_ids, IGNORED))
     return torch.stack(found)
-

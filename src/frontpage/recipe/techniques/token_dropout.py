@@ -1,4 +1,4 @@
-"""Token dropout: some of the tokens that the net reads are hidden (Bowman et al. 2016, arXiv 1511.06349, word dropout)."""
+"""Token dropout: some of the tokens that the net reads are hidden (Bowman et al. 2016, arXiv 1511.06349)."""
 
 import torch
 from torch import Tensor
