@@ -33,9 +33,10 @@ def options(group: str) -> list[str]:
     """The names of a config group's options, e.g. options("model/attention").
 
     Promoted experiments (`*_best.yaml`, scripts/promote.py) are left out: they are records of one trial, made for its
-    model and attention alone; tests/sweeps/test_promotion.py has their promises.
+    model and attention alone; tests/sweeps/test_promotion.py has their promises. `peer_best` is none of them.
     """
-    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml") if not path.stem.endswith("_best"))
+    names = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    return [name for name in names if not name.endswith("_best") or name == "peer_best"]
 
 
 def architectures() -> list[str]:

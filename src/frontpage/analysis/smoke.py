@@ -17,7 +17,7 @@ from frontpage.data.parallel.synthetic_text import synthetic_parallel
 SEARCHES = sorted(path.stem for path in Path(CONFIGS, "hparams_search").glob("*.yaml"))
 ALL = (path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
 # Promoted ones (scripts/promote.py) have run whole, and the sizes of debug=fast need not fit them.
-EXPERIMENTS = sorted(name for name in ALL if not name.endswith("_best"))
+EXPERIMENTS = sorted(name for name in ALL if not name.endswith("_best") or name == "peer_best")
 DEBUGS = sorted(path.stem for path in Path(CONFIGS, "debug").glob("*.yaml"))
 # Those of parallel text keep their corpus; one that reads files gets a few lines.
 GUIDE = ("grokking_research", "guide_debug", "large_limited_vram", "max_performance", "multitask", "production")
