@@ -223,12 +223,8 @@ def test_a_key_keeps_its_limit(kinds, key, words, refused, taken):
         (["optimizer=sgd", "optimizer.momentum=1"], ["optimizer.momentum=1", "from 0 to below 1"]),
         ("model.logit_cap=0", ["model.logit_cap=0", "above 0", "or null"]),
         (
-            ["model/technique=[multi_token]", "model.technique.multi_token.weights=[-1]"],
-            ["model.technique.multi_token.weights=[-1]", "each at least 0"],
-        ),
-        (
-            ["model/technique=[distillation]", "model.technique.distillation.teacher=null"],
-            ["model.technique.distillation.teacher=null", "must be text or a list"],
+            ["model/technique=[multi_token_prediction]", "model.technique.multi_token_prediction.weights=[-1]"],
+            ["model.technique.multi_token_prediction.weights=[-1]", "each at least 0"],
         ),
         ("model.lr_scaling_rows=0", ["model.lr_scaling_rows=0", "at least 1"]),
         ("trainer.precision=foo", ["trainer.precision=foo", "32-true", "bf16-mixed"]),

@@ -7,9 +7,12 @@ import pytest
 from messages import check_message
 from programs import record_of
 from run_outputs import checkpoint_of, losses_of, same, stop_at
-from tiny import TINY, options
+from tiny import TINY, composed, options
 
+from frontpage.command.build import build
+from frontpage.command.errors import UserError
 from frontpage.runs.reopen import load_run
+from frontpage.training.preflight import check_values
 
 RUN = (*TINY, "model.dropout=0.2", "trainer.accumulate_grad_batches=2", "log_interval=1", "val_interval=4")
 NAMES = options("model/technique")
@@ -55,6 +58,7 @@ def test_a_run_with_all_techniques_is_told_and_resumes_to_the_bit(command, tmp_p
     told = nats_of(whole)
     assert told == nats_of(broken) and len(told) == record_of(whole)["steps"]
     record = record_of(whole)
+    assert "***" not in json.dumps(record["config"]["model"]), "an option whose name is that of a secret"
     assert record["passes"] == 2 and record["training_flops"] == record_of(broken)["training_flops"]
     final = record["metrics"]["final"]
     assert final["train/next_token_loss"] == told[-1] != final["train/loss"]
@@ -67,6 +71,24 @@ def test_a_run_with_one_technique_says_its_passes_and_its_next_token_loss(comman
     record = json.loads((run_directories()[0] / "run.json").read_text())
     assert record["passes"] == 2 and record["config"]["model"]["technique"]["r_drop"]["alpha"] == 2.0
     assert record["metrics"]["final"]["train/next_token_loss"] < record["metrics"]["final"]["train/loss"]
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "pieces"),
+    [
+        ("distillation", "teacher=null", ["teacher=null", "a run's directory"]),
+        ("distillation", "teacher=[]", ["teacher=[]", "a run's directory"]),
+        ("distillation", "weight=1.5", ["weight=1.5", "at most 1"]),
+        ("span_dropout", "length=1.05", ["length=1.05", "at least 1.11"]),
+    ],
+)
+def test_what_a_technique_refuses_is_named_by_its_key(name, changed, pieces):
+    teacher = ["model.technique.distillation.teacher=there"] if name == "distillation" else []
+    config = composed(*TINY, f"model/technique=[{name}]", *teacher, f"model.technique.{name}.{changed}")
+    check_values(config)
+    with pytest.raises(UserError) as error:
+        build(config.model, "model", vocab_size=300)
+    check_message(f"{error.value}\n", [f"model.technique.{name}.{pieces[0]}", *pieces[1:]])
 
 
 @pytest.mark.parametrize("lacking", ["nothing there", "a run of other tokens"])

@@ -66,7 +66,7 @@ def test_operations_of_passes_and_teachers_are_counted():
     assert with_techniques(chosen(["r_drop"])).flops_per_token(TIME) == 2 * once
     distilled = {"distillation": technique("distillation", teacher=["3", "4"])}
     assert with_techniques(distilled).flops_per_token(TIME) == pytest.approx(once * (1 + 2 / 3))
-    cheap = chosen(["label_smoothing", "multi_token", "token_dropout", "span_dropout"])
+    cheap = chosen(["label_smoothing", "multi_token_prediction", "token_dropout", "span_dropout"])
     assert with_techniques(cheap).flops_per_token(TIME) == once and Techniques(cheap).passes == 1
 
 
@@ -105,7 +105,10 @@ def test_the_estimate_does_not_hold_the_graph_of_more_than_a_chunk(monkeypatch):
 
 
 def test_bf16_is_close_to_fp32():
-    module, batch = with_techniques(chosen(["label_smoothing", "multi_token", "distillation"])).float(), titles()
+    module, batch = (
+        with_techniques(chosen(["label_smoothing", "multi_token_prediction", "distillation"])).float(),
+        titles(),
+    )
     exact = module.loss_of(batch)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = module.loss_of(batch)

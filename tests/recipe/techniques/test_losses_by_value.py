@@ -9,7 +9,7 @@ import frontpage.evaluation.losses
 from frontpage.data.packing import IGNORED
 from frontpage.evaluation.losses import next_token_loss
 from frontpage.recipe.techniques.composed import Techniques
-from frontpage.recipe.techniques.multi_token import later_targets
+from frontpage.recipe.techniques.multi_token_prediction import later_targets
 from frontpage.recipe.techniques.technique import Moment
 
 SCORED = 18  # targets of the batch
@@ -108,7 +108,10 @@ def test_a_net_that_is_its_teacher_is_at_no_distance():
 
 
 def test_multi_token_is_the_weighted_nats_of_later_tokens_of_the_title():
-    module, batch = with_techniques({"multi_token": technique("multi_token", weights=[0.5, 0.3])}), titles()
+    module, batch = (
+        with_techniques({"multi_token_prediction": technique("multi_token_prediction", weights=[0.5, 0.3])}),
+        titles(),
+    )
     log_shares = log_shares_of(module, batch)
     expected = nats_of(log_shares, batch.targets)
     expected = expected + 0.5 * later_nats(log_shares, batch, 1) + 0.3 * later_nats(log_shares, batch, 2)
@@ -127,7 +130,7 @@ def test_later_targets_by_hand():
 ALL = {
     "label_smoothing": {"share": 0.2},
     "distillation": {"teacher": "3", "weight": 0.3},
-    "multi_token": {"weights": [0.5]},
+    "multi_token_prediction": {"weights": [0.5]},
     "r_drop": {"alpha": 0.7},
 }
 
@@ -157,7 +160,7 @@ def test_a_course_and_a_share_of_zero_leave_the_very_loss(name):
         "label_smoothing": {"share": 0.0},
         "token_dropout": {"share": 0.0},
         "span_dropout": {"share": 0.0},
-        "multi_token": {"weights": [[[0, 0.0], [0.5, 1.0]]]},
+        "multi_token_prediction": {"weights": [[[0, 0.0], [0.5, 1.0]]]},
         "distillation": {"teacher": "3", "weight": [[0, 0.0], [0.5, 1.0]]},
         "r_drop": {"alpha": [[0, 0.0], [0.5, 1.0]]},
     }
@@ -170,7 +173,7 @@ def test_a_course_and_a_share_of_zero_leave_the_very_loss(name):
 
 
 def test_weights_follow_their_courses_over_the_run():
-    chosen = {"multi_token": technique("multi_token", weights=[[[0, 0.5], [0.5, 0.0]], 0.25])}
+    chosen = {"multi_token_prediction": technique("multi_token_prediction", weights=[[[0, 0.5], [0.5, 0.0]], 0.25])}
     module, batch = with_techniques(chosen), titles()
     hidden, log_shares = module.hidden(batch), log_shares_of(module, batch)
     for update, weight in ((0, 0.5), (25, 0.25), (50, 0.0), (99, 0.0)):

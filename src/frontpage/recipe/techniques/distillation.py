@@ -28,10 +28,12 @@ class Distillation(Technique):
     a run that is continued opens them again. `weight` is a number of at most 1, or a course of such. Raises ValueError.
     """
 
-    def __init__(self, *, teacher: Text | list, temperature: Positive = 1.0, weight: Course = 0.5) -> None:
-        self.paths = [teacher] if isinstance(teacher, str) else [str(one) for one in teacher]
+    def __init__(
+        self, *, teacher: Text | list | None = None, temperature: Positive = 1.0, weight: Course = 0.5
+    ) -> None:
+        self.paths = [teacher] if isinstance(teacher, str) else [str(one) for one in teacher or ()]
         if not self.paths:
-            raise ValueError("teacher=[]: a run's directory, or several")
+            raise ValueError(f"teacher={'null' if teacher is None else '[]'}: a run's directory, or a list of such")
         self.temperature, self.weight = temperature, Points.of(weight, "weight")
         self.replaced = max(self.weight.values)
         if self.replaced > 1:

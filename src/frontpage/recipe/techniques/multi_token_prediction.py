@@ -19,7 +19,7 @@ Courses = Annotated[list, Each(CourseLimit())]
 FALLING = ([[0, 0.5], [0.667, 0.0]], [[0, 0.25], [0.667, 0.0]])
 
 
-class MultiToken(Technique):
+class MultiTokenPrediction(Technique):
     """The head's logits at t are also scored on the tokens t + 2, t + 3, ..., with one of `weights` for each.
 
     The next token keeps the weight 1; each of the others has a number or a course. The weighted nats of all are summed
