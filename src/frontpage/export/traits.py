@@ -60,6 +60,8 @@ def read_traits(model: DictConfig, net: nn.Module) -> Traits:
         raise BadValue("model", type(net).__name__, ELSEWHERE)
     if net.additions:
         raise BadValue("model.addition", f"[{','.join(net.additions)}]", ELSEWHERE)
+    if net.head.cap is not None:
+        raise BadValue("model.logit_cap", net.head.cap, ELSEWHERE)
     if isinstance(net, DeepNarrow):
         check_standard(net)
     block = net.blocks[0]
