@@ -85,6 +85,20 @@ def test_the_rows_of_every_attention_are_those_that_it_calls_by_name(attention):
     assert {"blocks.0.mlp.up.weight", "blocks.1.mlp.up.weight"} < fused
 
 
+def test_rows_are_in_their_order_in_the_weight_whatever_the_order_of_the_names():
+    class Reversed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.both = torch.nn.Linear(3, 6)
+
+        def matrices(self):
+            first, second = self.both.weight.split((2, 4))
+            return {"second": second, "first": first}
+
+    net = torch.nn.Sequential(Reversed())
+    assert fused_rows(net) == {net[0].both.weight: (2, 4)}
+
+
 def test_without_fused_matrices_there_is_nothing_to_split(fast):
     fast("32-true")
     one, other = (muon_of(net_of(), split_fused=split) for split in (False, True))

@@ -20,7 +20,8 @@ def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups: matrices of linear layers decay; embeddings (a tied head with them), norms, biases do not.
 
     They are named `matrices` (inside the trunk: what Muon takes), `head` (of all heads that are not tied) and
-    `others`; the learning rate is logged under the name. A tied weight appears once.
+    `others`; the learning rate is logged under the name. A tied weight appears once. What decays is so
+    built; a run may change it (`WeightDecay`).
     """
     embeddings = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
     linear = {id(module.weight) for module in net.modules() if isinstance(module, nn.Linear)} - embeddings
