@@ -85,7 +85,8 @@ LIMITS = {
         " model.n_kv_head model.d_ff callbacks.sample_titles.top_k model.n_layer"
         " callbacks.sample_titles.max_tokens callbacks.loss_spike.window model.lr_scaling_rows"
         " callbacks.early_stopping.patience callbacks.gradient_noise_scale.every logger.csv.flush_every"
-        " callbacks.procrustes.every callbacks.procrustes.patience callbacks.concept_clustering.every",
+        " callbacks.procrustes.every callbacks.procrustes.patience callbacks.concept_clustering.every"
+        " callbacks.final_average.every",
     ),
     "at least 4": (
         (0, 3, 4.5, *NO_NUMBER),
@@ -105,7 +106,12 @@ LIMITS = {
         " optimizer.initial_accumulator_value scheduler.warmup scheduler.decay tokenizer.min_frequency"
         " model.technique.r_drop.alpha model.technique.distillation.weight"
         " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches"
-        " callbacks.early_stopping.min_delta",
+        " callbacks.early_stopping.min_delta callbacks.final_average.start",
+    ),
+    "a list is a course": (
+        (-1, [], [[1, 1]], [[0, 1], [0, 2]], [[0, -1]], [[0, 1, 2]], "x", *NO_NUMBER),
+        (0, 1.6, [[0, 0.8], [0.5, 0.1], [1, 0.9]], [[0, 0], [500, 1]]),
+        "optimizer.weight_decay model.weight_decay_of_others",
     ),
     "above 0": (
         (0, -1, *NO_NUMBER),

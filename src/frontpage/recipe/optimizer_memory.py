@@ -64,4 +64,13 @@ def _with_stand_ins(
     """An optimizer, and its weights by group: a small one and a large one in place of all of the group's."""
     sizes = (SMALL_WEIGHT // 128, 64), (2 * SMALL_WEIGHT // 128, 128)
     stand_ins = {group["name"]: [nn.Parameter(torch.zeros(size, dtype=dtype)) for size in sizes] for group in groups}
-    return make_optimizer([{**group, "params": list(stand_ins[group["name"]])} for group in groups]), stand_ins
+    optimizer = make_optimizer([{**group, "params": list(stand_ins[group["name"]])} for group in groups])
+    return of_stand_ins(optimizer), stand_ins
+
+
+def of_stand_ins(optimizer: Optimizer) -> Optimizer:
+    """An optimizer whose updates are for their sizes alone: Muon multiplies once, and asks no device for its type."""
+    for group in optimizer.param_groups:
+        if "ns_steps" in group:
+            group["ns_steps"], group["iteration"] = 1, "float32"
+    return optimizer

@@ -1,13 +1,13 @@
-"""Which parameters decay, which are matrices inside the net, and how the learning rate follows the batch."""
+"""Which parameters decay, which are matrices inside the net, which rows of one belong together; rates and batches."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-MATRICES = "matrices"
+MATRICES, OTHERS = "matrices", "others"
 # What the peak rate is multiplied by where an update sees `ratio` times the rows that it is meant for.
 LR_SCALINGS: dict[str, Callable[[float], float]] = {
     "none": lambda ratio: 1.0,
@@ -20,7 +20,8 @@ def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups: matrices of linear layers decay; embeddings (a tied head with them), norms, biases do not.
 
     They are named `matrices` (inside the trunk: what Muon takes), `head` (of all heads that are not tied) and
-    `others`; the learning rate is logged under the name. A tied weight appears once.
+    `others`; the learning rate is logged under the name. A tied weight appears once. What decays is so
+    built; a run may change it (`WeightDecay`).
     """
     embeddings = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
     linear = {id(module.weight) for module in net.modules() if isinstance(module, nn.Linear)} - embeddings
@@ -32,7 +33,7 @@ def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         if wanted
     ]
     others = [weight for weight in net.parameters() if id(weight) not in linear]
-    return [*groups, {"name": "others", "params": others, "weight_decay": 0.0}]
+    return [*groups, {"name": OTHERS, "params": others, "weight_decay": 0.0}]
 
 
 def weight_decay_of(make_optimizer: Callable[..., Optimizer]) -> float:
@@ -42,4 +43,20 @@ def weight_decay_of(make_optimizer: Callable[..., Optimizer]) -> float:
 
 def optimizer_of(net: nn.Module, make_optimizer: Callable[..., Optimizer]) -> Optimizer:
     """The optimizer over the decay groups of `net`; ValueError for what its constructor refuses."""
-    return make_optimizer(decay_groups(net, weight_decay_of(make_optimizer)))
+    optimizer = make_optimizer(decay_groups(net, weight_decay_of(make_optimizer)))
+    if getattr(optimizer, "split_fused", False):
+        optimizer.fused_rows = fused_rows(net)
+    return optimizer
+
+
+def fused_rows(net: nn.Module) -> dict[Tensor, tuple[int, ...]]:
+    """The rows of each part of a weight that holds several matrices one below the other, by that weight.
+
+    Attentions and MLPs say of their parts what is what (`matrices`): queries, keys and values; gate and up.
+    """
+    found: dict[Tensor, dict[int, int]] = {}
+    for module in net.modules():
+        for part in module.matrices().values() if hasattr(module, "matrices") else ():
+            if part._base is not None:
+                found.setdefault(part._base, {})[part.storage_offset()] = len(part)
+    return {weight: tuple(rows for _, rows in sorted(parts.items())) for weight, parts in found.items()}

@@ -94,13 +94,13 @@ def warmup_steps(warmup: float, total_steps: int) -> int:
 
     Raises ValueError for a negative or fractional number of updates.
     """
-    steps = _updates("warmup", warmup, total_steps)
+    steps = updates_of("warmup", warmup, total_steps)
     if steps > total_steps:
         notice(f"scheduler.warmup={warmup} is longer than the run of {total_steps} updates; the rate rises to its end")
     return steps
 
 
-def _updates(name: str, length: float, total_steps: int) -> int:
+def updates_of(name: str, length: float, total_steps: int) -> int:
     """A length of a schedule in updates; ValueError for one that is negative or a fraction above 1."""
     if length < 0 or (length >= 1 and length != int(length)):
         raise ValueError(f"{name}={length}: a whole number of updates, or a share of the run below 1")
@@ -109,7 +109,7 @@ def _updates(name: str, length: float, total_steps: int) -> int:
 
 def _length(name: str, length: float, total_steps: int, rising: int) -> int:
     """Updates, at least one, of a part behind the warm-up; ValueError for a part that does not fit there."""
-    steps, room, is_share = max(_updates(name, length, total_steps), 1), total_steps - rising, length < 1
+    steps, room, is_share = max(updates_of(name, length, total_steps), 1), total_steps - rising, length < 1
     if room < 0:
         return steps  # the warm-up's notice says that nothing of it will be seen
     if length == 0 or steps > room + is_share:  # shares that add up to 1 may be rounded to one update more

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.command.limits import Count, OneOf
 from frontpage.command.notices import notice
+from frontpage.command.points import Course
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.evaluation.declared import Metric, measured_always
 from frontpage.machine.flops import training_flops_per_token
@@ -25,6 +26,7 @@ from frontpage.recipe.precision.mode import PrecisionMode
 from frontpage.recipe.steps import planned_steps
 from frontpage.recipe.techniques.technique import Reopen
 from frontpage.recipe.update_mean import UpdateMean
+from frontpage.recipe.weight_decay import WeightDecay
 
 
 class TrainingModule(L.LightningModule):
@@ -33,8 +35,9 @@ class TrainingModule(L.LightningModule):
     A subclass declares `declared_metrics` (the first is its headline) and its `losses`, and says what training
     descends (`loss_of`) and what a validation measures (`measured`). `optimizer(parameter_groups)` and
     `scheduler(optimizer, total_steps)` are factories. `lr_scaling` says how the learning rate follows the rows of an
-    update, `lr_scaling_rows` how many the optimizer's `lr` is meant for. With `partial_validation` a share of the
-    validation set may be measured. All other keys are the architecture's. Raises ValueError.
+    update, `lr_scaling_rows` how many the optimizer's `lr` is meant for. `weight_decay_of_others` is the decay of
+    weights that are no matrices of linear layers; that of matrices is the optimizer's. With `partial_validation` a
+    share of the validation set may be measured. All other keys are the architecture's. Raises ValueError.
     """
 
     architecture: type[nn.Module]
@@ -53,6 +56,7 @@ class TrainingModule(L.LightningModule):
         partial_validation: bool = False,
         lr_scaling: Annotated[str, OneOf(*LR_SCALINGS)] = "none",
         lr_scaling_rows: Count = 64,
+        weight_decay_of_others: Course = 0.0,
         **architecture: Any,
     ) -> None:
         super().__init__()
@@ -62,7 +66,8 @@ class TrainingModule(L.LightningModule):
             raise ValueError(f"lr_scaling={lr_scaling}: one of {' '.join(LR_SCALINGS)}")
         self.net = accelerate(self.architecture(**architecture))
         self._training_hidden = self.net.hidden
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.weight_decay = WeightDecay.of(optimizer, weight_decay_of_others)
+        self.make_optimizer, self.make_scheduler = self.weight_decay.at_first(optimizer), scheduler
         self.precision_mode: PrecisionMode | None = None  # beside Lightning's precision; see `train_in`
         self._converted = False
         self.compile_net, self.partial_validation = compile, partial_validation
@@ -219,6 +224,11 @@ class TrainingModule(L.LightningModule):
         if begins:
             self._losses = UpdateMean()
         self.loss = self._losses.after(loss, share)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Set the decay of this update."""
+        if not self.weight_decay.as_built:
+            self.weight_decay.set(optimizer, self.trainer.global_step, self.total_steps)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from frontpage.data.run_data import RunData
+from frontpage.recipe.optimizer_memory import of_stand_ins
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint import SET_LATE, Checkpoint, not_finite
@@ -109,10 +110,7 @@ def optimizer_state(model: TrainingModule, weights: Mapping[str, Tensor]) -> dic
         groups.append(
             {**{k: group[k] for k in ("name", "weight_decay") if k in group}, "params": [*stand_ins.values()]}
         )
-    small = model.make_optimizer(groups)
-    for group in small.param_groups:
-        if "ns_steps" in group:
-            group["ns_steps"] = 1  # Muon's products are costly, and change no size
+    small = of_stand_ins(model.make_optimizer(groups))
     small.step()
     kept = small.state_dict()["state"]
     place = {id(weight): index for index, weight in enumerate(w for group in groups for w in group["params"])}

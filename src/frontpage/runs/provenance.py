@@ -24,7 +24,7 @@ KEY = "provenance"  # in a checkpoint
 WITHOUT_EFFECT = set(
     "optimizer scheduler dropout attention_dropout init init_std scaled_residual_init scale_gate"
     " activation_checkpointing compile original_metric packed_metric partial_validation lr_scaling lr_scaling_rows"
-    " document_mask accuracy technique"
+    " weight_decay_of_others document_mask accuracy technique"
     " attention.backend attention.chunk".split()
 )
 OF_SHAPES = {"d_model", "n_layer", "d_ff", "widths"}  # the shapes of the weights tell them apart, however spelt

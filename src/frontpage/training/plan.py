@@ -17,7 +17,7 @@ from frontpage.recipe.optimizer_memory import optimizer_bytes
 from frontpage.recipe.plain_tensors import bytes_of
 from frontpage.recipe.steps import planned_steps
 from frontpage.recipe.training_module import TrainingModule
-from frontpage.training.callbacks.weight_average import WeightAverage
+from frontpage.training.callbacks.averaged_weights import AveragedWeights
 from frontpage.training.memory.estimate import TrainingMemory, estimate_training
 from frontpage.training.memory.fake_step import dtypes_of
 from frontpage.training.memory.feasible import check_step
@@ -54,7 +54,7 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
     if device.type == "cpu" and memory is not None:
         check_step(memory, data.batch_size, data.block_size)
     weights = sum(weight.numel() for weight in model.net.parameters())
-    averaged = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)
+    averaged = any(isinstance(callback, AveragedWeights) for callback in trainer.callbacks)
     dtype, mode = dtypes_of(precision).weights, model.precision_mode
     state = optimizer_bytes(model.net, model.make_optimizer, dtype)
     of_mode = 0 if mode is None else sum(map(bytes_of, tree_leaves(mode.saved(model.net, dtype))))

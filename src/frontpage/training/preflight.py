@@ -29,6 +29,7 @@ from frontpage.recipe.precision.mode import mode_of
 from frontpage.recipe.steps import planned_steps
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint import Checkpoint, check_continues
+from frontpage.training.callbacks.averaged_weights import AveragedWeights
 from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.training.callbacks.grokking_detector import GrokkingDetector
 from frontpage.training.callbacks.monitor import Monitor
@@ -160,6 +161,8 @@ def check_run(
     followed = {*objectives(objective), *(getattr(callback, "monitor", None) for callback in trainer.callbacks)}
     model.check(data, followed)
     for callback in trainer.callbacks:
+        if isinstance(callback, AveragedWeights):
+            callback.check(trainer, data, planned)
         if isinstance(callback, GradientNoiseScale):
             callback.check(trainer, data.batch_size)
         if isinstance(callback, GrokkingDetector):

@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 from frontpage.command.errors import UserError
 from frontpage.command.limits import Amount, Positive
-from frontpage.recipe.optimizers.settings import Betas
+from frontpage.recipe.optimizers.settings import Betas, Decay
 
 
 def adamw_8bit(
@@ -15,7 +15,7 @@ def adamw_8bit(
     lr: Amount = 1e-3,
     betas: Betas = (0.9, 0.95),
     eps: Positive = 1e-8,
-    weight_decay: Amount = 0.1,
+    weight_decay: Decay = 0.1,
 ) -> Optimizer:
     """`bitsandbytes.optim.AdamW8bit` (Dettmers et al. 2021, arXiv 2110.02861); small weights keep 32 bits a number.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from frontpage.command.limits import Amount
-from frontpage.recipe.optimizers.settings import Betas
+from frontpage.recipe.optimizers.settings import Betas, Decay
 
 
 class Lion(Optimizer):
@@ -23,7 +23,7 @@ class Lion(Optimizer):
         params: Iterable[Any],
         lr: Amount = 1e-4,
         betas: Betas = (0.9, 0.99),
-        weight_decay: Amount = 0.0,
+        weight_decay: Decay = 0.0,
     ) -> None:
         for name, value in (("lr", lr), ("weight_decay", weight_decay)):
             if value < 0:

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from frontpage.command.limits import Amount, Between, Positive, ShareBelow1
 from frontpage.command.notices import notice
 from frontpage.machine.precision import best_precision
-from frontpage.recipe.optimizers.settings import Betas
+from frontpage.recipe.optimizers.settings import Betas, Decay
 from frontpage.recipe.parameter_groups import MATRICES
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, Jordan et al. 2024
@@ -23,10 +24,15 @@ class Muon(Optimizer):
 
     Jordan et al. 2024, kellerjordan.github.io/posts/muon; `adjust_lr_fn` `match_rms_adamw` is Liu et al. 2025, arXiv
     2502.16982: AdamW's learning rate and decay carry over. `original` is Jordan's, whose rates are some 20 times
-    higher: then set `adamw_lr`, the rate of AdamW (None: `lr`). Queries, keys and values that lie in one matrix are
-    made orthogonal together. PyTorch's iteration is in bf16 always, which many CPUs compute a hundred times slower than
-    fp32; here it is in bf16 where that is fast, else in fp32: chosen at the first step, said, and kept in the group as
-    `iteration`, so that a run that is continued keeps it. Raises ValueError without a group of that name.
+    higher: then set `adamw_lr`, the rate of AdamW (None: `lr`).
+
+    With `split_fused` the matrices that lie in one weight (queries, keys, values; gate, up) are updated as if each had
+    a weight of its own; their rows are `fused_rows`, which `optimizer_of` sets. With `equalise_rows` each row of the
+    direction is divided by its norm before it is made orthogonal: MuonEq-R, arXiv 2603.28254.
+
+    PyTorch's iteration is in bf16 always, which many CPUs compute a hundred times slower than fp32; here it is in bf16
+    where that is fast, else in fp32: chosen at the first step, said, and kept in the group as `iteration`, so that a
+    run that is continued keeps it. Raises ValueError without a group of that name.
     """
 
     def __init__(
@@ -37,7 +43,9 @@ class Muon(Optimizer):
         nesterov: bool = True,
         ns_steps: Annotated[int, Between(1, 99)] = 5,
         adjust_lr_fn: Literal["match_rms_adamw", "original"] = "match_rms_adamw",
-        weight_decay: Amount = 0.1,
+        split_fused: bool = False,
+        equalise_rows: bool = False,
+        weight_decay: Decay = 0.1,
         adamw_lr: Amount | None = None,
         betas: Betas = (0.9, 0.95),
         eps: Positive = 1e-8,
@@ -65,6 +73,8 @@ class Muon(Optimizer):
             fused=fused,
         )
         super().__init__(groups, {})  # groups that the two above have completed
+        self.split_fused, self.equalise_rows = split_fused, equalise_rows
+        self.fused_rows: dict[Tensor, tuple[int, ...]] = {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -92,9 +102,17 @@ class Muon(Optimizer):
             mean = state["momentum_buffer"]
             mean.lerp_(gradient, 1 - group["momentum"])
             direction = gradient.lerp(mean, group["momentum"]) if group["nesterov"] else mean
-            direction = orthogonal(direction, group["ns_steps"], getattr(torch, group["iteration"]))
             weight.mul_(1 - group["lr"] * group["weight_decay"])
-            weight.add_(direction, alpha=-group["lr"] * _rate_factor(group["adjust_lr_fn"], *weight.shape))
+            rows = self.fused_rows.get(weight, (len(weight),))
+            for part, its_direction in zip(weight.split(rows), direction.split(rows), strict=True):
+                self._turn(part, its_direction, group)
+
+    def _turn(self, matrix: Tensor, direction: Tensor, group: dict[str, Any]) -> None:
+        """Move a matrix along the orthogonal one nearest to a direction."""
+        if self.equalise_rows:
+            direction = F.normalize(direction.float(), dim=1)  # a row shorter than 1e-12 is divided by that
+        step = orthogonal(direction, group["ns_steps"], getattr(torch, group["iteration"]))
+        matrix.add_(step, alpha=-group["lr"] * _rate_factor(group["adjust_lr_fn"], *matrix.shape))
 
 
 def iteration_type(device: torch.device) -> str:

@@ -3,12 +3,14 @@
 from typing import Annotated
 
 from frontpage.command.limits import Amount, Between, Each, Positive, Share, ShareBelow1
+from frontpage.command.points import Course
 
+Decay = Course  # of the module, which sets it; an optimizer is built with the number of the first update
 Betas = Annotated[tuple[float, float], Each(Between(0, 1, "[)"))]
 # Of torch.optim, whose constructors say the types, and the limits too late or not at all (fused Adam takes a nan).
 TORCH_OPTIMIZERS = {
     "lr": Amount,
-    "weight_decay": Amount,
+    "weight_decay": Decay,
     "betas": Betas,
     "eps": Positive,
     "momentum": ShareBelow1,

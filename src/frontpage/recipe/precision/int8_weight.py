@@ -43,7 +43,7 @@ class Int8Weight(PrecisionMode):
             asked = f"trainer.devices={trainer.devices} trainer.strategy={trainer.strategy}"
             raise self.refusal(f"{asked} contradict it: {why}; 1 and auto")
         for key, node in (config.get("callbacks") or {}).items():
-            if node is not None and str(node.get("_target_")).endswith("WeightAverage"):
+            if node is not None and str(node.get("_target_")).endswith(("WeightAverage", "FinalAverage")):
                 raise self.refusal(f"callbacks.{key} contradicts it: {why}; callbacks.{key}=null")
         package(INT8, self.name)
 

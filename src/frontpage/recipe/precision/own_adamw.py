@@ -48,8 +48,9 @@ def torchao_adamw(
 
 
 class PlainState:
-    """Mixed into torchao's optimizers: rates are numbers, as schedules and logs take them; a saved state is plain
-    tensors, which load without running code; the table of 8-bit numbers is held once; the CPU needs no compiler."""
+    """Mixed into torchao's optimizers: rates and decays are numbers, as schedules and logs take them; a saved state is
+    plain tensors, which load without running code; the table of 8-bit numbers is held once; the CPU needs no compiler.
+    """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group whose rate stays a number."""
@@ -57,17 +58,21 @@ class PlainState:
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """An update; compiled on CUDA alone."""
-        rates = [group["lr"] for group in self.param_groups]
+        """An update; compiled on CUDA alone. What `closure` sets of the groups counts."""
+        with torch.enable_grad():
+            loss = closure() if closure is not None else None
+        kept = [{name: group[name] for name in ("lr", "weight_decay")} for group in self.param_groups]
         on_cpu = self.param_groups[0]["params"][0].device.type == "cpu"
         for group in self.param_groups:
-            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32)
+            for name in ("lr", "weight_decay"):  # a number would be compiled in, and each new one compiled anew
+                group[name] = torch.tensor(group[name], dtype=torch.float32)
         try:
             with torch.compiler.set_stance("force_eager") if on_cpu else nullcontext():
-                return super().step(closure)
+                super().step()
         finally:
-            for group, rate in zip(self.param_groups, rates, strict=True):
-                group["lr"] = rate
+            for group, numbers in zip(self.param_groups, kept, strict=True):
+                group.update(numbers)
+        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """The state, an 8-bit average as its `codes` and their `scale`."""

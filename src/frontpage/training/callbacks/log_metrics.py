@@ -47,6 +47,8 @@ def training_metrics(trainer: L.Trainer, pl_module: L.LightningModule, loss: Ten
     if len(groups) > 1:
         values |= {f"train/learning_rate/{group['name']}": group["lr"] for group in groups}
         values |= {f"train/weight_norm/{group['name']}": _norm(group["params"]) for group in groups if group["params"]}
+    if pl_module.weight_decay.scheduled:
+        values["train/weight_decay"] = groups[0]["weight_decay"]
     if pl_module.grad_norm is not None:
         values["train/grad_norm"] = float(pl_module.grad_norm)
     utilization, memory = clock.model_flops_utilization, current_memory(pl_module.device)

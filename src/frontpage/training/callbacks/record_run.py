@@ -26,11 +26,11 @@ from frontpage.runs.git_state import git_state
 from frontpage.runs.open_run import OUT_OF_TIME
 from frontpage.runs.stored_config import IN_CHECKPOINT
 from frontpage.runs.structure import unlike, unlike_numbers
+from frontpage.training.callbacks.averaged_weights import AveragedWeights
 from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
 from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.callbacks.log_metrics import training_metrics
 from frontpage.training.callbacks.run_clock import clock_of
-from frontpage.training.callbacks.weight_average import WeightAverage
 from frontpage.training.plan import RunPlan
 
 PACKAGES = ("frontpage", "torch", "lightning", "hydra-core", "omegaconf", "optuna", "tokenizers", "datasets", "numpy")
@@ -173,8 +173,8 @@ class RecordRun(Checkpoint):
 
 def _validated_weights(trainer: L.Trainer) -> str:
     """Which weights the metrics of validations, the best checkpoint and `load_run` are of."""
-    average = next((callback for callback in trainer.callbacks if isinstance(callback, WeightAverage)), None)
-    return "as trained" if average is None else f"exponential moving average, decay {average.decay}"
+    average = next((callback for callback in trainer.callbacks if isinstance(callback, AveragedWeights)), None)
+    return "as trained" if average is None else average.words()
 
 
 def _shown(trainer: L.Trainer, titles: int | None) -> int | None:

@@ -1,0 +1,116 @@
+"""AveragedWeights: what averages of the weights have in common: they are validated and kept."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from frontpage.command.errors import BadValue, UserError
+from frontpage.data.run_data import RunData
+
+
+class AveragedWeights(L.Callback):
+    """Averages the weights that `takes` chooses, as one of torch's `multi_avg_fn` says; a subclass has both.
+
+    As soon as there is an average, validations, invented titles and the `state_dict` of checkpoints hold it; training
+    goes on with the weights as trained, which checkpoints hold as `current_model_state` (the names that Lightning's
+    own callback uses). That one gives the weights back before a module's `on_validation_epoch_end`, where some of our
+    metrics are computed, and it cannot be stopped within a validation.
+    """
+
+    def __init__(self, rule: Callable[..., None]) -> None:
+        self._rule = rule
+        self._average: AveragedModel | None = None
+        self._swapped = False  # whether the net holds the average, and the average the weights as trained
+        self._updates = 0
+
+    @abstractmethod
+    def takes(self, trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
+        """Whether the weights of the newest update go into the average."""
+
+    @abstractmethod
+    def words(self) -> str:
+        """Which weights are validated and saved, in words."""
+
+    def settings(self) -> dict[str, Any]:
+        """What a checkpoint says of the average beside its numbers; its keys tell one kind from another."""
+        return {}
+
+    def check(self, trainer: L.Trainer, data: RunData, updates: int) -> None:
+        """Raise a UserError for what an average of a run of so many `updates` cannot go with."""
+        if sum(isinstance(one, AveragedWeights) for one in trainer.callbacks) > 1:
+            raise UserError("callbacks: one average of the weights at a time; take callbacks=ema or final_average")
+        if str(trainer.precision) in ("bf16-true", "16-true"):
+            allowed = "an average of the weights needs fp32 ones: half precision rounds its small steps away"
+            raise BadValue("trainer.precision", trainer.precision, allowed)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Make room for the average."""
+        if stage == "fit":
+            self._average = AveragedModel(pl_module.net, multi_avg_fn=self._rule)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Follow the net to its device."""
+        self._average.to(pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Average, once an update."""
+        if trainer.global_step > self._updates:
+            self._updates = trainer.global_step
+            if self.takes(trainer, pl_module):
+                self._average.update_parameters(pl_module.net)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the average into the net, where there is one."""
+        if trainer.state.fn == "fit" and self.averaged:
+            self._swap(pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the net its own weights back; callbacks that look at the average stand before this one."""
+        if self._swapped:
+            self._swap(pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leave a broken validation with the net's own weights."""
+        if self._swapped:
+            self._swap(pl_module)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep both, wherever the net's weights are at the moment; before there is an average they are the same."""
+        average = trained = checkpoint["state_dict"]
+        if self.averaged:
+            inside = {f"net.{name}": value for name, value in self._average.module.state_dict().items()}
+            trained, average = (inside, average) if self._swapped else (trained, inside)
+        checkpoint["current_model_state"], checkpoint["state_dict"] = trained, average
+        checkpoint["averaging_state"] = {"averaged": self.averaged, "updates": self._updates, **self.settings()}
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take both back; the net holds `state_dict`, the average, by now."""
+        average = {name.removeprefix("net."): value for name, value in checkpoint["state_dict"].items()}
+        self._average.module.load_state_dict(average)
+        state = checkpoint["averaging_state"]
+        self._updates = state["updates"]
+        self._average.n_averaged.fill_(state.get("averaged", self._updates))  # older runs average every update
+        pl_module.load_state_dict(checkpoint["current_model_state"])
+
+    @property
+    def averaged(self) -> int:
+        """How many sets of weights the average is of."""
+        return int(self._average.n_averaged)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._average.n_averaged.zero_()
+
+    @torch.no_grad()
+    def _swap(self, pl_module: L.LightningModule) -> None:
+        for average, trained in zip(self._average.module.parameters(), pl_module.net.parameters(), strict=True):
+            kept = average.clone()
+            average.copy_(trained)
+            trained.copy_(kept)
+        self._swapped = not self._swapped
