@@ -31,7 +31,7 @@ from frontpage.sweeps.recovery import fail, failure, recover, set_attributes, ta
 from frontpage.sweeps.rehearsal import check_shared, make_folder, rehearse
 from frontpage.sweeps.results import line_of, save_results, summary
 from frontpage.sweeps.settings import Settings, open_pruner
-from frontpage.sweeps.space import overrides_of, read_space
+from frontpage.sweeps.space import read_space
 from frontpage.sweeps.storage import KEY, why_not_opened
 from frontpage.sweeps.study import open_study
 from frontpage.sweeps.workers import Workers
@@ -51,7 +51,7 @@ class Sweep:
         arguments: list[str],
     ) -> None:
         self.settings, self.config, self.loader, self.launcher = settings, config, loader, launcher
-        self.space = read_space(settings.params or {}, arguments)
+        self.space = read_space(settings.params or {}, arguments, settings.variants)
         if not self.space.texts and settings.custom_search_space is None:
             raise BadValue(
                 "hydra.sweeper.params",
@@ -203,7 +203,7 @@ class Sweep:
     def _overrides_of(self, params: dict[str, Any], continued: FrozenTrial | None) -> list[str]:
         checkpoint = continued.user_attrs.get("checkpoint") if continued is not None else None
         resumed = [f"ckpt_path={literal(checkpoint)}"] if checkpoint else []
-        return [*overrides_of(params, self.space.distributions), *self.space.fixed, *resumed]
+        return [*self.space.overrides(params), *resumed]
 
     def _open_points(self, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]] | None:
         """The points of the grid that nobody has run or runs; None for any other sampler."""

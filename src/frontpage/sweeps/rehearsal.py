@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from frontpage.command.errors import BadValue
-from frontpage.sweeps.space import SearchSpace, overrides_of
+from frontpage.sweeps.space import SearchSpace
 
 OF_THE_STUDY = ("hydra.sweeper.study_name", "hydra.sweeper.storage", "hydra.sweep.dir")
 FILES = ("data.path", "data.test_path", "init_from")
@@ -20,7 +20,7 @@ def rehearse(
 ) -> None:
     """Compose the corners of a space, and let `check` look at each; raises what Hydra or `check` find wrong."""
     for point in space.corners():
-        composed = loader.load_sweep_config(config, [*overrides_of(point, space.distributions), *space.fixed])
+        composed = loader.load_sweep_config(config, space.overrides(point))
         for key in OF_THE_STUDY:
             there, here = (OmegaConf.select(one, key) for one in (config, composed))
             if there != here:

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 import typing
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.utils import execution_whitelist, get_method, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -49,6 +52,7 @@ class Settings:
     custom_search_space: str | None
     check: str | None
     params: DictConfig | None
+    variants: Any = None
     directions: list[str] | None = None
 
     def __post_init__(self) -> None:
@@ -72,6 +76,7 @@ class Settings:
             raise BadValue(
                 "hydra.sweeper.params", self.params, "a range for each key, e.g. {optimizer.lr: 'interval(1e-4,1e-2)'}"
             )
+        self.variants = checked_variants(self.variants)
         several = isinstance(self.direction, list | tuple | ListConfig)
         given = list(self.direction) if several else [self.direction]
         self.directions = [str(getattr(one, "name", one)) for one in given]
@@ -133,6 +138,29 @@ class Settings:
             allowed = f"is called with ({', '.join(arguments)}), and it says: {_said(error)}"
             raise BadValue(f"hydra.sweeper.{key}", path, allowed) from error
         return function
+
+
+def checked_variants(given: Any) -> dict[str, list[str]] | None:
+    """Named lists of overrides as plain types; UserError for what is no override of a run."""
+    if given is None:
+        return None
+    key = "hydra.sweeper.variants"
+    found = OmegaConf.to_container(given, resolve=True) if isinstance(given, DictConfig) else given
+    if not isinstance(found, dict) or not found:
+        raise BadValue(key, given, "a list of overrides for each name, e.g. {base: [], wide: [model.d_model=512]}")
+    for name, words in found.items():
+        if not re.fullmatch(r"[A-Za-z]\w*", str(name)):
+            raise BadValue(key, name, "a name is letters, digits and _")
+        if not isinstance(words, list) or not all(isinstance(one, str) for one in words):
+            raise BadValue(f"{key}.{name}", words, "a list of overrides, such as [model.d_model=512]")
+        try:
+            overrides = OverridesParser.create().parse_overrides(words)
+        except HydraException as error:
+            raise BadValue(f"{key}.{name}", words, f"no overrides ({_said(error)})") from error
+        for one in overrides:
+            if one.is_sweep_override() or re.match(r"hydra[./@]", one.key_or_group):
+                raise BadValue(f"{key}.{name}", one.input_line, "an override of a run: no range, and no key of hydra")
+    return found
 
 
 def settings_of(keys: Mapping[str, Any]) -> Settings:

@@ -4,17 +4,19 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from frontpage.command.errors import BadValue
+from frontpage.command.errors import BadValue, nearest
 from frontpage.command.override_words import word
 from frontpage.sweeps.ranges import MOST_POINTS, distribution_of, grid_values, refuse_fixed
 
+Variants = Mapping[str, Sequence[str]]  # names for several overrides together
+VARIANT = "variant"  # the key of a point that holds such a name
 MANY = 20  # choices; of so many numbers only the first and the last are looked at before a search
 
 
@@ -25,6 +27,13 @@ class SearchSpace:
     distributions: dict[str, BaseDistribution]
     texts: dict[str, str]
     fixed: list[str]
+    variants: Variants = field(default_factory=dict)
+
+    def overrides(self, point: Mapping[str, Any]) -> list[str]:
+        """What makes a run of a point: its values, what all trials share, and its variant's overrides, which win."""
+        values = {key: value for key, value in point.items() if not (self.variants and key == VARIANT)}
+        chosen = self.variants[point[VARIANT]] if self.variants else ()
+        return [*overrides_of(values, self.distributions), *self.fixed, *chosen]
 
     def grid(self) -> list[dict[str, Any]]:
         """Every point, the last key varying fastest; UserError for a range that has no end of points."""
@@ -46,13 +55,15 @@ class SearchSpace:
                     yield first | {key: choice}
 
 
-def read_space(params: Mapping[str, Any], arguments: list[str]) -> SearchSpace:
+def read_space(params: Mapping[str, Any], arguments: list[str], variants: Variants | None = None) -> SearchSpace:
     """The space of `hydra.sweeper.params` and of the command line, whose words come later and win.
 
+    With `variants` it has one more key, `variant`, a choice of their names, all unless the command line chooses some.
     Raises UserError for a range that holds nothing, and Hydra's own error for what cannot be read.
     """
-    given = [_line(str(key), value) for key, value in params.items()] + arguments
-    space = SearchSpace({}, {}, [])
+    named = [f"{VARIANT}=choice({','.join(variants)})"] if variants else []
+    given = named + [_line(str(key), value) for key, value in params.items()] + arguments
+    space = SearchSpace({}, {}, [], variants or {})
     fixed: dict[str, str] = {}
     for line, override in zip(given, OverridesParser.create().parse_overrides(given), strict=True):
         key, text = override.get_key_element(), line.partition("=")[2]
@@ -72,7 +83,20 @@ def read_space(params: Mapping[str, Any], arguments: list[str]) -> SearchSpace:
         _refuse_repeated(key, text, distribution)
         space.distributions[key], space.texts[key] = distribution, text
     space.fixed.extend(fixed.values())
+    if variants:
+        _check_chosen(space, fixed)
     return space
+
+
+def _check_chosen(space: SearchSpace, fixed: Mapping[str, str]) -> None:
+    """Raise a UserError unless `variant` is a choice of names that there are."""
+    known = ", ".join(space.variants)
+    if VARIANT in fixed:
+        raise BadValue(VARIANT, fixed[VARIANT].partition("=")[2], f"choice(...) of several of {known}")
+    chosen = getattr(space.distributions[VARIANT], "choices", None)
+    for name in chosen or [None]:
+        if name not in space.variants:
+            raise BadValue(VARIANT, space.texts[VARIANT], f"choice(...) of {known}{nearest(str(name), space.variants)}")
 
 
 def _line(key: str, value: Any) -> str:

@@ -60,6 +60,7 @@ def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> op
         "signature": signature(config, space),
         "custom_search_space": settings.custom_search_space,
     }
+    own |= {"variants": settings.variants} if settings.variants else {}
     about = {
         "search": config.hydra.runtime.choices.get("hparams_search"),
         "overrides": space.fixed,
@@ -127,7 +128,7 @@ def check_same(study: optuna.Study, own: dict[str, Any], directions: list[str], 
     before, now = there.get("signature", {}), mask(own["signature"])
     before = {key: moved(value) if key.endswith("_target_") else value for key, value in before.items()}
     differing += [f"{key}={before[key]}, not {now[key]}" for key in now if key in before and before[key] != now[key]]
-    pairs = {name: (there.get(name), own[name]) for name in ("objectives", "custom_search_space")}
+    pairs = {name: (there.get(name), own.get(name)) for name in ("objectives", "custom_search_space", "variants")}
     pairs["direction"] = [one.name.lower() for one in study.directions], directions
     differing += [f"{name}={one}, not {other}" for name, (one, other) in pairs.items() if one != other]
     if differing:
