@@ -28,10 +28,14 @@ def encode_titles(tokenizer: TitleTokenizer, titles: Sequence[str]) -> EncodedTi
     """Encode each title and close it with `<eos>`; raises UserError for a title that does not come back exactly."""
     encoded = tokenizer.encode_batch(titles)
     tokenizer.check_lossless(titles, encoded)
-    dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
     offsets = np.zeros(len(titles) + 1, dtype=np.int64)
     np.cumsum([len(ids) + 1 for ids in encoded], out=offsets[1:])
-    tokens = np.full(offsets[-1], tokenizer.eos_id, dtype=dtype)
+    tokens = np.full(offsets[-1], tokenizer.eos_id, dtype=token_type(tokenizer))
     for start, ids in zip(offsets, encoded, strict=False):
         tokens[start : start + len(ids)] = ids
     return EncodedTitles(tokens, offsets)
+
+
+def token_type(tokenizer: TitleTokenizer) -> type[np.unsignedinteger]:
+    """The smallest type that holds its tokens: uint16 or uint32."""
+    return np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32

@@ -1,5 +1,6 @@
 """TitleTokenizer: what every tokenizer of this project promises, whichever algorithm made it."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -65,6 +66,17 @@ class TitleTokenizer:
     def encode_batch(self, titles: Sequence[str]) -> list[list[int]]:
         """Token ids of each title, without `<eos>`."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(titles, add_special_tokens=False)]
+
+    def words(self, title: str) -> list[str]:
+        """The parts of a title in the byte alphabet, each of which is spelled by itself."""
+        return [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(title)]
+
+    def pieces(self) -> dict[str, tuple[int, float]] | None:
+        """The token and the log probability of each piece of a unigram model; None for another model."""
+        model = json.loads(self.to_json())["model"]
+        if model["type"] != "Unigram":
+            return None
+        return {piece: (token, score) for token, (piece, score) in enumerate(model["vocab"]) if self.spelled(token)}
 
     def decode(self, ids: Sequence[int]) -> str:
         """The title that these ids spell; special tokens are left out, broken UTF-8 becomes U+FFFD."""
