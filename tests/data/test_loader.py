@@ -92,7 +92,7 @@ def test_the_processes_rows_together_are_the_rows_of_one_process(world_size, bat
     single = make(batch_size=batch_size * world_size)
     ranks = [make(batch_size=batch_size, world_size=world_size, rank=rank) for rank in range(world_size)]
     assert {len(loader) for loader in ranks} == {len(single)}
-    assert {loader.sizes.targets for loader in ranks} == {TOKENS}
+    assert {loader.sizes_of(0).targets for loader in ranks} == {TOKENS}
     for batch, *parts in zip(single, *ranks, strict=True):
         assert len({part.inputs.shape for part in parts}) == 1
         rows = [row for part in parts for row in zip(*(field.tolist() for field in part), strict=True)]
@@ -115,7 +115,7 @@ def test_rows_that_fill_up_a_process_have_no_targets_but_are_real_rows():
 def test_targets_are_counted_without_looking_at_the_batches(batch_size, world_size, drop_tail):
     settings = {"batch_size": batch_size, "world_size": world_size, "drop_tail": drop_tail}
     ranks = [make(rank=rank, **settings) for rank in range(world_size)]
-    counted = [ranks[0].sizes.targets_in(index) for index in range(len(ranks[0]))]
+    counted = [ranks[0].sizes_of(0).targets_in(index) for index in range(len(ranks[0]))]
     assert counted == [len(targets(parts)) for parts in zip(*ranks, strict=True)]
-    assert sum(counted) == ranks[0].sizes.targets
-    assert ranks[0].sizes.targets == TOKENS or drop_tail
+    assert sum(counted) == ranks[0].sizes_of(0).targets
+    assert ranks[0].sizes_of(0).targets == TOKENS or drop_tail

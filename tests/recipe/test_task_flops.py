@@ -64,7 +64,7 @@ def test_a_run_records_the_sum_over_its_micro_batches(command, run_directories, 
     module, loader = module_of(data), data.loader_of()
     tokens = operations = 0
     for step in range(40):
-        batch = loader.batch(*divmod(step, loader.sizes.batches))
+        batch = loader.batch(*divmod(step, loader.batches))
         if isinstance(batch, PairBatch):
             tokens += batch.tokens_read
             operations += module.flops_of_examples(batch)

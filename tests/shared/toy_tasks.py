@@ -45,7 +45,8 @@ class ToyLoader(EpochLoader):
     def batch(self, epoch: int, index: int) -> ToyBatch:
         """Batch `index` of `epoch`."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.all.kinds))
-        rows = order[index * self.sizes.batch_size : (index + 1) * self.sizes.batch_size]
+        size = self.sizes_of(epoch).batch_size
+        rows = order[index * size : (index + 1) * size]
         return ToyBatch(*(field[rows] for field in self.all))
 
 

@@ -8,6 +8,7 @@ from optimizers import ROWS, TIME, VOCABULARY
 
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import TitleBatch
+from frontpage.data.run_sizes import RunSizes
 
 
 def batch_of(seed):
@@ -38,9 +39,10 @@ class Batches(L.LightningDataModule):
         super().__init__()
         self.loader = Loader(count)
 
-    def epoch_sizes(self, trainer):
+    def run_sizes(self, trainer):
         tokens = len(self.loader) * ROWS * TIME
-        return EpochSizes(tokens, TIME, ROWS, trainer.accumulate_grad_batches, limit=trainer.limit_train_batches)
+        accumulate, limit = trainer.accumulate_grad_batches, trainer.limit_train_batches
+        return RunSizes.same(EpochSizes(tokens, TIME, ROWS, accumulate, limit=limit))
 
     def train_dataloader(self):
         return self.loader

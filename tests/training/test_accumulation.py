@@ -115,7 +115,8 @@ def test_the_losses_of_an_update_weigh_by_their_targets_over_micro_batches_and_p
     descended, kept = {0: 0.0, 1: 0.0}, []
     for rank in range(2):
         trainer = SimpleNamespace(
-            train_dataloader=SimpleNamespace(sizes=sizes),
+            train_dataloader=SimpleNamespace(sizes_of=lambda epoch: sizes),
+            current_epoch=0,
             global_rank=rank,
             _logger_connector=SimpleNamespace(should_update_logs=False),
         )
@@ -150,7 +151,7 @@ def test_the_shares_of_an_update_add_up_to_one(batch, accumulate, world, drop_ta
 def test_a_process_has_the_targets_that_are_counted_for_it(batch, world):
     for rank in range(world):
         loader = make(batch_size=batch, world_size=world, rank=rank)
-        counted = [loader.sizes.targets_of(index, rank) for index in range(len(loader))]
+        counted = [loader.sizes_of(0).targets_of(index, rank) for index in range(len(loader))]
         assert counted == [int((one.targets != IGNORED).sum()) for one in loader]
 
 

@@ -53,7 +53,7 @@ def test_every_so_many_updates_a_line_has_the_mean_of_all_targets_since_the_last
     def note(self, trainer, pl_module, outputs, batch, batch_idx):
         before = self._step
         ended(self, trainer, pl_module, outputs, batch, batch_idx)
-        sizes = trainer.train_dataloader.sizes
+        sizes = trainer.train_dataloader.sizes_of(trainer.current_epoch)
         if trainer.global_step > before:
             losses.append((sizes.targets_of_update(batch_idx), float(pl_module.loss)))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EpochSizes:
-    """The arithmetic of one epoch, which depends on its sizes alone: every epoch is packed to the same.
+    """The arithmetic of one epoch, which depends on its sizes alone; RunSizes has those of a run's epochs.
 
     `tokens` are those of the training titles, each a target once. A micro-batch has `batch_size` rows of `block_size`
     tokens on each of `world_size` processes, an update `accumulate` micro-batches; the last row, micro-batch and update
@@ -80,6 +80,14 @@ class EpochSizes:
         """Targets, over all processes, of the update that micro-batch `index` of an epoch is a part of."""
         first = index // self.accumulate * self.accumulate
         return min(min(first + self.accumulate, self.batches) * self.full_batch, self.targets) - first * self.full_batch
+
+    def targets_of_first(self, updates: int) -> int:
+        """Targets, over all processes, of the first `updates` of an epoch."""
+        return min(updates * self.accumulate * self.full_batch, self.trained_targets)
+
+    def update_of(self, index: int) -> int:
+        """Which update of an epoch, 0, 1, ..., micro-batch `index` is a part of."""
+        return index // self.accumulate
 
     def targets_of(self, index: int, rank: int) -> int:
         """Targets of micro-batch `index` that process `rank` has, which takes every `world_size`-th row."""

@@ -1,18 +1,22 @@
 """TitleLoader: training batches of packed titles."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.epoch_loader import EpochLoader
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import IGNORED, TitleBatch, as_batch, pack
+from frontpage.data.resampled import ResampledTitles
+from frontpage.data.run_sizes import by_epoch
 
 
 class TitleLoader(EpochLoader):
     """Re-packs the titles every epoch and yields batches of `batch_size` windows; the loader of training.
 
-    With several processes each takes every `world_size`-th window. `accumulate`, the batches of an update, and `limit`
-    are for `sizes` (see EpochSizes).
+    With several processes each takes every `world_size`-th window. `accumulation`, the batches of an update in epoch 0,
+    1, ..., and `limit` are for the sizes of epochs (see EpochSizes). Of `resampled` titles each epoch has other tokens.
     """
 
     def __init__(
@@ -26,19 +30,18 @@ class TitleLoader(EpochLoader):
         eos_id: int,
         repack: bool = True,
         drop_tail: bool = False,
-        accumulate: int = 1,
+        accumulation: Sequence[int] = (1,),
         limit: int | float = 1.0,
         rank: int = 0,
         world_size: int = 1,
+        resampled: ResampledTitles | None = None,
     ) -> None:
-        super().__init__(
-            EpochSizes(
-                len(encoded.tokens), block_size, batch_size, accumulate, world_size, drop_tail=drop_tail, limit=limit
-            )
-        )
+        tokens = len(encoded.tokens)
+        sizes = EpochSizes(tokens, block_size, batch_size, 1, world_size, drop_tail=drop_tail, limit=limit)
+        super().__init__(by_epoch(sizes, accumulation, resampled and resampled.tokens_of))
         self.encoded, self.block_size, self.batch_size, self.seed = encoded, block_size, batch_size, seed
         self.pad_id, self.eos_id, self.repack, self.drop_tail = pad_id, eos_id, repack, drop_tail
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.resampled = rank, world_size, resampled
         self._packed: tuple[int, TitleBatch] | None = None
 
     def batch(self, epoch: int, index: int) -> TitleBatch:
@@ -51,13 +54,13 @@ class TitleLoader(EpochLoader):
         return TitleBatch(*(field[self.rank :: self.world_size] for field in self._even(windows)))
 
     def _pack(self, epoch: int) -> TitleBatch:
-        packed_epoch = epoch if self.repack else 0
+        packed_epoch = epoch if self.repack or self.resampled else 0
         if self._packed is None or self._packed[0] != packed_epoch:
             order = np.arange(len(self.encoded))
             if self.repack:
                 order = np.random.default_rng((self.seed, packed_epoch)).permutation(order)
             fields = pack(
-                self.encoded,
+                self.encoded if self.resampled is None else self.resampled.of(epoch),
                 order,
                 self.block_size,
                 pad_id=self.pad_id,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from frontpage.command.errors import UserError
 from frontpage.data.epoch_loader import EpochLoader
-from frontpage.data.epoch_sizes import EpochSizes
+from frontpage.data.run_sizes import RunSizes
 from frontpage.data.token_cache import TokenizerFactory
 from frontpage.data.tokenizer import TitleTokenizer
 
@@ -67,9 +67,9 @@ class RunData(L.LightningDataModule):
         """Training batches of this process."""
         return self.loader_of(self.trainer)
 
-    def epoch_sizes(self, trainer: L.Trainer) -> EpochSizes:
-        """What an epoch of `trainer` consists of, be it attached yet or not."""
-        return self.loader_of(trainer).sizes
+    def run_sizes(self, trainer: L.Trainer) -> RunSizes:
+        """What the epochs of `trainer` consist of, be it attached yet or not."""
+        return self.loader_of(trainer).run_sizes
 
     def test_titles(self) -> list[str]:
         """The texts of a test set; raises UserError where there is none."""

@@ -7,14 +7,16 @@ from typing import Annotated, Any
 import lightning as L
 
 from frontpage.command.errors import BadValue, UserError
-from frontpage.command.limits import Between, Count, Seed, Text
+from frontpage.command.limits import AtLeast, Between, Count, Seed, Text
 from frontpage.command.notices import notice
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.entities import without_entities
 from frontpage.data.files import read_titles
 from frontpage.data.loader import TitleLoader
 from frontpage.data.packing import IGNORED, TitleBatch
+from frontpage.data.resampled import ResampledTitles
 from frontpage.data.run_data import RunData
+from frontpage.data.run_sizes import accumulation_of
 from frontpage.data.scoring_rows import ScoringRows
 from frontpage.data.selection import Selection, distinct_titles, select_titles
 from frontpage.data.text_sizes import TextSizes
@@ -22,15 +24,18 @@ from frontpage.data.token_cache import TokenizerFactory, cache_key, tokenize_cac
 
 SHOWN = 3  # titles of a row, in words
 LONGEST = 80  # characters of a title
+PROBE = ["a text to find out which algorithm makes a tokenizer"]
 
 
 class TitleData(RunData):
     """Titles, selected, split and tokenized once, packed anew every epoch.
 
     A given `path` is what is read, whatever the corpus; without it `source` supplies the rows. `unescape_html` undoes
-    their HTML entities. `seed` fixes selection and split, `packing_seed` the order of an epoch. `batch_size` counts
-    windows of `block_size` tokens, on each device. `evaluation_tokens` is the size of a validation batch in tokens,
-    `evaluation_row` the tokens of a row that holds several titles (null: one title a row). Raises UserError.
+    their HTML entities. `seed` fixes selection and split, `packing_seed` the order of an epoch and, with
+    `subword_alpha`, the tokens that its titles are written in (ResampledTitles); a validation has the best ones always.
+    `batch_size` counts windows of `block_size` tokens, on each device. `evaluation_tokens` is the size of a validation
+    batch in tokens, `evaluation_row` the tokens of a row that holds several titles (null: one title a row). Raises
+    UserError.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class TitleData(RunData):
         block_size: Count = 128,
         batch_size: Count = 64,
         repack: bool = True,
+        subword_alpha: Annotated[float, AtLeast(0, 100)] | None = None,
         drop_tail: bool = False,
         evaluation_tokens: Count = 16_384,
         evaluation_row: Count | None = None,
@@ -65,9 +71,10 @@ class TitleData(RunData):
         self.seed, self.packing_seed = seed, packing_seed
         self.block_size, self.batch_size = block_size, batch_size
         self.asked_batch_size = batch_size  # of the original's metric, whatever micro-batch fits
-        self.repack, self.drop_tail = repack, drop_tail
+        self.repack, self.drop_tail, self.subword_alpha = repack, drop_tail, subword_alpha
         self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
         self.selection: Selection | None = None
+        self.resampled: ResampledTitles | None = None
 
     @abstractmethod
     def source(self) -> list[str]:
@@ -94,12 +101,18 @@ class TitleData(RunData):
         self.train, self.validation = encoded["train"], encoded["validation"]
         self.sizes = TextSizes.of(self.selection.validation, self.validation.lengths)
         self._check_tokenizer_size()
+        if self.subword_alpha is not None:
+            titles = self.selection.train
+            self.resampled = ResampledTitles(self.tokenizer, titles, self.subword_alpha, self.packing_seed)
         if len(self.loader_of()) == 0:
             allowed = f"with data.drop_tail the {len(self.train.tokens)} training tokens must fill a batch"
             raise BadValue("data.batch_size", self.batch_size, allowed)
 
     def read(self) -> None:
         """Read the titles and split them, once: what is wrong with them is told before anything is measured."""
+        if self.subword_alpha is not None and self.make_tokenizer(PROBE).pieces() is None:
+            allowed = "null, or tokenizer=unigram, which knows how likely each piece is"
+            raise BadValue("data.subword_alpha", self.subword_alpha, allowed)
         if self.selection is None:
             self.selection = self.select()
 
@@ -150,10 +163,14 @@ class TitleData(RunData):
 
     def size_words(self) -> str:
         """Where the titles come from, and how many there are."""
-        about = self.description()
+        about, drawn = self.description(), ""
+        if self.resampled is not None:
+            first = self.resampled.tokens_of(0)
+            drawn = f"; each epoch draws its own (subword_alpha={self.subword_alpha:g}), {first:,} in the first"
         return (
             f"{about['source']}: {about['train_titles']:,} titles train, {about['validation_titles']:,} validate;"
             f" {about['train_tokens']:,} and {about['validation_tokens']:,} tokens of {about['vocab_size']:,} kinds"
+            f"{drawn}"
         )
 
     def words_of(self, batch: TitleBatch, rows: range) -> str:
@@ -168,6 +185,7 @@ class TitleData(RunData):
 
     def loader_of(self, trainer: L.Trainer | None = None) -> TitleLoader:
         """Training windows of a trainer's process; without one, of a process that is alone."""
+        again = bool(trainer and trainer.overfit_batches)  # the same batches in every epoch
         return TitleLoader(
             self.train,
             block_size=self.block_size,
@@ -175,12 +193,13 @@ class TitleData(RunData):
             seed=self.packing_seed,
             pad_id=self.tokenizer.pad_id,
             eos_id=self.tokenizer.eos_id,
-            repack=self.repack and not (trainer and trainer.overfit_batches),
+            repack=self.repack and not again,
             drop_tail=self.drop_tail,
-            accumulate=trainer.accumulate_grad_batches if trainer else 1,
+            accumulation=accumulation_of(trainer),
             limit=trainer.limit_train_batches if trainer else 1.0,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
+            resampled=None if again else self.resampled,
         )
 
     def _rows(self, encoded: EncodedTitles) -> ScoringRows:

@@ -21,7 +21,7 @@ from frontpage.machine.flops import training_flops_per_token
 from frontpage.recipe.compiling import AUTO, worth_compiling
 from frontpage.recipe.parameter_groups import LR_SCALINGS, optimizer_of
 from frontpage.recipe.precision.mode import PrecisionMode
-from frontpage.recipe.steps import planned_steps
+from frontpage.recipe.steps import planned_steps, sizes_now
 
 
 class TrainingModule(L.LightningModule):
@@ -190,7 +190,7 @@ class TrainingModule(L.LightningModule):
         since the last update of an epoch has fewer batches, and the last batch fewer targets.
         """
         loss = self.loss_of(batch)
-        sizes = None if self._trainer is None else getattr(self._trainer.train_dataloader, "sizes", None)
+        sizes = None if self._trainer is None else sizes_now(self._trainer)
         if sizes is None:  # not the loader of a run's data: as Lightning does it
             self.loss = loss.detach()
             return loss
@@ -247,7 +247,7 @@ class TrainingModule(L.LightningModule):
         if self.lr_scaling == "none":
             return
         trainer, meant = self.trainer, self.lr_scaling_rows
-        rows = trainer.datamodule.epoch_sizes(trainer).update_rows
+        rows = trainer.datamodule.run_sizes(trainer).of(0).update_rows
         factor, peak = LR_SCALINGS[self.lr_scaling](rows / meant), optimizer.param_groups[0]["lr"]
         for group in optimizer.param_groups:
             group["lr"] *= factor

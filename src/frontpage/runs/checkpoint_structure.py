@@ -144,9 +144,9 @@ def _position(content: dict[str, Any], trainer: L.Trainer, data: RunData) -> Ite
     if done != step:
         yield f"loops stand at update {done}, the checkpoint at {step}"
     place, batches = fit["state_dict"]["combined_loader"][0], fit["epoch_loop.batch_progress"]["total"]["completed"]
-    if place["epoch"] * loader.batches + place["batches_done"] != batches:
+    if loader.run_sizes.batches(place["epoch"]) + place["batches_done"] != batches:
         stands = f"batch {place['batches_done']} of epoch {place['epoch']}"
-        yield f"loops count {batches} batches of {loader.batches} an epoch, their loader stands at {stands}"
+        yield f"loops count {batches} batches, {loader.batches} in the first epoch, their loader stands at {stands}"
 
 
 def _negative(node: Any, where: str) -> Iterator[str]:

@@ -29,10 +29,11 @@ class RunPlan:
     """Sizes in rows, tokens, optimizer updates, bytes and seconds."""
 
     rows: int  # windows of the largest update, over accumulated batches and devices
+    least_rows: int  # of the epoch whose largest update is smallest: fewer than `rows` where accumulation changes
     tokens: int  # its targets
     micro_batch: int  # windows of its batches on one device
     accumulated: int  # batches of it
-    updates_per_epoch: int
+    updates_per_epoch: tuple[int, int]  # the fewest, and the most
     updates: int  # of the whole run
     memory: TrainingMemory | None  # None where a layer cannot be run without numbers
     checkpoint_bytes: int
@@ -44,11 +45,12 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
     """Plan a run; UserError where a CUDA device has not the memory for it, or a disk not the room."""
     trainer.datamodule, data.trainer = data, trainer  # as Lightning does when it fits
     device, precision = trainer.strategy.root_device, str(trainer.precision)
-    sizes, updates = data.epoch_sizes(trainer), planned_steps(trainer)
+    sizes, updates = data.run_sizes(trainer), planned_steps(trainer)
+    largest, epochs = sizes.largest(updates), [one for one, _ in sizes.of_run(updates)]
     card = free_memory(device)  # before the model is there
     if device.type == "cuda":
         model.to(device)  # the kernels of the device decide what is kept
-    memory = _memory(trainer, data, model)
+    memory = _memory(trainer, data, model, largest.micro_batch)
     if card is not None and memory is not None:
         check_memory(memory, *card, data.batch_size)
     if device.type == "cpu" and memory is not None:
@@ -58,18 +60,18 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
     dtype, mode = dtypes_of(precision).weights, model.precision_mode
     state = optimizer_bytes(model.net, model.make_optimizer, dtype)
     of_mode = 0 if mode is None else sum(map(bytes_of, tree_leaves(mode.saved(model.net, dtype))))
-    epochs = updates / max(sizes.updates, 1)
-    flops = model.flops_per_token(data.block_size) * epochs * sizes.trained_targets
+    flops = model.flops_per_token(data.block_size) * sizes.targets(updates)
     peak = measure_matmul_peak(device, product_type(precision))
     checkpoint_bytes, kept = 4 * weights * (1 + averaged) + state + of_mode, kept_checkpoints(trainer, updates)
     if not is_helper():
         check_room(trainer, kept, checkpoint_bytes)
     return RunPlan(
-        rows=sizes.update_rows,
-        tokens=sizes.update_targets,
-        micro_batch=sizes.micro_batch,
-        accumulated=sizes.accumulated,
-        updates_per_epoch=sizes.updates,
+        rows=largest.update_rows,
+        least_rows=min(one.update_rows for one in epochs),
+        tokens=largest.update_targets,
+        micro_batch=largest.micro_batch,
+        accumulated=largest.accumulated,
+        updates_per_epoch=(min(one.updates for one in epochs), max(one.updates for one in epochs)),
         updates=updates,
         memory=memory,
         checkpoint_bytes=checkpoint_bytes,
@@ -97,12 +99,11 @@ def check_memory(memory: TrainingMemory, free: int, total: int, batch_size: int)
     raise error
 
 
-def _memory(trainer: L.Trainer, data: RunData, model: TrainingModule) -> TrainingMemory | None:
+def _memory(trainer: L.Trainer, data: RunData, model: TrainingModule, micro_batch: int) -> TrainingMemory | None:
     """The estimate of a training step; None, and a notice, where a layer cannot be run without numbers."""
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "loss": model.planned_loss}
     sizes["mode"] = model.precision_mode
     try:
-        micro_batch = data.epoch_sizes(trainer).micro_batch
         return estimate_training(model.net, model.make_optimizer, micro_batch, data.block_size, **sizes)
     except (NotImplementedError, RuntimeError) as error:
         notice(f"no memory estimate: {type(error).__name__}: {str(error).splitlines()[0]}")

@@ -18,6 +18,7 @@ from frontpage.command.build import at_key, build
 from frontpage.command.check import ANYTHING, Rules, check_nodes
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.objective import HEADLINE, objectives
+from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.run_data import RunData
 from frontpage.data.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
 from frontpage.machine.accelerator import find_accelerator
@@ -58,6 +59,10 @@ def check_config(config: DictConfig, to_train: bool = False) -> None:
     check_values(config)
     if config.test and config.data.get("test_path") is None:
         raise BadValue("data.test_path", None, "with test=true, a file of titles")
+    accumulation = config.trainer.accumulate_grad_batches
+    if OmegaConf.is_list(accumulation) and config.model.get("lr_scaling", "none") != "none":
+        allowed = f"none: it means one number of rows, and trainer.accumulate_grad_batches={accumulation} changes them"
+        raise BadValue("model.lr_scaling", config.model.lr_scaling, allowed)
     check_size(config)
     if to_train:
         check_fits(config)
@@ -132,15 +137,9 @@ def check_run(
     objective: str | Sequence[str] = HEADLINE,
 ) -> int:
     """How many updates the run has; UserError for what only shows when all is built, before the run's first file."""
-    share, sizes = trainer.limit_train_batches, data.epoch_sizes(trainer)
-    batches = sizes.all_batches
-    if batches == 0:
-        parts = trainer.accumulate_grad_batches * trainer.world_size
-        allowed = f"with data.drop_tail the {sizes.tokens} training tokens must fill an update of {parts} of them"
-        raise BadValue("data.batch_size", data.batch_size, allowed)
-    if isinstance(share, float) and int(share * batches) == 0:
-        key = "trainer.overfit_batches" if trainer.overfit_batches else "trainer.limit_train_batches"
-        raise BadValue(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
+    sizes = data.run_sizes(trainer)
+    for epoch in range((sizes.alike or 0) + 1):
+        _check_epoch(sizes.of(epoch), trainer, data)
     if checkpoint is not None:
         check_continues(model, checkpoint)
         check_callbacks(trainer, checkpoint)
@@ -173,6 +172,18 @@ def check_run(
     packed = {"documents": model.document_mask, "scored": data.packed_validation}
     check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
     return planned
+
+
+def _check_epoch(sizes: EpochSizes, trainer: L.Trainer, data: RunData) -> None:
+    """Raise a UserError for an epoch without a batch."""
+    share, batches = trainer.limit_train_batches, sizes.all_batches
+    if batches == 0:
+        parts = sizes.accumulate * sizes.world_size
+        allowed = f"with data.drop_tail the {sizes.tokens} training tokens must fill an update of {parts} of them"
+        raise BadValue("data.batch_size", data.batch_size, allowed)
+    if isinstance(share, float) and int(share * batches) == 0:
+        key = "trainer.overfit_batches" if trainer.overfit_batches else "trainer.limit_train_batches"
+        raise BadValue(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
 
 
 def _check_recipe(config: DictConfig) -> None:

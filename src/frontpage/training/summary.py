@@ -46,6 +46,7 @@ def print_start(
     dropout, attention_dropout = (config["model"].get(key, 0) for key in ("dropout", "attention_dropout"))
     devices = f" x {trainer.world_size} devices" if trainer.world_size > 1 else ""
     accumulated = f" x {plan.accumulated} accumulated" if plan.accumulated > 1 else ""
+    (least, most), at_most = plan.updates_per_epoch, "at most " if plan.least_rows < plan.rows else ""
     visible = "all" if attention["visible_pairs"] == 1 else f"{attention['visible_pairs']:.3g}"
     lines = {
         "device": f"{device_name(trainer)}, precision {trainer.precision}",
@@ -54,9 +55,9 @@ def print_start(
         f" of attention {attention_dropout:g}",
         "attention": f"{attention['class']}, computed by {attention['backend']}{chosen};"
         f" {visible} of a document's causal pairs visible",
-        "update": f"{plan.rows:,} rows of {data.block_size:,}, {plan.tokens:,} tokens"
+        "update": f"{at_most}{plan.rows:,} rows of {data.block_size:,}, {plan.tokens:,} tokens"
         f" (batch {plan.micro_batch:,}{accumulated}{devices})",
-        "length": f"{plan.updates:,} updates, {plan.updates_per_epoch:,} an epoch"
+        "length": f"{plan.updates:,} updates, {least:,}{'' if least == most else f' to {most:,}'} an epoch"
         + (f", at most {config['trainer']['max_time']}" if config["trainer"].get("max_time") else ""),
         "intervals": f"log {_interval(config['log_interval'], 'each epoch')},"
         f" validate {_interval(config['val_interval'], 'by trainer.evals_per_epoch')},"

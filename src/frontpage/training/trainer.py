@@ -10,6 +10,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 from frontpage.command.duration import Duration
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.limits import AtLeast, Between, Count, OneOf, Positive
+from frontpage.data.run_sizes import Accumulation
 from frontpage.machine.accelerator import DeviceCount, check_devices, find_accelerator
 from frontpage.machine.allocator import keep_freed_memory
 from frontpage.machine.precision import settle_precision
@@ -29,7 +30,7 @@ def make_trainer(
     max_epochs: Count | None,
     max_steps: Count | None,
     max_time: Annotated[str | dict[str, int] | None, Duration()],
-    accumulate_grad_batches: Count,
+    accumulate_grad_batches: Annotated[int | list[int], Accumulation()],
     fit_batch: bool,
     keep_memory: bool,
     gradient_clip_val: Positive | None,
@@ -51,8 +52,9 @@ def make_trainer(
     """A Trainer that says which device it took; raises UserError for what this machine or the rules do not allow.
 
     `val_interval`, `log_interval` count optimizer updates; `limit_val_batches` is a share of the validation set.
-    `fit_batch` is for whoever knows the model; here it is kept as an attribute. `keep_memory`: a CPU's, of tensors that
-    are gone.
+    `accumulate_grad_batches` may have a number for each epoch: `accumulation` keeps all, and ValidationSchedule sets
+    Lightning's. `fit_batch` is for whoever knows the model; here it is kept as an attribute. `keep_memory`: a CPU's, of
+    tensors that are gone.
     """
     if max_epochs is None and max_steps in (None, -1):
         raise UserError("trainer.max_epochs=null and trainer.max_steps=null: a run needs one of them to end")
@@ -65,6 +67,8 @@ def make_trainer(
     precision = settle_precision(precision, chosen, before)
     if chosen == "cpu":
         keep_freed_memory(large=keep_memory)
+    several = isinstance(accumulate_grad_batches, list)
+    accumulation = tuple(accumulate_grad_batches) if several else (accumulate_grad_batches,)
     try:
         trainer = L.Trainer(
             accelerator=chosen,
@@ -74,7 +78,7 @@ def make_trainer(
             max_epochs=max_epochs,
             max_steps=-1 if max_steps is None else max_steps,
             max_time=max_time,
-            accumulate_grad_batches=accumulate_grad_batches,
+            accumulate_grad_batches=accumulation[0],
             gradient_clip_val=gradient_clip_val,
             log_every_n_steps=log_interval or 0,
             limit_train_batches=limit_train_batches,
@@ -97,7 +101,7 @@ def make_trainer(
         raise UserError(f"trainer: {error}") from error
     # Lightning would only note a SIGTERM, and end the run as a success; ours raises as for Ctrl-C.
     trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
-    trainer.fit_batch = fit_batch
+    trainer.fit_batch, trainer.accumulation = fit_batch, accumulation
     trainer.fit_loop.epoch_loop = ValidationSchedule(trainer, val_interval, evals_per_epoch, validate_first_step)
     return trainer
 

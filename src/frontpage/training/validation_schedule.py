@@ -5,7 +5,9 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
-from frontpage.recipe.steps import updates_per_epoch
+from frontpage.data.epoch_sizes import EpochSizes
+from frontpage.data.run_sizes import RunSizes
+from frontpage.recipe.steps import sizes_now, updates_per_epoch
 from frontpage.training.due import Due
 
 
@@ -13,7 +15,8 @@ class ValidationSchedule(_TrainingEpochLoop):
     """Lightning's loop over an epoch, with another answer to one question: is it time to validate?
 
     After the first update if asked for, after every `interval` updates (null: `evals_per_epoch` times an epoch, as
-    the original exercise counts them), and at the end of the run, however it ends.
+    the original exercise counts them; counted in each anew where epochs differ), and at the end of the run, however it
+    ends.
 
     An update is complete behind its validation. Then callbacks that have an `on_update_end(trainer, pl_module)` hear
     of it: what they save is continued with the next update. Lightning's own hooks come too early for that: within an
@@ -38,6 +41,7 @@ class ValidationSchedule(_TrainingEpochLoop):
 
     def run(self, data_fetcher: Any) -> None:
         """One epoch, or what is left of it after a resume, be it nothing."""
+        self._take_sizes(data_fetcher)
         super().run(data_fetcher)
         self.on_iteration_done()  # the next epoch is no resumed one
 
@@ -80,15 +84,46 @@ class ValidationSchedule(_TrainingEpochLoop):
         trainer = self.trainer
         if self._should_accumulate():
             return False
-        step, interval = trainer.global_step, self.updates_between
+        step, total = trainer.global_step, trainer.lightning_module.total_steps
         first = self.first_step and step == 1
-        return first or step % interval == 0 or trainer.should_stop or step >= trainer.lightning_module.total_steps
+        return first or self._is_regular(step) or trainer.should_stop or step >= total
 
     def due(self, last: int) -> Due:
         """The updates that are validated of a run of `last` updates."""
-        return Due(frozenset({self.updates_between}), last, frozenset({1} if self.first_step else ()))
+        first = {1} if self.first_step else set()
+        run_sizes = self.trainer.datamodule.run_sizes(self.trainer)
+        if not self._by_epoch(run_sizes):
+            return Due(frozenset({self.updates_between}), last, frozenset(first))
+        done, single = 0, first
+        for sizes, updates in run_sizes.of_run(last):
+            for epoch in range(done, done + updates, sizes.updates):
+                every = self._every(sizes)
+                single |= {*range(epoch + every, epoch + sizes.updates + 1, every)}
+            done += updates
+        return Due(frozenset(), last, frozenset(single))
+
+    def _by_epoch(self, run_sizes: RunSizes) -> bool:
+        """Whether validations are counted in each epoch anew, since some may have more updates than others."""
+        return self.interval is None and run_sizes.alike != 0
+
+    def _is_regular(self, step: int) -> bool:
+        run_sizes = getattr(self.trainer.train_dataloader, "run_sizes", None)
+        if run_sizes is None or not self._by_epoch(run_sizes):
+            return step % self.updates_between == 0
+        sizes = run_sizes.of(self.trainer.current_epoch)
+        return (sizes.update_of(self.batch_idx) + 1) % self._every(sizes) == 0
+
+    def _every(self, sizes: EpochSizes) -> int:
+        return max(sizes.updates // self.evals_per_epoch, 1)
+
+    def _take_sizes(self, data_fetcher: Any) -> None:
+        """Tell Lightning how many batches this epoch has, and how many an update; it asks once a run only."""
+        trainer, sizes = self.trainer, sizes_now(self.trainer)
+        if sizes is not None:
+            trainer.accumulate_grad_batches, trainer.fit_loop.max_batches = sizes.accumulate, sizes.batches
+            data_fetcher.length, data_fetcher.combined_loader.limits = sizes.batches, [sizes.batches]
 
     @property
     def updates_between(self) -> int:
-        """Updates between validations."""
+        """Updates between validations, in the first epoch where epochs differ."""
         return self.interval or max(updates_per_epoch(self.trainer) // self.evals_per_epoch, 1)

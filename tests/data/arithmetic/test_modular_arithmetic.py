@@ -1,6 +1,7 @@
 """Promises of data=modular_arithmetic: every question once, right, on one side; the answer is the only target."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from frontpage.command.build import build
 from frontpage.command.errors import UserError
 from frontpage.data.arithmetic.questions import OPERATIONS, all_questions
 from frontpage.data.packing import IGNORED
+from frontpage.data.run_sizes import RunSizes
 
 RIGHT = {
     "plus": lambda a, b, c, p: (a + b - c) % p == 0,
@@ -117,7 +119,7 @@ def test_processes_share_the_rows_of_a_batch(tmp_path):
     shares = []
     for rank in range(2):
         loader = data.loader_of()
-        loader.rank, loader.sizes = rank, loader.sizes.__class__(loader.sizes.tokens, 5, 8, world_size=2)
+        loader.rank, loader.run_sizes = rank, RunSizes.same(replace(loader.sizes_of(0), batch_size=8, world_size=2))
         shares.append(loader.batch(0, 0).inputs)
     assert torch.equal(torch.stack(shares, 1).flatten(0, 1), whole)
     assert np.all([len(share) == 8 for share in shares])

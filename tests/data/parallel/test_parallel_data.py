@@ -172,8 +172,8 @@ def test_processes_have_the_same_tasks_and_share_the_windows(data, world):
 def test_accumulation_changes_no_batch(data):
     one, four = data.loader_of(process()), data.loader_of(process(accumulate=4))
     assert all(same_batch(one.batch(0, index), four.batch(0, index)) for index in range(20))
-    shares = [four.sizes.share(index) for index in range(len(four))]
-    assert shares[:4] == [0.25] * 4 and sum(shares) == pytest.approx(four.sizes.updates)
+    shares = [four.sizes_of(0).share(index) for index in range(len(four))]
+    assert shares[:4] == [0.25] * 4 and sum(shares) == pytest.approx(four.sizes_of(0).updates)
 
 
 def test_a_validation_has_every_document_and_every_example_once(data):

@@ -66,6 +66,9 @@ def composed(overrides: list[str]) -> DictConfig:
     with initialize_config_dir(CONFIGS):
         config = compose("train", overrides=["paths.run_dir=none", EXPERIMENT, *overrides])
     check_config(config)
+    accumulation = config.trainer.accumulate_grad_batches
+    if not isinstance(accumulation, int):
+        raise BadValue("trainer.accumulate_grad_batches", accumulation, "one number: the grid counts tokens in updates")
     if config.data.path is not None:
         read_titles(config.data.path, config.data.column)
     return config

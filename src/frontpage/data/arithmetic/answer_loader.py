@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from frontpage.data.epoch_loader import EpochLoader
-from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import IGNORED, TitleBatch
+from frontpage.data.run_sizes import RunSizes
 from frontpage.data.scoring_rows import ScoringBatch
 
 
@@ -24,15 +24,16 @@ def answer_rows(rows: Sequence[Sequence[int]], eos_id: int) -> TitleBatch:
 class AnswerLoader(EpochLoader):
     """The rows in a new order every epoch; each process takes every `world_size`-th row of a batch."""
 
-    def __init__(self, rows: TitleBatch, sizes: EpochSizes, seed: int, rank: int = 0, one_order: bool = False) -> None:
+    def __init__(self, rows: TitleBatch, sizes: RunSizes, seed: int, rank: int = 0, one_order: bool = False) -> None:
         super().__init__(sizes)
         self.rows, self.seed, self.rank, self.one_order = rows, seed, rank, one_order
 
     def batch(self, epoch: int, index: int) -> TitleBatch:
         """Batch `index` of `epoch` for this process; the last of an epoch may have fewer rows."""
         order = np.random.default_rng((self.seed, 0 if self.one_order else epoch)).permutation(len(self.rows.inputs))
-        share = self.sizes.batch_size * self.sizes.world_size
-        mine = order[index * share : (index + 1) * share][self.rank :: self.sizes.world_size]
+        sizes = self.sizes_of(epoch)
+        share = sizes.batch_size * sizes.world_size
+        mine = order[index * share : (index + 1) * share][self.rank :: sizes.world_size]
         return TitleBatch(*(field[mine] for field in self.rows))
 
 

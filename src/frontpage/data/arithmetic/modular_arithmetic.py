@@ -15,6 +15,7 @@ from frontpage.data.arithmetic.questions import OPERATIONS, all_questions
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.run_data import RunData
+from frontpage.data.run_sizes import accumulation_of, by_epoch
 from frontpage.data.text_sizes import TextSizes
 from frontpage.data.token_cache import TokenizerFactory, cache_key, tokenize_cached
 
@@ -107,13 +108,15 @@ class ModularArithmetic(RunData):
             len(self.texts[TRAIN]) * self.block_size,
             self.block_size,
             self.batch_size,
-            trainer.accumulate_grad_batches if trainer else 1,
+            1,
             trainer.world_size if trainer else 1,
             limit=trainer.limit_train_batches if trainer else 1.0,
         )
         one_order = not self.repack or bool(trainer and trainer.overfit_batches)
         rank = trainer.global_rank if trainer else 0
-        return AnswerLoader(self.rows[TRAIN], sizes, self.packing_seed, rank, one_order)
+        return AnswerLoader(
+            self.rows[TRAIN], by_epoch(sizes, accumulation_of(trainer)), self.packing_seed, rank, one_order
+        )
 
     def val_dataloader(self) -> ScoringAnswers:
         """Every validation question once."""

@@ -78,18 +78,19 @@ class ParallelLoader(EpochLoader):
 
     def step(self, epoch: int, index: int) -> int:
         """The number of a micro-step since the run began."""
-        return index if self.one_epoch else epoch * self.sizes.batches + index
+        return index if self.one_epoch else self.run_sizes.batches(epoch) + index
 
     def batch(self, epoch: int, index: int) -> Any:
         """A TitleBatch (B, T) of the language task, or a PairBatch."""
         step = self.step(epoch, index)
         name, before = self.order.at(step)
         if name == LM:
-            rows, world = self.sizes.batch_size, self.sizes.world_size
+            sizes = self.sizes_of(epoch)
+            rows, world = sizes.batch_size, sizes.world_size
             batch = self.windows.batch(before * rows * world + np.arange(self.rank, rows * world, world))
             if self.corruption is None:
                 return batch
-            return self.corruption.masked(batch, step, step // self.sizes.accumulate, self.rank)
+            return self.corruption.masked(batch, step, step // sizes.accumulate, self.rank)
         task, count = self.tasks[name]
         draws = np.random.default_rng((self.seed, zlib.crc32(name.encode()), before, self.rank))
         return self.texts.batch(task.draw(self.side, count, draws), name)

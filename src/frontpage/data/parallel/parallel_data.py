@@ -30,6 +30,7 @@ from frontpage.data.parallel.task_order import ORDERS, TaskOrder
 from frontpage.data.parallel.text import ParallelText
 from frontpage.data.parallel.validation import ParallelRows
 from frontpage.data.run_data import RunData
+from frontpage.data.run_sizes import accumulation_of
 from frontpage.data.scoring_rows import ScoringRows
 from frontpage.data.text_sizes import TextSizes
 from frontpage.data.token_cache import TokenizerFactory, cache_key, tokenize_cached
@@ -204,7 +205,10 @@ class ParallelData(RunData):
 
     def loader_of(self, trainer: L.Trainer | None = None) -> ParallelLoader:
         """Training batches of a trainer's process; without one, of a process that is alone."""
-        accumulate, world = (trainer.accumulate_grad_batches, trainer.world_size) if trainer else (1, 1)
+        (accumulate, *others), world = accumulation_of(trainer), trainer.world_size if trainer else 1
+        if others:
+            asked = [accumulate, *others]
+            raise BadValue("trainer.accumulate_grad_batches", asked, "one number, by which the tasks take their turns")
         overfit = bool(trainer and trainer.overfit_batches)
         order = TaskOrder(self.weights, self.packing_seed, accumulate, self.task_order)
         special = {"pad_id": self.tokenizer.pad_id, "eos_id": self.tokenizer.eos_id}

@@ -5,6 +5,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from frontpage.data.epoch_loader import EpochLoader
 from frontpage.data.packing import rows_of
 from frontpage.recipe.plain_tensors import as_numbers
 
@@ -15,12 +16,12 @@ def broken_rows(trainer: L.Trainer, module: L.LightningModule, update: int) -> s
     The rows are made again and halved as long as one half alone is broken, in the weights as they are now.
     """
     loader = trainer.train_dataloader
-    sizes = getattr(loader, "sizes", None)
-    if sizes is None:
+    if not isinstance(loader, EpochLoader):
         return ""
     if not all(bool(as_numbers(weight).isfinite().all()) for weight in module.net.parameters()):
         return "the weights were broken by the update before, not by its titles"
-    epoch, place = divmod(update - 1, sizes.updates)
+    epoch, place = loader.run_sizes.place(update - 1)
+    sizes = loader.sizes_of(epoch)
     first = place * sizes.accumulate
     for index in range(first, min(first + sizes.accumulate, sizes.batches)):
         batch = loader.batch(epoch, index)

@@ -15,6 +15,7 @@ from frontpage.command.limits import Amount, AtLeast, Count, OneOf, Positive
 from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
 from frontpage.evaluation.transitions import CANDIDATE, CONFIRMED, IDLE, REJECTED, Look, Rule, TransitionWatch
+from frontpage.recipe.steps import updates_per_epoch
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint_file import copied, save
 from frontpage.training.callbacks.event_log import EventLog
@@ -70,7 +71,7 @@ class GrokkingDetector(Checkpoint):
             if name not in known:
                 raise BadValue("callbacks.grokking.passes", name, f"one of {' '.join(known)}{nearest(name, known)}")
         schedule, rule = trainer.fit_loop.epoch_loop, self.watch.rule
-        interval = schedule.interval or max(data.epoch_sizes(trainer).updates // schedule.evals_per_epoch, 1)
+        interval = schedule.interval or max(updates_per_epoch(trainer, data) // schedule.evals_per_epoch, 1)
         for name, length in (("window", rule.window), ("patience", rule.patience)):
             if interval * rule.min_points > length:
                 allowed = f"at least {interval * rule.min_points}: {rule.min_points} validations, one in {interval}"

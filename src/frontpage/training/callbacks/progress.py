@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from frontpage.command.limits import Amount, Count
 from frontpage.machine.peak_memory import GIB, current_memory
+from frontpage.recipe.steps import sizes_now
 from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.callbacks.run_clock import clock_of
 from frontpage.training.callbacks.since_line import SinceLine
@@ -47,7 +48,7 @@ class Progress(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move on; losses are read from the device where they are shown only."""
-        sizes = getattr(trainer.train_dataloader, "sizes", None)
+        sizes = sizes_now(trainer)
         targets = 1 if sizes is None else sizes.targets_of(batch_idx, trainer.global_rank)
         self._since.batch_done(targets, pl_module.newest_task)
         if trainer.global_step == self._step:  # between the batches that one update accumulates

@@ -20,6 +20,7 @@ from frontpage.command.notices import notice, notices
 from frontpage.machine.accelerator import device_name
 from frontpage.machine.peak_memory import peak_memory, start_counting
 from frontpage.recipe.live_bytes import StaticBytes, live_bytes
+from frontpage.recipe.steps import planned_steps
 from frontpage.runs.checkpoint_file import digest_of
 from frontpage.runs.git_state import git_state
 from frontpage.runs.open_run import OUT_OF_TIME
@@ -55,7 +56,8 @@ class RecordRun(Checkpoint):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what is known before training."""
         start_counting(pl_module.device)
-        data, sizes = trainer.datamodule, trainer.datamodule.epoch_sizes(trainer)
+        data = trainer.datamodule
+        sizes = data.run_sizes(trainer).largest(planned_steps(trainer))
         parameters = sum(parameter.numel() for parameter in pl_module.net.parameters())
         outside = parameters - sum(table.numel() for table in {*pl_module.net.looked_up()})
         self.record = {

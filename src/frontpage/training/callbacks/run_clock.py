@@ -10,6 +10,7 @@ import lightning as L
 from frontpage.data.packing import TitleBatch
 from frontpage.machine.flops import measure_matmul_peak
 from frontpage.machine.precision import product_type
+from frontpage.recipe.steps import sizes_now
 from frontpage.runs.structure import unlike
 
 
@@ -68,7 +69,7 @@ class RunClock(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TitleBatch, batch_idx: int
     ) -> None:
         """Count the batch's tokens; its shape is known without asking the device."""
-        sizes, read = getattr(trainer.train_dataloader, "sizes", None), getattr(batch, "tokens_read", None)
+        sizes, read = sizes_now(trainer), getattr(batch, "tokens_read", None)
         if read is not None:  # examples, of which no place is a target; other processes have about as many
             self.tokens_seen += read * trainer.world_size
             self.training_flops += pl_module.flops_of_examples(batch) * trainer.world_size

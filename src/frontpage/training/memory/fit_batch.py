@@ -1,7 +1,9 @@
 """The micro-batch that fits into the memory of a device, at an unchanged effective batch."""
 
 import copy
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -10,6 +12,7 @@ import torch
 from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
+from frontpage.data.run_sizes import accumulation_of
 from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.record import read_record
@@ -28,21 +31,22 @@ def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, director
     allowed = f"false: {type(model).__name__} does not say what its loss holds (planned_loss)"
     if not told:
         raise BadValue("trainer.fit_batch", True, allowed)
-    rows = data.batch_size * trainer.accumulate_grad_batches
+    rows = [data.batch_size * many for many in accumulation_of(trainer)]
     micro = _recorded(directory) if resumed else None
     if micro is None:
         free = free_bytes(trainer.strategy.root_device)
-        micro = largest_that_fits(trainer, data, model, rows, int(USED * free))
+        micro = largest_that_fits(trainer, data, model, math.gcd(*rows), int(USED * free))
         if micro is None:
             allowed = f"true needs memory for one row of {data.block_size} tokens, and {free / GIB:.2f} GiB are free"
             raise BadValue("trainer.fit_batch", True, allowed)
-    accumulated = -(-rows // micro)  # a recorded micro-batch that is a whole epoch need not divide the rows
+    # A recorded micro-batch that is a whole epoch need not divide the rows.
+    accumulation = tuple(-(-many // micro) for many in rows)
     if micro != data.batch_size:
         notice(
-            f"trainer.fit_batch=true: micro-batches of {micro} rows, trainer.accumulate_grad_batches={accumulated};"
-            f" {rows} rows an update as before"
+            f"trainer.fit_batch=true: micro-batches of {micro} rows,"
+            f" trainer.accumulate_grad_batches={in_words(accumulation)}; {in_words(rows)} rows an update as before"
         )
-    data.batch_size, trainer.accumulate_grad_batches = micro, accumulated
+    data.batch_size, trainer.accumulate_grad_batches, trainer.accumulation = micro, accumulation[0], accumulation
 
 
 def largest_that_fits(
@@ -63,6 +67,11 @@ def needed(trainer: L.Trainer, data: RunData, model: TrainingModule, micro: int,
     sizes |= {"loss": model.planned_loss, "mode": model.precision_mode}
     memory = estimate_training(net, model.make_optimizer, micro, data.block_size, **sizes)
     return memory.on_card() if device.type == "cuda" else memory.total
+
+
+def in_words(numbers: Sequence[int]) -> str:
+    """One number, or a list as the command line takes it."""
+    return str(numbers[0]) if len(numbers) == 1 else f"[{','.join(map(str, numbers))}]"
 
 
 def free_bytes(device: torch.device) -> int:

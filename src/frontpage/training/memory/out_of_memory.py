@@ -1,5 +1,6 @@
 """What a run that ran out of memory says."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,9 +9,10 @@ import torch
 
 from frontpage.command.errors import UserError
 from frontpage.data.run_data import RunData
+from frontpage.data.run_sizes import accumulation_of
 from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.training_module import TrainingModule
-from frontpage.training.memory.fit_batch import largest_that_fits, needed
+from frontpage.training.memory.fit_batch import in_words, largest_that_fits, needed
 
 SMALLER = 0.6  # of the estimate that was too much: what is proposed needs at most this
 WORDS = ("out of memory", "can't allocate memory", "not enough memory")  # of PyTorch's RuntimeErrors
@@ -46,13 +48,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def advice(trainer: L.Trainer, data: RunData, model: TrainingModule) -> str:
     """Two lines: what was too much, and what needs clearly less with as many rows an update."""
-    micro, rows = data.batch_size, data.batch_size * trainer.accumulate_grad_batches
+    micro, rows = data.batch_size, [data.batch_size * many for many in accumulation_of(trainer)]
     estimate = needed(trainer, data, model, micro)
     tried = f"data.batch_size={micro}: out of memory; {micro} x {data.block_size} tokens need an estimated"
     settings = []
-    smaller = largest_that_fits(trainer, data, model, rows, int(SMALLER * estimate))
+    smaller = largest_that_fits(trainer, data, model, math.gcd(*rows), int(SMALLER * estimate))
     if smaller is not None:
-        settings.append(f"data.batch_size={smaller} trainer.accumulate_grad_batches={rows // smaller}")
+        accumulation = in_words([many // smaller for many in rows])
+        settings.append(f"data.batch_size={smaller} trainer.accumulate_grad_batches={accumulation}")
     if not model.net.checkpoint_every:
         less = needed(trainer, data, model, micro, checkpointing=True) / GIB
         settings.append(f"model.activation_checkpointing=full (an estimated {less:.2f} GiB)")
