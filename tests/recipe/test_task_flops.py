@@ -9,6 +9,7 @@ from programs import record_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from frontpage.data.parallel.examples import PairBatch
+from frontpage.machine.flops import training_flops_per_token
 from frontpage.training.callbacks.run_clock import RunClock
 
 
@@ -44,6 +45,16 @@ def test_operations_of_examples_are_three_times_the_counted_forward_products(dat
     of_others = 6 * (trunk * full.tokens_read + vectors_in(head) * calls)
     of_others += 3 * module.net.mixing_flops(row) * full.tokens_read
     assert module.flops_of_examples(full) - of_others == pytest.approx(3 * counted, rel=1e-12)
+
+
+def test_operations_of_examples_follow_the_rounds_of_the_net(data):
+    module = module_of(data, "model/addition=recurrence")
+    batch = first_of_each_task(data.loader_of())["paraphrase"]
+    once, head = module.flops_of_examples(batch), module.net.heads["paraphrase"]
+    module.net.additions["recurrence"].at(1.0)
+    of_head = 6 * sum(weight.numel() for weight in head.parameters()) * batch.lengths.numel() / head.texts_read
+    trunk = training_flops_per_token(module.net, batch.tokens.shape[-1], heads=())
+    assert module.flops_of_examples(batch) == batch.tokens_read * trunk + of_head > once
 
 
 def test_a_predicted_token_goes_through_the_language_head_and_no_other(data):

@@ -5,9 +5,13 @@ import csv
 import pytest
 from programs import record_of, train_tiny, training_titles
 from run_outputs import checkpoint_of
+from tiny import TINY, composed
 
+from frontpage.command.build import build
+from frontpage.evaluation.losses import language_loss
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.reopen import load_run
+from frontpage.training.memory.fake_step import fake_step
 
 TWICE = "net.additions.recurrence.twice"
 RUN = ("model/addition=recurrence", "model.addition.recurrence.start=0.5", "model.n_layer=2", "trainer.max_steps=10")
@@ -44,3 +48,14 @@ def test_its_operations_are_those_of_the_rounds_that_each_update_had(run):
         expected += 5 * 8 * 32 * module.flops_per_token(32)  # updates, rows, tokens
     assert record_of(run)["tokens_seen"] == 10 * 8 * 32
     assert record_of(run)["training_flops"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "full"])
+def test_the_first_round_keeps_its_result_alone_for_the_backward_pass(checkpointing):
+    more = ("model/addition=recurrence", f"model.activation_checkpointing={checkpointing}")
+    net, kept = build(composed(*TINY, *more).model, "model", vocab_size=300).net, []
+    for share in (0.0, 1.0):
+        net.additions["recurrence"].at(share)
+        step = fake_step(net, language_loss, 8, 32, precision="bf16-mixed", document_mask=True)
+        kept.append(sum(step.saved.values()))
+    assert kept[1] - kept[0] == (8 * 32 * 32 * 4 if checkpointing == "full" else 0)

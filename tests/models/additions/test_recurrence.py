@@ -15,6 +15,7 @@ from frontpage.models.additions.recurrence import Recurrence
 from frontpage.models.deep_narrow import DeepNarrow
 from frontpage.models.gpt import GPT
 from frontpage.models.unet_gpt import UNetGPT
+from frontpage.recipe.precision.integers import load_plain_state, plain_state
 
 TOKENS = torch.arange(24).view(2, 12)
 NETS = {
@@ -96,6 +97,13 @@ def test_the_rounds_are_a_state_of_the_weights():
         other.load_state_dict(net.state_dict())
         assert other.rounds == net.rounds and torch.equal(other(TOKENS), net(TOKENS))
         assert torch.equal(copy.deepcopy(other)(TOKENS), net(TOKENS))
+
+
+@torch.no_grad()
+def test_a_quantised_state_brings_the_rounds_too():
+    other, twice = net_of("gpt", 0.0), net_of("gpt", 1.0)
+    load_plain_state(other, plain_state(twice, bits=8), bits=8)
+    assert other.rounds == 2 and torch.equal(other(TOKENS), twice(TOKENS))
 
 
 @torch.no_grad()

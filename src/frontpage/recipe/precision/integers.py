@@ -37,8 +37,8 @@ def load_plain_state(net: nn.Module, state: dict[str, Tensor], bits: int) -> Non
                 integers = state[name + INTEGERS]
                 weight.qdata.copy_(unpacked(integers, weight.qdata.shape) if bits == 4 else integers)
                 weight.scale.copy_(state[name + SCALE])
-            elif name in state:
-                weight.copy_(state[name])
+    others = {name: state[name] for name in net.state_dict() if name in state}
+    net.load_state_dict(others, strict=False)  # and let parts that follow it know
 
 
 def packed(integers: Tensor) -> Tensor:
