@@ -1,5 +1,7 @@
 """The training loss and the loss of each token are cross-entropy, in chunks of any size."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -121,15 +123,17 @@ def test_token_losses_are_minus_the_log_probabilities_in_any_chunks(chunk):
     rows, wanted = hidden.detach().flatten(0, 1), targets.flatten()
     logits = rows @ weight.detach().T
     expected = [float(row.exp().sum().log() - row[target]) for row, target in zip(logits, wanted, strict=True)]
-    found = token_losses(rows, weight, wanted, chunk=chunk)
+    found = token_losses(rows, partial(F.linear, weight=weight), wanted, chunk=chunk)
     assert found.shape == (21,) and not found.requires_grad
     assert found.tolist() == pytest.approx(expected, rel=1e-12)
 
 
 def test_token_losses_of_half_precision_are_computed_in_single():
     hidden, weight, targets = problem(torch.bfloat16, ignored=0)
-    assert token_losses(hidden.flatten(0, 1), weight, targets.flatten()).dtype == torch.float32
+    assert (
+        token_losses(hidden.flatten(0, 1), partial(F.linear, weight=weight), targets.flatten()).dtype == torch.float32
+    )
 
 
 def test_no_tokens_have_no_losses():
-    assert token_losses(torch.zeros(0, 8), torch.zeros(11, 8), torch.zeros(0, dtype=torch.int64)).shape == (0,)
+    assert token_losses(torch.zeros(0, 8), torch.nn.Linear(8, 11), torch.zeros(0, dtype=torch.int64)).shape == (0,)

@@ -1,9 +1,12 @@
 """Promises of model.accuracy: the share of tokens that are the likeliest, of validation and of what was trained on."""
 
+from functools import partial
+
 import pytest
 import torch
 from run_outputs import events_of, losses_of, stop_at
 from tiny import TINY, composed
+from torch.nn import functional as F
 
 from frontpage.command.build import build
 from frontpage.command.endings import Interrupted
@@ -32,9 +35,9 @@ def test_right_tokens_are_those_whose_logit_is_the_largest():
     wrong = torch.tensor([3, 4, 11, 49])
     targets[wrong] = (targets[wrong] + 1) % 20
     for chunk in (1, 7, 50, 1000):
-        found = right_tokens(hidden, weight, targets, chunk)
+        found = right_tokens(hidden, partial(F.linear, weight=weight), targets, chunk)
         assert (~found).nonzero().flatten().tolist() == wrong.tolist()
-    assert right_tokens(hidden[:0], weight, targets[:0]).shape == (0,)
+    assert right_tokens(hidden[:0], partial(F.linear, weight=weight), targets[:0]).shape == (0,)
 
 
 def test_a_validation_has_the_share_of_right_tokens_and_its_error_over_titles(command, tmp_path, config):

@@ -9,6 +9,7 @@ from estimated_nets import ROWS, module_of, plain_gpt
 from tiny import TINY
 
 from frontpage.evaluation.losses import language_loss, next_token_loss
+from frontpage.models.language_head import LanguageHead
 from frontpage.recipe.optimizer_memory import optimizer_bytes
 from frontpage.training.memory.estimate import (
     estimate_training,
@@ -91,7 +92,7 @@ def test_explaining_a_step_leaves_the_nets_checkpointing_as_it_is(monkeypatch):
 
 def test_the_chunked_loss_holds_a_fraction_of_the_plain_ones_logits():
     net = plain_gpt(tie_embeddings=True)
-    net.head = torch.nn.Linear(96, 16_000, bias=False)
+    net.head = LanguageHead(96, 16_000)
     step = explain_step(net, 32, 64)
     assert step.plain_loss == pytest.approx(32 * 64 * 16_000 * 12, rel=0.1)
     assert step.chunked_loss < step.plain_loss / 2  # 2,048 rows; a chunk has 524

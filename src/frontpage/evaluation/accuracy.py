@@ -3,15 +3,16 @@
 import torch
 from torch import Tensor
 
+from frontpage.evaluation.losses import Head
+
 
 @torch.no_grad()
-def right_tokens(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int = 2048) -> Tensor:
-    """Whether the head (V, C) finds each of N `targets` (N,) the likeliest from `hidden` (N, C): (N,) bool.
+def right_tokens(hidden: Tensor, head: Head, targets: Tensor, chunk: int = 2048) -> Tensor:
+    """Whether the head finds each of N `targets` (N,) the likeliest from `hidden` (N, C): (N,) bool.
 
     Of equally likely tokens the first by number counts, as in greedy generation.
     """
     parts = [
-        (rows @ weight.T).argmax(-1) == wanted
-        for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
+        head(rows).argmax(-1) == wanted for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
     ]
     return torch.cat(parts) if parts else targets.bool()

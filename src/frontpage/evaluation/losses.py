@@ -1,5 +1,7 @@
 """Cross-entropy over the vocabulary: the training loss, and the loss of each token."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,25 +10,55 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from frontpage.data.packing import IGNORED
+from frontpage.evaluation.chunked_loss import ChunkedLoss, OfLogits
+from frontpage.evaluation.soft_cap import soft_capped
 from frontpage.machine.as_gpu import on_cpu
+
+Head = Callable[[Tensor], Tensor]  # what the head reads (N, C) -> logits (N, V)
 
 CHUNK_NUMBERS = {"cpu": 2**23, "gpu": 2**28}  # logits that are held at once: 32 MiB in fp32, 1 GiB on a GPU
 
 
-def next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor, cap: float | None = None) -> Tensor:
     """Mean nats a target of `targets` (B, T), IGNORED left out, from `hidden` (B, T, C) and the head (V, C); a scalar.
 
-    Zero where every target is ignored. Products are in the type of `hidden`, or of autocast.
+    Zero where every target is ignored. Products are in the type of `hidden`, or of autocast. `cap` is the soft cap of
+    the logits.
     """
     hidden, targets = hidden.flatten(0, 1), targets.flatten()
-    rows = max(CHUNK_NUMBERS["cpu" if on_cpu(hidden.device) else "gpu"] // len(weight), 1)
-    total = ChunkedCrossEntropy.apply(hidden, weight, targets, _product_type(hidden), rows)
-    return total / (targets != IGNORED).sum().clamp(min=1)
+    if cap is None:
+        rows = _rows_at_once(hidden, weight)
+        total = ChunkedCrossEntropy.apply(hidden, weight, targets, product_type(hidden), rows)
+    else:
+        total, _ = loss_of_logits(hidden[None], weight, partial(_summed_nats, targets=targets), cap)
+    return total / targets_in(targets)
 
 
 def language_loss(net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
     """The `next_token_loss` of a net's head `language`, with the tokens (B, T) themselves as targets: what it takes."""
-    return next_token_loss(states, net.heads["language"].weight, tokens)
+    head = net.heads["language"]
+    return next_token_loss(states, head.weight, tokens, head.cap)
+
+
+def loss_of_logits(
+    states: Tensor, weight: Tensor, of_logits: OfLogits, cap: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """The sums of `of_logits` over all places of `states` (P, N, C), from logits that are softly capped by `cap`.
+
+    The first can be differentiated, the second is a number to tell. Products are in the type of `states`, or of
+    autocast, all else at least in fp32.
+    """
+
+    def of_capped(logits: Tensor, place: slice) -> tuple[Tensor, Tensor]:
+        return of_logits(soft_capped(logits, cap), place)
+
+    rows = _rows_at_once(states, weight, passes=len(states))
+    return ChunkedLoss.apply(states, weight, of_capped, product_type(states), rows)
+
+
+def targets_in(targets: Tensor) -> Tensor:
+    """How many targets there are, IGNORED left out, and at least 1: what a mean over them divides by."""
+    return (targets != IGNORED).sum().clamp(min=1)
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -73,21 +105,32 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
 
 @torch.no_grad()
-def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int = 2048) -> Tensor:
-    """Nats of each of N `targets` (N,) from `hidden` (N, C) and the head (V, C), at least in fp32: (N,)."""
+def token_losses(hidden: Tensor, head: Head, targets: Tensor, chunk: int = 2048) -> Tensor:
+    """Nats of each of N `targets` (N,) from `hidden` (N, C) and the head that gives logits, at least in fp32: (N,)."""
     parts = [
-        F.cross_entropy(_wide(rows @ weight.T), wanted, reduction="none")
+        F.cross_entropy(_wide(head(rows)), wanted, reduction="none")
         for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
     ]
     return torch.cat(parts) if parts else hidden.new_zeros(0)
 
 
-def _product_type(x: Tensor) -> torch.dtype:
+def product_type(x: Tensor) -> torch.dtype:
     """The type in which a linear layer would multiply here."""
     kind = x.device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
     return x.dtype
+
+
+def _rows_at_once(hidden: Tensor, weight: Tensor, passes: int = 1) -> int:
+    """How many rows of `hidden` have as many logits, of all passes, as are held at once."""
+    return max(CHUNK_NUMBERS["cpu" if on_cpu(hidden.device) else "gpu"] // (len(weight) * passes), 1)
+
+
+def _summed_nats(logits: Tensor, place: slice, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the next token, of one pass (1, n, V)."""
+    nats = F.cross_entropy(logits[0], targets[place], ignore_index=IGNORED, reduction="sum")
+    return nats, nats
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -63,6 +63,6 @@ def _summed_nats(module: Scorer, batches: Iterable[TitleBatch], count: int, watc
     for batch in batches if watch is None else watched(batches, watch, [1] * count):
         batch = TitleBatch(*(field.to(module.device) for field in batch))
         scored = batch.targets != IGNORED
-        nll = token_losses(module.hidden(batch)[scored], module.language_head.weight, batch.targets[scored])
+        nll = token_losses(module.hidden(batch)[scored], module.language_head, batch.targets[scored])
         total += float(nll.cpu().double().sum())
     return total

@@ -83,11 +83,11 @@ def _scores(module: Scorer, batch: ScoringBatch, top: int) -> list[TokenScore]:
     """The scored tokens of a batch, row by row."""
     scored = batch.targets != IGNORED
     hidden = module.net.hidden(batch.inputs, batch.document_ids, batch.positions)[scored]
-    targets, weight = batch.targets[scored], module.language_head.weight
+    targets, head = batch.targets[scored], module.language_head
     found = []
     for some, wanted in zip(hidden.split(256), targets.split(256), strict=True):
-        log_probs = (some @ weight.T).float().log_softmax(-1)
-        columns = (wanted, token_losses(some, weight, wanted))
+        log_probs = head(some).float().log_softmax(-1)
+        columns = (wanted, token_losses(some, head, wanted))
         parts = (*(column.tolist() for column in columns), ranks(log_probs, wanted), likeliest(log_probs, top))
         found += [TokenScore(*values) for values in zip(*parts, strict=True)]
     return found

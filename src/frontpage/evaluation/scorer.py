@@ -16,7 +16,7 @@ class Scorer(Protocol):
     tokenizer: TitleTokenizer
     device: torch.device
     net: nn.Module
-    language_head: nn.Linear
+    language_head: nn.Module  # (..., C) -> logits (..., V)
 
     def hidden(self, batch: TitleBatch) -> Tensor:
         """(B, T, C) in the context that the run trains with."""

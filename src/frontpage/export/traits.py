@@ -57,6 +57,8 @@ def read_traits(model: DictConfig, net: nn.Module) -> Traits:
     """The traits of a run's `net`, built from the config `model`; UserError where it is no standard decoder."""
     if type(net) not in (GPT, DeepNarrow) or {*net.heads} != {"language"}:
         raise BadValue("model", type(net).__name__, ELSEWHERE)
+    if net.head.cap is not None:
+        raise BadValue("model.logit_cap", net.head.cap, ELSEWHERE)
     if isinstance(net, DeepNarrow):
         check_standard(net)
     block = net.blocks[0]

@@ -13,6 +13,7 @@ from frontpage.command.limits import Amount, AtLeast, Count, Matching, Positive,
 from frontpage.models.additions.addition import Addition, Stream
 from frontpage.models.block import MLP, Block, default_d_ff
 from frontpage.models.initialisation import initialise
+from frontpage.models.language_head import LanguageHead
 from frontpage.models.norms import make_norm
 
 CHECKPOINTING = Matching("none|full|every_([1-9][0-9]*)", "none, full or every_k such as every_2")
@@ -25,8 +26,9 @@ class Decoder(nn.Module):
     `attention` is a factory, called once a layer with that layer's width. The embedding, the final norm and the head
     are as wide as the first layer; a subclass with other widths joins them in `through_blocks`. All but `head` is the
     trunk, which other heads may read as well (`add_head`). `logit_scale` is a constant that `hidden` has multiplied by,
-    for the sake of the language head: 1 where an architecture has none. `addition` has factories `make(net)` of what is
-    added, by name (models/additions/). Raises ValueError for an unknown name or sizes that do not fit.
+    for the sake of the language head: 1 where an architecture has none. `logit_cap` is the soft cap of the logits,
+    wherever they are computed. `addition` has factories `make(net)` of what is added, by name (models/additions/).
+    Raises ValueError for an unknown name or sizes that do not fit.
     """
 
     logit_scale: float = 1.0
@@ -48,6 +50,7 @@ class Decoder(nn.Module):
         qk_norm: bool = False,
         bias: bool = True,
         tie_embeddings: bool = True,
+        logit_cap: Positive | None = None,
         dropout: ShareBelow1 = 0.0,
         attention_dropout: ShareBelow1 = 0.0,
         init: str = "normal",
@@ -58,6 +61,8 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         at_least_1(n_head=n_head, block_size=block_size, d_ff=d_ff)
+        if logit_cap is not None and not logit_cap > 0:
+            raise ValueError(f"logit_cap={logit_cap}: above 0")
         if positions not in ("learned", "rotary"):
             raise ValueError(f"positions={positions}: learned or rotary")
         self.vocab_size, self.block_size, self.widths = vocab_size, block_size, list(widths)
@@ -85,7 +90,7 @@ class Decoder(nn.Module):
 
         self.blocks = nn.ModuleList([block(layer, width) for layer, width in enumerate(widths)])
         self.final_norm = make_norm(norm, widths[0], bias) if norm_position == "pre" else nn.Identity()
-        self.head = nn.Linear(widths[0], vocab_size, bias=False)
+        self.head = LanguageHead(widths[0], vocab_size, logit_cap)
         if tie_embeddings:
             self.head.weight = self.token_embedding.weight
         self.other_heads = nn.ModuleDict()

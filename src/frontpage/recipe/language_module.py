@@ -18,6 +18,7 @@ from frontpage.evaluation.floor import floor_of
 from frontpage.evaluation.losses import language_loss, next_token_loss, token_losses
 from frontpage.evaluation.metrics import HONEST, TitleScores, honest_metrics, ratio_with_error
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
+from frontpage.models.language_head import LanguageHead
 from frontpage.recipe.training_module import TrainingModule
 
 WHEN = ("always", "end", "never")
@@ -78,7 +79,7 @@ class LanguageModule(TrainingModule):
         ]
 
     @property
-    def language_head(self) -> nn.Linear:
+    def language_head(self) -> LanguageHead:
         """What text is scored with and drawn from."""
         return self.net.heads["language"]
 
@@ -93,11 +94,12 @@ class LanguageModule(TrainingModule):
         hidden = self.hidden(batch)
         if self.accuracy and self.training:
             self._count_right(hidden, batch.targets)
-        return next_token_loss(hidden, self.language_head.weight, batch.targets)
+        head = self.language_head
+        return next_token_loss(hidden, head.weight, batch.targets, head.cap)
 
     def _count_right(self, hidden: Tensor, targets: Tensor) -> None:
         scored = targets != IGNORED
-        right = right_tokens(hidden[scored], self.language_head.weight, targets[scored])
+        right = right_tokens(hidden[scored], self.language_head, targets[scored])
         counts = torch.stack([right.sum(), scored.sum()])
         self._trained_right = counts if self._trained_right is None else self._trained_right + counts
 
@@ -108,7 +110,7 @@ class LanguageModule(TrainingModule):
     def score(self, batch: ScoringBatch) -> tuple[Tensor, Tensor]:
         """(nats, index of the title) of each of the batch's N scored tokens, both (N,)."""
         hidden, targets, titles = self._scored(batch)
-        return token_losses(hidden, self.language_head.weight, targets), titles
+        return token_losses(hidden, self.language_head, targets), titles
 
     def _scored(self, batch: ScoringBatch) -> tuple[Tensor, Tensor, Tensor]:
         """(what the head reads (N, C), target, index of the title, both (N,)) of the batch's N scored tokens."""
@@ -127,7 +129,7 @@ class LanguageModule(TrainingModule):
         self._scores.update(*self.score(batch))
         if self._right is not None:
             hidden, targets, titles = self._scored(batch)
-            self._right.update(right_tokens(hidden, self.language_head.weight, targets), titles)
+            self._right.update(right_tokens(hidden, self.language_head, targets), titles)
 
     def measured(self) -> dict[str, float | None]:
         """The metrics of `docs/metrics.md`."""

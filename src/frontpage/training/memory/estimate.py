@@ -17,6 +17,7 @@ from frontpage.data.packing import IGNORED
 from frontpage.evaluation.losses import language_loss, next_token_loss
 from frontpage.machine.as_gpu import as_on_card
 from frontpage.machine.peak_memory import GIB
+from frontpage.models.language_head import LanguageHead
 from frontpage.recipe.live_bytes import StaticBytes
 from frontpage.recipe.optimizer_memory import optimizer_bytes, update_bytes
 from frontpage.recipe.precision.mode import PrecisionMode
@@ -77,18 +78,21 @@ def estimate_training(
     document_mask: bool = True,
     card: bool = False,
     loss: Loss = language_loss,
+    passes: int = 1,
     mode: PrecisionMode | None = None,
 ) -> TrainingMemory:
     """Memory of training `net` on micro-batches of `batch_size` x `block_size` tokens in Lightning's `precision`.
 
     `make_optimizer(parameter_groups)` is called on stand-ins of a few weights. No weight of `net` is touched; it may be
     on the meta device, which is traced as the CPU. `card`: as a CUDA device would compute, wherever the net is. `loss`
-    is the module's `planned_loss`. `mode` says how the weights are kept; what its layers hold in a step is counted as
-    if they were as built. A large batch is on the line through two smaller ones, so that it takes no longer.
+    is the module's `planned_loss`, and each row goes `passes` times through the net. `mode` says how the weights are
+    kept; what its layers hold in a step is counted as if they were as built. A large batch is on the line through two
+    smaller ones, so that it takes no longer.
     Raises RuntimeError or NotImplementedError where a layer needs numbers to run.
     """
     settings = {"precision": precision, "document_mask": document_mask, "card": card, "loss": loss, "mode": mode}
-    rows = max(MOST_TOKENS // block_size, 1)
+    settings["passes"] = passes
+    rows = max(MOST_TOKENS // (block_size * passes), 1)
     batches = [batch_size] if batch_size <= 2 * rows else [rows, 2 * rows]
     found = [_estimate(net, make_optimizer, batch, block_size, **settings) for batch in batches]
     return TrainingMemory(
@@ -106,12 +110,13 @@ def _estimate(
     document_mask: bool,
     card: bool,
     loss: Loss,
+    passes: int,
     mode: PrecisionMode | None,
 ) -> TrainingMemory:
     dtype, on_cuda = dtypes_of(precision).weights, card or next(net.parameters()).device.type == "cuda"
     sizes = {"precision": precision, "document_mask": document_mask}
     with as_on_card() if card else nullcontext():
-        step = fake_step(net, loss, batch_size, block_size, **sizes)
+        step = fake_step(net, loss, batch_size * passes, block_size, **sizes)
     gradients = sum(weight.numel() for weight in net.parameters()) * dtype.itemsize
     weights = gradients if mode is None else mode.weight_bytes(net, dtype)
     state = optimizer_bytes(net, make_optimizer, dtype)
@@ -193,7 +198,7 @@ class _LossOnly(nn.Module):
     def __init__(self, hidden: Sequence[int], head: Sequence[int]) -> None:
         super().__init__()
         self.states, self.blocks = nn.Parameter(torch.empty(hidden, device="meta")), nn.ModuleList()
-        self.heads = nn.ModuleDict({"language": nn.Linear(head[1], head[0], bias=False, device="meta")})
+        self.heads = nn.ModuleDict({"language": LanguageHead(head[1], head[0]).to("meta")})
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """The states, whatever the tokens."""
