@@ -256,3 +256,12 @@ def test_as_many_keys_as_heads_is_what_null_means():
     model = {"_target_": "frontpage.recipe.modules.GPTModule", "n_head": 4}
     assert differences(model | {"n_kv_head": 4}, model | {"n_kv_head": None}) == {}
     assert differences(model | {"n_kv_head": 2}, model | {"n_kv_head": 4}) == {"model.n_kv_head": (2, None)}
+
+
+def test_keys_that_an_older_run_lacks_make_no_difference_unless_they_change_what_weights_compute():
+    older = {"_target_": "frontpage.recipe.modules.GPTModule", "n_head": 4}
+    off = {"technique": {}, "addition": {}, "logit_cap": None}
+    assert differences(older, older | off) == {}
+    smoothed = {"label_smoothing": {"_target_": "frontpage.recipe.techniques.label_smoothing.LabelSmoothing"}}
+    assert differences(older, older | off | {"technique": smoothed}) == {}
+    assert differences(older, older | off | {"logit_cap": 15.0}) == {"model.logit_cap": (None, 15.0)}

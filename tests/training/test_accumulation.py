@@ -17,6 +17,8 @@ from tiny import ROOT, TINY
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import IGNORED
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.training_module import TrainingModule
+from frontpage.recipe.update_mean import UpdateMean
 from frontpage.runs.checkpoint_file import CheckpointFile
 from frontpage.training.callbacks.event_log import EventLog
 from frontpage.training.callbacks.progress import Progress
@@ -119,11 +121,11 @@ def test_the_losses_of_an_update_weigh_by_their_targets_over_micro_batches_and_p
             global_rank=rank,
             _logger_connector=SimpleNamespace(should_update_logs=False),
         )
-        module = SimpleNamespace(_trainer=trainer, _loss_parts=[], loss=None)
-        module._keep_loss = MethodType(LanguageModule._keep_loss, module)
+        module = SimpleNamespace(_trainer=trainer, _losses=UpdateMean(), loss=None)
+        module._keep_loss = MethodType(TrainingModule._keep_loss, module)
         for index in range(sizes.batches):
             module.loss_of = lambda batch, loss=losses[index, rank]: torch.tensor(loss)
-            weighed = LanguageModule.training_step(module, None, index)
+            weighed = TrainingModule.training_step(module, None, index)
             descended[index // 2] += float(weighed) / 2 / 2
             kept.append(float(module.loss))
     assert descended == {0: pytest.approx((1 + 2 + 3 + 5) / 4), 1: pytest.approx((5 * 4 + 3 * 7) / 8)}

@@ -16,7 +16,7 @@ from frontpage.training.preflight import RULES, check_values
 
 # Groups of configs/ whose options hold nodes with a target.
 GROUPS = ["data", "tokenizer", "model", "model/attention", "optimizer", "scheduler", "trainer", "callbacks", "logger"]
-GROUPS += ["hydra/sweeper/sampler", "hydra/sweeper/pruner"]
+GROUPS += ["model/technique", "hydra/sweeper/sampler", "hydra/sweeper/pruner"]
 
 
 def merged(path: Path) -> dict[str, Any]:
@@ -103,6 +103,7 @@ LIMITS = {
         (0, 3),
         "optimizer.lr optimizer.weight_decay optimizer.lr_decay optimizer.adamw_lr"
         " optimizer.initial_accumulator_value scheduler.warmup scheduler.decay tokenizer.min_frequency"
+        " model.technique.r_drop.alpha model.technique.distillation.weight"
         " model.init_std callbacks.sample_titles.temperature callbacks.progress.seconds trainer.overfit_batches"
         " callbacks.early_stopping.min_delta",
     ),
@@ -110,7 +111,8 @@ LIMITS = {
         (0, -1, *NO_NUMBER),
         (1e-9, 1, 1e30),
         "trainer.gradient_clip_val optimizer.eps model.rotary_base scheduler.every callbacks.loss_spike.threshold"
-        " trainer.limit_train_batches callbacks.procrustes.tolerance",
+        " trainer.limit_train_batches callbacks.procrustes.tolerance model.logit_cap"
+        " model.technique.distillation.temperature",
     ),
     "from 0 to 4294967295": (
         (-1, 2**32, 0.5, 1e30, *NO_NUMBER),
@@ -126,7 +128,8 @@ LIMITS = {
         (-1, 1, 1e30, *NO_NUMBER),
         (0, 0.999),
         "model.dropout model.attention_dropout optimizer.alpha optimizer.momentum callbacks.ema.decay"
-        " callbacks.gradient_noise_scale.smoothing",
+        " callbacks.gradient_noise_scale.smoothing model.technique.label_smoothing.share"
+        " model.technique.token_dropout.share model.technique.span_dropout.share",
     ),
     "from 0 to 1": ((-1, 1.001, 1e30, *NO_NUMBER), (0, 1), "scheduler.floor optimizer.dampening"),
     "each from 0 to below 1": (
@@ -218,6 +221,11 @@ def test_a_key_keeps_its_limit(kinds, key, words, refused, taken):
         (["optimizer=lion", "optimizer.betas=[0.9,1]"], ["optimizer.betas=[0.9, 1]", "each from 0 to below 1"]),
         (["optimizer=rmsprop", "optimizer.alpha=1"], ["optimizer.alpha=1", "from 0 to below 1"]),
         (["optimizer=sgd", "optimizer.momentum=1"], ["optimizer.momentum=1", "from 0 to below 1"]),
+        ("model.logit_cap=0", ["model.logit_cap=0", "above 0", "or null"]),
+        (
+            ["model/technique=[multi_token_prediction]", "model.technique.multi_token_prediction.weights=[-1]"],
+            ["model.technique.multi_token_prediction.weights=[-1]", "each at least 0"],
+        ),
         ("model.lr_scaling_rows=0", ["model.lr_scaling_rows=0", "at least 1"]),
         ("trainer.precision=foo", ["trainer.precision=foo", "32-true", "bf16-mixed"]),
         ("trainer.devices=0", ["trainer.devices=0", "at least 1, or auto"]),

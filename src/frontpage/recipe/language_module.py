@@ -12,14 +12,19 @@ from frontpage.command.errors import BadValue
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.scoring_rows import ScoringBatch, original_tokens_scored
 from frontpage.data.title_data import TitleData
+from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.evaluation.accuracy import right_tokens
 from frontpage.evaluation.declared import HIGHER, Metric
 from frontpage.evaluation.floor import floor_of
 from frontpage.evaluation.losses import language_loss, next_token_loss, token_losses
 from frontpage.evaluation.metrics import HONEST, TitleScores, honest_metrics, ratio_with_error
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
+from frontpage.machine.flops import training_flops_per_token
 from frontpage.models.language_head import LanguageHead
+from frontpage.recipe.techniques.composed import Techniques
+from frontpage.recipe.techniques.technique import Moment, Reopen, Technique
 from frontpage.recipe.training_module import TrainingModule
+from frontpage.recipe.update_mean import UpdateMean
 
 WHEN = ("always", "end", "never")
 
@@ -31,11 +36,10 @@ class LanguageModule(TrainingModule):
     sees nothing of its neighbours in the window. `original_metric` and `packed_metric` say at which validations
     `val/mainrun_loss` and `val/packed_nats_per_char` are computed: `always`, `end`, `never`. With `accuracy` each
     validation has the share of tokens that are the likeliest, `val/accuracy`, and the same of what was trained on since
-    the validation before, `train/accuracy`. All other keys are those of TrainingModule and the architecture's. Raises
-    ValueError.
+    the validation before, `train/accuracy`. `technique` has what changes training and no metric, by name
+    (recipe/techniques/). All other keys are those of TrainingModule and the architecture's. Raises ValueError.
     """
 
-    loss_unit = "nats a token"
     writes_text = True
 
     def __init__(
@@ -47,6 +51,7 @@ class LanguageModule(TrainingModule):
         original_metric: str = "end",
         packed_metric: str = "end",
         accuracy: bool = False,
+        technique: Mapping[str, Technique] | None = None,
         **others: Any,
     ) -> None:
         for key, value in (("original_metric", original_metric), ("packed_metric", packed_metric)):
@@ -56,6 +61,10 @@ class LanguageModule(TrainingModule):
         self.document_mask = document_mask
         self.original_metric, self.packed_metric = original_metric, packed_metric
         self.accuracy = accuracy
+        self.techniques = Techniques(technique)
+        self.next_token_loss: Tensor | None = None  # with techniques, of the newest update: nats a target
+        self._nats: Tensor | None = None  # the same of the newest micro-batch
+        self._update_nats = UpdateMean()
         self._scores: TitleScores | None = None
         self._right: TitleScores | None = None  # right tokens where those have nats
         self._trained_right: Tensor | None = None  # (2,): right ones, and all, since the newest validation
@@ -91,11 +100,18 @@ class LanguageModule(TrainingModule):
 
     def loss_of(self, batch: TitleBatch) -> Tensor:
         """What training descends: mean nats a target token."""
-        hidden = self.hidden(batch)
+        techniques = self.techniques if self.training else None
+        hidden = self.hidden(techniques.read(batch) if techniques else batch)
         if self.accuracy and self.training:
-            self._count_right(hidden, batch.targets)
+            self._count_right(hidden[: len(batch.targets)], batch.targets)
         head = self.language_head
-        return next_token_loss(hidden, head.weight, batch.targets, head.cap)
+        if not techniques:
+            return next_token_loss(hidden, head.weight, batch.targets, head.cap)
+        loss, self._nats = techniques.loss(hidden, head, batch, self._moment())
+        return loss
+
+    def _moment(self) -> Moment:
+        return Moment(0 if self._trainer is None else self._trainer.global_step, self.total_steps)
 
     def _count_right(self, hidden: Tensor, targets: Tensor) -> None:
         scored = targets != IGNORED
@@ -105,7 +121,44 @@ class LanguageModule(TrainingModule):
 
     def planned_loss(self, net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
         """The same loss, for the estimate of its memory."""
-        return language_loss(net, states, tokens)
+        if not self.techniques:
+            return language_loss(net, states, tokens)
+        rows = tokens[: len(tokens) // self.passes]
+        batch = TitleBatch(rows, rows, torch.zeros_like(rows), rows)
+        return self.techniques.planned().loss(states, net.heads["language"], batch, Moment(0, 0))[0]
+
+    @property
+    def loss_unit(self) -> str | None:
+        """What training descends, in words; none where techniques make something else of it."""
+        return None if self.techniques else "nats a token"
+
+    @property
+    def passes(self) -> int:
+        """How often a title goes through the net each time that it is shown."""
+        return self.techniques.passes
+
+    def connect(self, tokenizer: TitleTokenizer, block_size: int, reopen: Reopen) -> None:
+        """Hand it on to the techniques."""
+        for one in self.techniques.chosen.values():
+            one.connect(tokenizer, block_size, reopen)
+
+    def flops_per_token(self, block_size: int) -> float:
+        """Those of the trunk and the language head, which alone a target goes through, in all passes."""
+        once = training_flops_per_token(self.net, block_size, heads=("language",))
+        return self.passes * once + self.techniques.flops_per_token(block_size)
+
+    def training_values(self) -> dict[str, float]:
+        """With techniques, the nats of the next token, which `train/loss` is not."""
+        return {} if self.next_token_loss is None else {"train/next_token_loss": float(self.next_token_loss)}
+
+    def _keep_loss(self, loss: Tensor, share: float, begins: bool) -> None:
+        """With techniques, keep the nats of the next token as the loss is kept."""
+        super()._keep_loss(loss, share, begins)
+        nats, self._nats = self._nats, None
+        if begins:
+            self._update_nats = UpdateMean()
+        if nats is not None:
+            self.next_token_loss = self._update_nats.after(nats, share)
 
     def score(self, batch: ScoringBatch) -> tuple[Tensor, Tensor]:
         """(nats, index of the title) of each of the batch's N scored tokens, both (N,)."""
@@ -155,10 +208,13 @@ class LanguageModule(TrainingModule):
         super().on_save_checkpoint(checkpoint)
         if self._trained_right is not None:
             checkpoint["newest"]["trained_right"] = self._trained_right.cpu()
+        if self.next_token_loss is not None:
+            checkpoint["newest"]["next_token_loss"] = self.next_token_loss
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         super().on_load_checkpoint(checkpoint)
+        self.next_token_loss = checkpoint.get("newest", {}).get("next_token_loss")
         counts = checkpoint.get("newest", {}).get("trained_right")
         self._trained_right = None if counts is None else counts.to(self.device)
 

@@ -56,7 +56,7 @@ class MultiTaskModule(LanguageModule):
     @property
     def loss_unit(self) -> str | None:
         """What training descends, in words: a mixture where there are several tasks."""
-        return "nats a token" if not self.example_tasks else None
+        return None if self.example_tasks else super().loss_unit
 
     @property
     def example_tasks(self) -> dict[str, ExampleTask]:
@@ -103,10 +103,6 @@ class MultiTaskModule(LanguageModule):
         found = pooled(states, batch.lengths.flatten(), self.pooling) / self.net.logit_scale
         return found.unflatten(0, batch.lengths.shape)
 
-    def flops_per_token(self, block_size: int) -> float:
-        """Those of the trunk and the language head, which alone a target goes through."""
-        return training_flops_per_token(self.net, block_size, heads=("language",))
-
     def flops_of_examples(self, batch: PairBatch) -> float:
         """Those of the trunk for each token, and of the task's head for as many texts as a product of it reads."""
         row, head = batch.tokens.shape[-1], self.net.heads[batch.task]
@@ -124,7 +120,7 @@ class MultiTaskModule(LanguageModule):
         """The mean loss of each task over its micro-batches since the newest logging step, unscaled."""
         found = {f"train/{name}/loss": float(torch.stack(all).mean()) for name, all in self._task_losses.items()}
         self._task_losses = {}
-        return found if self.tasks else {}
+        return super().training_values() | (found if self.tasks else {})
 
     def on_validation_epoch_start(self) -> None:
         """Start anew."""

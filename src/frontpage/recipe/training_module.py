@@ -16,12 +16,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.command.limits import Count, OneOf
 from frontpage.command.notices import notice
+from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.evaluation.declared import Metric, measured_always
 from frontpage.machine.flops import training_flops_per_token
 from frontpage.recipe.compiling import AUTO, worth_compiling
 from frontpage.recipe.parameter_groups import LR_SCALINGS, optimizer_of
 from frontpage.recipe.precision.mode import PrecisionMode
 from frontpage.recipe.steps import planned_steps
+from frontpage.recipe.techniques.technique import Reopen
+from frontpage.recipe.update_mean import UpdateMean
 
 
 class TrainingModule(L.LightningModule):
@@ -39,6 +42,7 @@ class TrainingModule(L.LightningModule):
     loss_unit: str | None = None  # of what training descends, in words
     writes_text = False  # whether text can be drawn from the head `language`
     document_mask = True  # whether an example sees nothing of its neighbours in a row
+    passes = 1  # how often an example goes through the net each time that it is shown
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class TrainingModule(L.LightningModule):
         self.newest_task: tuple[str, Tensor] | None = (
             None  # of the newest micro-batch, and its loss, where tasks differ
         )
-        self._loss_parts: list[tuple[Tensor, float]] = []  # their losses, and the shares of the update's targets
+        self._losses = UpdateMean()
         self.grad_norm: Tensor | None = None  # before clipping, of the newest update
         self.provenance: dict[str, Any] | None = None  # of frontpage.runs.provenance: what the weights belong to
 
@@ -112,9 +116,13 @@ class TrainingModule(L.LightningModule):
     def planned_loss(self, net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
         """A loss that takes as much memory as a step's, for the estimate: `states` (B, T, C) of `tokens` (B, T).
 
-        `net` stands for the module's own. Raises NotImplementedError where nobody has said.
+        `net` stands for the module's own; B are the rows of a micro-batch in all `passes`. Raises NotImplementedError
+        where nobody has said.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its loss holds")
+
+    def connect(self, tokenizer: TitleTokenizer, block_size: int, reopen: Reopen) -> None:
+        """Take what is known once the data is read, before a run begins; `reopen` opens another run."""
 
     def flops_per_token(self, block_size: int) -> float:
         """Operations of training a target in a document of `block_size` tokens."""
@@ -203,13 +211,9 @@ class TrainingModule(L.LightningModule):
 
     def _keep_loss(self, loss: Tensor, share: float, begins: bool) -> None:
         """Keep the mean over the targets of this update's micro-batches in `self.loss`."""
-        self._loss_parts = [] if begins else self._loss_parts
-        self._loss_parts.append((loss, share))
-        if len(self._loss_parts) == 1:
-            self.loss = loss
-        else:
-            whole = sum(part for _, part in self._loss_parts)
-            self.loss = sum(nats * part for nats, part in self._loss_parts) / max(whole, 1e-9)
+        if begins:
+            self._losses = UpdateMean()
+        self.loss = self._losses.after(loss, share)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -24,7 +24,7 @@ KEY = "provenance"  # in a checkpoint
 WITHOUT_EFFECT = set(
     "optimizer scheduler dropout attention_dropout init init_std scaled_residual_init scale_gate"
     " activation_checkpointing compile original_metric packed_metric partial_validation lr_scaling lr_scaling_rows"
-    " document_mask accuracy"
+    " document_mask accuracy technique"
     " attention.backend attention.chunk".split()
 )
 OF_SHAPES = {"d_model", "n_layer", "d_ff", "widths"}  # the shapes of the weights tell them apart, however spelt
@@ -155,6 +155,8 @@ def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
         }
     if found.get("model.n_kv_head") == found.get("model.n_head"):
         found["model.n_kv_head"] = None
+    if not found.get("model.addition"):  # none, however spelt
+        found.pop("model.addition", None)
     if found.get("model.positions") != "rotary":
         found.pop("model.rotary_base", None)
     return found

@@ -13,7 +13,7 @@ LARGEST = 1e100  # of a number: no product of two overflows
 TEXTS = "status reason command device precision validated_weights git_commit config.name data.source data.fingerprint"
 TEXTS += " headline.name headline.better headline.error headline.unit headline.needs"
 NUMBERS = (
-    "parameters non_embedding_parameters steps tokens_seen seconds tokens_per_second training_flops"
+    "parameters non_embedding_parameters steps tokens_seen seconds tokens_per_second training_flops passes"
     " model_flops_utilization matmul_peak_flops peak_memory_bytes estimated_memory_bytes micro_batch"
     " accumulate_grad_batches data.train_titles data.validation_titles data.train_tokens data.validation_tokens"
     " data.validation_characters"

@@ -59,6 +59,12 @@ def load_run(
     return config, built.eval()
 
 
+def reopened(directory: Path | str) -> LanguageModule:
+    """The module of a run, for another run that asks it; what that one draws at random stays the same."""
+    with torch.random.fork_rng(devices=[]):
+        return load_run(directory)[1]
+
+
 def stored_mode(config: DictConfig, run: Run, trusted: Iterable[Path | str] = ()) -> PrecisionMode:
     """The precision mode that a run has stored; UserError for one that is none of configs/."""
     check_stored(config.precision, "precision", run.path, trusted)

@@ -31,12 +31,12 @@ def check_scoring(config: DictConfig, source: Path) -> None:
 
 
 def _check_node(node: DictConfig, key: str, source: Path) -> None:
-    """The values of a node of ours, and the nodes below it; those of other libraries they check themselves."""
+    """The values of a node of ours, and of all nodes below it; those of other libraries they check themselves."""
     target = str(node.get("_target_"))
     _check_values(node, key, parameters(target, key, {}) if target.startswith("frontpage.") else {}, source)
-    for name in node:
-        if isinstance(node[name], DictConfig) and "_target_" in node[name]:
-            _check_node(node[name], f"{key}.{name}", source)
+    for name, below in node.items():
+        if isinstance(below, DictConfig):
+            _check_node(below, f"{key}.{name}", source)
 
 
 def _check_values(node: DictConfig, key: str, kinds: Kinds, source: Path) -> None:

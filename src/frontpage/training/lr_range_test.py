@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from frontpage.command.build import build
 from frontpage.command.progress_line import ProgressLine
 from frontpage.recipe.precision.mode import mode_of
+from frontpage.runs.reopen import reopened
 
 SMOOTHING = 0.9  # of the exponential mean
 DIVERGED = 2.0  # times the best smoothed loss: the test ends
@@ -70,6 +71,7 @@ def range_test(config: DictConfig, lowest: float, highest: float, updates: int) 
     data = build(config.data, "data")
     data.setup()
     model = build(config.model, "model", vocab_size=data.vocab_size)
+    model.connect(data.tokenizer, data.block_size, reopened)
     model.train_in(mode)
     model.make_scheduler = sweep.schedule
     try:

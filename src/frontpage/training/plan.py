@@ -100,7 +100,7 @@ def check_memory(memory: TrainingMemory, free: int, total: int, batch_size: int)
 def _memory(trainer: L.Trainer, data: RunData, model: TrainingModule) -> TrainingMemory | None:
     """The estimate of a training step; None, and a notice, where a layer cannot be run without numbers."""
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "loss": model.planned_loss}
-    sizes["mode"] = model.precision_mode
+    sizes |= {"passes": model.passes, "mode": model.precision_mode}
     try:
         micro_batch = data.epoch_sizes(trainer).micro_batch
         return estimate_training(model.net, model.make_optimizer, micro_batch, data.block_size, **sizes)

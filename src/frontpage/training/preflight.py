@@ -84,7 +84,7 @@ def check_fits(config: DictConfig) -> None:
         sizes = {"document_mask": model.document_mask, "loss": model.planned_loss, "card": on_card}
         settled = settle_precision(config.trainer.precision, device.type) if mode is None else mode.lightning
         model.train_in(mode)
-        sizes |= {"precision": str(settled), "mode": mode}
+        sizes |= {"precision": str(settled), "mode": mode, "passes": model.passes}
         memory = estimate_training(model.net, model.make_optimizer, batch_size, block_size, **sizes)
     except (NotImplementedError, RuntimeError, TypeError):  # building with numbers, or the plan of the run, says it
         return

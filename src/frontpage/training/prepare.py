@@ -16,6 +16,7 @@ from frontpage.runs.checkpoint_structure import check_structure
 from frontpage.runs.init_from import adopt_tokenizer, first_weights
 from frontpage.runs.open_run import CurrentRun
 from frontpage.runs.provenance import Beginning, provenance_of_run
+from frontpage.runs.reopen import reopened
 from frontpage.runs.resumed_files import say_gaps
 from frontpage.runs.resumed_settings import check_model, check_settings, goes_on
 from frontpage.runs.save import masked, save_run
@@ -90,6 +91,7 @@ def prepare(
 
     data.setup()
     model = build(config.model, "model", vocab_size=data.vocab_size)
+    model.connect(data.tokenizer, data.block_size, reopened)
     model.train_in(mode)
     model.provenance = provenance_of_run(settings, data.tokenizer, data.fingerprint, beginning).as_dict()
     if run.checkpoint:

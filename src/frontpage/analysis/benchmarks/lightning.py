@@ -19,6 +19,7 @@ from frontpage.data.title_data import TitleData
 from frontpage.machine.processor import processor_name
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.parameter_groups import optimizer_of
+from frontpage.runs.reopen import reopened
 from frontpage.training.callbacks.event_log import EventLog
 from frontpage.training.callbacks.record_run import RecordRun
 from frontpage.training.callbacks.run_clock import RunClock
@@ -110,7 +111,9 @@ def batches(data: TitleData, updates: int) -> Iterator[Any]:
 def fresh(config: DictConfig, data: TitleData) -> LanguageModule:
     """An untrained model, the same at each call."""
     torch.manual_seed(0)
-    return build(config.model, "model", vocab_size=data.vocab_size)
+    model = build(config.model, "model", vocab_size=data.vocab_size)
+    model.connect(data.tokenizer, data.block_size, reopened)
+    return model
 
 
 def wait(device: torch.device) -> None:

@@ -15,6 +15,7 @@ from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import BadValue
 from frontpage.data.title_data import TitleData
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.runs.reopen import reopened
 from frontpage.training.preflight import check_config
 
 ROOT = Path(CONFIGS).parent
@@ -67,6 +68,7 @@ def train_small(config: DictConfig, data: TitleData) -> LanguageModule:
     settings = config.trainer.copy()
     settings.update(limit_val_batches=0, partial_validation=True)
     model = build(config.model, "model", vocab_size=data.vocab_size)
+    model.connect(data.tokenizer, data.block_size, reopened)
     trainer = build(settings, "trainer", callbacks=[], logger=[])
     trainer.fit(model, datamodule=data)
     model.tokenizer = data.tokenizer

@@ -75,7 +75,7 @@ def _check_row(config: DictConfig, other_tables: float, there: int) -> None:
     with torch.device("meta"):
         model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY, **_layers(config, 1))
     try:
-        sizes = {"document_mask": model.document_mask, "loss": model.planned_loss}
+        sizes = {"document_mask": model.document_mask, "loss": model.planned_loss, "passes": model.passes}
         memory = estimate_training(model.net, model.make_optimizer, 1, config.data.block_size, **sizes)
     except (NotImplementedError, RuntimeError):  # the plan of the run says so
         return

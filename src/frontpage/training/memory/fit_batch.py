@@ -60,7 +60,7 @@ def needed(trainer: L.Trainer, data: RunData, model: TrainingModule, micro: int,
         net = copy.copy(net)
         net.checkpoint_every = 1
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "card": device.type == "cuda"}
-    sizes |= {"loss": model.planned_loss, "mode": model.precision_mode}
+    sizes |= {"loss": model.planned_loss, "passes": model.passes, "mode": model.precision_mode}
     memory = estimate_training(net, model.make_optimizer, micro, data.block_size, **sizes)
     return memory.on_card() if device.type == "cuda" else memory.total
 

@@ -76,6 +76,8 @@ def estimate(config: DictConfig, module: LanguageModule, batch_size: int | None 
         precision=precision_of(config),
         document_mask=config.model.document_mask,
         card=card,
+        loss=module.planned_loss,
+        passes=module.passes,
         mode=module.precision_mode,
     )
 

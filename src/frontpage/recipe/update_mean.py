@@ -1,0 +1,18 @@
+"""UpdateMean: a mean over the targets of an update, of which each micro-batch tells its own."""
+
+from torch import Tensor
+
+
+class UpdateMean:
+    """The micro-batches of an update so far: the mean of each, and its share of the update's targets."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Tensor, float]] = []
+
+    def after(self, mean: Tensor, share: float) -> Tensor:
+        """The mean over all of them with this one."""
+        self._parts.append((mean, share))
+        if len(self._parts) == 1:
+            return mean
+        whole = sum(part for _, part in self._parts)
+        return sum(value * part for value, part in self._parts) / max(whole, 1e-9)
