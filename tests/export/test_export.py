@@ -145,6 +145,7 @@ REFUSED = {
         "model.positions=learned: no standard",
     ),
     "unet": ("unet_gpt", {}, "model=UNetGPT: no standard architecture"),
+    "logit_cap": ("gpt", {"logit_cap": 15.0}, "model.logit_cap=15.0: no standard architecture"),
 }
 REFUSED |= {
     name: ("modern", {"attention": name}, f"model.attention={name}: no standard architecture computes it")

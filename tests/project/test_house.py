@@ -19,7 +19,7 @@ CLOSURES = {
     "attention.fixed": (9, 425),
     "attention.gated": (9, 430),
     "attention.strided": (9, 455),
-    "models.gpt": (9, 580),
+    "models.gpt": (11, 720),
 }
 
 

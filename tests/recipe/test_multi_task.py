@@ -75,6 +75,18 @@ def test_more_padding_changes_no_vector_and_no_loss(module, batches, data, pooli
             assert module.loss_of(changed).item() == pytest.approx(module.loss_of(batch).item(), rel=1e-5)
 
 
+def test_techniques_are_of_the_language_task_alone(data, batches):
+    names = "[r_drop,label_smoothing,multi_token_prediction,token_dropout]"
+    module, plain = module_of(data, f"model/technique={names}").train(), module_of(data).train()
+    module.load_state_dict(plain.state_dict())
+    module.connect(data.tokenizer, data.block_size, None)
+    for name, batch in batches.items():
+        assert torch.equal(module.loss_of(batch), plain.loss_of(batch)) == (name != "lm")
+    assert (module.passes, module.loss_unit) == (2, None)
+    assert module.flops_per_token(64) == 2 * plain.flops_per_token(64)
+    assert module.flops_of_examples(batches["coherence"]) == plain.flops_of_examples(batches["coherence"])
+
+
 def test_vectors_are_means_of_unscaled_states(module, batches):
     batch = batches["coherence"]
     module.eval()

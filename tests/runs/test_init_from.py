@@ -268,3 +268,12 @@ def test_an_addition_that_one_of_two_nets_lacks_is_told_and_its_keys_where_both_
     both = [model | {"addition": {"head_gate": gate | keys}} for keys in ({}, {"gate_width": 12}, {"gate_width": 8})]
     assert differences(*both[:2]) == {}
     assert differences(*both[1:]) == {"model.addition.head_gate.gate_width": (12, 8)}
+
+
+def test_keys_that_an_older_run_lacks_make_no_difference_unless_they_change_what_weights_compute():
+    older = {"_target_": "frontpage.recipe.modules.GPTModule", "n_head": 4}
+    off = {"technique": {}, "addition": {}, "logit_cap": None}
+    assert differences(older, older | off) == {}
+    smoothed = {"label_smoothing": {"_target_": "frontpage.recipe.techniques.label_smoothing.LabelSmoothing"}}
+    assert differences(older, older | off | {"technique": smoothed}) == {}
+    assert differences(older, older | off | {"logit_cap": 15.0}) == {"model.logit_cap": (None, 15.0)}

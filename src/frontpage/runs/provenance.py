@@ -158,6 +158,8 @@ def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
         }
     if found.get("model.n_kv_head") == found.get("model.n_head"):
         found["model.n_kv_head"] = None
+    if not found.get("model.addition"):  # none, however spelt
+        found.pop("model.addition", None)
     if found.get("model.positions") != "rotary":
         found.pop("model.rotary_base", None)
         found.pop("model.rotary_share", None)

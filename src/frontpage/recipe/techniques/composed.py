@@ -50,7 +50,7 @@ class Techniques:
         def of_logits(logits: Tensor, place: slice) -> tuple[Tensor, Tensor]:
             scored, log_shares = targets[place] != IGNORED, logits.log_softmax(-1)
             known = targets[place].where(scored, 0).expand(len(logits), -1)
-            nats = -log_shares.gather(-1, known[..., None]).squeeze(-1) * scored
+            nats = -log_shares.gather(-1, known[..., None]).squeeze(-1)
             chunk = Chunk(log_shares, nats, scored, place)
             plain = chunk.summed(nats)
             return sum((term(chunk) for term in terms), start=plain), plain

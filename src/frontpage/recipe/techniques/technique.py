@@ -22,7 +22,7 @@ class Chunk(NamedTuple):
     """Some of a batch's B x T places, n of them, as P passes predict the next token there."""
 
     log_shares: Tensor  # (P, n, V), natural logarithms of the probabilities, at least fp32
-    nats: Tensor  # (P, n), of the next token; 0 where there is no target
+    nats: Tensor  # (P, n), of the next token; without meaning where there is no target
     scored: Tensor  # (n,) bool, where there is one
     place: slice  # which of the flattened places
 
