@@ -117,6 +117,17 @@ def test_a_search_with_a_condition_killed_anywhere_ends_as_if_undisturbed(toy, s
     assert same_wherever_it_is_killed(toy, again, journal) == []
 
 
+@pytest.mark.slow
+def test_a_search_over_variants_killed_anywhere_ends_as_if_undisturbed(toy):  # noqa: F811
+    def again():
+        return toy(uneven, "x=choice(0.1,0.4)", sampler="grid", variants={"base": [], "high": ["y=1", "budget=2"]})
+
+    again()
+    assert [trial.params["variant"] for trial in toy.study().trials] == ["base", "base", "high", "high"]
+    journal = (toy.folder / "sweeps/toy/study.journal").read_bytes()
+    assert same_wherever_it_is_killed(toy, again, journal) == []
+
+
 def test_a_journal_cut_at_any_byte_holds_its_whole_records(toy):  # noqa: F811
     search(toy, "tpe", n_trials=1)
     path = toy.folder / "sweeps/toy/study.journal"

@@ -8,6 +8,7 @@ from optuna.trial import TrialState, create_trial
 from tiny import CONFIGS, composed, options
 from toy_searches import toy, valley  # noqa: F811, F401
 
+from frontpage.command.errors import UserError
 from frontpage.sweeps.against_base import AgainstBase
 from frontpage.sweeps.settings import checked_variants
 from frontpage.sweeps.space import read_space
@@ -128,3 +129,9 @@ def test_a_variant_is_pruned_where_it_is_worse_than_the_base_of_its_seed(step, v
         ("base", 1, {30: 0.5}, TrialState.COMPLETE), ("other", 1, {30: 0.4}, running), direction="maximize"
     )
     assert pruner.prune(upwards, upwards.trials[1])
+
+
+@pytest.mark.parametrize("key, value", [("margin", -0.1), ("after", 1.5), ("base", "")])
+def test_a_pruner_that_makes_no_sense_is_refused(key, value):
+    with pytest.raises(UserError, match=f"hydra.sweeper.pruner.{key}"):
+        AgainstBase(**{"margin": 0.1, "after": 0.5, "base": "base"} | {key: value})

@@ -1,13 +1,11 @@
 """AgainstBase: a variant is pruned where it is much worse than the base was at the same update of the same seed."""
 
-from typing import Annotated
-
 import optuna
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from frontpage.command.check import check_value
-from frontpage.command.limits import AtLeast, Share
+from frontpage.command.limits import Amount, Share, Text
 from frontpage.sweeps.space import VARIANT
 
 
@@ -18,9 +16,9 @@ class AgainstBase(optuna.pruners.BasePruner):
     of its updates nothing is pruned, since what regularises begins slowly; nor where it has no value at an update.
     """
 
-    def __init__(self, margin: float, after: float, base: str) -> None:
-        check_value("hydra.sweeper.pruner.margin", margin, Annotated[float, AtLeast(0)])
-        check_value("hydra.sweeper.pruner.after", after, Share)
+    def __init__(self, margin: Amount, after: Share, base: Text) -> None:
+        for name, value, kind in (("margin", margin, Amount), ("after", after, Share), ("base", base, Text)):
+            check_value(f"hydra.sweeper.pruner.{name}", value, kind)
         self.margin, self.after, self.base = margin, after, base
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
