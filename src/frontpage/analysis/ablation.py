@@ -53,8 +53,8 @@ class Effect:
 def ablation(sweep: Sweep, base: str = "base", trusted: Sequence[Path] = ()) -> list[Effect]:
     """The base, and then every other variant of a study, the best first; those without a finished pair last.
 
-    Trials are scored on their validation titles unless they were before. UserError for a study without variants, or
-    whose base has finished no trial.
+    Variants that no trial has begun are left out. Trials are scored on their validation titles unless they were before.
+    UserError for a study without variants, or whose base has finished no trial.
     """
     variants = sweep.attributes.get("variants")
     if not variants or base not in variants:
@@ -67,7 +67,8 @@ def ablation(sweep: Sweep, base: str = "base", trusted: Sequence[Path] = ()) -> 
         name = trial.frozen.params.get(VARIANT)
         if name in found and trial.directory is not None:
             found[name][_rest(trial)] = title_nats(trial.directory, trusted)
-    effects = [_effect(name, list(words), found, base, sweep) for name, words in variants.items()]
+    begun = {trial.frozen.params.get(VARIANT) for trial in sweep.trials}
+    effects = [_effect(name, list(words), found, base, sweep) for name, words in variants.items() if name in begun]
     return sorted(effects, key=lambda one: (one.variant != base, one.difference is None, one.difference or 0.0))
 
 

@@ -92,8 +92,11 @@ def test_a_record_says_of_its_runs_what_they_were(enter, runs, board, capfd):
     assert "`python train.py experiment=tiny_record seed=1`): Nothing but a test." in page
     assert str(runs["folder"]) not in "".join(path.read_text() for path in (board / "records").rglob("*.json"))
     assert run_script(capfd, "leaderboard", "--check").status == 0
-    (board / "records" / "first" / "about.md").write_text("Another.")
+    kept = board / "records" / "first" / "seed_1" / "run.json"
+    kept.write_text(kept.read_text().replace('"path": null', '"path": "my.parquet"'))  # as of a file of titles
     assert run_script(capfd, "leaderboard", "--check").status == 1
+    assert run_script(capfd, "leaderboard").status == 0
+    assert "experiment=tiny_record seed=1 data.path=my.parquet`)" in (board / "leaderboard.md").read_text()
 
 
 def test_one_run_has_the_error_over_titles_and_the_second_its_paired_difference(enter, runs, board):

@@ -100,7 +100,11 @@ def _reached(record: Record, records: Iterable[Record]) -> str:
 
 
 def _paragraph(record: Record) -> str:
-    command = " ".join(["python train.py", *overrides_of(record.experiment, record.runs[0].seed)])
+    words, file = (
+        overrides_of(record.experiment, record.runs[0].seed),
+        record.runs[0].record["config"]["data"].get("path"),
+    )
+    command = " ".join(["python train.py", *words, *([f"data.path={file}"] if file else [])])
     return f"**{record.name}** (`{command}`): {' '.join(record.about.split())}\n"
 
 

@@ -90,14 +90,12 @@ class Record:
         return sum(values) if self.averaged is not None else statistics.fmean(values)
 
 
-def read_record(name: str, folder: Path | None = None) -> Record:
+def read_record(name: str) -> Record:
     """The record of that name; UserError where there is none, and for one that is damaged."""
-    folder = folder or RECORDS
-    place = folder / name
-    if not (place / ENTRY).is_file():
-        known = [path.parent.name for path in sorted(folder.glob(f"*/{ENTRY}"))]
+    place, known = RECORDS / name, record_names()
+    if name not in known:
         said = f"; there are: {' '.join(known)}" if known else "; there is none yet"
-        raise BadValue("record", name, f"no such record in {folder}{nearest(name, known)}{said}")
+        raise BadValue("record", name, f"no such record in {RECORDS}{nearest(name, known)}{said}")
     entry = _json(place / ENTRY)
     track = TRACKS.get(entry.get("track"))
     if track is None:
@@ -119,10 +117,14 @@ def read_record(name: str, folder: Path | None = None) -> Record:
     )
 
 
-def all_records(folder: Path | None = None) -> list[Record]:
+def record_names() -> list[str]:
+    """Those of all records that there are."""
+    return sorted(path.parent.name for path in RECORDS.glob(f"*/{ENTRY}"))
+
+
+def all_records() -> list[Record]:
     """Every record, by name."""
-    folder = folder or RECORDS
-    return [read_record(path.parent.name, folder) for path in sorted(folder.glob(f"*/{ENTRY}"))]
+    return [read_record(name) for name in record_names()]
 
 
 def _runs(place: Path) -> Iterator[KeptRun]:
