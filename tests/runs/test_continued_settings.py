@@ -5,6 +5,9 @@ from checkpoints import finished_fixture, run_fixture  # noqa: F401
 from programs import record_of
 from tiny import TINY
 
+from frontpage.runs.provenance import differences
+from frontpage.runs.resumed_settings import _differing
+
 
 @pytest.mark.parametrize(
     ("override", "words"),
@@ -17,6 +20,17 @@ def test_what_cannot_be_continued_says_what_differs(finished, command, override,
     outcome = command(*TINY, override, f"ckpt_path={finished}/checkpoints/last.ckpt")
     assert outcome.status == 2
     assert all(word in outcome.stderr for word in words), outcome.stderr
+
+
+def test_keys_that_came_later_are_no_difference_where_they_are_off():
+    before = {"optimizer": {"lr": 0.1, "fused": None}, "model": {"a": 1}}
+    later = {"optimizer": {"lr": 0.1, "fused": None, "split_fused": False}, "model": {"a": 1, "others": 0.0, "b": {}}}
+    assert [*_differing(before, later)] == []
+    old = {"_target_": "frontpage.models.gpt.GPT"}
+    assert differences(old, old | {"addition": {}}) == {}
+    later["optimizer"]["fused"], later["optimizer"]["split_fused"], later["model"]["others"] = False, True, 0.5
+    found = [("optimizer.fused", None, False), ("optimizer.split_fused", None, True), ("model.others", None, 0.5)]
+    assert [*_differing(before, later)] == found
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
         found[key] = str(node.get("_target_")).rpartition(".")[2]  # where a class lies is not what it computes
         values = {**_defaults(str(node.get("_target_"))), **node}
         found |= {
-            f"{key}.{name}": value
+            f"{key}.{name}": None if value == {} else value
             for name, value in values.items()
             if not (name.startswith("_") or name in ("attention", "addition") or name in OF_SHAPES)
             and f"{key}.{name}".removeprefix("model.") not in WITHOUT_EFFECT

@@ -125,9 +125,9 @@ def _check_init_from(config: DictConfig, before: str | None, checkpoint: Checkpo
 
 
 def _differing(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(key, old value, new value) of each difference; a node that one side lacks is one."""
+    """(key, old value, new value) of each difference; a node that one side lacks is one, a key that is off is none."""
     if isinstance(before, dict) and isinstance(now, dict):
-        for name in dict.fromkeys([*before, *now]):
+        for name in (one for one in dict.fromkeys([*before, *now]) if one in before or now[one]):
             yield from _differing(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))
     elif before != now:
         yield key, before, now
