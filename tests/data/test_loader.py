@@ -1,5 +1,6 @@
 """The order of training depends on (seed, epoch) only, and can be taken up anywhere, on any number of processes."""
 
+import numpy as np
 import pytest
 from loaders import TITLES, make
 
@@ -32,6 +33,16 @@ def test_another_epoch_has_another_order_of_the_same_tokens():
     epochs = [targets(loader) for _ in range(3)]
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2])
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_an_epoch_is_a_permutation_of_the_titles_by_seed_and_epoch(seed):
+    """Whole titles change places, not rows that were cut before."""
+    loader, orders = make(seed=seed), []
+    for epoch in range(3):
+        orders.append(np.random.default_rng((seed, epoch)).permutation(len(TITLES)).tolist())
+        assert targets(loader) == [token for title in orders[-1] for token in TITLES[title]]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
 def test_without_repacking_every_epoch_is_the_titles_in_their_order():
