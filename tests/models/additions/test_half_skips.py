@@ -44,10 +44,11 @@ def test_its_weights_start_at_one():
     assert torch.equal(HalfSkips(net).weights, torch.ones(2))
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("n_layer", [1, 2])
-def test_a_net_without_a_layer_to_skip_is_refused(n_layer):
-    with pytest.raises(ValueError, match=f"^n_layer={n_layer}: half_skips needs at least 3"):
-        skipping(n_layer)
+def test_a_net_without_a_layer_to_skip_is_as_it_was(n_layer):
+    net, plain = skipping(n_layer), added(n_layer=n_layer)
+    assert net.state_dict().keys() == plain.state_dict().keys() and torch.equal(net(TOKENS), plain(TOKENS))
 
 
 def test_a_unet_is_refused():

@@ -11,9 +11,9 @@ from frontpage.models.unet_gpt import UNetGPT
 class HalfSkips(Addition):
     """Layer n-1-i reads x + w_i y_i, y_i being what layer i has given and w_i a learned number that starts at 1.
 
-    Which layers, that is as in UNetGPT: the two in the middle of an even number follow each other and have none. Of the
-    slowrun, after the U-Net of Ronneberger et al. 2015. Raises ValueError where no two layers lie so, and for UNetGPT,
-    which has skips of its own.
+    Which layers, that is as in UNetGPT: the two in the middle of an even number follow each other and have none, so
+    that a net of one or two layers has none at all. Of the slowrun, after the U-Net of Ronneberger et al. 2015. Raises
+    ValueError for UNetGPT, which has skips of its own.
     """
 
     reads_outputs = True
@@ -23,9 +23,8 @@ class HalfSkips(Addition):
         if isinstance(net, UNetGPT):
             raise ValueError("half_skips=HalfSkips: UNetGPT has skips of its own (model.skips)")
         self.layers = len(net.widths)
-        if self.layers < 3:
-            raise ValueError(f"n_layer={self.layers}: half_skips needs at least 3, to have a layer to skip")
-        self.weights = nn.Parameter(torch.ones((self.layers - 1) // 2))
+        skips = (self.layers - 1) // 2
+        self.weights = nn.Parameter(torch.ones(skips)) if skips else None
 
     def before_layer(self, index: int, x: Tensor, stream: Stream) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
