@@ -10,7 +10,7 @@ from frontpage.command.errors import UserError
 from frontpage.export.formats import export
 from frontpage.export.own_names import load_export
 
-SHARED = {"positions": "rotary", "rotary_share": 0.5}
+SHARED = {"positions": "rotary", "rotary_share": 0.5, "n_layer": 3}
 
 
 def added(*names):
