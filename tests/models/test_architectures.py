@@ -13,6 +13,7 @@ from frontpage.analysis.smoke import DEBUG_OF
 from frontpage.attention.causal import CausalAttention
 from frontpage.attention.differential import DifferentialAttention
 from frontpage.command.build import build
+from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
 from frontpage.models.gpt import GPT
 from frontpage.models.unet_gpt import UNetGPT, u_shape
@@ -203,13 +204,20 @@ def test_a_modern_net_takes_the_initialisation_that_it_is_given():
 
 
 def check_combinations(config, experiment, places):
-    """The attentions at `places` of their list in the experiment, each in the next architecture."""
+    """The attentions at `places` of their list in the experiment, each in the next architecture.
+
+    What an experiment adds to its net may be refused there, by its name.
+    """
     models, attentions = options("model"), options("model/attention")
     for place in places:
         model = models[(place + options("experiment").index(experiment)) % len(models)]
         attention = attentions[place % len(attentions)]
         small = f"debug={DEBUG_OF.get(experiment, 'fast')}"
-        check_config(config(f"experiment={experiment}", f"model={model}", f"model/attention={attention}", small))
+        composed = config(f"experiment={experiment}", f"model={model}", f"model/attention={attention}", small)
+        try:
+            check_config(composed)
+        except UserError as error:
+            assert any(name in str(error) for name in composed.model.addition), error
 
 
 @pytest.mark.parametrize("place", range(len(options("experiment"))), ids=options("experiment"))

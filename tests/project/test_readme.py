@@ -28,7 +28,7 @@ MARKDOWN = [ROOT / name for name in PAGES]
 MARKDOWN += [path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "log.md"]
 
 
-INSIDE = ("parts/", "kernels/")  # of attention/, named in its row
+INSIDE = ("additions/", "parts/", "kernels/")  # of attention/, named in its row
 
 
 @pytest.fixture

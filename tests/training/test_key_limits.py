@@ -16,7 +16,7 @@ from frontpage.training.preflight import RULES, check_values
 
 # Groups of configs/ whose options hold nodes with a target.
 GROUPS = ["data", "tokenizer", "model", "model/attention", "optimizer", "scheduler", "trainer", "callbacks", "logger"]
-GROUPS += ["model/technique", "hydra/sweeper/sampler", "hydra/sweeper/pruner"]
+GROUPS += ["model/addition", "model/technique", "hydra/sweeper/sampler", "hydra/sweeper/pruner"]
 
 
 def merged(path: Path) -> dict[str, Any]:
@@ -61,8 +61,8 @@ def test_what_the_files_say_is_within_the_limits(kinds):
     root = ["train", *(f"{folder}/*" for folder in ("experiment", "debug"))]
     files = [(path, "") for pattern in root for path in CONFIGS.glob(f"{pattern}.yaml")]
     files += [(path, group.replace("/", ".")) for group in GROUPS for path in (CONFIGS / group).glob("*.yaml")]
-    files += [(path, "model") for path in (CONFIGS / "experiment/scaling_gpt").glob("*.yaml")]
-    files += [(path, "model.attention") for path in (CONFIGS / "experiment/sparsek_gpt").glob("*.yaml")]
+    inside = (CONFIGS / "experiment").glob("*/*.yaml")  # each says where it belongs
+    files += [(path, path.read_text().split("\n")[0].removeprefix("# @package ")) for path in inside]
     asked = 0
     for path, group in files:
         for key, _, _, value in leaves(OmegaConf.to_container(OmegaConf.load(path)), group):
