@@ -133,6 +133,7 @@ def test_two_processes_report_the_number_that_one_reports(tmp_path):
 def test_two_processes_train_a_net_with_every_addition(tmp_path):
     """No weight goes without a gradient, which would be an error of DDP's."""
     added = (f"model/addition=[{','.join(options('model/addition'))}]", "model.n_layer=3", "model.tie_embeddings=false")
+    added += ("model.positions=rotary", "model.rotary_share=0.5")
     devices = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=6")
     process = start(tmp_path, *TINY, *added, *devices, f"hydra.run.dir={tmp_path}/run")
     stdout, stderr = process.communicate(timeout=240)
