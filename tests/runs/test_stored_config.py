@@ -32,7 +32,7 @@ TORN = {
     "empty": lambda text: b"",
     "one line": lambda text: text.split(b"\n")[0] + b"\n",
     "cut at a line": lambda text: b"\n".join(text.split(b"\n")[:20]) + b"\n",
-    "cut within a line": lambda text: text[: len(text) // 2],
+    "cut within a line": lambda text: text[: text.index(b"\n", len(text) // 2) - 2],
     "cut in its last value": lambda text: text[:-3],
     "zeros, as a power cut leaves them": lambda text: bytes(len(text)),
     "no text": lambda text: b"\xff\xfe" + text,
