@@ -66,8 +66,9 @@ test-export: .venv/.installed  ## exports, loaded by transformers (installs it; 
 train: .venv/.installed  ## train the quickstart (TITLES=file.parquet for your own titles, ARGS="trainer.max_steps=100")
 	$(VENV_PYTHON) train.py $(QUICKSTART) $(ARGS)
 
+DEMO_RUNS = $(VENV_PYTHON) scripts/demo_runs.py $(if $(TITLES),logs/demo_titles 'data.path="$(TITLES)"')
 demo-runs: .venv/.installed  ## six small runs in logs/demo, for the report and the notebooks (TITLES=file for real titles)
-	$(VENV_PYTHON) scripts/demo_runs.py $(if $(TITLES),logs/demo_titles 'data.path="$(TITLES)"') $(ARGS)
+	$(DEMO_RUNS) $(ARGS)
 
 report: .venv/.installed  ## one page about runs: table, curves, configurations, memory (RUNS=logs, ARGS=--compare)
 	@$(VENV_PYTHON) scripts/report.py '$(or $(RUNS),logs)' $(ARGS)
@@ -82,7 +83,8 @@ smoke: .venv/.installed  ## a few steps of every experiment
 	$(VENV_PYTHON) scripts/smoke.py $(ARGS)
 
 # Titles: FRONTPAGE_TITLES=file, else ../shared/data/hn_titles.parquet, else the grammar.
-notebooks: demo-runs  ## run every cell of notebooks/ (FRONTPAGE_NOTEBOOK_SIZE=full for conclusions; ARGS="-k 02")
+notebooks: .venv/.installed  ## run every cell of notebooks/ (FRONTPAGE_NOTEBOOK_SIZE=full for conclusions; ARGS="-k 02")
+	$(DEMO_RUNS)
 	$(PYTEST) --nbmake --nbmake-timeout=1800 notebooks $(ARGS)
 
 tensorboard: .venv/.installed  ## serve the runs in logs/ (written with logger=tensorboard)
