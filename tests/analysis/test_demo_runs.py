@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from programs import run_script
 
 from frontpage.analysis.demonstration import RUNS, choices
-from frontpage.analysis.notebooks.published import CLAIMS, TABLE, UPDATES
+from frontpage.analysis.published import CLAIMS, TABLE, UPDATES
 from frontpage.training.preflight import check_config
 
 

@@ -80,6 +80,8 @@ def test_a_record_says_of_its_runs_what_they_were(enter, runs, board, capfd):
     assert record.loss == pytest.approx(statistics.fmean(losses), rel=1e-6)
     assert record.error == pytest.approx(error, rel=1e-3)
     told = [record_of(runs[seed]) for seed in (1, 2)]
+    for kept, loss in zip(record.runs, losses, strict=True):
+        assert min(one["nats_per_char"] for one in kept.record["validations"]) == pytest.approx(loss, rel=1e-5)
     row = next(line for line in page.splitlines() if line.startswith("| [first]")).split(" | ")
     assert row[1] == f"{record.loss:.4f} ± {error:.4f} (seeds)" and row[3:8] == [
         "1, 2",

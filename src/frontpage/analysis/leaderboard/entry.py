@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from frontpage.analysis.comparison import title_nats
+from frontpage.analysis.curves import logged
 from frontpage.analysis.ensemble import score_ensemble
 from frontpage.analysis.leaderboard import records
 from frontpage.analysis.leaderboard.experiment import differences, without_places
@@ -25,7 +26,7 @@ from frontpage.runs.training_titles import title_hashes
 KEPT = (
     "status reason git_commit git_dirty versions device processor precision micro_batch accumulate_grad_batches"
     " rows_per_update tokens_per_update passes parameters non_embedding_parameters steps tokens_seen titles_shown"
-    " seconds tokens_per_second training_flops peak_memory_bytes validated_weights headline metrics"
+    " seconds tokens_per_second training_flops peak_memory_bytes validated_weights headline metrics validations"
 ).split()
 APART = 0.01  # share by which a loss in run.json and that of its best checkpoint, in fp32, may differ
 
@@ -112,7 +113,14 @@ def _checked(run: Path, track: Track, experiment: str | None, folders: Sequence[
     shown = titles_shown(record)
     if shown > MOST_PASSES * data["train_titles"]:
         raise BadValue("--add", run, f"it was shown {shown:,} titles; at most {MOST_PASSES} times each is allowed")
-    return record | {"titles_shown": shown}
+    return record | {"titles_shown": shown, "validations": validations(run)}
+
+
+def validations(run: Path) -> list[dict[str, float | None]]:
+    """What the validations of a run gave on its way, by both metrics."""
+    legacy = dict(logged(run, "val/mainrun_loss"))
+    honest = logged(run, HEADLINE.name)
+    return [{"update": at, "nats_per_char": loss, "mainrun_loss": legacy.get(at)} for at, loss in honest]
 
 
 def titles_shown(record: Mapping[str, Any]) -> int:

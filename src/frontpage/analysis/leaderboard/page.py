@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from frontpage.analysis.leaderboard import exercise
 from frontpage.analysis.leaderboard.experiment import overrides_of
 from frontpage.analysis.leaderboard.records import Record
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
@@ -42,7 +43,7 @@ COLUMNS = (
 
 def page_of(records: Sequence[Record]) -> str:
     """The whole page."""
-    return "\n".join([HEADER, *(_section(track, records) for track in TRACKS.values())])
+    return "\n".join([HEADER, *(_section(track, records) for track in TRACKS.values()), exercise.section(records)])
 
 
 def _section(track: Track, records: Sequence[Record]) -> str:
