@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from epochs_of_titles import data_of, lists, titles_of
 from nasty_titles import NASTY, random_strings
 from tiny import composed
 
@@ -47,11 +48,6 @@ def probabilities(words, pieces, alpha):
 @pytest.fixture(scope="module")
 def tokenizer():
     return unigram(TITLES, 450)
-
-
-def titles_of(encoded):
-    """The tokens of each title, its `<eos>` left out."""
-    return [encoded.tokens[start : end - 1].tolist() for start, end in itertools.pairwise(encoded.offsets)]
 
 
 @pytest.mark.parametrize("alpha", [0, 0.2, 1, 3])
@@ -130,14 +126,6 @@ def test_a_tokenizer_without_probabilities_is_refused(make):
         ResampledTitles(make(TITLES, 300), TITLES, 0.2, seed=1)
 
 
-def data_of(folder, *overrides):
-    small = ("data=synthetic", "data.num_titles=120", "data.block_size=32", "data.batch_size=4", "tokenizer=unigram")
-    data = build(composed(*small, "tokenizer.vocab_size=400", f"paths.cache_dir={folder}", *overrides).data, "data")
-    data.read()
-    data.setup()
-    return data
-
-
 def test_another_tokenizer_is_refused_before_the_titles_are_read(tmp_path):
     overrides = ("data.path=no_such_file.txt", "data.subword_alpha=0.2", "tokenizer=bpe")
     data = build(composed(*overrides, f"paths.cache_dir={tmp_path}").data, "data")
@@ -159,10 +147,6 @@ def test_training_alone_sees_other_tokens(tmp_path):
     assert drawn.loader_of().sizes_of(0).tokens > plain.loader_of().sizes_of(0).tokens
 
 
-def lists(batches):
-    return [[field.tolist() for field in batch] for batch in batches]
-
-
 def test_an_epoch_has_the_targets_that_are_counted_for_it_and_is_the_same_from_anywhere(tmp_path):
     """Epochs have different numbers of tokens, batches and updates."""
     data = data_of(tmp_path, "data.subword_alpha=0.2", "data.batch_size=1")
@@ -173,8 +157,8 @@ def test_an_epoch_has_the_targets_that_are_counted_for_it_and_is_the_same_from_a
         sizes = loader.sizes_of(epoch)
         counted = [int((batch.targets != IGNORED).sum()) for batch in batches]
         assert counted == [sizes.targets_in(index) for index in range(sizes.batches)]
-        assert sum(counted) == sizes.trained_targets == data.resampled.tokens_of(epoch)
-        titles = data.tokenizer.decode_batch(titles_of(data.resampled.of(epoch)))
+        assert sum(counted) == sizes.trained_targets == data.changing.tokens_of(epoch)
+        titles = data.tokenizer.decode_batch(titles_of(data.changing.of(epoch)))
         assert titles == data.training_texts()
         late = data.loader_of()
         late.load_state_dict({"epoch": epoch, "batches_done": 7})
@@ -196,5 +180,5 @@ def test_titles_that_keep_their_order_have_other_tokens_in_each_epoch(tmp_path):
     loader = data.loader_of()
     for epoch in range(2):
         stream = [t for batch in loader for t in batch.targets.flatten().tolist() if t != IGNORED]
-        assert stream == data.resampled.of(epoch).tokens.tolist()
-    assert data.resampled.of(0).tokens.tolist() != stream
+        assert stream == data.changing.of(epoch).tokens.tolist()
+    assert data.changing.of(0).tokens.tolist() != stream

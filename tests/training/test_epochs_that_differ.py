@@ -16,8 +16,9 @@ from frontpage.command.build import build
 from frontpage.command.endings import Interrupted
 
 SUBWORDS = ("tokenizer=unigram", "data.subword_alpha=0.1")
+RECASED = ("data.recase=[0.5,0.9,0.2]",)
 COURSE = ("trainer.accumulate_grad_batches=[1,3,2]", "data.batch_size=1")
-BOTH = (*SUBWORDS, *COURSE)
+BOTH = (*SUBWORDS, *RECASED, *COURSE)
 SHORT = (
     "data.num_titles=40",
     "data.packing_seed=2",
@@ -45,7 +46,7 @@ def loader_of(directory):
     return data.loader_of(trainer)
 
 
-SINGLE = {"subwords": SUBWORDS, "course": COURSE}
+SINGLE = {"subwords": SUBWORDS, "recased": RECASED, "course": COURSE}
 KINDS = [pytest.param(one, id=name, marks=pytest.mark.slow) for name, one in SINGLE.items()]
 
 
@@ -61,8 +62,8 @@ def test_updates_tokens_and_validations_are_those_of_each_epoch(tmp_path, overri
     assert [*column(run, "val/loss")] == ends
     assert record["tokens_seen"] == sum(one.tokens for one in each)
     largest = max(each, key=lambda one: one.update_targets)
-    assert record["rows_per_update"] == largest.update_rows == (8 if overrides == SUBWORDS else 3)
-    assert record["accumulate_grad_batches"] == largest.accumulated == (1 if overrides == SUBWORDS else 3)
+    assert record["rows_per_update"] == largest.update_rows == (3 if COURSE[0] in overrides else 8)
+    assert record["accumulate_grad_batches"] == largest.accumulated == (3 if COURSE[0] in overrides else 1)
     fewest, most = min(one.updates for one in each), max(one.updates for one in each)
     assert f"{ends[-1]} updates, {fewest}{'' if fewest == most else f' to {most}'} an epoch" in said
     rates = checkpoint_of(run)["lr_schedulers"][0]
@@ -125,6 +126,12 @@ def test_a_run_that_broke_off_anywhere_in_its_epochs_ends_with_the_same_bits(
     ("overrides", "said"),
     [
         (("data.subword_alpha=0.2",), "data.subword_alpha=0.2: null, or tokenizer=unigram"),
+        (
+            ("data.recase=1.5",),
+            "data.recase=1.5: must be a number or a list, from 0 to 1; a list has one for each epoch",
+        ),
+        (("data.recase=[0.5,-0.1]",), "data.recase=[0.5, -0.1]: must be a number or a list, from 0 to 1"),
+        (("data.recase=[]",), "data.recase=[]: must be a number or a list, from 0 to 1"),
         (("trainer.accumulate_grad_batches=[1,0]",), "trainer.accumulate_grad_batches=[1, 0]: must be"),
         (("trainer.accumulate_grad_batches=[1,2]", "model.lr_scaling=sqrt"), "model.lr_scaling=sqrt: none"),
         (("trainer.accumulate_grad_batches=[1,1000]", "data.drop_tail=true"), "an update of 1000 of them"),

@@ -7,8 +7,8 @@ import numpy as np
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.epoch_loader import EpochLoader
 from frontpage.data.epoch_sizes import EpochSizes
+from frontpage.data.epoch_titles import EpochTitles
 from frontpage.data.packing import IGNORED, TitleBatch, as_batch, pack
-from frontpage.data.resampled import ResampledTitles
 from frontpage.data.run_sizes import by_epoch
 
 
@@ -16,7 +16,7 @@ class TitleLoader(EpochLoader):
     """Re-packs the titles every epoch and yields batches of `batch_size` windows; the loader of training.
 
     With several processes each takes every `world_size`-th window. `accumulation`, the batches of an update in epoch 0,
-    1, ..., and `limit` are for the sizes of epochs (see EpochSizes). Of `resampled` titles each epoch has other tokens.
+    1, ..., and `limit` are for the sizes of epochs (see EpochSizes). Of `changing` titles an epoch has its own tokens.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class TitleLoader(EpochLoader):
         limit: int | float = 1.0,
         rank: int = 0,
         world_size: int = 1,
-        resampled: ResampledTitles | None = None,
+        changing: EpochTitles | None = None,
     ) -> None:
         tokens = len(encoded.tokens)
         sizes = EpochSizes(tokens, block_size, batch_size, 1, world_size, drop_tail=drop_tail, limit=limit)
-        super().__init__(by_epoch(sizes, accumulation, resampled and resampled.tokens_of))
+        super().__init__(by_epoch(sizes, accumulation, changing and changing.tokens_of))
         self.encoded, self.block_size, self.batch_size, self.seed = encoded, block_size, batch_size, seed
         self.pad_id, self.eos_id, self.repack, self.drop_tail = pad_id, eos_id, repack, drop_tail
-        self.rank, self.world_size, self.resampled = rank, world_size, resampled
+        self.rank, self.world_size, self.changing = rank, world_size, changing
         self._packed: tuple[int, TitleBatch] | None = None
 
     def batch(self, epoch: int, index: int) -> TitleBatch:
@@ -54,13 +54,13 @@ class TitleLoader(EpochLoader):
         return TitleBatch(*(field[self.rank :: self.world_size] for field in self._even(windows)))
 
     def _pack(self, epoch: int) -> TitleBatch:
-        packed_epoch = epoch if self.repack or self.resampled else 0
+        packed_epoch = epoch if self.repack or self.changing else 0
         if self._packed is None or self._packed[0] != packed_epoch:
             order = np.arange(len(self.encoded))
             if self.repack:
                 order = np.random.default_rng((self.seed, packed_epoch)).permutation(order)
             fields = pack(
-                self.encoded if self.resampled is None else self.resampled.of(epoch),
+                self.encoded if self.changing is None else self.changing.of(epoch),
                 order,
                 self.block_size,
                 pad_id=self.pad_id,

@@ -1,11 +1,11 @@
 """ResampledTitles: titles whose tokens are drawn anew in every epoch (subword regularisation)."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from frontpage.data.encoded import EncodedTitles, token_type
+from frontpage.data.epoch_titles import mixed, number_of
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.data.tokenizer.lattice import BITS, Lattices
 
@@ -35,7 +35,7 @@ class ResampledTitles:
         slots = 1 + np.bincount(title, letters, minlength=len(titles)).astype(np.int64)
         self._starts = np.concatenate([[0], np.cumsum(slots)])
         self._ends = np.cumsum(letters) - 1 + title  # of each word
-        names = np.array([_number(text) for text in titles], dtype=np.uint64)
+        names = np.array([number_of(text) for text in titles], dtype=np.uint64)
         self._states = (names - self._starts[:-1].astype(np.uint64) * STEP)[title]
         self._counts: dict[int, int] = {}
         self._newest: tuple[int, EncodedTitles] | None = None
@@ -59,23 +59,11 @@ class ResampledTitles:
         tokens = np.full(self._starts[-1], -1, dtype=np.int64)
         tokens[self._starts[1:] - 1] = self._eos
         slots, states, first = self._ends, self._states, self._lattices.first[self._words]
-        places, key = self._lattices.last[self._words], np.uint64(_number(f"{self._seed} {epoch}"))
+        places, key = self._lattices.last[self._words], np.uint64(number_of(f"{self._seed} {epoch}"))
         while len(slots):
-            draws = _mixed((states + slots.astype(np.uint64) * STEP) ^ key) >> np.uint64(64 - BITS)
+            draws = mixed((states + slots.astype(np.uint64) * STEP) ^ key) >> np.uint64(64 - BITS)
             tokens[slots], sizes = self._lattices.draw(places, draws.astype(np.int64))
             slots, places = slots - sizes, places - sizes
             more = places >= first
             slots, places, states, first = slots[more], places[more], states[more], first[more]
         return tokens
-
-
-def _number(text: str) -> int:
-    """64 bits that a text always has."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def _mixed(states: np.ndarray) -> np.ndarray:
-    """Independent uniform bits for each state, uint64: the output of splitmix64 (Steele, Lea and Flood 2014)."""
-    states = (states ^ (states >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    states = (states ^ (states >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return states ^ (states >> np.uint64(31))

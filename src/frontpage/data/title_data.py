@@ -7,13 +7,16 @@ from typing import Annotated, Any
 import lightning as L
 
 from frontpage.command.errors import BadValue, UserError
-from frontpage.command.limits import AtLeast, Between, Count, Seed, Text
+from frontpage.command.limits import AtLeast, Between, Count, Seed, Shares, Text
 from frontpage.command.notices import notice
-from frontpage.data.encoded import EncodedTitles
+from frontpage.data.encoded import EncodedTitles, encode_titles
 from frontpage.data.entities import without_entities
+from frontpage.data.epoch_titles import EpochTitles, SameTitles
 from frontpage.data.files import read_titles
 from frontpage.data.loader import TitleLoader
 from frontpage.data.packing import IGNORED, TitleBatch
+from frontpage.data.recased import RecasedTitles
+from frontpage.data.recasing import Recasing
 from frontpage.data.resampled import ResampledTitles
 from frontpage.data.run_data import RunData
 from frontpage.data.run_sizes import accumulation_of
@@ -32,7 +35,8 @@ class TitleData(RunData):
 
     A given `path` is what is read, whatever the corpus; without it `source` supplies the rows. `unescape_html` undoes
     their HTML entities. `seed` fixes selection and split, `packing_seed` the order of an epoch and, with
-    `subword_alpha`, the tokens that its titles are written in (ResampledTitles); a validation has the best ones always.
+    `subword_alpha`, the tokens that its titles are written in (ResampledTitles), with `recase` which of them it shows
+    in the other capitalisation (RecasedTitles); a validation has the titles as they are, in their best tokens.
     `batch_size` counts windows of `block_size` tokens, on each device. `evaluation_tokens` is the size of a validation
     batch in tokens, `evaluation_row` the tokens of a row that holds several titles (null: one title a row). Raises
     UserError.
@@ -56,6 +60,7 @@ class TitleData(RunData):
         batch_size: Count = 64,
         repack: bool = True,
         subword_alpha: Annotated[float, AtLeast(0, 100)] | None = None,
+        recase: Annotated[float | list[float], Shares()] | None = None,
         drop_tail: bool = False,
         evaluation_tokens: Count = 16_384,
         evaluation_row: Count | None = None,
@@ -71,10 +76,10 @@ class TitleData(RunData):
         self.seed, self.packing_seed = seed, packing_seed
         self.block_size, self.batch_size = block_size, batch_size
         self.asked_batch_size = batch_size  # of the original's metric, whatever micro-batch fits
-        self.repack, self.drop_tail, self.subword_alpha = repack, drop_tail, subword_alpha
+        self.repack, self.drop_tail, self.subword_alpha, self.recase = repack, drop_tail, subword_alpha, recase
         self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
         self.selection: Selection | None = None
-        self.resampled: ResampledTitles | None = None
+        self.changing: EpochTitles | None = None  # the training titles, where epochs differ
 
     @abstractmethod
     def source(self) -> list[str]:
@@ -101,9 +106,7 @@ class TitleData(RunData):
         self.train, self.validation = encoded["train"], encoded["validation"]
         self.sizes = TextSizes.of(self.selection.validation, self.validation.lengths)
         self._check_tokenizer_size()
-        if self.subword_alpha is not None:
-            titles = self.selection.train
-            self.resampled = ResampledTitles(self.tokenizer, titles, self.subword_alpha, self.packing_seed)
+        self.changing = self._changing()
         if len(self.loader_of()) == 0:
             allowed = f"with data.drop_tail the {len(self.train.tokens)} training tokens must fill a batch"
             raise BadValue("data.batch_size", self.batch_size, allowed)
@@ -164,9 +167,10 @@ class TitleData(RunData):
     def size_words(self) -> str:
         """Where the titles come from, and how many there are."""
         about, drawn = self.description(), ""
-        if self.resampled is not None:
-            first = self.resampled.tokens_of(0)
-            drawn = f"; each epoch draws its own (subword_alpha={self.subword_alpha:g}), {first:,} in the first"
+        if self.changing is not None:
+            keys = {"subword_alpha": self.subword_alpha, "recase": self.recase}
+            named = ", ".join(f"{key}={value}" for key, value in keys.items() if value is not None)
+            drawn = f"; each epoch draws its own ({named}), {self.changing.tokens_of(0):,} in the first"
         return (
             f"{about['source']}: {about['train_titles']:,} titles train, {about['validation_titles']:,} validate;"
             f" {about['train_tokens']:,} and {about['validation_tokens']:,} tokens of {about['vocab_size']:,} kinds"
@@ -199,8 +203,24 @@ class TitleData(RunData):
             limit=trainer.limit_train_batches if trainer else 1.0,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
-            resampled=None if again else self.resampled,
+            changing=None if again else self.changing,
         )
+
+    def _changing(self) -> EpochTitles | None:
+        if self.subword_alpha is None and self.recase is None:
+            return None
+        titles, shares = self.selection.train, self.recase
+        plain = self._in_tokens(titles)
+        if shares is None:
+            return plain
+        other = self._in_tokens([*map(Recasing(titles), titles)])
+        shares = [shares] if isinstance(shares, int | float) else list(shares)
+        return RecasedTitles(plain, other, titles, shares, self.packing_seed)
+
+    def _in_tokens(self, titles: list[str]) -> EpochTitles:
+        if self.subword_alpha is None:
+            return SameTitles(encode_titles(self.tokenizer, titles))
+        return ResampledTitles(self.tokenizer, titles, self.subword_alpha, self.packing_seed)
 
     def _rows(self, encoded: EncodedTitles) -> ScoringRows:
         trainer = self.trainer

@@ -22,7 +22,7 @@ FREE = "paths logger ckpt_path init_from test name data.path data.test_path data
 # These a run keeps, since the checkpoint holds what has become of them, or its place in the data is counted in them.
 KEPT = (
     "seed optimizer precision model.lr_scaling model.lr_scaling_rows model.weight_decay_of_others data.batch_size"
-    " data.block_size data.packing_seed data.repack data.subword_alpha data.drop_tail data.text_tokens"
+    " data.block_size data.packing_seed data.repack data.subword_alpha data.recase data.drop_tail data.text_tokens"
     " data.batch_policy data.task_order tasks data.corruption data.corruption_share"
     " trainer.accumulate_grad_batches trainer.devices trainer.limit_train_batches trainer.overfit_batches"
 )
