@@ -183,6 +183,6 @@ def test_a_browser_draws_sorts_and_ticks_without_a_network_and_without_an_error(
 
 
 def test_the_scripts_are_named_where_people_look():
-    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
     for word in ("make report", "make demo-runs", "scripts/collect_runs.py", "scripts/report.py", "--compare"):
         assert word in text
