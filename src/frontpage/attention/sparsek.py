@@ -25,7 +25,7 @@ from frontpage.command.limits import Between
 from frontpage.command.notices import notice
 from frontpage.machine.as_gpu import on_cpu
 
-KERNEL_LENGTH = 65  # tokens from which the compiled kernel was measured to be faster than a mask (docs/attention.md)
+KERNEL_LENGTH = 64  # tokens from which the compiled kernel was measured to be faster than a mask (docs/attention.md)
 CHUNK_LENGTH = 512  # tokens from which squares are avoided without it, too
 
 

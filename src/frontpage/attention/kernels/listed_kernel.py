@@ -66,9 +66,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, keys: ListedKeys, gates: Tensor | No
     if heads % k.shape[1] or heads % patterns or patterns != len(keys.periods):
         raise ValueError(f"{heads} heads of q: no multiple of {k.shape[1]} of k, or of {patterns} patterns")
     if keys.chosen is not None and (keys.chosen.shape[:2] != (batch, queries) or patterns > 1):
-        raise ValueError(
-            f"chosen {tuple(keys.chosen.shape)}: a row for each of {(batch, queries)} queries, one pattern"
-        )
+        raise ValueError(f"chosen {tuple(keys.chosen.shape)}: not of {(batch, queries)} queries, one pattern")
     for name in ("near", "first", "count"):
         part = getattr(keys, name)
         if part.shape not in ((patterns, 1, queries), (patterns, batch, queries)) or part.shape != keys.near.shape:

@@ -50,7 +50,9 @@ class ListedKeys:
         return seen | ((run >= 0) & (run < count) & (beyond - run * periods < lengths))
 
 
-def listed(patterns: Sequence[Pattern], length: int, document_ids: Tensor | None, device: torch.device) -> ListedKeys:
+def list_keys(
+    patterns: Sequence[Pattern], length: int, document_ids: Tensor | None, device: torch.device
+) -> ListedKeys:
     """What `patterns`, all of which have `runs`, show of `length` tokens; counted from each document's beginning."""
     if document_ids is None:
         return _at(patterns, torch.arange(length, device=device)[None])

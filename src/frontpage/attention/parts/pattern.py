@@ -18,8 +18,8 @@ from frontpage.attention.parts.projected import ProjectedAttention
 class Runs(NamedTuple):
     """What queries see, as ranges of places inside the document: all from `near` to the query, and `count` runs before.
 
-    The first run begins at `first`, each of the next ones `period` tokens later, at least `length`, their own. Tensors of
-    the shape of the queries' places.
+    A run is `length` tokens long; the first one begins at `first`, each of the next ones `period` tokens later, which
+    is at least as much. The tensors have the shape of the queries' places.
     """
 
     near: Tensor
@@ -59,7 +59,7 @@ class PatternAttention(ProjectedAttention):
     those that are not shown; `paths` that compute fewer come from kernels/pattern_paths.py.
     """
 
-    backends = ("sdpa", "math", "flex", "reshape")
+    backends = ("sdpa", "math", "flex", "reshape", "cpp", "chunk")
 
     def __init__(
         self, d_model: int, n_head: int, block_size: int, *, patterns: Sequence[Pattern], **shared: Any
