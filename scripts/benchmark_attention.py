@@ -48,19 +48,18 @@ def report(result: dict[str, Any]) -> None:
     )
     for length, table in result["lengths"].items():
         width = max(map(len, table))
-        print(
-            f"\n{length} tokens\n{'variant':<{width}}  {'auto':<9}  to dense: time  saved (bytes)    peak (bytes)     all"
-        )
+        print(f"\n{length} tokens, to dense attention:")
+        print(f"{'variant':<{width}}  {'auto':<9}  time  saved             peak              every backend's time")
         for name, row in table.items():
             memory = "  ".join(
-                f"{row[f'{kind}_to_dense']:>5.2f} {'(' + in_words(row[f'{kind}_bytes'][row['auto']]) + ')':<11}"
+                f"{row[f'{kind}_to_dense']:>4.2f} {'(' + in_words(row[f'{kind}_bytes'][row['auto']]) + ')':<11}"
                 for kind in ("saved", "peak")
             )
             all_ = "  ".join(
                 f"{backend} {row['ratios'][backend]:.2f} ({value:.1f} ms)"
                 for backend, value in row["milliseconds"].items()
             )
-            print(f"{name:<{width}}  {row['auto']:<9}  {row['ratio_to_dense']:>14.2f}  {memory}  {all_}")
+            print(f"{name:<{width}}  {row['auto']:<9}  {row['ratio_to_dense']:>4.2f}  {memory}  {all_}")
     for name, grows in slopes(result["lengths"], SLOPES_FROM).items():
         print(f"{name}: time grows as T^{grows['milliseconds']:.2f}, peak as T^{grows['peak_bytes']:.2f}")
 

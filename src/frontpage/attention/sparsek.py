@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from frontpage.attention.kernels.executors import sdpa
 from frontpage.attention.kernels.listed_chunks import in_chunks
 from frontpage.attention.kernels.listed_kernel import by_kernel, kernel_refusal
-from frontpage.attention.kernels.listed_keys import ListedKeys
 from frontpage.attention.kernels.routes import Routed
-from frontpage.attention.kernels.sparsek_choice import ChosenGates, choice_problem, choose, gates_of
+from frontpage.attention.kernels.sparsek_choice import ChosenGates, choice_problem, choose, gates_of, lists_of
+from frontpage.attention.kernels.sparsek_kernel import sparsek_by_kernel
 from frontpage.attention.kernels.sparsek_operator import Gates, Ranking, candidate_ranges, inside
 from frontpage.attention.parts.cache import HeadCache
 from frontpage.attention.parts.contract import places
@@ -146,20 +146,21 @@ class SparseKAttention(Routed, ProjectedAttention):
         training: bool,
     ) -> Tensor:
         """`attend` where the keys of a query are a list: no tensor has a place for every query and every key."""
-        time, length, compiled = q.shape[2], k.shape[2], path == "cpp"
-        run = by_kernel if compiled else partial(in_chunks, dropout=self.dropout if self.training else 0.0)
-        first, last = candidate_ranges(length, self.window, document_ids, q.device)
-        choice = choose(scores, first, self.k, self.window, time, by_kernel=compiled)
-        near = torch.maximum(first, last + 1)[:, -time:].expand_as(choice.count)[None].int()
-        keys = ListedKeys(near, choice.count[None], choice.count[None], (1,), (1,), choice.chosen)
+        compiled, dropout = path == "cpp", self.dropout if self.training else 0.0
+        first, _ = candidate_ranges(k.shape[2], self.window, document_ids, q.device)
+        if compiled and cache is None:
+            return sparsek_by_kernel(q, k, v, scores, first, chosen=self.k, window=self.window, gate=self.gate)
+        run = by_kernel if compiled else partial(in_chunks, dropout=dropout)
+        choice = choose(scores, first, self.k, self.window, q.shape[2], by_kernel=compiled)
+        keys = lists_of(choice, first, self.window)
         if self.gate == "hard" or (self.gate == "straight_through" and not training):
             return run(q, k, v, keys)
         if cache is None:
-            gates = ChosenGates.apply(scores, first, *choice, self.window, compiled)
-            return run(q, k, v, keys, gates, straight_through=self.gate == "straight_through")
+            gates = ChosenGates.apply(scores, first, *choice, self.window)
+            return run(q, k, v, keys, 1 + (gates - gates.detach()) if self.gate == "straight_through" else gates)
         every = cache.all_scores  # the soft gates depend on tokens that it no longer holds
         first, _ = candidate_ranges(every.shape[1], self.window, None, q.device)
-        thresholds = choose(every, first, self.k, self.window, time, by_kernel=compiled).thresholds
+        thresholds = choose(every, first, self.k, self.window, q.shape[2], by_kernel=compiled).thresholds
         return run(q, k, v, keys, gates_of(scores, choice._replace(thresholds=thresholds)))
 
     def new_cache(self) -> "SparseKCache":

@@ -21,14 +21,11 @@ def in_chunks(
     keys: ListedKeys,
     gates: Tensor | None = None,
     *,
-    straight_through: bool = False,
     dropout: float = 0.0,
 ) -> Tensor:
-    """What `by_kernel` gives; with `dropout` of the weights."""
+    """What `by_kernel` gives, with a gradient of the gates too; with `dropout` of the weights."""
     given, kind = v.dtype, torch.promote_types(q.dtype, torch.float32)
     q, k, v = q.to(kind), repeat_heads(k.to(kind), q.shape[1]), repeat_heads(v.to(kind), q.shape[1])
-    if straight_through:
-        gates = 1 + (gates - gates.detach())
     batch, heads, queries, _ = q.shape
     earlier = k.shape[2] - queries
     step = max(PAIRS_AT_ONCE // (batch * heads * k.shape[2]), 1)

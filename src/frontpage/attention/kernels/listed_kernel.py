@@ -15,7 +15,7 @@ from frontpage.machine.as_gpu import on_cpu
 from frontpage.machine.compiler import NotCompiled, compiled
 
 SOURCE = Path(__file__).with_name("listed_keys.cpp")
-NONE, STRAIGHT, SOFT = 0, 1, 2  # gates: a gradient alone, or multiplied with values as well
+NONE, STRAIGHT, SOFT = 0, 1, 2  # gates: a gradient of gates that are 1, or multiplied with values as well
 
 
 @torch.compiler.assume_constant_result
@@ -40,28 +40,39 @@ def kernel_refusal(width: int, device: torch.device, dropout: float) -> str | No
     return f"no dropout, and attention_dropout={dropout}" if dropout else kernel_problem(width)
 
 
-def by_kernel(
-    q: Tensor, k: Tensor, v: Tensor, keys: ListedKeys, gates: Tensor | None = None, *, straight_through: bool = False
-) -> Tensor:
+def by_kernel(q: Tensor, k: Tensor, v: Tensor, keys: ListedKeys, gates: Tensor | None = None) -> Tensor:
     """Softmax attention on the CPU: q (B, H, T, D), k and v (B, Hkv, S, D) -> (B, H, T, D).
 
-    `gates` (B, T, k) are multiplied with the values of chosen keys, or are 1 with the gradient of that where
-    `straight_through`. Computes in float64 or float32, and gives what `v` is. Raises NotCompiled where there is no
-    kernel, and ValueError where the tensors do not fit together: the kernel would read what is not theirs.
+    `gates` (B, T, k) are multiplied with the values of chosen keys, and get no gradient here. Computes in float32 or
+    float64, and gives what `v` is. Raises NotCompiled where there is no kernel, and ValueError where the tensors do not
+    fit together: the kernel would read what is not theirs.
     """
     given, kind = v.dtype, torch.promote_types(q.dtype, torch.float32)
     q, k, v = (part.to(kind) for part in (q, k, v))
-    gates = None if gates is None else gates.to(kind)
+    gates = None if gates is None else gates.detach().to(kind)
+    return attend(q, k, v, keys, gates, NONE if gates is None else SOFT).to(given)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, keys: ListedKeys, gates: Tensor | None, use: int) -> Tensor:
+    """The operation itself, all of one type; `use` is NONE without `gates`, else STRAIGHT or SOFT."""
     _check(q, k, v, keys, gates)
-    use = NONE if gates is None else STRAIGHT if straight_through else SOFT
+    return _attention(q, k, v, keys.near, keys.first, keys.count, keys.chosen, gates, use, keys.lengths, keys.periods)
+
+
+def gradients(
+    q: Tensor, k: Tensor, v: Tensor, d_y: Tensor, keys: ListedKeys, gates: Tensor | None, use: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of q, k, v and, unless `use` is NONE, of the gates (B, T, k), sums over the heads."""
     lists = keys.near, keys.first, keys.count, keys.chosen
-    return _attention(q, k, v, *lists, gates, use, keys.lengths, keys.periods)[0].to(given)
+    return _gradients(q, k, v, d_y, *lists, gates, use, keys.lengths, keys.periods)
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, keys: ListedKeys, gates: Tensor | None) -> None:
     batch, heads, queries, width = q.shape
-    if k.shape != v.shape or k.shape[0] != batch or k.shape[3] != width or k.shape[2] < queries or k.dtype != v.dtype:
+    if k.shape != v.shape or k.shape[0] != batch or k.shape[3] != width or k.shape[2] < queries:
         raise ValueError(f"k {tuple(k.shape)} and v {tuple(v.shape)}: do not fit q {tuple(q.shape)}")
+    if {k.dtype, v.dtype} != {q.dtype} or q.dtype not in REALS:
+        raise ValueError(f"q {q.dtype} k {k.dtype} v {v.dtype}: all float32 or all float64")
     patterns = len(keys.lengths)
     if heads % k.shape[1] or heads % patterns or patterns != len(keys.periods):
         raise ValueError(f"{heads} heads of q: no multiple of {k.shape[1]} of k, or of {patterns} patterns")
@@ -90,20 +101,19 @@ def _attention(
     use: int,
     lengths: Sequence[int],
     periods: Sequence[int],
-) -> tuple[Tensor, Tensor]:
-    """-> y, and for the backward pass the logarithm of each query's sum of weights (B, H, T)."""
+) -> Tensor:
+    """-> y."""
     lists = near, first, count, chosen
-    made = y, log_sum = _made(q, k, v, *lists, gates, use, lengths, periods)
-    _call("forward", q, k, lists, gates, use, lengths, periods, (q, k, v, y, log_sum))
+    made = _made(q)
+    _call("forward", q, k, lists, gates, use, lengths, periods, (q, k, v, made))
     return made
 
 
 @_attention.register_fake
-def _made(q: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    """Tensors for what `_attention` returns."""
+def _made(q: Tensor, *others: Any) -> Tensor:
+    """A tensor for what `_attention` returns."""
     batch, heads, queries, width = q.shape
-    y = q.new_empty(batch, queries, heads, width).transpose(1, 2)  # as the layer joins the heads
-    return y, q.new_empty(batch, heads, queries)
+    return q.new_empty(batch, queries, heads, width).transpose(1, 2)  # as the layer joins the heads
 
 
 @torch.library.custom_op("frontpage::listed_attention_backward", mutates_args=(), device_types="cpu")
@@ -111,7 +121,6 @@ def _gradients(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    log_sum: Tensor,
     d_y: Tensor,
     near: Tensor,
     first: Tensor,
@@ -124,9 +133,9 @@ def _gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """-> the gradients of q, k, v and the gates (none: no numbers)."""
     lists = near, first, count, chosen
-    made = d_q, d_k, d_v, d_gates = _made_backward(q, k, v, log_sum, d_y, *lists, gates, use, lengths, periods)
+    made = d_q, d_k, d_v, d_gates = _made_backward(q, k, v, d_y, *lists, gates, use, lengths, periods)
     d_k.zero_(), d_v.zero_()
-    tensors = q, k, v, log_sum, d_y, d_q, d_k, d_v
+    tensors = q, k, v, d_y, d_q, d_k, d_v
     _call("backward", q, k, lists, gates, use, lengths, periods, tensors, d_gates)
     return made
 
@@ -136,7 +145,6 @@ def _made_backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    log_sum: Tensor,
     d_y: Tensor,
     near: Tensor,
     first: Tensor,
@@ -151,16 +159,15 @@ def _made_backward(
     return like(q), like(k), like(v), q.new_empty(0 if use == NONE else chosen.shape)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     q, k, v, near, first, count, chosen, gates, *ctx.settings = inputs
-    gates = gates if ctx.settings[0] == SOFT else None
-    ctx.save_for_backward(q, k, v, output[1], near, first, count, chosen, gates)
+    ctx.save_for_backward(q, k, v, near, first, count, chosen, gates if ctx.settings[0] == SOFT else None)
 
 
-def _backward(ctx: Any, d_y: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    q, k, v, log_sum, *lists_and_gates = ctx.saved_tensors
-    d_q, d_k, d_v, d_gates = _gradients(q, k, v, log_sum, d_y, *lists_and_gates, *ctx.settings)
-    return d_q, d_k, d_v, None, None, None, None, d_gates if ctx.settings[0] != NONE else None, None, None, None
+def _backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
+    q, k, v, *lists_and_gates = ctx.saved_tensors
+    d_q, d_k, d_v, _ = _gradients(q, k, v, d_y, *lists_and_gates, *ctx.settings)
+    return d_q, d_k, d_v, *[None] * 8
 
 
 _attention.register_autograd(_backward, setup_context=_keep)

@@ -2,8 +2,8 @@
 // listed; listed_kernel.py compiles this file for REAL, float or double, and heads of WIDTH numbers).
 //
 // A head of keys and values is one unit of work with all queries that share it, so that nothing is added to by two
-// threads and the result does not depend on their number. What is kept of the weights is the logarithm of their sum;
-// the backward pass computes them again, query after query.
+// threads and the result does not depend on their number. Nothing of the weights is kept; the backward pass computes
+// them again, query after query.
 
 #include <algorithm>
 #include <cmath>
@@ -93,9 +93,18 @@ static void scatter(const real* factors, const Row& x, real* rows, integer strid
     }
 }
 
-// weights[i] = exp(weights[i] - most), 0 behind the last key; their sum.
-static real exponentials(Work& work, real most) {
+static real largest(const real* numbers, integer number) {
+    Lanes most = Lanes{} + numbers[0];  // the last register is filled up with what the first key has
+    for (integer i = 0; i < number; i += LANES) most = larger(most, load(numbers + i));
+    real all = most[0];
+    for (integer lane = 1; lane < LANES; ++lane) all = std::max(all, real(most[lane]));
+    return all;
+}
+
+// The exponentials of scores less the largest, for weights, 0 behind the last key; one over their sum.
+static real exponentials(Work& work) {
     real* weights = work.weights.data();
+    const real most = largest(weights, work.number);
     std::fill(weights + work.number, weights + work.number + LANES, -std::numeric_limits<real>::infinity());
     Lanes sums = {};
     for (integer i = 0; i < work.number; i += LANES) {
@@ -103,20 +112,13 @@ static real exponentials(Work& work, real most) {
         store(weight, weights + i);
         sums += weight;
     }
-    return sum(sums);
-}
-
-static real largest(const real* weights, integer number) {
-    Lanes most = Lanes{} + weights[0];  // the last register is filled up with what the first key has
-    for (integer i = 0; i < number; i += LANES) most = larger(most, load(weights + i));
-    real all = most[0];
-    for (integer lane = 1; lane < LANES; ++lane) all = std::max(all, real(most[lane]));
-    return all;
+    return 1 / sum(sums);
 }
 
 // The gradient of weights, in `products`, becomes that of the scores.
 static void to_scores(Work& work) {
-    real *weights = work.weights.data(), *products = work.products.data();
+    const real* weights = work.weights.data();
+    real* products = work.products.data();
     Lanes sums = {};
     for (integer i = 0; i < work.number; i += LANES) sums += load(weights + i) * load(products + i);
     const real mean = sum(sums);
@@ -124,9 +126,9 @@ static void to_scores(Work& work) {
         store(load(weights + i) * (load(products + i) - mean), products + i);
 }
 
-// The views: q k v y log_sum. Gates (rows, queries, k) are of chosen keys' values; see Sizes.
+// The views: q k v y. Gates (rows, queries, k) are of chosen keys' values; see Sizes.
 extern "C" void forward(const View* view, const Lists* lists, const real* gates, const Sizes* sizes) {
-    const View &q = view[0], &k = view[1], &v = view[2], &y = view[3], &log_sum = view[4];
+    const View &q = view[0], &k = view[1], &v = view[2], &y = view[3];
     const integer heads = sizes->heads, group = sizes->group, units = sizes->rows * heads;
     const real scale = 1 / std::sqrt(real(WIDTH));
 #pragma omp parallel num_threads(sizes->threads)
@@ -141,12 +143,11 @@ extern "C" void forward(const View* view, const Lists* lists, const real* gates,
                 for (integer g = head * group; g < (head + 1) * group; ++g) {
                     if (g == head * group || lists->patterns > 1) work.list(*lists, row, g, t, *sizes);
                     multiply(scale * Row::read(q.at(row, g, t)), k.at(row, head), k.time, work, weights);
-                    const real most = largest(weights, work.number), sum = exponentials(work, most);
-                    *log_sum.at(row, g, t) = most + std::log(sum);
+                    const real share = exponentials(work);
                     if (sizes->gates == SOFT)
                         for (integer i = 0; i < work.far; ++i) weights[i] *= gate[i];
                     Row mixed = mix(weights, v.at(row, head), v.time, work);
-                    mixed *= 1 / sum;
+                    mixed *= share;
                     mixed.write(y.at(row, g, t));
                 }
             }
@@ -154,10 +155,10 @@ extern "C" void forward(const View* view, const Lists* lists, const real* gates,
     }
 }
 
-// The views: q k v log_sum d_y d_q d_k d_v; d_k and d_v hold zeros.
+// The views: q k v d_y d_q d_k d_v; d_k and d_v hold zeros.
 extern "C" void backward(const View* view, const Lists* lists, const real* gates, real* d_gates, const Sizes* sizes) {
-    const View &q = view[0], &k = view[1], &v = view[2], &log_sum = view[3], &d_y = view[4], &d_q = view[5],
-               &d_k = view[6], &d_v = view[7];
+    const View &q = view[0], &k = view[1], &v = view[2], &d_y = view[3], &d_q = view[4], &d_k = view[5],
+               &d_v = view[6];
     const integer heads = sizes->heads, group = sizes->group, units = sizes->rows * heads, places = lists->k;
     const integer step = sizes->gates == NONE ? sizes->queries : QUERIES;
     const real scale = 1 / std::sqrt(real(WIDTH));
@@ -179,7 +180,8 @@ extern "C" void backward(const View* view, const Lists* lists, const real* gates
                         if (g == head * group || lists->patterns > 1) work.list(*lists, row, g, t, *sizes);
                         const Row query = scale * Row::read(q.at(row, g, t)), given = Row::read(d_y.at(row, g, t));
                         multiply(query, k.at(row, head), k.time, work, weights);
-                        exponentials(work, *log_sum.at(row, g, t));
+                        const real part = exponentials(work);
+                        for (integer i = 0; i < work.number; ++i) weights[i] *= part;
                         multiply(given, v.at(row, head), v.time, work, products);
                         if (sizes->gates != NONE)
                             for (integer i = 0; i < work.far; ++i) share[i] += weights[i] * products[i];

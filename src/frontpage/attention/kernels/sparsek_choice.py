@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from frontpage.attention.kernels.listed_keys import ListedKeys
 from frontpage.attention.kernels.sparsek_operator import Ranking, inside
 from frontpage.attention.kernels.views import REALS
 from frontpage.machine.compiler import NotCompiled, compiled
@@ -60,7 +61,7 @@ class ChosenGates(torch.autograd.Function):
     """The gates of what `choose` has chosen, (B, S, k), 0 in unused columns, with a gradient; all tokens are queries.
 
     The Jacobian of a query's gates, Diag(i) - i i^T / |i| over its interior tokens, reaches those that were not chosen
-    too. What is saved is the choice and the scores.
+    too. What is saved is the choice and the scores; the gradient is computed in chunks of queries.
     """
 
     @staticmethod
@@ -72,20 +73,17 @@ class ChosenGates(torch.autograd.Function):
         count: Tensor,
         thresholds: Tensor,
         window: int,
-        by_kernel: bool,
     ) -> Tensor:
         """(B, S), and a Choice -> (B, S, k)."""
         ctx.save_for_backward(scores, first, chosen, count, thresholds)
-        ctx.settings = window, by_kernel
+        ctx.window = window
         return gates_of(scores, Choice(chosen, count, thresholds))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_gates: Tensor) -> tuple[Tensor | None, ...]:
         """(B, S, k) -> (B, S)."""
-        window, by_kernel = ctx.settings
-        tensors = (part.contiguous() for part in (*ctx.saved_tensors, d_gates))
-        return (_gradient if by_kernel else _gradient_in_chunks)(*tensors, window), *[None] * 6
+        return _gradient_in_chunks(*ctx.saved_tensors, d_gates, ctx.window), *[None] * 5
 
 
 def gates_of(scores: Tensor, choice: Choice) -> Tensor:
@@ -94,6 +92,14 @@ def gates_of(scores: Tensor, choice: Choice) -> Tensor:
     used = torch.arange(chosen.shape[2], device=scores.device) < count[..., None]
     own = scores.gather(1, chosen.flatten(1).long()).view_as(chosen)
     return (own - thresholds[..., None]).clamp_(0, 1).mul_(used)
+
+
+def lists_of(choice: Choice, first: Tensor, window: int) -> ListedKeys:
+    """The choice and the `window` as lists of keys."""
+    tokens, queries = first.shape[1], choice.count.shape[1]
+    own = torch.arange(tokens - queries, tokens, device=first.device)
+    near = torch.maximum(first[:, -queries:], own - window + 1).int().expand_as(choice.count)
+    return ListedKeys(near[None], choice.count[None], choice.count[None], (1,), (1,), choice.chosen)
 
 
 # By the kernel.
@@ -116,7 +122,7 @@ def _made(scores: Tensor, first: Tensor, k: int, window: int, queries: int) -> t
 
 
 @torch.library.custom_op("frontpage::sparsek_choice_backward", mutates_args=(), device_types="cpu")
-def _gradient(
+def scores_gradient(
     scores: Tensor, first: Tensor, chosen: Tensor, count: Tensor, thresholds: Tensor, d_gates: Tensor, window: int
 ) -> Tensor:
     """The gradient of the scores (B, S) from that of the gates (B, S, k)."""
@@ -127,7 +133,7 @@ def _gradient(
     return made
 
 
-@_gradient.register_fake
+@scores_gradient.register_fake
 def _made_gradient(scores: Tensor, *others: Any) -> Tensor:
     return torch.empty_like(scores)
 
