@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from frontpage.attention.parts.pairs import triangle
-from frontpage.attention.parts.pattern import Pattern, PatternAttention, Runs
+from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,6 @@ class Fixed(Pattern):
         column, end = key % self.block, self.block - self.offset
         stripe = (column >= end - self.summary) & (column < end)
         return (key <= query) & ((query // self.block == key // self.block) | stripe)
-
-    def runs(self, place: Tensor) -> Runs:
-        """The own block, and the summary of each before."""
-        blocks = place // self.block
-        begin = torch.full_like(place, self.block - self.offset - self.summary)
-        return Runs(blocks * self.block, begin, blocks, self.summary, self.block)
 
     def pairs(self, length: int) -> int:
         """Those of each block with itself, and the summaries of the blocks before it."""

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from frontpage.attention.parts.cache import KeyValueCache
-from frontpage.attention.parts.pattern import Pattern, PatternAttention, Runs
+from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,6 @@ class Local(Pattern):
     def __call__(self, query: Tensor, key: Tensor) -> Tensor:
         """True where 0 <= query - key < window."""
         return (key <= query) & (query - key < self.window)
-
-    def runs(self, place: Tensor) -> Runs:
-        """The window alone."""
-        none = torch.zeros_like(place)
-        return Runs((place - self.window + 1).clamp(min=0), none, none)
 
 
 class LocalAttention(PatternAttention):

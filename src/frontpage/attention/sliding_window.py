@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from frontpage.attention.parts.cache import KeyValueCache
 from frontpage.attention.parts.pairs import triangle
-from frontpage.attention.parts.pattern import Pattern, PatternAttention, Runs
+from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 
 @dataclass(frozen=True)
@@ -33,14 +32,6 @@ class SlidingWindow(Pattern):
     def __call__(self, query: Tensor, key: Tensor) -> Tensor:
         """True where query - key < window or key < sinks, and key <= query."""
         return (key <= query) & ((query - key < self.window) | (key < self.sinks))
-
-    def runs(self, place: Tensor) -> Runs:
-        """The window, with the sinks where these touch it, else the sinks as a run."""
-        near = (place - self.window + 1).clamp(min=0)
-        apart = near > self.sinks
-        return Runs(
-            torch.where(apart, near, 0), torch.zeros_like(place), apart.to(place.dtype), self.sinks, max(self.sinks, 1)
-        )
 
     def pairs(self, length: int) -> int:
         """All up to the query but those behind the sinks and before the window."""

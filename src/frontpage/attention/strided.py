@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from frontpage.attention.local import Local
-from frontpage.attention.parts.pattern import Pattern, PatternAttention, Runs
+from frontpage.attention.parts.pattern import Pattern, PatternAttention
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,6 @@ class Strided(Pattern):
     def __call__(self, query: Tensor, key: Tensor) -> Tensor:
         """True where `stride` divides query - key >= 0."""
         return (key <= query) & ((query - key) % self.stride == 0)
-
-    def runs(self, place: Tensor) -> Runs:
-        """The query itself, and one token a stride."""
-        return Runs(place, place % self.stride, place // self.stride, period=self.stride)
 
 
 class StridedAttention(PatternAttention):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from frontpage.attention.kernels.pattern_runs import runs
 from frontpage.attention.parts.documents import once, places_in_documents
 from frontpage.attention.parts.pattern import Pattern
 
@@ -53,7 +54,7 @@ class ListedKeys:
 def list_keys(
     patterns: Sequence[Pattern], length: int, document_ids: Tensor | None, device: torch.device
 ) -> ListedKeys:
-    """What `patterns`, all of which have `runs`, show of `length` tokens; counted from each document's beginning."""
+    """What `patterns`, all of which have runs, show of `length` tokens; counted from each document's beginning."""
     if document_ids is None:
         return _at(patterns, torch.arange(length, device=device)[None])
     return once(document_ids, ("keys", *patterns), lambda: _at(patterns, places_in_documents(document_ids)))
@@ -62,7 +63,7 @@ def list_keys(
 def _at(patterns: Sequence[Pattern], places: Tensor) -> ListedKeys:
     """For tokens at these places (1 or B, T) of their documents."""
     begins = torch.arange(places.shape[1], device=places.device) - places
-    runs = [pattern.runs(places) for pattern in patterns]
-    near, first = (torch.stack([getattr(one, name) + begins for one in runs]).int() for name in ("near", "first"))
-    count = torch.stack([one.count for one in runs]).int()
-    return ListedKeys(near, first, count, tuple(one.length for one in runs), tuple(one.period for one in runs))
+    seen = [runs(pattern, places) for pattern in patterns]
+    near, first = (torch.stack([getattr(one, name) + begins for one in seen]).int() for name in ("near", "first"))
+    count = torch.stack([one.count for one in seen]).int()
+    return ListedKeys(near, first, count, tuple(one.length for one in seen), tuple(one.period for one in seen))

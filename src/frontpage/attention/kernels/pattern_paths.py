@@ -12,6 +12,7 @@ from frontpage.attention.kernels.flex import FlexMask, flex
 from frontpage.attention.kernels.listed_chunks import in_chunks
 from frontpage.attention.kernels.listed_kernel import by_kernel, kernel_refusal
 from frontpage.attention.kernels.listed_keys import list_keys
+from frontpage.attention.kernels.pattern_runs import has_runs
 from frontpage.attention.kernels.routes import Routed
 from frontpage.attention.parts.documents import once, places_in_documents, same_document
 from frontpage.attention.parts.pattern import Pattern, PatternAttention
@@ -42,7 +43,7 @@ class PatternPaths(Routed):
         self.layer, self.backends = layer, layer.backends
         self.flex_mask = FlexMask(layer.patterns, layer.n_head)
         for index, pattern in enumerate(layer.patterns):
-            if layer.block_size >= LONG and (pattern.form == "causal" or _has_runs(pattern)):
+            if layer.block_size >= LONG and (pattern.form == "causal" or has_runs(pattern)):
                 continue
             square = torch.empty(layer.block_size, layer.block_size, dtype=torch.bool)
             if not square.is_meta:  # there only sizes are asked for
@@ -82,7 +83,7 @@ class PatternPaths(Routed):
         pairs = list(zip(self.forms, self.layer.patterns, strict=True))
         reshaped = all(form is not None and form.faster(pattern, length, documents) for form, pattern in pairs)
         dense = reshaped and not documents and all(form is residues for form in self.forms)  # its parts see all before
-        listed = on_cpu(device) and "cpp" in self.backends and all(map(_has_runs, self.layer.patterns)) and not dense
+        listed = on_cpu(device) and "cpp" in self.backends and all(map(has_runs, self.layer.patterns)) and not dense
         if listed and length >= (LONG if reshaped else LEAST_LISTED):
             problem = self.refusal("cpp", device, documents, training)
             if problem is None:
@@ -103,7 +104,7 @@ class PatternPaths(Routed):
         layer = self.layer
         if backend == "reshape" and not all(form is not None and form.possible(documents) for form in self.forms):
             return "not for several documents a row"
-        if backend in ("cpp", "chunk") and not all(map(_has_runs, layer.patterns)):
+        if backend in ("cpp", "chunk") and not all(map(has_runs, layer.patterns)):
             return "the pattern has no runs of keys"
         if backend == "cpp":
             return kernel_refusal(layer.head_width, device, layer.dropout if training else 0.0)
@@ -164,10 +165,6 @@ class PatternPaths(Routed):
             return FlexMask(patterns, n_head, (document_ids.clone(), places_in_documents(document_ids)))
 
         return once(document_ids, ("flex", patterns, n_head), of_documents)
-
-
-def _has_runs(pattern: Pattern) -> bool:
-    return pattern.runs(torch.arange(1)) is not None
 
 
 def _square(pattern: Pattern, length: int, device: torch.device | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,20 +13,6 @@ from torch.nn import functional as F
 from frontpage.attention.parts.cache import KeyValueCache
 from frontpage.attention.parts.contract import places
 from frontpage.attention.parts.projected import ProjectedAttention
-
-
-class Runs(NamedTuple):
-    """What queries see, as ranges of places inside the document: all from `near` to the query, and `count` runs before.
-
-    A run is `length` tokens long; the first one begins at `first`, each of the next ones `period` tokens later, which
-    is at least as much. The tensors have the shape of the queries' places.
-    """
-
-    near: Tensor
-    first: Tensor
-    count: Tensor
-    length: int = 1
-    period: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,10 +25,6 @@ class Pattern(ABC):
     @abstractmethod
     def __call__(self, query: Tensor, key: Tensor) -> Tensor:
         """True where the query at place `query` sees the key at place `key`; the two broadcast."""
-
-    def runs(self, place: Tensor) -> Runs | None:
-        """The same for queries at `place` as ranges, where it has few; so that unseen pairs need not be passed over."""
-        return None
 
     def pairs(self, length: int) -> int:
         """How many pairs of the first `length` places it shows, counted without a square of them in memory."""
