@@ -1,15 +1,20 @@
 """How long each attention takes beside dense causal attention: `python scripts/benchmark_attention.py`.
 
 Times what lies between the projections, forward and backward, of every variant and backend that runs here, each in turn
-with dense attention, since machines are noisy: ratios of medians count. On CUDA: --lengths 256,1024,4096, in bf16.
+with dense attention, since machines are noisy: ratios of medians count. Beside it stand the bytes that the forward pass
+keeps for the backward pass and the most that both hold, inputs not counted. On CUDA: --lengths 256,1024,4096, in bf16.
+Long rows: --batch 2 --lengths 512,1024,2048,4096,8192 --auto-only.
 """
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 from typing import Any
 
-from frontpage.analysis.benchmarks.attention import Settings, measure_all, variants
+from frontpage.analysis.benchmarks.attention import Settings, measure_all, slopes, variants
 from frontpage.command.arguments import Arguments, number, save_json, several
+from frontpage.machine.peak_memory import in_words
+
+SLOPES_FROM = 2048  # tokens, from which growth with the length is told
 
 
 def main() -> None:
@@ -21,11 +26,14 @@ def main() -> None:
     parser.add_argument("--head-width", type=number(int, 1), default=16)
     parser.add_argument("--lengths", type=several(number(int, 2)), default=[256], metavar="T,...", help="tokens: 256")
     parser.add_argument("--rounds", type=number(int, 1), default=5, help="of which the median is taken")
+    parser.add_argument("--auto-only", action="store_true", help="of each variant the backend that auto takes")
     parser.add_argument("--documents", action="store_true", help="rows of titles of 12 tokens, kept apart")
     parser.add_argument("--device", help="cuda where there is one, else cpu")
     arguments = parser.parse_args()
     sizes = arguments.batch, arguments.heads, arguments.head_width
-    settings = Settings(*sizes, arguments.rounds, arguments.documents, arguments.device, arguments.only)
+    settings = Settings(
+        *sizes, arguments.rounds, arguments.documents, arguments.device, arguments.only, arguments.auto_only
+    )
     result = measure_all(settings, arguments.lengths)
     report(result)
     save_json(arguments.json, result)
@@ -40,13 +48,20 @@ def report(result: dict[str, Any]) -> None:
     )
     for length, table in result["lengths"].items():
         width = max(map(len, table))
-        print(f"\n{length} tokens\n{'variant':<{width}}  {'auto':<9} {'to dense':>8}  every backend")
+        print(f"\n{length} tokens, to dense attention:")
+        print(f"{'variant':<{width}}  {'auto':<9}  time  saved             peak              every backend's time")
         for name, row in table.items():
+            memory = "  ".join(
+                f"{row[f'{kind}_to_dense']:>4.2f} {'(' + in_words(row[f'{kind}_bytes'][row['auto']]) + ')':<11}"
+                for kind in ("saved", "peak")
+            )
             all_ = "  ".join(
                 f"{backend} {row['ratios'][backend]:.2f} ({value:.1f} ms)"
                 for backend, value in row["milliseconds"].items()
             )
-            print(f"{name:<{width}}  {row['auto']:<9} {row['ratio_to_dense']:>8.2f}  {all_}")
+            print(f"{name:<{width}}  {row['auto']:<9}  {row['ratio_to_dense']:>4.2f}  {memory}  {all_}")
+    for name, grows in slopes(result["lengths"], SLOPES_FROM).items():
+        print(f"{name}: time grows as T^{grows['milliseconds']:.2f}, peak as T^{grows['peak_bytes']:.2f}")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class SlidingWindow(Pattern):
 class SlidingWindowAttention(PatternAttention):
     """Every head sees the last `window` tokens and the document's first `sinks`; the cache keeps no more."""
 
-    backends = ("sdpa", "math", "flex")
+    backends = ("sdpa", "math", "flex", "cpp", "chunk")
 
     def __init__(self, d_model: int, n_head: int, block_size: int, *, window: int, sinks: int, **shared: Any) -> None:
         if window < 1:

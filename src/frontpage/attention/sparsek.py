@@ -1,5 +1,6 @@
 """SparseK attention (Lou et al. 2024, arXiv 2406.16747): a window, and the k earlier tokens of the largest scores."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -8,7 +9,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from frontpage.attention.kernels.executors import sdpa
+from frontpage.attention.kernels.listed_chunks import in_chunks
+from frontpage.attention.kernels.listed_kernel import by_kernel, kernel_refusal
 from frontpage.attention.kernels.routes import Routed
+from frontpage.attention.kernels.sparsek_choice import ChosenGates, choice_problem, choose, gates_of, lists_of
+from frontpage.attention.kernels.sparsek_kernel import sparsek_by_kernel
 from frontpage.attention.kernels.sparsek_operator import Gates, Ranking, candidate_ranges, inside
 from frontpage.attention.parts.cache import HeadCache
 from frontpage.attention.parts.contract import places
@@ -17,6 +22,11 @@ from frontpage.attention.parts.pairs import triangle
 from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.attention.parts.softmax import repeat_heads, softmax_attention
 from frontpage.command.limits import Between
+from frontpage.command.notices import notice
+from frontpage.machine.as_gpu import on_cpu
+
+KERNEL_LENGTH = 64  # tokens from which the compiled kernel was measured to be faster than a mask (docs/attention.md)
+CHUNK_LENGTH = 512  # tokens from which squares are avoided without it, too
 
 
 class SparseKAttention(Routed, ProjectedAttention):
@@ -45,7 +55,7 @@ class SparseKAttention(Routed, ProjectedAttention):
     #....#.##
     """
 
-    backends = ("sdpa", "math")
+    backends = ("sdpa", "math", "cpp", "chunk")
 
     def __init__(
         self,
@@ -81,7 +91,20 @@ class SparseKAttention(Routed, ProjectedAttention):
             return "values have no gates there, and gate=soft"
         if backend == "sdpa" and self.gate == "straight_through" and self.dropout and training:
             return f"gives the scores no gradient through attention_dropout={self.dropout}"
+        if backend == "cpp":
+            return kernel_refusal(self.head_width, device, self.dropout if training else 0.0) or choice_problem()
         return None
+
+    def fastest(self, length: int, device: torch.device, documents: bool, training: bool) -> str:
+        """On CPU lists of keys, by the compiled kernel where there is one; else, or where the row is short, a mask."""
+        problem = self.refusal("cpp", device, documents, training)
+        if length >= KERNEL_LENGTH and problem is None:
+            return "cpp"
+        if length < CHUNK_LENGTH or not on_cpu(device):
+            return super().fastest(length, device, documents, training)
+        if not self.dropout and not torch.compiler.is_compiling():
+            notice(f"model.attention.backend=auto: sparsek without its faster kernel: {problem}")
+        return "chunk"
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, *, x: Tensor, document_ids: Tensor | None, cache: Any) -> Tensor:
         """(B, H, T, D), (B, Hkv, T, D) twice -> (B, H, T, D); where a cache is continued the scores get no gradient."""
@@ -91,6 +114,8 @@ class SparseKAttention(Routed, ProjectedAttention):
         path = self.route(time, x.device, documents=document_ids is not None, training=training and self.training)
         if cache is not None:  # what it holds lies in the order of time, so that candidates are a range as before
             k, v, scores = cache.append(k, v, scores)
+        if path in ("cpp", "chunk"):
+            return self._over_lists(path, q, k, v, scores, document_ids, cache, training)
         first, last = self._candidates(time, scores.shape[1], document_ids, x.device)
         ranking = Ranking(scores, first, last)
         chosen = ranking.top(self.k)
@@ -108,6 +133,35 @@ class SparseKAttention(Routed, ProjectedAttention):
         if self.gate == "straight_through":
             gates = 1 + (gates - gates.detach())
         return gated(q, k, v, visible, torch.where(chosen, gates, 1), dropout)
+
+    def _over_lists(
+        self,
+        path: str,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        scores: Tensor,
+        document_ids: Tensor | None,
+        cache: Any,
+        training: bool,
+    ) -> Tensor:
+        """`attend` where the keys of a query are a list: no tensor has a place for every query and every key."""
+        compiled, dropout = path == "cpp", self.dropout if self.training else 0.0
+        first, _ = candidate_ranges(k.shape[2], self.window, document_ids, q.device)
+        if compiled and cache is None:
+            return sparsek_by_kernel(q, k, v, scores, first, chosen=self.k, window=self.window, gate=self.gate)
+        run = by_kernel if compiled else partial(in_chunks, dropout=dropout)
+        choice = choose(scores, first, self.k, self.window, q.shape[2], by_kernel=compiled)
+        keys = lists_of(choice, first, self.window)
+        if self.gate == "hard" or (self.gate == "straight_through" and not training):
+            return run(q, k, v, keys)
+        if cache is None:
+            gates = ChosenGates.apply(scores, first, *choice, self.window)
+            return run(q, k, v, keys, 1 + (gates - gates.detach()) if self.gate == "straight_through" else gates)
+        every = cache.all_scores  # the soft gates depend on tokens that it no longer holds
+        first, _ = candidate_ranges(every.shape[1], self.window, None, q.device)
+        thresholds = choose(every, first, self.k, self.window, q.shape[2], by_kernel=compiled).thresholds
+        return run(q, k, v, keys, gates_of(scores, choice._replace(thresholds=thresholds)))
 
     def new_cache(self) -> "SparseKCache":
         """An empty cache of a window and k tokens; for soft gates also of the scores of all."""

@@ -1,5 +1,6 @@
-"""Every attention variant and backend, forward and backward, timed in turn with dense attention."""
+"""Every attention variant and backend, forward and backward: time, in turn with dense attention, and memory."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.nn import functional as F
 
+from frontpage.analysis.benchmarks.peak import peak_bytes
+from frontpage.analysis.notebooks.cost import saved_bytes
 from frontpage.attention.gated_delta import GatedDeltaAttention
 from frontpage.attention.kernels.describe import router_of
 from frontpage.attention.kernels.pattern_paths import accelerate
@@ -22,6 +25,7 @@ from frontpage.machine.allocator import keep_freed_memory
 from frontpage.machine.processor import processor_name
 
 WARM_UP = 8  # rounds that are not counted: kernels are compiled, memory is taken
+WARM_SECONDS = 2.0  # after which no further round is needed
 EXTRA = {  # settings beside a variant's own defaults
     "strided alone": ("strided", {"alternate": "none"}),
     "gated_delta rule": ("gated_delta", {}),  # without the norms of keys, queries and outputs, and without its gates
@@ -32,7 +36,10 @@ EXTRA = {  # settings beside a variant's own defaults
 
 
 class Settings(NamedTuple):
-    """Sizes, and what is timed: `only` names the variants beside causal (all), `documents` keeps titles apart."""
+    """Sizes, and what is timed: `only` names the variants beside causal (all), `documents` keeps titles apart.
+
+    `auto_only` leaves out the backends that `auto` does not take, some of which no memory holds for long rows.
+    """
 
     batch: int
     heads: int
@@ -41,6 +48,15 @@ class Settings(NamedTuple):
     documents: bool
     device: str | None  # null: a GPU of CUDA where there is one, else the CPU
     only: Sequence[str] | None = None
+    auto_only: bool = False
+
+
+class Step(NamedTuple):
+    """A forward pass between the projections, the same with its backward pass, and the layer's own weights."""
+
+    forward: Callable[[], torch.Tensor]
+    both: Callable[[], None]
+    weights: list[torch.Tensor]
 
 
 def measure_all(settings: Settings, lengths: Sequence[int]) -> dict[str, Any]:
@@ -65,33 +81,62 @@ def measure_all(settings: Settings, lengths: Sequence[int]) -> dict[str, Any]:
 
 
 def measure(settings: Settings, length: int, device: torch.device, dtype: torch.dtype) -> dict[str, dict[str, Any]]:
-    """For each variant: its route, milliseconds of each backend, and the ratio of the chosen one to dense attention."""
+    """For each variant: its route; of each backend milliseconds, their ratio to dense attention's, bytes saved and at
+    the peak; and of the chosen one `ratio_to_dense`, `saved_to_dense`, `peak_to_dense`.
+    """
     sizes = {"d_model": settings.heads * settings.head_width, "n_head": settings.heads, "block_size": length}
     ids = None
     if settings.documents:
         ids = (torch.arange(length, device=device) // 12).expand(settings.batch, -1).contiguous()
-    runs: dict[tuple[str, str], Callable[[], None]] = {}
+    runs: dict[tuple[str, str], Step] = {}
     chosen: dict[str, str] = {}
     for name, (option, changed) in variants().items():
         if settings.only and name not in ("causal", *settings.only):
             continue
         layer = variant(option, {**changed, "backend": "auto"}, sizes, device, dtype)
         chosen[name] = router_of(layer).route(length, device, documents=ids is not None)
-        for backend in layer.backends:
+        for backend in [chosen[name]] if settings.auto_only else layer.backends:
             if router_of(layer).refusal(backend, device, ids is not None, True) is None:
                 own = variant(option, {**changed, "backend": backend}, sizes, device, dtype)
                 runs[name, backend] = step(own, settings.batch, length, ids, device, dtype, name == "gated_delta rule")
     dense = runs["causal", chosen["causal"]]
     table: dict[str, dict[str, Any]] = {
-        name: {"auto": route, "milliseconds": {}, "ratios": {}} for name, route in chosen.items()
+        name: {"auto": route, "milliseconds": {}, "ratios": {}, "saved_bytes": {}, "peak_bytes": {}}
+        for name, route in chosen.items()
     }
     for (name, backend), run in watched(runs.items(), f"{length} tokens", [1] * len(runs)):
-        ours, theirs = timed(run, dense, settings.rounds, device)
-        table[name]["milliseconds"][backend] = ours * 1e3
-        table[name]["ratios"][backend] = ours / theirs
+        ours, theirs = timed(run.both, dense.both, settings.rounds, device)
+        row = table[name]
+        row["milliseconds"][backend], row["ratios"][backend] = ours * 1e3, ours / theirs
+        row["saved_bytes"][backend] = saved_bytes(run.forward, run.weights)
+        row["peak_bytes"][backend] = peak_bytes(run.both, device)
         if backend == chosen[name]:
-            table[name]["ratio_to_dense"] = ours / theirs
+            row["ratio_to_dense"] = ours / theirs
+    for row in table.values():
+        for kind in ("saved", "peak"):
+            of_dense = table["causal"][f"{kind}_bytes"][chosen["causal"]]
+            row[f"{kind}_to_dense"] = row[f"{kind}_bytes"][row["auto"]] / of_dense
     return table
+
+
+def slopes(tables: dict[int, dict[str, dict[str, Any]]], least: int) -> dict[str, dict[str, float]]:
+    """How time and peak memory of what `auto` takes grow with the length, as powers of it: 1 is linear.
+
+    From the first length of at least `least` tokens to the last one; no variants where these are not two.
+    """
+    lengths = [length for length in tables if length >= least]
+    if len(lengths) < 2:
+        return {}
+    first, last = (tables[pick(lengths)] for pick in (min, max))
+    factor = math.log(max(lengths) / min(lengths))
+    found: dict[str, dict[str, float]] = {}
+    for name in first:
+        found[name] = {}
+        for what in ("milliseconds", "peak_bytes"):
+            ends = (table[name][what][table[name]["auto"]] for table in (first, last))
+            begin, end = map(math.log, ends)
+            found[name][what] = (end - begin) / factor
+    return found
 
 
 def variants() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -119,7 +164,7 @@ def step(
     device: torch.device,
     dtype: torch.dtype,
     rule_alone: bool,
-) -> Callable[[], None]:
+) -> Step:
     """One forward and backward pass between the projections; `mla` has its own projections and is timed with them."""
     x = torch.randn(batch, length, layer.out.out_features, device=device, dtype=dtype, requires_grad=True)
     shape = batch, layer.n_head, length, layer.head_width
@@ -148,13 +193,18 @@ def step(
     def once() -> None:
         torch.autograd.grad(run(), [*given, *learned], up, allow_unused=True)
 
-    return once
+    return Step(run, once, learned)
 
 
 def timed(run: Callable[[], None], dense: Callable[[], None], rounds: int, device: torch.device) -> tuple[float, float]:
     """Median seconds of both, which take turns."""
     seconds: dict[Callable[[], None], list[float]] = {run: [], dense: []}
+    begin, warm_up = time.perf_counter(), WARM_UP
     for turn in range(WARM_UP + rounds):
+        if turn < warm_up and time.perf_counter() - begin > WARM_SECONDS:
+            warm_up = turn
+        if turn >= warm_up + rounds:
+            break
         for one in (dense, run):
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
@@ -162,6 +212,6 @@ def timed(run: Callable[[], None], dense: Callable[[], None], rounds: int, devic
             one()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            if turn >= WARM_UP:
+            if turn >= warm_up:
                 seconds[one].append(time.perf_counter() - start)
     return statistics.median(seconds[run]), statistics.median(seconds[dense])

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from frontpage.attention.kernels.delta_rule import opens
+from frontpage.attention.kernels.views import REALS, along_memory, like, views
 from frontpage.machine.compiler import NotCompiled, compiled
 
 SOURCE = Path(__file__).with_name("delta_rule.cpp")
 MARK = 16  # tokens between two states that are kept for the backward pass
-REALS = {torch.float32: "float", torch.float64: "double"}
 
 
 @torch.compiler.assume_constant_result
@@ -93,7 +93,7 @@ def _made(
     batch, heads, time, width = v.shape
     o = v.new_empty(batch, time, q.shape[1], width).transpose(1, 2)  # as the layer joins the heads
     marks = k.new_empty(batch, heads, -(-time // MARK), k.shape[-1], width)
-    return o, state.new_empty(state.shape), _like(v), marks
+    return o, state.new_empty(state.shape), like(v), marks
 
 
 @torch.library.custom_op("frontpage::delta_rule_backward", mutates_args=(), device_types="cpu")
@@ -114,7 +114,7 @@ def _made_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Tensors for what `_gradients` returns."""
     state = d_last.new_empty(d_last.shape)
-    return *map(_like, (q, k, changes, decay, write)), state
+    return *map(like, (q, k, changes, decay, write)), state
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
@@ -135,10 +135,6 @@ def _backward(ctx: Any, d_o: Tensor | None, d_last: Tensor | None, *_: None) -> 
 _rule.register_autograd(_backward, setup_context=_keep)
 
 
-class _View(ctypes.Structure):
-    _fields_ = [("first", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("row", "head", "time"))]
-
-
 class _Sizes(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in ("rows", "heads", "group", "time", "threads")]
 
@@ -146,23 +142,12 @@ class _Sizes(ctypes.Structure):
 def _call(name: str, q: Tensor, k: Tensor, v: Tensor, tensors: tuple[Tensor, ...]) -> None:
     """Run a function of the kernel on tensors of which the last are written to; sizes are those of q, k and v."""
     rows, heads, time, width = k.shape
-    tensors = tuple(map(_along_memory, tensors))  # only inputs: results are made so
-    views = (_View * len(tensors))(*(_View(one.data_ptr(), *(*one.stride(), 0)[:3]) for one in tensors))
+    tensors = tuple(map(along_memory, tensors))  # only inputs: results are made so
     sizes = _Sizes(rows, heads, q.shape[1] // heads, time, torch.get_num_threads())
     function = getattr(_library(q.dtype, width, v.shape[-1]), name)
     function.restype = None
-    function(views, ctypes.byref(sizes))
+    function(views(tensors), ctypes.byref(sizes))
 
 
 def _library(dtype: torch.dtype, width: int, value_width: int) -> ctypes.CDLL:
     return compiled(SOURCE, REAL=REALS[dtype], KEY_WIDTH=width, VALUE_WIDTH=value_width, MARK=MARK)
-
-
-def _like(x: Tensor) -> Tensor:
-    """An empty tensor that lies in memory as `x` does, if that is along memory."""
-    return torch.empty_like(x) if x.stride(-1) == 1 else x.new_empty(x.shape)
-
-
-def _along_memory(x: Tensor) -> Tensor:
-    """(B, H, T) as it is, (B, H, T, N) and more with the N numbers side by side."""
-    return x if x.dim() == 3 or x.stride(-1) == 1 else x.contiguous()

@@ -7,79 +7,17 @@
 // runs along memory.
 
 #include <algorithm>
-#include <cstdint>
-#include <cstring>
 #include <memory>
 
-using real = REAL;
-using integer = std::int64_t;
+#include "lanes.hpp"
+
 constexpr integer D = KEY_WIDTH, E = VALUE_WIDTH;
 constexpr integer MARK_EVERY = MARK;  // tokens; the states between marks are computed again in the backward pass
-
-// A tensor (rows, heads, time, ...) whose last dimensions are contiguous; strides count numbers.
-struct View {
-    real* first;
-    integer row, head, time;
-    real* at(integer r, integer h, integer t = 0) const { return first + r * row + h * head + t * time; }
-};
 
 struct Sizes {
     integer rows, heads, group, time, threads;  // `group` heads of q share a head of k and v
 };
 
-#if defined(__AVX512F__)
-constexpr int REGISTER = 64;  // bytes
-#elif defined(__AVX__)
-constexpr int REGISTER = 32;
-#else
-constexpr int REGISTER = 16;  // SSE, NEON
-#endif
-typedef real Lanes __attribute__((vector_size(REGISTER)));
-constexpr integer LANES = REGISTER / sizeof(real);
-
-// N numbers in registers of the processor, filled up with zeros.
-
-template <integer N>
-struct Vector {
-    static constexpr integer PARTS = (N + LANES - 1) / LANES;
-    Lanes part[PARTS];
-
-    static Vector zeros() {
-        Vector x;
-        for (Lanes& lanes : x.part) lanes = Lanes{};
-        return x;
-    }
-    static Vector read(const real* from) {
-        Vector x = zeros();
-        std::memcpy(x.part, from, N * sizeof(real));
-        return x;
-    }
-    void write(real* to) const { std::memcpy(to, part, N * sizeof(real)); }
-    Vector& operator+=(const Vector& y) {
-        for (integer p = 0; p < PARTS; ++p) part[p] += y.part[p];
-        return *this;
-    }
-    Vector& operator-=(const Vector& y) {
-        for (integer p = 0; p < PARTS; ++p) part[p] -= y.part[p];
-        return *this;
-    }
-    Vector& operator*=(real factor) {
-        for (integer p = 0; p < PARTS; ++p) part[p] *= factor;
-        return *this;
-    }
-    friend Vector operator*(real factor, Vector x) { return x *= factor; }
-    friend Vector operator*(Vector x, const Vector& y) {
-        for (integer p = 0; p < PARTS; ++p) x.part[p] *= y.part[p];
-        return x;
-    }
-    real sum() const {
-        Lanes all = part[0];
-        for (integer p = 1; p < PARTS; ++p) all += part[p];
-        real total = 0;
-        for (integer i = 0; i < LANES; ++i) total += all[i];
-        return total;
-    }
-};
 using Key = Vector<D>;
 using Value = Vector<E>;
 using State = Value[D];

@@ -1,4 +1,4 @@
-"""How PatternAttention is computed: a mask, FlexAttention, or a form that has fewer pairs; all give the same."""
+"""How PatternAttention is computed: a mask, FlexAttention, or fewer pairs, in a form or a list; all give the same."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -9,15 +9,23 @@ from torch import Tensor, nn
 from frontpage.attention.kernels import band, residues, summary_blocks
 from frontpage.attention.kernels.executors import sdpa
 from frontpage.attention.kernels.flex import FlexMask, flex
+from frontpage.attention.kernels.listed_chunks import in_chunks
+from frontpage.attention.kernels.listed_kernel import by_kernel, kernel_refusal
+from frontpage.attention.kernels.listed_keys import list_keys
+from frontpage.attention.kernels.pattern_runs import has_runs
 from frontpage.attention.kernels.routes import Routed
 from frontpage.attention.parts.documents import once, places_in_documents, same_document
 from frontpage.attention.parts.pattern import Pattern, PatternAttention
 from frontpage.attention.parts.softmax import repeat_heads, softmax_attention
+from frontpage.command.notices import notice
+from frontpage.machine.as_gpu import on_cpu
 
 FORMS: dict[str | None, Any] = {"band": band, "residues": residues, "summary_blocks": summary_blocks}
 LEAST_FLEX_WIDTH = 16  # of a head, for FlexAttention's CUDA kernel
 PAIRS_AT_ONCE = 2**22  # of a query and a key, where a square is filled in parts: some tens of megabytes
 FLEX_LENGTH = 1024  # tokens from which whole blocks of 128 x 128 fall out of a pattern; not measured yet
+LEAST_LISTED = 128  # tokens from which lists of keys were measured to be faster than a mask on CPU (docs/attention.md)
+LONG = 512  # tokens from which lists take the place of forms too, and no square is kept where there is another way
 
 
 def accelerate(net: nn.Module) -> nn.Module:
@@ -35,6 +43,8 @@ class PatternPaths(Routed):
         self.layer, self.backends = layer, layer.backends
         self.flex_mask = FlexMask(layer.patterns, layer.n_head)
         for index, pattern in enumerate(layer.patterns):
+            if layer.block_size >= LONG and (pattern.form == "causal" or has_runs(pattern)):
+                continue
             square = torch.empty(layer.block_size, layer.block_size, dtype=torch.bool)
             if not square.is_meta:  # there only sizes are asked for
                 place = torch.arange(layer.block_size)
@@ -59,18 +69,34 @@ class PatternPaths(Routed):
         path = self.route(time, q.device, documents=document_ids is not None, training=training)
         if path == "flex":
             return flex(q, k, v, self._flex(document_ids))
+        dropout = layer.dropout if layer.training else 0.0
         if path == "reshape":
-            return self._reshaped(q, k, v, document_ids, layer.dropout if layer.training else 0.0)
+            return self._reshaped(q, k, v, document_ids, dropout)
+        if path in ("cpp", "chunk"):
+            keys = list_keys(layer.patterns, time, document_ids, q.device)
+            return by_kernel(q, k, v, keys) if path == "cpp" else in_chunks(q, k, v, keys, dropout=dropout)
         views = [self._view(index, time, document_ids, q.device) for index in range(len(layer.patterns))]
         return self._masked(q, k, v, views, softmax_attention if path == "math" else sdpa)
 
     def fastest(self, length: int, device: torch.device, documents: bool, training: bool) -> str:
-        """Reshape where it is faster, else SDPA with a mask; on CUDA FlexAttention for long patterns with gaps."""
+        """Lists on CPU; else reshape where it is faster, SDPA with a mask, FlexAttention for long patterns on CUDA."""
         pairs = list(zip(self.forms, self.layer.patterns, strict=True))
-        if all(form is not None and form.faster(pattern, length, documents) for form, pattern in pairs):
+        reshaped = all(form is not None and form.faster(pattern, length, documents) for form, pattern in pairs)
+        dense = reshaped and not documents and all(form is residues for form in self.forms)  # its parts see all before
+        listed = on_cpu(device) and "cpp" in self.backends and all(map(has_runs, self.layer.patterns)) and not dense
+        if listed and length >= (LONG if reshaped else LEAST_LISTED):
+            problem = self.refusal("cpp", device, documents, training)
+            if problem is None:
+                return "cpp"
+            if not self.layer.dropout and not torch.compiler.is_compiling():
+                name = type(self.layer).__module__.rpartition(".")[2]
+                notice(f"model.attention.backend=auto: {name} without its faster kernel: {problem}")
+            if length >= LONG and not reshaped:
+                return "chunk"
+        if reshaped:
             return "reshape"
-        dense = [pattern.form for pattern in self.layer.patterns] == ["causal"] and not documents
-        gaps = device.type == "cuda" and length >= FLEX_LENGTH and not dense and "flex" in self.backends
+        causal = [pattern.form for pattern in self.layer.patterns] == ["causal"] and not documents
+        gaps = device.type == "cuda" and length >= FLEX_LENGTH and not causal and "flex" in self.backends
         return "flex" if gaps and not self.refusal("flex", device, documents, training) else "sdpa"
 
     def refusal(self, backend: str, device: torch.device, documents: bool, training: bool) -> str | None:
@@ -78,6 +104,10 @@ class PatternPaths(Routed):
         layer = self.layer
         if backend == "reshape" and not all(form is not None and form.possible(documents) for form in self.forms):
             return "not for several documents a row"
+        if backend in ("cpp", "chunk") and not all(map(has_runs, layer.patterns)):
+            return "the pattern has no runs of keys"
+        if backend == "cpp":
+            return kernel_refusal(layer.head_width, device, layer.dropout if training else 0.0)
         if backend == "flex" and device.type == "cpu" and training:
             return "no backward pass on CPU"
         if backend == "flex" and layer.dropout and training:
@@ -118,9 +148,10 @@ class PatternPaths(Routed):
         pattern = self.layer.patterns[index]
         if document_ids is None and pattern.form == "causal":
             return {"causal": True}
-        square = getattr(self.layer, f"mask_{index}")[:length, :length]
-        if len(square) < length:  # longer than the block
+        square = getattr(self.layer, f"mask_{index}", None)
+        if square is None or len(square) < length:  # long
             square = _square(pattern, length, device)
+        square = square[:length, :length]
         if document_ids is None:
             return {"mask": square}
         return {"mask": once(document_ids, ("mask", pattern), lambda: _inside_documents(pattern, square, document_ids))}

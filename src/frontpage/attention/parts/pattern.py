@@ -41,7 +41,7 @@ class PatternAttention(ProjectedAttention):
     those that are not shown; `paths` that compute fewer come from kernels/pattern_paths.py.
     """
 
-    backends = ("sdpa", "math", "flex", "reshape")
+    backends = ("sdpa", "math", "flex", "reshape", "cpp", "chunk")
 
     def __init__(
         self, d_model: int, n_head: int, block_size: int, *, patterns: Sequence[Pattern], **shared: Any
