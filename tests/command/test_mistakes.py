@@ -34,7 +34,11 @@ from frontpage.training.preflight import check_config
         ("+model.attention.n_head=2", ["model.attention.n_head=2", "set by model.n_head"]),
         ("+model.attention.dropout=0.5", ["model.attention.dropout=0.5", "set by model.attention_dropout"]),
         (["model=modern", "+model.attention.bias=true"], ["model.attention.bias=true", "set by model.bias"]),
-        ("+model.attention.d_inner=32", ["model.attention.d_inner=32", "CausalAttention takes no such key", "backend"]),
+        (
+            ["model/attention=mla", "+model.attention.d_inner=32"],
+            ["model.attention.d_inner=32", "MLAAttention takes no such key", "d_latent"],
+        ),
+        ("model.attention.d_inner=31", ["model.attention.d_inner=31", "multiple of n_head"]),
         ("+model.attention.patterns=[]", ["model.attention.patterns=[]", "takes no such key"]),
         # misspelt options and groups
         ("experiment=quikstart", ["experiment=quikstart", "did you mean 'quickstart'", "adamw_gpt"]),

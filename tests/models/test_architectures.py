@@ -232,7 +232,7 @@ def test_every_two_of_experiment_architecture_and_attention_go_together(config, 
 
 
 ATTENTIONS = {
-    "sparse_gpt": {"block": 32, "summary": 8, "groups": 4},
+    "sparse_gpt": {"block": 32, "summary": 8, "groups": 4, "d_inner": 64},
     "local_gpt": {"window": 32},
     "strided_gpt": {"stride": 16, "alternate": "head"},
     "bottleneck_gpt": {"d_inner": 64},
@@ -244,8 +244,9 @@ ATTENTIONS = {
 def test_an_experiment_has_its_own_knobs_and_another_attention_those_of_its_file(config, experiment):
     own = config(f"experiment={experiment}").model.attention
     assert {key: value for key, value in own.items() if not key.startswith("_")} == {
-        **ATTENTIONS[experiment],
+        "d_inner": None,
         "backend": "auto",
+        **ATTENTIONS[experiment],
     }
     for other in ("causal", "sliding_window"):
         chosen = f"model/attention={other}"

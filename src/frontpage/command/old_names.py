@@ -43,8 +43,12 @@ OLD_NAMES = {
     # its attention
     "attention_layer": Ours("model/attention", "", "causal, or for sparse one of fixed, local and strided, or sparsek"),
     "attn_type": Ours("model/attention", "", "model/attention=fixed, local, strided, or causal for all"),
-    "intermediate_dim": Ours("model.attention.d_inner", "model/attention=bottleneck", "0 is model/attention=causal"),
-    "bottleneck_size": Ours("model.attention.d_inner", "model/attention=bottleneck", "0 is model/attention=causal"),
+    "intermediate_dim": Ours(
+        "model.attention.d_inner", "", "of each attention but mla; 0 is null, the width of the model"
+    ),
+    "bottleneck_size": Ours(
+        "model.attention.d_inner", "", "of each attention but mla; 0 is null, the width of the model"
+    ),
     "local_attn_ctx": Ours(
         "model.attention.window",
         "model/attention=local",

@@ -217,7 +217,7 @@ def _attention_keys(node: DictConfig, kinds: dict[str, Any]) -> dict[str, Any]:
     function = get_object(node._target_)
     if not isinstance(function, type):
         return kinds
-    own = {"backend", ANYTHING}
+    own = {"backend", "d_inner", ANYTHING}
     for base in function.__mro__:
         if base not in SHARED_ATTENTIONS and "__init__" in vars(base):
             own.update(inspect.signature(base.__init__).parameters)
