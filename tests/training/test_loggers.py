@@ -178,6 +178,31 @@ def test_a_project_that_weights_and_biases_would_refuse_is_refused_at_once(tmp_p
         WandbRun(tmp_path, project, "name", None, "offline")
 
 
+def test_a_run_has_its_entity_tags_and_notes_and_brings_its_events(command, run_directories, monkeypatch):
+    import wandb
+
+    brought, add_file = [], wandb.Artifact.add_file
+    monkeypatch.setattr(
+        wandb.Artifact, "add_file", lambda self, path, **how: brought.append(path) or add_file(self, path, **how)
+    )
+    words = ["entity=a-team", "tags=[small,muon]", "notes='To see, whether it holds.'", "group=ours"]
+    assert command(*SHORT, "logger=wandb", *(f"logger.wandb.{word}" for word in words)).status == 0
+    (directory,) = run_directories()
+    (run,) = offline_runs(directory)
+    content = run.read_bytes()
+    for wanted in (b"a-team", b"small", b"muon", b"To see, whether it holds.", b"ours"):
+        assert wanted in content, wanted
+    assert str(directory / "events.jsonl") in brought
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("entity", "''"), ("tags", "small"), ("tags", "[small,'']"), ("notes", "''")]
+)
+def test_entity_tags_and_notes_are_words(command, key, value):
+    outcome = command(*SHORT, "logger=wandb", f"logger.wandb.{key}={value}")
+    assert outcome.status == 2 and f"logger.wandb.{key}=" in outcome.stderr
+
+
 def test_an_unknown_mode_is_refused(command):
     outcome = command(*SHORT, "logger=wandb", "logger.wandb.mode=maybe")
     assert outcome.status == 2

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from frontpage.command.endings import INTERRUPTED, Interrupted, Pruned
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.job import study_of_job
+from frontpage.command.limits import Text
 from frontpage.command.notices import notice
 
 MODES = ("auto", "online", "offline")
@@ -24,7 +25,9 @@ MODES_OF_WANDB = ("online", "offline", "disabled", "shared", "dryrun", "run")  #
 NOT_IN_PROJECT = "/\\#?%:"  # what Weights & Biases takes in no project's name
 LONGEST = 128  # characters of such a name, and of a group's
 PATIENCE = 3.0  # seconds that the check for a network may take
-FILES = ("config.yaml", "run.json", "metrics.csv", "samples.txt")  # of the run's directory, uploaded at its end
+# Of the run's directory, uploaded at its end.
+FILES = ("config.yaml", "run.json", "metrics.csv", "events.jsonl", "samples.txt")
+STILL_WRITTEN = ("events.jsonl",)  # so that what is uploaded is a copy
 SYNC = "`wandb sync` uploads it later"
 
 
@@ -33,10 +36,22 @@ class WandbRun(WandbLogger):
 
     `mode` is `online`, `offline` (on disk, below `directory`), or `auto`: online where there are a key and a network.
     The variable WANDB_MODE wins over it. A resumed run continues its own run there. Neither the command line nor the
-    console is sent, for what they may hold. `group` null: the study's name in a search, else `name`. Raises UserError.
+    console is sent, for what they may hold. `group` null: the study's name in a search, else `name`. `entity` is the
+    user or team whose project it is (null: the key's own), `tags` and `notes` are shown with it. Raises UserError.
     """
 
-    def __init__(self, directory: str | Path, project: str, name: str, group: str | None, mode: str = "auto") -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        project: str,
+        name: str,
+        group: str | None,
+        mode: str = "auto",
+        *,
+        entity: Text | None = None,
+        tags: list[Text] | None = None,
+        notes: Text | None = None,
+    ) -> None:
         import wandb
 
         if mode not in MODES:
@@ -58,7 +73,8 @@ class WandbRun(WandbLogger):
             init_timeout=20,
         )
         run_id, group = earlier_id(self.directory), group or study_of_job() or name
-        super().__init__(name=name, save_dir=directory, project=project, group=group, id=run_id, settings=settings)
+        shown = {"entity": entity, "group": group, "tags": list(tags or ()), "notes": notes}
+        super().__init__(name=name, save_dir=directory, project=project, id=run_id, settings=settings, **shown)
         del self._wandb_init["anonymous"]  # Lightning gives it, and wandb warns of it on stderr
 
     @property
@@ -88,7 +104,7 @@ class WandbRun(WandbLogger):
         if there and not run.disabled:
             artifact = wandb.Artifact(f"run-{run.id}", type="run")
             for path in there:
-                artifact.add_file(str(path), policy="immutable")
+                artifact.add_file(str(path), policy="mutable" if path.name in STILL_WRITTEN else "immutable")
             run.log_artifact(artifact)
         error = sys.exc_info()[1]
         broken = INTERRUPTED if isinstance(error, Interrupted | KeyboardInterrupt) else 1
