@@ -6,7 +6,6 @@ This module imports nothing of ours, so that nets may name their limits too.
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -70,18 +69,6 @@ class Each(Limit):
 
     def holds(self, value: Any) -> bool:
         return all(map(self.limit.holds, value))
-
-
-class Shares(Limit):
-    """A number from 0 to 1, or a list of them, one an epoch."""
-
-    words = "from 0 to 1; a list has one for each epoch, the last for all that follow, such as [0.5,0.5,0]"
-
-    def holds(self, value: Any) -> bool:
-        """Whether a value is one of the two."""
-        if isinstance(value, Sequence):
-            return len(value) > 0 and all(0 <= one <= 1 for one in value)
-        return 0 <= value <= 1
 
 
 class OneOf(Limit):

@@ -1,11 +1,25 @@
 """RecasedTitles: titles of which a share is shown in the other capitalisation, another share in every epoch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from frontpage.command.limits import Limit
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.epoch_titles import EpochTitles, mixed, number_of
+
+
+class Shares(Limit):
+    """A number from 0 to 1, or a list of them, one an epoch."""
+
+    words = "from 0 to 1; a list has one for each epoch, the last for all that follow, such as [0.5,0.5,0]"
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is one of the two."""
+        if isinstance(value, Sequence):
+            return len(value) > 0 and all(0 <= one <= 1 for one in value)
+        return 0 <= value <= 1
 
 
 class RecasedTitles:

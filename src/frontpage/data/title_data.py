@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import lightning as L
 
 from frontpage.command.errors import BadValue, UserError
-from frontpage.command.limits import AtLeast, Between, Count, Seed, Shares, Text
+from frontpage.command.limits import AtLeast, Between, Count, Seed, Text
 from frontpage.command.notices import notice
 from frontpage.data.encoded import EncodedTitles, encode_titles
 from frontpage.data.entities import without_entities
@@ -15,7 +15,7 @@ from frontpage.data.epoch_titles import EpochTitles, SameTitles
 from frontpage.data.files import read_titles
 from frontpage.data.loader import TitleLoader
 from frontpage.data.packing import IGNORED, TitleBatch
-from frontpage.data.recased import RecasedTitles
+from frontpage.data.recased import RecasedTitles, Shares
 from frontpage.data.recasing import Recasing
 from frontpage.data.resampled import ResampledTitles
 from frontpage.data.run_data import RunData
