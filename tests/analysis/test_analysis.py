@@ -19,6 +19,7 @@ from frontpage.analysis.notebooks.mutual_information import (
     pairs_within,
 )
 from frontpage.analysis.notebooks.near_duplicates import near_duplicates, normalised, shingles
+from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.attention.parts.pattern import PatternAttention
 from frontpage.command.build import build
 from frontpage.data.encoded import EncodedTitles
@@ -116,8 +117,10 @@ def layer_of(name, setting="plain"):
 
 @pytest.mark.parametrize("setting", ["plain", "grouped-norm-rotary"])
 @pytest.mark.parametrize("name", sorted(set(options("model/attention")) - NOT_MIXING))
-def test_the_recorded_weights_are_what_the_output_is_made_of(name, setting):
-    layer, x = layer_of(name, setting), inputs(2, BLOCK)
+@pytest.mark.parametrize("time", [BLOCK, 3 * BLOCK])  # long enough for every compiled kernel, too
+def test_the_recorded_weights_are_what_the_output_is_made_of(name, setting, time):
+    torch.manual_seed(0)
+    layer, x = accelerate(factory_of(name)(WIDTH, HEADS, 3 * BLOCK, **SETTINGS[setting])).eval(), inputs(2, time)
     if name not in MIXING and not mixes_only(layer):
         pytest.skip("a new variant that says it gives no map")
     given = []
@@ -128,10 +131,10 @@ def test_the_recorded_weights_are_what_the_output_is_made_of(name, setting):
     values = given[0].repeat_interleave(HEADS // given[0].shape[1], dim=1)
     mixed = (maps[0] @ values).transpose(1, 2).flatten(2)
     torch.testing.assert_close(layer.out(mixed), y, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(maps[0].sum(-1), torch.ones(2, HEADS, BLOCK))
+    torch.testing.assert_close(maps[0].sum(-1), torch.ones(2, HEADS, time))
     assert (maps[0] >= 0).all()
     if isinstance(layer, PatternAttention):
-        assert ((maps[0] > 0) <= layer.visible(BLOCK)).all()
+        assert ((maps[0] > 0) <= layer.visible(time)).all()
 
 
 @pytest.mark.parametrize("name", options("model/attention"))

@@ -19,7 +19,7 @@ SMALL = ("model.n_layer=1", "model.d_model=32", "model.n_head=4")
     ("overrides", "key"),
     [
         (["data.block_size=10000000"], "data.block_size=10000000"),
-        (["data.block_size=1000000", "model/attention=sliding_window"], "data.block_size=1000000"),
+        (["data.block_size=1000000000", "model/attention=sliding_window"], "data.block_size=1000000000"),
         (["model.d_model=1000000000000"], "model.d_model=1000000000000"),
         (["model.d_model=4000000"], "model.d_model=4000000"),
         (["model.d_ff=1000000000000"], "model.d_ff=1000000000000"),

@@ -82,7 +82,8 @@ def test_drift_is_from_the_measurement_before(titles):
         module.net.blocks[0].mlp.down.weight.add_(torch.randn_like(module.net.blocks[0].mlp.down.weight))
         embedding, block = monitor.measure(module, data, 4)
     assert embedding["disparity"] == pytest.approx(0, abs=1e-12) and embedding["gain"] == pytest.approx(1)
-    assert block["disparity"] == disparity(before[1], monitor._previous[1]) > 1e-3
+    assert block["disparity"] == pytest.approx(disparity(before[1], monitor._previous[1]), rel=1e-12)
+    assert block["disparity"] > 1e-3
 
 
 def test_a_layer_has_crystallised_after_enough_still_measurements_until_it_moves(titles):

@@ -25,8 +25,8 @@ def attention_maps(net: Decoder, tokens: Tensor) -> list[Tensor]:
 def recorded_weights(layers: Sequence[SelfAttention]) -> Iterator[list[Tensor]]:
     """A list to which each call of one of `layers` adds the weights that it used, (B, H, T, T).
 
-    A layer mixes the rows of an identity matrix in place of its values as well, so whatever computes it, what comes out
-    are its weights. ValueError for a layer that does more than to mix values.
+    A layer mixes the rows of an identity matrix in place of its values as well, by its reference, which takes values of
+    any width: what comes out are its weights. ValueError for a layer that does more than to mix values.
     """
     for layer in layers:
         if not mixes_only(layer):
@@ -39,7 +39,11 @@ def recorded_weights(layers: Sequence[SelfAttention]) -> Iterator[list[Tensor]]:
         def both(q: Tensor, k: Tensor, v: Tensor, **context: Any) -> Tensor:
             time = q.shape[2]
             identity = torch.eye(time, dtype=v.dtype, device=v.device).repeat(*v.shape[:2], 1, 1)
-            maps.append(attend(q, k, identity, **context))
+            asked, layer.backend = layer.backend, "math"
+            try:
+                maps.append(attend(q, k, identity, **context))
+            finally:
+                layer.backend = asked
             return attend(q, k, v, **context)
 
         layer.attend = both  # on the object, before the method of its class
