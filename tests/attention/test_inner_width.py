@@ -8,7 +8,10 @@ from tiny import composed, options
 from frontpage.training.preflight import check_config
 
 NARROW = 32
-VARIANTS = [name for name in options("model/attention") if name != "mla"]  # which has a latent instead
+VARIANTS = [
+    name for name in options("model/attention") if "d_inner" in composed(f"model/attention={name}").model.attention
+]
+OURS = {"bottleneck", "causal", "differential", "fixed", "gated", "gated_delta", "local", "sliding_window", "sparsek"}
 
 
 @pytest.fixture(params=VARIANTS)
@@ -45,7 +48,9 @@ def test_a_narrow_layer_sees_the_same_tokens(variant):  # what sparsek sees, its
     assert torch.equal(sees(wide, 24), sees(narrow, 24))
 
 
-def test_every_variant_that_projects_has_the_key_and_the_latent_one_has_not(variant):
-    config = composed(f"model/attention={variant}", f"model.attention.d_inner={NARROW}", "model.d_model=64")
-    check_config(config)
-    assert "d_inner" not in composed("model/attention=mla").model.attention
+def test_the_key_is_checked_with_each_variant(variant):
+    check_config(composed(f"model/attention={variant}", f"model.attention.d_inner={NARROW}", "model.d_model=64"))
+
+
+def test_every_variant_of_ours_that_projects_has_the_key_and_the_latent_one_has_not():
+    assert {*OURS, "strided"} <= {*VARIANTS} and "mla" not in VARIANTS

@@ -37,7 +37,9 @@ def test_generation_is_counted_for_every_attention_in_every_experiments_model(ex
     rows = tables.generation(config, [1])
     assert [row["attention"] for row in rows] == options("model/attention")
     heads = config.model.n_head
-    unfit = {name for name, fits in (("bottleneck", 64 % heads == 0), ("fixed", heads % 4 == 0)) if not fits}
+    wants = {"bottleneck": 64 % heads == 0, "fixed": heads % 4 == 0}
+    wants |= dict.fromkeys(("differential", "strided"), heads % 2 == 0)
+    unfit = {name for name, fits in wants.items() if not fits}
     of_heads = [name for name in config.model.addition or {} if name in OF_HEADS]
     unfit |= {"mla"} if of_heads else set()
     refused = {row["attention"]: row["refused"] for row in rows if "refused" in row}
