@@ -79,7 +79,7 @@ def exportable(model, changes, tokenizer="bpe"):
     for key, value in changes.items():
         if key == "attention":
             value = OmegaConf.load(CONFIGS / "model" / "attention" / f"{value}.yaml")
-        OmegaConf.update(config.model, key, value)
+        OmegaConf.update(config.model, key, value, merge=key != "attention")  # a group is replaced, not mixed
     config.tokenizer._target_ = f"frontpage.data.tokenizer.{tokenizer}.{tokenizer}"
     torch.manual_seed(0)
     module = build(config.model, "model", vocab_size=tokenizer_of(tokenizer).vocab_size).eval()
