@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from omegaconf import OmegaConf
+
 from frontpage.command.config_folder import CONFIGS, ROOT
 from frontpage.data.parallel.synthetic_text import synthetic_parallel
 
@@ -23,6 +25,8 @@ DEBUGS = sorted(path.stem for path in Path(CONFIGS, "debug").glob("*.yaml"))
 GUIDE = ("grokking_research", "guide_debug", "large_limited_vram", "max_performance", "multitask", "production")
 FILES = ("bible", *GUIDE)
 DEBUG_OF = dict.fromkeys((*FILES, "multitask_debug", "quick_prototype"), "fast_parallel")
+# Batches that the small corpus fills, and widths for two cores, where a search varies them.
+SMALLER = {"data.batch_size": "choice(4,8)", "model.d_model": "choice(64,128)"}
 # Starting Python takes longer than two steps, on one core: as many processes as cores, one thread each.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
 
@@ -72,7 +76,9 @@ def _lines(folder: Path) -> Path:
 def smoke_search(folder: Path, search: str) -> Result:
     """Run two trials of `search` under debug=fast in a process of its own and look at their records."""
     name, directory = f"hparams_search={search}", folder / f"search_{search}"
+    varied = OmegaConf.load(Path(CONFIGS, "hparams_search", f"{search}.yaml")).hydra.sweeper.params
     sweep = [f"hydra.sweeper.directory={directory}", "hydra.sweeper.n_trials=2"]
+    sweep += [f"{key}={smaller}" for key, smaller in SMALLER.items() if key in varied]
     ended, seconds = train(folder, "--multirun", f"hparams_search={search}", "debug=fast", *sweep)
     looked = [look(directory / trial / "run.json", ended.returncode, steps=2) for trial in ("0", "1")]
     problem = next((problem for problem, _ in looked if problem), None)
