@@ -11,7 +11,7 @@ from torch import Tensor
 from frontpage.machine.peak_memory import current_memory, peak_memory
 from frontpage.recipe.plain_tensors import as_numbers
 from frontpage.recipe.steps import updates_per_epoch
-from frontpage.training.callbacks.run_clock import clock_of
+from frontpage.training.callbacks.run_clock import ELAPSED, clock_of
 
 
 class LogMetrics(L.Callback):
@@ -40,7 +40,7 @@ def training_metrics(trainer: L.Trainer, pl_module: L.LightningModule, loss: Ten
         "train/perplexity": math.exp(min(nats, 700.0)),
         "train/learning_rate": groups[0]["lr"],
         "train/weight_norm": _norm(pl_module.net.parameters()),
-        "time/elapsed_seconds": clock.elapsed_seconds,
+        ELAPSED: clock.elapsed_seconds,
         "time/tokens_per_second": clock.tokens_per_second,
         "memory/peak_bytes": float(peak_memory(pl_module.device)),
     }

@@ -1,8 +1,9 @@
 """RunClock: how long a run has trained and how many tokens it has seen, over all its sessions."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -13,9 +14,14 @@ from frontpage.machine.precision import product_type
 from frontpage.recipe.steps import sizes_now
 from frontpage.runs.structure import unlike
 
+ELAPSED = "time/elapsed_seconds"  # beside every metric that is logged
+
 
 class RunClock(L.Callback):
-    """Counts tokens and seconds; the rate leaves validation out. Its state goes into checkpoints."""
+    """Counts tokens and seconds; the rate leaves validation out. Its state goes into checkpoints.
+
+    Each row that is logged through the trainer, by whatever callback and to whatever logger, has the seconds, too.
+    """
 
     def __init__(self) -> None:
         self.tokens_seen = 0  # targets trained on, over all processes
@@ -53,6 +59,14 @@ class RunClock(L.Callback):
         if not self.tokens_seen or not self.matmul_peak_flops:
             return None
         return self.training_flops / self.training_seconds / (self.matmul_peak_flops * self._devices)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Have the seconds logged beside every metric: here, so that no callback can forget them."""
+        connector = trainer._logger_connector
+        connector.log_metrics = partial(self._log, connector.log_metrics)
+
+    def _log(self, log: Callable[..., None], metrics: Mapping[str, Any], step: int | None = None) -> None:
+        log({ELAPSED: self.elapsed_seconds, **metrics} if metrics else metrics, step)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure what the device can do, before the time counts."""

@@ -59,9 +59,9 @@ class ScoreTestSet(L.Callback):
         known = load_training_titles(Run(self.directory))
         seen = None if known is None else seen_in_training(self._titles, known)
         unseen = None if seen is None or seen.all() else _named(scored, ~seen) if seen.any() else metrics
-        for logger in trainer.loggers:
-            # Behind the last update, so that a run that breaks off now and is continued tells it once.
-            logger.log_metrics({k: v for k, v in metrics.items() if v is not None}, step=trainer.global_step)
+        # Behind the last update, so that a run that breaks off now and is continued tells it once.
+        known = {name: value for name, value in metrics.items() if value is not None}
+        trainer._logger_connector.log_metrics(known, step=trainer.global_step)
         record = next(callback for callback in trainer.callbacks if isinstance(callback, RecordRun))
         record.record["test"] = {
             "source": str(trainer.datamodule.test_path),
