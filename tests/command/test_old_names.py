@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from tiny import CONFIGS, ROOT, TINY
 
 from frontpage.command.errors import UserError
-from frontpage.command.old_names import OLD_NAMES, in_our_words
+from frontpage.command.old_names import OLD_NAMES, STAYED, in_our_words
 from frontpage.training.preflight import check_config
 
 PAGE = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
@@ -129,9 +129,9 @@ def test_every_key_that_a_message_names_exists(config, old):
         check_exists(config, ours.key, ours.option)
     for key, option in re.findall(r"(model\.[\w.]+) with (model[\w/]*=\w+)", ours.remark):
         check_exists(config, key, option)
-    for option in re.findall(r"model[\w/]*=\w+", in_our_words(old)):
+    for option in re.findall(r"(?:model[\w/]*|scheduler)=\w+", in_our_words(old)):
         config(option)
-    for key in re.findall(r"\b(?:model|hydra)(?:\.\w+)+", ours.remark):
+    for key in re.findall(r"\b(?:model|hydra|optimizer|scheduler|trainer)(?:\.\w+)+", ours.remark):
         group = key.split(".")[0]
         everywhere = "\n".join(path.read_text() for path in Path(CONFIGS, group).rglob("*.yaml"))
         assert re.search(rf"^ *{key.split('.')[-1]}:", everywhere, re.MULTILINE), key
@@ -159,6 +159,16 @@ def test_names_that_stayed_are_found_at_their_place(refused):
     kept = re.search(r"These kept their names and have a place now: (.*?), and", PAGE)[1]
     for place in re.findall(r"`([\w.]+)`", kept):
         assert f"did you mean '{place}'" in refused(f"{place.split('.')[-1]}=1")
+
+
+def test_names_that_stayed_with_one_option_are_found_there(refused, config):
+    stayed = re.search(r"These kept their names.*?, and (`.*?`)\. ", PAGE)[1]
+    pairs = {place.split(".")[-1]: (place, option) for place, option in re.findall(r"`([\w.]+)` with `(.*?)`", stayed)}
+    assert pairs == STAYED
+    for name, (place, option) in pairs.items():
+        check_exists(config, place, option)
+        for key in (name, f"trainer.{name}", place):
+            assert f"did you mean '{place}', with {option}?" in refused(f"{key}=1")
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from omegaconf.errors import (
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import UserError, is_text, nearest
 from frontpage.command.long_names import explain_long_name, is_too_long
-from frontpage.command.old_names import in_our_words
+from frontpage.command.old_names import in_our_words, where_it_stands
 
 MOST_LINES, LONGEST_LIST = 3, 40
 EXTRAS = {  # options of Hydra's plugins, which are installed on demand
@@ -164,6 +164,7 @@ def _no_such_key(error: ConfigKeyError | ConfigAttributeError, override: re.Matc
     elsewhere = [key for key in everywhere if re.split(r"[./]", key)[-1] == last]
     guess = (
         (f" (did you mean '{elsewhere[0]}'?)" if elsewhere else "")
+        or where_it_stands(wrong)
         or nearest(str(error.key), [*beside, *([] if prefix else _groups())], prefix)
         or nearest(wrong, everywhere)
     )

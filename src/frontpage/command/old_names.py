@@ -29,6 +29,16 @@ OLD_NAMES = {
     "epochs": Ours("trainer.max_epochs", "", "passes over the training titles"),
     "amp_bool": Ours("trainer.precision", "", "16-mixed (or bf16-mixed) for true, 32-true for false"),
     "log_file": Ours(None, "", "every run keeps its events.jsonl in its own directory, see hydra.run.dir"),
+    # its optimizer and schedule, some of which only its code names
+    "L1": Ours(None, "", "no penalty of absolute values; optimizer.weight_decay is the decay of matrices"),
+    "L2": Ours("optimizer.weight_decay", "", "of matrices; 2 x L2 with an optimizer that adds it to the gradient"),
+    "step_size": Ours("scheduler.every", "scheduler=step", "updates, or a share of the run (below 1)"),
+    "T_max": Ours(None, "", "a schedule spans the run, which trainer.max_epochs or trainer.max_steps ends"),
+    "total_iters": Ours(None, "", "a schedule spans the run, which trainer.max_epochs or trainer.max_steps ends"),
+    "eta_min": Ours("scheduler.floor", "", "a share of the peak rate, so eta_min / optimizer.lr"),
+    "end_factor": Ours("scheduler.floor", "", "the share of the peak rate at the end"),
+    "start_factor": Ours("scheduler.warmup", "", "updates of a linear rise; 0 starts at the peak"),
+    "lr_lambda": Ours("scheduler", "", "scheduler=constant for a factor of 1; a shape of its own is a function"),
     # the model
     "hidden_layer": Ours("model.d_model", "", "the width of the residual stream, not of the MLP, which is model.d_ff"),
     "hidden_layer_list": Ours(
@@ -65,6 +75,9 @@ OLD_NAMES = {
     "epilson": Ours("model.attention.epsilon", "model/attention=sparsek", "the same, spelt right"),
 }
 
+# Names that stayed, of keys that only one option has.
+STAYED = {"gamma": ("scheduler.gamma", "scheduler=step"), "k": ("model.attention.k", "model/attention=sparsek")}
+
 
 def in_our_words(key: str) -> str | None:
     """What to write in place of `key` if its name, or the section that it is in, is an original one; else None."""
@@ -77,6 +90,12 @@ def in_our_words(key: str) -> str | None:
     return (
         f"{old} is the original's name; {new}{f', with {ours.option}' if ours.option else ''}: {ours.remark} ({PAGE})"
     )
+
+
+def where_it_stands(key: str) -> str:
+    """` (did you mean 'x', with y?)` where the key's name stayed, but another option has it; else nothing."""
+    place, option = STAYED.get(re.split(r"[./]", key)[-1], (None, None))
+    return f" (did you mean '{place}', with {option}?)" if place else ""
 
 
 def refuse_old_name(key: str, value: object) -> None:
