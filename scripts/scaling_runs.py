@@ -29,13 +29,19 @@ def main() -> None:
     parser.add_argument(
         "--held-out", type=several(held_out, none=True), default="192x5:4.5e6", metavar="WIDTHxLAYERS:TOKENS,..."
     )
+    seeds_help = "each run once with each of these; folders such as 64x2_500000_seed1"
+    parser.add_argument(
+        "--seeds", type=several(number(int, 0), none=True), default="", metavar="SEED,...", help=seeds_help
+    )
     parser.add_argument(
         "--jobs", type=number(int, 1, 64), default=os.cpu_count() or 1, help="runs at a time (the cores)"
     )
     arguments = parser.parse_intermixed_args()
-    study = Study(arguments.folder, arguments.overrides, composed(arguments.overrides), arguments.jobs)
-    grid = [Planned(*one, int(tokens)) for one in arguments.sizes for tokens in arguments.tokens]
-    extra = [Planned(*one) for one in arguments.held_out]
+    study = Study(arguments.folder, arguments.overrides, composed(arguments.overrides, arguments.seeds), arguments.jobs)
+    seeds = arguments.seeds or [None]
+    sizes = [(*one, int(tokens)) for one in arguments.sizes for tokens in arguments.tokens]
+    grid = [Planned(*one, seed) for one in sizes for seed in seeds]
+    extra = [Planned(*one, seed) for one in arguments.held_out for seed in seeds]
     runs = list(dict.fromkeys([*grid, *extra]))
     for run in runs:
         least = study.update_tokens

@@ -6,6 +6,9 @@ import math
 import pytest
 from programs import run_script
 
+from frontpage.analysis.scaling.points import check_comparable, read_points
+from frontpage.analysis.scaling.spread import spread_of
+
 SMALL = ("data=synthetic", "data.num_titles=300", "tokenizer.vocab_size=300", "trainer.accelerator=cpu")
 
 
@@ -28,6 +31,25 @@ def test_a_grid_is_trained_once_and_can_be_fitted(capfd, tmp_path):
     assert ended.status == 2 and "needs 3 runs" in ended.stderr
 
 
+@pytest.mark.slow
+def test_runs_with_several_seeds_tell_their_spread(capfd, tmp_path):
+    folder = tmp_path / "grid"
+    shape = ("--sizes", "32x1", "--tokens", "4200", "--held-out", "", "--seeds", "1,2", "--jobs", 1)
+    ended = run_script(capfd, "scaling_runs", folder, *SMALL, f"paths.cache_dir={tmp_path}/cache", *shape)
+    assert ended.status == 0, ended.stdout + ended.stderr
+    records = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/run.json")}
+    assert {name: record["config"]["seed"] for name, record in records.items()} == {
+        "32x1_4200_seed1": 1,
+        "32x1_4200_seed2": 2,
+    }
+    points = read_points([folder])
+    check_comparable(points)
+    assert [point.shape for point in points] == [(32, 1), (32, 1)]
+    logs = [math.log(record["metrics"]["final"]["val/nats_per_char"]) for record in records.values()]
+    assert spread_of(points) == (pytest.approx(abs(logs[0] - logs[1]) / math.sqrt(2)), 1)
+    assert logs[0] != logs[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "pieces"),
     [
@@ -38,6 +60,8 @@ def test_a_grid_is_trained_once_and_can_be_fitted(capfd, tmp_path):
         (["--sizes", "50x2"], ["'50x2' is not WIDTHxLAYERS"]),
         (["--tokens", "100"], ["--tokens=100", "2,048"]),
         (["--tokens", "many"], ["'many' is not a number"]),
+        (["seed=3", "--seeds", "1,2"], ["seed=3", "set for each run"]),
+        (["--seeds", "1,one"], ["'one' is not a whole number"]),
     ],
     ids=lambda value: value[0],
 )

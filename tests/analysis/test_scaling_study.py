@@ -82,6 +82,39 @@ def test_the_script_fits_chooses_predicts_and_draws(study, capfd, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG") and plot.stat().st_size > 20_000
 
 
+def test_the_script_compares_shapes_and_counts_tokens_to_a_loss(study, capfd, tmp_path):
+    form, seeds = FORMS[1], {"seed": 2}
+    folder = study([*GRID, *GRID], [*losses(form, noise=0.002, seed=1), *losses(form, noise=0.002, seed=2)])
+    shaped = {(64, 9): 1.50, (96, 4): 1.45, (192, 1): 1.60}
+    shapes = study([(442e3, 1.5e6)] * 3, shaped.values(), "shapes")
+    for place in range(len(GRID), 2 * len(GRID)):
+        edit(folder / f"{place:02}", lambda record: record["config"].update(seeds))
+    for place, (width, layers) in enumerate(shaped):
+        sizes = {"d_model": width, "n_layer": layers}
+        edit(shapes / f"{place:02}", lambda record, sizes=sizes: record["config"]["model"].update(sizes))
+    output, plot = tmp_path / "law.json", tmp_path / "law.png"
+    ended = fitted(capfd, folder, "--shapes", shapes, "--json", output, "--plot", plot)
+    assert (ended.status, ended.stderr) == (0, "")
+    result = json.loads(output.read_text())
+    assert len(result["runs"]) == 24 and result["spread"]["freedom"] == 12
+    (group,) = result["shapes"]
+    found = {(one["width"], one["layers"]): one["loss"] for one in group["shapes"]}
+    assert found == pytest.approx(shaped)
+    assert group["largest"]["percent"] == pytest.approx(100 * (1.60 / 1.45 - 1))
+    assert group["largest"]["low"] < group["largest"]["percent"] < group["largest"]["high"]
+    power = result["sample_efficiency"]["power"]
+    assert power["low"] < power["value"] < power["high"] < 0, "the law that made the losses says so"
+    assert "larger models need fewer tokens" in ended.stdout and "192x1" in ended.stdout
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    inside = fitted(capfd, folder, shapes, "--shapes", shapes, "--reach", 1.85, "--json", output)
+    assert inside.status == 0, inside.stderr
+    assert len(json.loads(output.read_text())["runs"]) == 24, "shapes take no part in the fit"
+    assert "tokens to a loss of 1.8500" in inside.stdout
+    for words in (("--shapes", folder / "00"), ("--reach", 0.01), ("--reach", -1)):
+        refused = fitted(capfd, folder, *words)
+        assert refused.status == 2 and words[0] in refused.stderr and len(refused.stderr.splitlines()) <= 3
+
+
 def test_runs_of_one_size_give_a_law_of_tokens(study, capfd, tmp_path):
     forget_notices()
     tokens = np.geomspace(1e5, 1e7, 4)

@@ -31,11 +31,12 @@ class Planned(NamedTuple):
     width: int
     layers: int
     tokens: int
+    seed: int | None = None  # null: that of the overrides
 
     @property
     def name(self) -> str:
-        """The run's folder, such as 64x2_500000."""
-        return f"{self.width}x{self.layers}_{self.tokens}"
+        """The run's folder, such as 64x2_500000, or with a seed 64x2_500000_seed1."""
+        return f"{self.width}x{self.layers}_{self.tokens}" + ("" if self.seed is None else f"_seed{self.seed}")
 
     def flops(self, vocabulary: int) -> float:
         """Operations, about: 6 a token and multiplying parameter."""
@@ -57,11 +58,11 @@ class Study(NamedTuple):
         return data.block_size * data.batch_size * self.config.trainer.accumulate_grad_batches
 
 
-def composed(overrides: list[str]) -> DictConfig:
+def composed(overrides: list[str], seeds: Sequence[int] = ()) -> DictConfig:
     """The config that the runs share; UserError for what train.py would refuse, and for what the grid sets."""
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key in SET_HERE:
+        if key in SET_HERE or (seeds and key == "seed"):
             raise BadValue(key, override.partition("=")[2], "is set for each run of the grid; leave it out")
     with initialize_config_dir(CONFIGS):
         config = compose("train", overrides=["paths.run_dir=none", EXPERIMENT, *overrides])
@@ -124,6 +125,7 @@ def train_one(run: Planned, study: Study) -> str | None:
         "save_interval=500",
         "callbacks.sample_titles=null",
     ]
+    command += [] if run.seed is None else [f"seed={run.seed}"]
     command += [f"hydra.run.dir={directory.resolve()}", "ckpt_path=last"]
     threads = max((os.cpu_count() or 1) // study.jobs, 1)
     with Path(f"{directory}.log").open("a", encoding="utf-8") as log:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from frontpage.analysis.scaling.claim_panels import efficiency_panel, shape_panel
 from frontpage.analysis.scaling.fit import Fit, distinct
 from frontpage.analysis.scaling.forms import TwoTerms
 from frontpage.analysis.scaling.points import Point, sizes_of
@@ -13,27 +14,35 @@ from frontpage.command.errors import UserError
 NAMES = ("parameters N", "tokens seen D")
 
 
-def drawn(fit: Fit, points: Sequence[Point], held: Sequence[Point], metric: str) -> Any:
+def drawn(fit: Fit, points: Sequence[Point], held: Sequence[Point], metric: str, claims: dict[str, Any]) -> Any:
     """A figure: the loss against N, a line for each D, and against D, a line for each N; stars are held-out runs.
 
-    Raises UserError without matplotlib.
+    Behind them a panel for each of the `claims` that were tested. Raises UserError without matplotlib.
     """
     try:
         from matplotlib.figure import Figure
         from matplotlib.ticker import LogFormatter
     except ImportError as error:
         raise UserError("matplotlib is missing: pip install 'frontpage[analysis]' (or make setup)") from error
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    figure.suptitle(f"{fit.form.name}: {fit.form.equation}", fontsize=10)
     columns = (0, 1) if isinstance(fit.form, TwoTerms) else ("ND".index(fit.form.variable),)
-    for axes, column in zip(figure.subplots(1, len(columns), sharey=True, squeeze=False)[0], columns, strict=True):
+    more = [(shape_panel, claims["shapes"]), (efficiency_panel, claims["sample_efficiency"])]
+    more = [(panel, found) for panel, found in more if found]
+    count = len(columns) + len(more)
+    figure = Figure(figsize=(5.5 * max(count, 2), 4.5), layout="constrained")
+    figure.suptitle(f"{fit.form.name}: {fit.form.equation}", fontsize=10)
+    places = figure.subplots(1, count, squeeze=False)[0]
+    for axes, column in zip(places, columns, strict=False):
+        axes.sharey(places[0])
         _panel(axes, column, fit, points, held)
         axes.set(xscale="log", yscale="log", xlabel=NAMES[column])
         axes.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False))
         axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 1)))
+        axes.set_ylabel(metric)
+    for axes, (panel, found) in zip(places[len(columns) :], more, strict=True):
+        panel(axes, found)
+    for axes in places:
         axes.grid(which="both", alpha=0.25)
         axes.legend(fontsize=7)
-        axes.set_ylabel(metric)
     return figure
 
 

@@ -27,6 +27,9 @@ class Point(NamedTuple):
     loss: float
     same: tuple[Any, ...]  # what runs that are compared must have in common: titles and tokenizer
     recipe: tuple[Any, ...]  # what they should have in common
+    shape: tuple[int, int] | None = None  # width and layers, where the net has one width
+    rate: float | None = None  # the peak learning rate
+    seed: int | None = None
 
     @property
     def variables(self) -> tuple[float, float]:
@@ -97,6 +100,12 @@ def _point(directory: Path, record: dict[str, Any], size: str, metric: str) -> P
     if numbers["tokens_seen"] > EPOCHS * data["train_tokens"]:
         passes = numbers["tokens_seen"] / data["train_tokens"]
         notice(f"{directory} saw its titles {passes:.1f} times; above {EPOCHS} a token seen again is worth less")
+    config = record["config"]
+    sizes = [config["model"].get(name) for name in ("d_model", "n_layer", "widths")]
+    one_width = sizes[2] is None and None not in sizes[:2]
+    own = {"shape": tuple(sizes[:2]) if one_width else None, "rate": config["optimizer"].get("lr")}
     architecture = record["config"]["model"]["_target_"].rsplit(".", 1)[-1]
     recipe = (architecture, record["attention"]["class"])
-    return Point(str(directory), *numbers.values(), same=(data["fingerprint"],), recipe=recipe)
+    return Point(
+        str(directory), *numbers.values(), same=(data["fingerprint"],), recipe=recipe, **own, seed=config.get("seed")
+    )
