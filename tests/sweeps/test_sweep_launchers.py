@@ -1,5 +1,6 @@
 """Promises of launchers: a search by several processes or as jobs of a cluster, and what is said without them."""
 
+import contextlib
 import logging
 
 import pytest
@@ -8,7 +9,9 @@ from omegaconf import OmegaConf
 from tiny import TINY
 from toy_searches import SPACE, toy  # noqa: F401
 
+from frontpage.command.errors import UserError
 from frontpage.command.program import task
+from frontpage.sweeps.cluster import SLURM, check_launcher
 
 
 def test_the_toy_program_is_a_search(toy):  # noqa: F811
@@ -77,3 +80,32 @@ def test_a_launcher_is_an_option(command, launcher):
                       "hydra.sweeper.n_trials=0")  # fmt: skip
     assert outcome.status == 2
     check_message(outcome.stderr, ["hydra.sweeper.n_trials=0"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("echo 'Slurm accounting storage is disabled' >&2; exit 1", "launcher=slurm: .*accounting.*slurm/search.sh"),
+        (None, "launcher=slurm: needs Slurm's commands"),
+        ("exit 0", None),
+        ("echo 'sacct: error: Problem talking to the database' >&2; exit 1", None),
+    ],
+    ids=["no accounting", "no Slurm", "accounting", "a database that is away"],
+)
+def test_slurm_without_accounting_is_refused(tmp_path, monkeypatch, answer, said):
+    """A launcher that would wait for ever for a job that was killed."""
+    if answer is not None:
+        (tmp_path / "sacct").write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path) if answer is None else f"{tmp_path}:/usr/bin:/bin")
+    refused = contextlib.nullcontext() if said is None else pytest.raises(UserError, match=said)
+    with refused:
+        check_launcher(SLURM)
+    check_launcher("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
+
+
+def test_the_launcher_that_is_asked_about_is_the_one_of_the_config():
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
+
+    assert f"{SlurmLauncher.__module__}.{SlurmLauncher.__name__}" == SLURM

@@ -50,14 +50,14 @@ def test_a_lost_database_is_one_line_and_loses_no_trial(toy):  # noqa: F811
 
 def test_the_password_of_a_database_is_not_told(toy):  # noqa: F811
     """Neither when a sweep begins, nor where a trial fails by what its message quotes."""
-    url, journal = "postgresql+psycopg2://me:hush/hush@host/db", toy.folder / "kept.journal"
+    url, journal = "postgresql://me:hush/hush@host/db", toy.folder / "kept.journal"
     toy.patch.setattr("frontpage.sweeps.study.open_storage", lambda place: open_storage(str(journal)))
 
     def broken(number: int, x: float, **others: float) -> float:
         raise UserError(f"hydra.sweeper.storage={url}: cannot be opened")
 
     toy(broken, SPACE, n_trials=1, max_failed=1, storage=url, status=1)
-    assert "storage postgresql+psycopg2://me:***@host/db" in toy.said and "FAIL" in toy.said
+    assert "storage postgresql://me:***@host/db" in toy.said and "FAIL" in toy.said
     assert "hush/hush" not in toy.said + journal.read_text()
 
 

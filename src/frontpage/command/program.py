@@ -45,6 +45,8 @@ warnings.filterwarnings("ignore", message=".*is smaller than the logging interva
 warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
 # Every process of a run computes the metrics of all.
 warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+# On a machine of a Slurm cluster a run need not be a job of it.
+warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used.*")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # CUDA only: batches of changing sizes leave no holes that nothing fits into.
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")

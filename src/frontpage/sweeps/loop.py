@@ -26,6 +26,7 @@ from frontpage.command.masking import hide, hide_argument
 from frontpage.command.notices import notice
 from frontpage.command.objective import reported
 from frontpage.command.override_words import literal
+from frontpage.sweeps.cluster import check_launcher
 from frontpage.sweeps.draw import draw, enter
 from frontpage.sweeps.recovery import fail, failure, recover, set_attributes, take_over
 from frontpage.sweeps.rehearsal import check_shared, make_folder, rehearse
@@ -69,6 +70,7 @@ class Sweep:
     def run(self) -> None:
         """Sweep; raises UserError before the study is made, SystemExit(1) where nothing but failures came of it."""
         check_shared(self.config)
+        check_launcher(OmegaConf.select(self.config, "hydra.launcher._target_"))
         rehearse(self.space, self.config, self.loader, self.settings.function("check"))
         make_folder(self.directory)
         for name in ("hydra", "hydra_plugins"):

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import optuna
+from sqlalchemy.pool import NullPool
 
 from frontpage.command.disk_full import is_full
 from frontpage.command.errors import BadValue
@@ -24,8 +25,8 @@ def open_storage(place: str, base: str | Path = ".") -> optuna.storages.BaseStor
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if "://" in place:
         try:
-            # A connection that was lost while a trial ran is opened again.
-            return optuna.storages.get_storage(optuna.storages.RDBStorage(place, {"pool_pre_ping": True}))
+            # No connection is kept, so that none is lost while a trial runs, and none is left behind.
+            return optuna.storages.get_storage(optuna.storages.RDBStorage(place, {"poolclass": NullPool}))
         except Exception as error:  # of SQLAlchemy and of the database's driver
             raise BadValue(KEY, place, f"the database cannot be opened ({why_not_opened(error)})") from error
     path = Path(base, place).absolute()  # the lock is a link to the file, which Optuna follows
@@ -54,7 +55,7 @@ def why_not_opened(error: BaseException) -> str:
         if re.search(r"\w", str(error)):
             said = _first_line(error)
     if isinstance(error, ModuleNotFoundError):
-        said += "; tried are sqlite:///FILE and, with pip install -e '.[postgresql]', postgresql+psycopg2://..."
+        said += "; tried are sqlite:///FILE and, with pip install -e '.[postgresql]', postgresql://..."
     return said
 
 
