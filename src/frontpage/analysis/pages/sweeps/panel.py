@@ -1,0 +1,59 @@
+"""A part of the page's plots, and the form in which plotly's script gets its figures."""
+
+import json
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+import plotly.io
+
+from frontpage.analysis.pages.sweeps.sweep import SweepTrial, text_of
+from frontpage.evaluation.metrics import HONEST
+
+BLUE, ORANGE, RED, GREY, GREEN = "#2a6f97", "#d97706", "#d0392b", "#98a2b3", "#2f855a"  # seen on white and on black
+RANKS = [[0, ORANGE], [1, BLUE]]  # best, worst
+UNITS = {metric.name: metric.unit for metric in HONEST if metric.unit}
+OURS = re.compile("&lt;(/?(?:b|br|extra))&gt;")
+
+
+class Panel(NamedTuple):
+    """Plots under one heading, with a sentence on how they are read; without figures, `lacking` says why."""
+
+    key: str
+    title: str
+    caption: str
+    figures: Sequence[go.Figure] = ()
+    lacking: str = ""
+    least: int = 0  # pixels below which a figure cannot be read; on a narrower screen it moves in its frame
+    narrow: bool = False  # two of them share a row
+
+
+def styled(figure: go.Figure, height: int = 360) -> go.Figure:
+    """Without a look of its own: the page has headings, and its script gives the colours of the light or the dark."""
+    return figure.update_layout(template=go.layout.Template(), title=None, plot_bgcolor=None, height=height)
+
+
+def labelled(metric: str) -> str:
+    """A metric's name with its unit, for an axis."""
+    return f"{metric} ({UNITS[metric]})" if metric in UNITS else metric
+
+
+def about(trial: SweepTrial) -> str:
+    """A trial's number, parameters and objectives, for what is shown under the mouse."""
+    shown = [f"{name} = {text_of(value)}" for name, value in trial.frozen.params.items()]
+    return "<br>".join([f"<b>trial {trial.number}</b> ({trial.state})", *shown])
+
+
+def as_json(figure: go.Figure) -> dict[str, Any]:
+    """What plotly's script draws; names and values from a study are shown as they are, not read as its markup."""
+    return _escaped(json.loads(plotly.io.to_json(figure)))
+
+
+def _escaped(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _escaped(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_escaped(value) for value in content]
+    return OURS.sub(r"<\1>", escape(content, quote=False)) if isinstance(content, str) else content
