@@ -30,6 +30,7 @@ PAIRED = 3  # parameters of the plots of pairs
 SURFACE = 150  # trials that these are drawn from at most: a surface has as many cells as the square of it
 SURE = 20  # finished trials below which importances are only a hint
 SMALL = 300  # pixels
+LONG = 24  # letters of a choice beside an axis; pointing at a trial shows all of them
 
 
 class Spelled(str):
@@ -57,19 +58,21 @@ def study_of(sweep: Sweep, place: int | None = None, most: int | None = None) ->
         drawn, params = dict(trial.frozen.distributions), dict(trial.frozen.params)
         for name in params:
             if choices[name]:
-                drawn[name], params[name] = choices[name], Spelled(text_of(params[name]))
+                params[name] = choices[name][repr(params[name])]
+                drawn[name] = CategoricalDistribution([*choices[name].values()])
         values = [trial.values[at] for at in places]
         study.add_trial(create_trial(values=values, params=params, distributions=drawn))
     return study
 
 
-def _choices(sweep: Sweep, name: str) -> CategoricalDistribution | None:
-    """The choices of a parameter that has some; None for numbers."""
+def _choices(sweep: Sweep, name: str) -> dict[str, Spelled]:
+    """What stands at an axis for each choice of a parameter, by its `repr`; nothing for a parameter of numbers."""
     drawn = sweep.distribution(name)
     if not isinstance(drawn, CategoricalDistribution):
-        return None
-    found = [*drawn.choices, *sweep.column(name).values()]
-    return CategoricalDistribution([Spelled(one) for one in dict.fromkeys(map(text_of, found))])
+        return {}
+    found = {repr(one): text_of(one) for one in (*drawn.choices, *sweep.column(name).values())}
+    cut = {key: Spelled(one if len(one) <= LONG else f"{one[: LONG - 1]}…") for key, one in found.items()}
+    return cut if len({*cut.values()}) == len(cut) else {key: Spelled(key) for key in found}
 
 
 def importances(sweep: Sweep) -> list[dict[str, float]]:
@@ -121,7 +124,7 @@ def history(sweep: Sweep, place: int) -> Panel:
         return Panel(key, f"History: {name}", caption, lacking="no trial has finished")
     figure = plot_optimization_history(study_of(sweep, place), target_name=labelled(name))
     points, best, _ = figure.data
-    points.update(marker={"color": BLUE, "size": 8}, opacity=0.75, name="finished trial", **_told(sweep, points.x))
+    points.update(marker={"color": BLUE, "size": 8}, opacity=0.85, name="finished trial", **_told(sweep, points.x))
     best.update(x=points.x, y=_reached(best), line={"shape": "hv", "color": ORANGE}, name="best so far")
     return Panel(key, f"History: {name}", caption, [styled(figure)])
 
@@ -158,6 +161,7 @@ def importance_bars(sweep: Sweep, shares: list[dict[str, float]]) -> Panel:
             drawn = plot_param_importances(study_of(sweep, place), params=sweep.varied(), target_name=name)
             figure.add_traces(drawn.data).update_layout(drawn.layout)
     figure.update_layout(showlegend=len(figure.data) > 1, bargap=0.35, yaxis_title=None)
+    figure.update_xaxes(title="share", range=[0, 1.2 * max(max(trace.x) for trace in figure.data)])
     return Panel("importances", title, caption, [styled(figure, 130 + 34 * len(sweep.varied()) * len(figure.data))])
 
 
@@ -172,7 +176,7 @@ def slices(sweep: Sweep, place: int) -> Panel:
         figure = plot_slice(study, params=[parameter], target_name=name)
         points = figure.data[0]
         numbers = list(points.marker.color)
-        fading = [[0, "rgba(42, 111, 151, 0.3)"], [1, BLUE]]
+        fading = [[0, "rgba(59, 135, 181, 0.3)"], [1, BLUE]]
         points.update(marker={"colorscale": fading, "showscale": False, "size": 8}, **_told(sweep, numbers))
         if sweep.winner.number in numbers:
             at = numbers.index(sweep.winner.number)
@@ -195,6 +199,7 @@ def parallel(sweep: Sweep) -> Panel:
         trace.hovertemplate = f"{about(trial)}<br>here %{{customdata[1]}}<extra></extra>"
     figure.data = figure.data[:-1]  # the last one has no points, but a scale of other colours
     names = [sweep.objectives[0], *varied]  # Optuna's order; it cuts long ones off
+    figure.update_annotations(font={"size": 11}, overwrite=True)
     figure.update_xaxes(ticktext=[name.replace(".", ".<br>").replace("/", "/<br>") for name in names])
     return Panel("parallel", title, caption, [styled(figure, 420)], least=130 * len(names))
 

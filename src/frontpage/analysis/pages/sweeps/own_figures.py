@@ -54,7 +54,7 @@ def against_weights(sweep: Sweep, place: int) -> Panel:
         y=[trial.values[place] for trial in points],
         text=[about(trial) for trial in points],
         mode="markers",
-        marker={"color": BLUE, "size": 9, "opacity": 0.75},
+        marker={"color": BLUE, "size": 9, "opacity": 0.85},
         hovertemplate="%{text}<br>%{x:,} weights: %{y:.5g}<extra></extra>",
     )
     scale = "log" if max(sizes) > 3 * min(sizes) else "linear"

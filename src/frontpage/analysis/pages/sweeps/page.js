@@ -1,6 +1,10 @@
 // Draws the figures in the colours of the page, light or dark.
 const figures = JSON.parse(document.getElementById("figures").textContent);
-const settings = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+const settings = {
+  displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"],
+  showSendToCloud: false,  // a button that plotly has by default, and that would give a study away
+  displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,  // a finger has none, and it hides the legend
+};
 
 function look() {
   const styles = getComputedStyle(document.documentElement), colour = (name) => styles.getPropertyValue(name).trim();
@@ -12,7 +16,7 @@ function look() {
     paper_bgcolor: "transparent", plot_bgcolor: "transparent", margin: { l: 60, r: 20, t: 25, b: 50 },
     font: { family: "system-ui, -apple-system, 'Segoe UI', sans-serif", size: 13, color: colour("--ink") },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, hoverlabel: { bgcolor: colour("--card") },
-    colorway: ["#2a6f97", "#d97706", "#2f855a", "#98a2b3"], xaxis: axis, yaxis: axis,
+    colorway: ["#3b87b5", "#d97706", "#2f9e68", "#98a2b3"], xaxis: axis, yaxis: axis,
   } };
 }
 

@@ -12,10 +12,10 @@ import plotly.io
 from frontpage.analysis.pages.sweeps.sweep import SweepTrial, text_of
 from frontpage.evaluation.metrics import HONEST
 
-BLUE, ORANGE, RED, GREY, GREEN = "#2a6f97", "#d97706", "#d0392b", "#98a2b3", "#2f855a"  # seen on white and on black
+BLUE, ORANGE, RED, GREY, GREEN = "#3b87b5", "#d97706", "#d9483b", "#8b95a5", "#2f9e68"  # seen on white and on black
 RANKS = [[0, ORANGE], [1, BLUE]]  # best, worst
 UNITS = {metric.name: metric.unit for metric in HONEST if metric.unit}
-OURS = re.compile("&lt;(/?(?:b|br|extra))&gt;")
+MARKS = re.compile("&lt;(/?(?:br|extra))&gt;")  # plotly's, of which Optuna's figures make use
 
 
 class Panel(NamedTuple):
@@ -43,7 +43,7 @@ def labelled(metric: str) -> str:
 def about(trial: SweepTrial) -> str:
     """A trial's number, parameters and objectives, for what is shown under the mouse."""
     shown = [f"{name} = {text_of(value)}" for name, value in trial.frozen.params.items()]
-    return "<br>".join([f"<b>trial {trial.number}</b> ({trial.state})", *shown])
+    return "<br>".join([f"trial {trial.number} ({trial.state})", *shown])
 
 
 def as_json(figure: go.Figure) -> dict[str, Any]:
@@ -56,4 +56,4 @@ def _escaped(content: Any) -> Any:
         return {name: _escaped(value) for name, value in content.items()}
     if isinstance(content, list):
         return [_escaped(value) for value in content]
-    return OURS.sub(r"<\1>", escape(content, quote=False)) if isinstance(content, str) else content
+    return MARKS.sub(r"<\1>", escape(content, quote=False)) if isinstance(content, str) else content
