@@ -1,156 +1,13 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Frontpage playground</title>
-<link rel="icon" href="data:,">
-<style>
-:root {
-  --paper: #fbfaf7; --card: #fff; --ink: #1d1c1a; --soft: #67625a; --line: #e3dfd6; --accent: #b3480b;
-  --n1: #fdf1cf; --n2: #fbdf9d; --n3: #f9bd78; --n4: #ee8a6a;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #171614; --card: #201f1c; --ink: #eceae4; --soft: #a39d92; --line: #37342f; --accent: #f09a5b;
-    --n1: #3a3420; --n2: #55451c; --n3: #74481c; --n4: #8e3a27;
-  }
-}
-* { box-sizing: border-box; }
-html { background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
-body { margin: 0 auto; padding: 1.75rem 1.25rem 4rem; max-width: 68rem; }
-header { display: flex; align-items: baseline; gap: .75rem; flex-wrap: wrap; }
-h1 { font-size: 1.05rem; margin: 0; letter-spacing: .01em; }
-h1::before {
-  content: ""; display: inline-block; width: .7em; height: .7em; margin-right: .5em;
-  background: var(--accent); border-radius: 2px;
-}
-h2 { font-size: .95rem; margin: 0; overflow-wrap: anywhere; }
-header p, .about, .hint, .legend { color: var(--soft); font-size: .85rem; margin: 0; }
-label { font-size: .8rem; color: var(--soft); }
-#prompt {
-  width: 100%; margin: .25rem 0 .4rem; padding: .65rem .85rem; font: inherit; font-size: clamp(1.15rem, 4vw, 1.5rem);
-  color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
-}
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
-.start { margin-top: 1.5rem; }
-details { margin: 1.1rem 0 .9rem; padding: .55rem 0 .65rem; border: solid var(--line); border-width: 1px 0; }
-summary { cursor: pointer; font-size: .85rem; width: fit-content; }
-.settings {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(7.5rem, 1fr)); gap: .75rem 1.25rem; padding-top: .65rem;
-}
-.settings label { display: flex; justify-content: space-between; }
-output { color: var(--ink); font-variant-numeric: tabular-nums; }
-input[type=range] { width: 100%; margin: .3rem 0 0; accent-color: var(--accent); }
-.seed { display: flex; gap: .4rem; margin-top: .1rem; }
-.seed input { width: 100%; min-width: 0; font: inherit; font-size: .85rem; padding: .1rem .35rem; }
-.seed input, button { color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }
-button { font: inherit; font-size: .85rem; padding: .1rem .6rem; cursor: pointer; }
-button:hover { border-color: var(--accent); }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem .5rem; align-items: center; }
-.legend span { padding: 0 .45em; border-radius: .25em; color: var(--ink); }
-#runs {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
-  gap: 1.25rem 2rem; margin-top: 1.25rem;
-}
-section { min-width: 0; }
-ol { list-style: none; margin: .5rem 0 0; padding: 0; }
-li { padding: .5rem 0 .45rem; border-top: 1px solid var(--line); }
-.title { font-size: 1.08rem; line-height: 1.65; overflow-wrap: anywhere; white-space: pre-wrap; }
-.token { border-radius: .2em; padding: .08em 0; cursor: pointer; }
-.token.typed, .token.end { color: var(--soft); }
-.token.end { font-size: .75em; padding: 0 .35em; margin-left: .25em; }
-.token:hover, .token.chosen { box-shadow: 0 0 0 2px var(--accent); }
-.n1 { background: var(--n1); }
-.n2 { background: var(--n2); }
-.n3 { background: var(--n3); }
-.n4 { background: var(--n4); }
-.facts { color: var(--soft); font-size: .78rem; font-variant-numeric: tabular-nums; }
-.facts b { color: var(--accent); font-weight: 600; }
-.problem { color: var(--accent); font-weight: 600; margin: .5rem 0 0; }
-.problem:empty { display: none; }
-#panel {
-  position: absolute; z-index: 2; width: min(17.5rem, calc(100vw - 1.5rem)); padding: .7rem .85rem; font-size: .85rem;
-  background: var(--card); border: 1px solid var(--line); border-radius: .5rem; box-shadow: 0 6px 24px rgb(0 0 0 / .16);
-}
-#panel[hidden] { display: none; }
-#panel p { margin: 0 0 .4rem; }
-#panel code { font: 600 .95em ui-monospace, monospace; overflow-wrap: anywhere; }
-#panel .choice {
-  position: relative; display: flex; justify-content: space-between; gap: 1rem; width: 100%; overflow: hidden;
-  margin: .15rem 0; padding: .1rem .45rem; border-color: transparent; text-align: left; background: none;
-}
-#panel .choice:hover, #panel .choice.own { border-color: var(--accent); }
-#panel .choice:disabled { color: var(--soft); cursor: default; border-color: transparent; }
-#panel .choice span { position: relative; overflow-wrap: anywhere; }
-#panel .choice i { position: absolute; inset: 0 auto 0 0; background: var(--n2); }
-#panel .onward { margin-top: .4rem; width: 100%; }
-</style>
-</head>
-<body>
-<header>
-  <h1>Frontpage playground</h1>
-  <p>titles that a small language model would post</p>
-</header>
-<main>
-  <div class="start">
-    <label for="prompt">How a title begins</label>
-    <input id="prompt" type="text" value="Show HN: " autocomplete="off" autocapitalize="off"
-      spellcheck="false" autofocus aria-describedby="hint">
-    <p class="hint" id="hint">Type, and watch it go on; empty, titles begin as they like.
-      Arrow keys walk through the tokens, Enter opens one, Escape comes back.</p>
-    <p class="problem" id="problem" role="alert"></p>
-  </div>
-  <details id="settings">
-    <summary>How tokens are drawn</summary>
-    <div class="settings">
-      <div>
-        <label for="temperature">Temperature <output></output></label>
-        <input id="temperature" type="range" min="0" max="2" step="0.05" value="0.8">
-      </div>
-      <div>
-        <label for="top_k">Top-k <output></output></label>
-        <input id="top_k" type="range" min="0" max="100" step="1" value="0">
-      </div>
-      <div>
-        <label for="top_p">Top-p <output></output></label>
-        <input id="top_p" type="range" min="0.05" max="1" step="0.05" value="1">
-      </div>
-      <div>
-        <label for="min_p">Min-p <output></output></label>
-        <input id="min_p" type="range" min="0" max="0.5" step="0.01" value="0">
-      </div>
-      <div>
-        <label for="repetition_penalty">Repetition <output></output></label>
-        <input id="repetition_penalty" type="range" min="1" max="2" step="0.05" value="1">
-      </div>
-      <div>
-        <label for="num">Titles <output></output></label>
-        <input id="num" type="range" min="1" max="12" step="1" value="5">
-      </div>
-      <div>
-        <label for="seed">Seed</label>
-        <div class="seed">
-          <input id="seed" type="number" min="0" max="9007199254740991" step="1" value="0">
-          <button type="button" id="again" title="The next seed: other titles">Next</button>
-        </div>
-      </div>
-    </div>
-  </details>
-  <p class="legend" id="legend"></p>
-  <div id="runs"></div>
-</main>
-<div id="panel" role="dialog" aria-label="Token" hidden></div>
-<script>
 "use strict";
 const byId = (id) => document.getElementById(id);
-const beginning = byId("prompt"), panel = byId("panel"), problem = byId("problem");
-const OFF = { top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1 };  // where a slider switches its filter off
+const beginning = byId("prompt"), panel = byId("panel");
 const SHADES = [1, 3, 5, 7];  // nats: below the first no colour, as in scripts/score.py
 const SILENT = "the server does not answer; is it still running?";
 const PATIENCE = 150;  // milliseconds without a key until the model is asked
-let runs = [], waiting = 0, chosen = null, pinned = false;
+const runs = [...byId("runs").children].map((section, place) => ({
+  place, list: section.querySelector("ol"), problem: section.querySelector(".problem"),
+}));
+let waiting = 0, chosen = null, pinned = false;
 
 function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
@@ -168,7 +25,7 @@ const spoken = (spelling) => spelling === "<eos>" ? "the end" : spelling;
 function settings() {
   const asked = { prompt: beginning.value.trimStart(), seed: Math.floor(Number(byId("seed").value) || 0) };
   for (const slider of document.querySelectorAll("input[type=range]")) {
-    const value = Number(slider.value), off = OFF[slider.id] === value;
+    const value = Number(slider.value), off = slider.dataset.off === slider.value;
     slider.previousElementSibling.querySelector("output").textContent = off ? "off" : slider.value;
     asked[slider.id] = off && slider.id !== "repetition_penalty" ? null : value;
   }
@@ -361,27 +218,6 @@ legend.append("Surprise, in nats:");
 });
 legend.append(`(as probabilities, ${SHADES.map((nats) => `${nats}: ${percent(Math.exp(-nats))}`).join(", ")})`);
 byId("settings").open = matchMedia("(min-width: 40rem)").matches;  // a phone has the titles on its first screen
+beginning.setSelectionRange(beginning.value.length, beginning.value.length);
+askAll();
 
-(async () => {
-  try {
-    const answer = await (await fetch("/runs")).json();
-    runs = answer.runs.map((run, place) => {
-      const [weights, kinds] = [run.parameters, run.vocab_size].map((many) => many.toLocaleString("en"));
-      const about = `${weights} weights, ${kinds} kinds of tokens, blocks of ${run.block_size}`;
-      const made = { place, list: element("ol"), problem: element("p", { className: "problem" }) };
-      made.problem.setAttribute("role", "alert");
-      const head = [element("h2", { id: `run${place}` }, run.name), element("p", { className: "about" }, about)];
-      const section = element("section", {}, ...head, made.problem, made.list);
-      section.setAttribute("aria-labelledby", `run${place}`);
-      results.append(section);
-      return made;
-    });
-  } catch (error) {
-    problem.textContent = SILENT;
-  }
-  beginning.setSelectionRange(beginning.value.length, beginning.value.length);
-  askAll();
-})();
-</script>
-</body>
-</html>
