@@ -9,7 +9,7 @@ from programs import run_script
 from run_folders import NASTY, folder, fresh  # noqa: F401
 
 from frontpage.analysis.pages.runs.monitors import measurements
-from frontpage.analysis.pages.runs.pictures import LEFT, RIGHT, TOP, WIDTH, Line, lines_of
+from frontpage.analysis.pages.runs.pictures import TOP, Line, lines_of
 from frontpage.analysis.pages.web_page.render import templates
 
 
@@ -121,23 +121,21 @@ def test_an_update_that_was_measured_twice_counts_once(tmp_path):
 def test_points_lie_where_their_values_are():
     lines = [Line("one", [(0, 1.0), (5, 0.0), (10, 0.5)]), Line("none", []), Line("two", [(5, 1.0)], True)]
     text, height = drawn(lines)
-    points = re.findall(r'<circle class="(c\d)" cx="([\d.]+)" cy="([\d.]+)" r="4"><title>', text)
+    points = re.findall(r'<circle class="(c\d)" cx="([\d.]+)%" cy="([\d.]+)" r="4"><title>', text)
     (first, second, third), (alone,) = ([one[1:] for one in points if one[0] == colour] for colour in ("c0", "c2"))
     left, right = float(first[0]), float(third[0])
-    assert (left, right) == (LEFT, WIDTH - RIGHT) and float(second[0]) == (left + right) / 2
+    assert (left, right) == (0, 100) and float(second[0]) == (left + right) / 2
     assert float(third[1]) == pytest.approx((float(first[1]) + float(second[1])) / 2, abs=0.06)
     assert TOP < float(first[1]) < float(second[1]) < height and alone[1] == first[1]
     assert text.count("<path") == 2 and text.count("baseline") == 1
 
 
-def test_names_of_many_lines_lie_within_the_picture_in_the_order_of_their_ends():
+def test_names_of_many_lines_stand_in_the_order_of_their_ends_each_with_its_colour():
     lines = [Line(f"layer {layer}", [(0, 0.5), (1, layer / 1e4)]) for layer in range(10)]
-    text, height = drawn(lines)
-    names = re.findall(r'<text x="\d+" y="(\d+)" class="small">(layer \d)</text>', text)
-    assert [name for _, name in names] == [f"layer {layer}" for layer in reversed(range(10))]
-    assert all(0 < int(y) < height - 40 for y, _ in names)
+    names = re.findall(r'<i class="swatch c(\d)"></i>layer (\d)<', drawn(lines)[0])
+    assert names == [(str(layer), str(layer)) for layer in reversed(range(10))]
 
 
 def test_a_single_point_and_equal_values_can_be_drawn():
-    assert drawn([Line("one", [(7, 0.0)])])[0].count("<circle") == 2
+    assert drawn([Line("one", [(7, 0.0)])])[0].count("<circle") == 1
     assert lines_of([Line("one", [])], "x", "y") is None

@@ -138,11 +138,13 @@ def test_a_search_is_drawn_with_the_best_so_far(folder, capfd):
     (study / "1" / "run.json").write_text(json.dumps(record | {"status": "pruned"}))
     (study / "study.journal").touch()
     assert run_script(capfd, "report", folder).status == 0
-    picture = re.search(r'<svg class="picture history".*?</svg>', (folder / "runs.html").read_text(), re.DOTALL)[0]
+    picture = re.search(
+        r'<svg class="picture history".*?</svg>.*?</svg>', (folder / "runs.html").read_text(), re.DOTALL
+    )[0]
     assert picture.count("<circle") == 3 and picture.count('class="ended"') == 1
     assert "trial 1, pruned: 3.0000 optimizer.lr=0.1<" in picture
     line = re.search(r'<path class="best" d="(.*?)"', picture)[1]
-    points = dict(re.findall(r'<circle(?: class="ended")? cx="(.*?)" cy="(.*?)"', picture))
+    points = dict(re.findall(r'<circle(?: class="ended")? cx="(.*?)%" cy="(.*?)"', picture))
     first, last = min(points, key=float), max(points, key=float)
     assert line == f"M{first} {points[first]}H{last}V{points[last]}H{last}"  # the pruned trial is left out
 

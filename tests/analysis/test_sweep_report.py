@@ -127,7 +127,10 @@ EDGES = {
     "one parameter": ({"history-0", "distribution", "importances", "slices-0", "parallel"}, "needs two parameters"),
     "no parameter": ({"history-0", "distribution"}, "no parameter has had two values"),
     "all alike": ({"history-0", "distribution", "slices-0", "parallel"}, "differ in a parameter and in their results"),
-    "conditional": ({"history-0", "distribution", "importances", "slices-0", "parallel"}, "finished trials that have both"),
+    "conditional": (
+        {"history-0", "distribution", "importances", "slices-0", "parallel"},
+        "finished trials that have both",
+    ),
     "infinite": ({"history-0", "curves"}, "needs two finished trials"),
 }
 

@@ -10,35 +10,25 @@ from typing import NamedTuple
 from frontpage.analysis.table import Row, config_keys, differing, headlines, rows_of, spelled
 from frontpage.evaluation.declared import Metric
 
-WIDTH = 1160  # pixels of all pictures, as in pictures.html
-LEFT, RIGHT, TOP, BOTTOM = 70, 190, 14, 40  # around the points of a chart
-NAMES, NUMBERS = 270, 90  # pixels for the names and the numbers beside bars
+TOP, BOTTOM = 14, 40  # pixels of a chart above its points and below them; across it takes what there is
 MOST_NUMBERS = 12  # stand under the points of a chart at most
 COLOURS = 10
-STEP = 16  # pixels from name to name
 
 
 class Scale(NamedTuple):
-    """From values to pixels."""
+    """From values to a place on the page, by default to a percentage of its width."""
 
     low: float
     high: float
-    start: float
-    end: float
+    start: float = 0
+    end: float = 100
 
     def __call__(self, value: float) -> str:
-        """The pixel of a value, as SVG wants it."""
-        return f"{self.start + self._pixels(value):.1f}"
-
-    def length(self, value: float) -> str:
-        """The pixels from the start to a value."""
-        return f"{self._pixels(value):.1f}"
-
-    def _pixels(self, value: float) -> float:
-        return (value - self.low) / (self.high - self.low) * (self.end - self.start)
+        """The place of a value."""
+        return f"{self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start):.1f}"
 
 
-def around(values: Iterable[float], start: float, end: float, share: float) -> Scale:
+def around(values: Iterable[float], share: float, start: float = 0, end: float = 100) -> Scale:
     """A scale of all the values with room for a `share` of their range beside them."""
     found = list(values)
     low, high = min(found), max(found)
@@ -78,11 +68,10 @@ class Bars(NamedTuple):
 def error_bars(drawn: Sequence[Row], headline: Metric, colours: dict[str, int]) -> Bars:
     """A point and two standard errors to either side for every run of a headline, in the order given."""
     bars = [
-        Bar(short(one["run"]), colours[one["run"]], one[headline.name], 2 * (one.get(headline.error) or 0.0))
-        for one in drawn
+        Bar(one["run"], colours[one["run"]], one[headline.name], 2 * (one.get(headline.error) or 0.0)) for one in drawn
     ]
     ends = [end for bar in bars for end in (bar.value - bar.error, bar.value + bar.error)]
-    return Bars(bars, around(ends, NAMES, WIDTH - NUMBERS, 0.04), f"{headline.name} of every run")
+    return Bars(bars, around(ends, 0.04), f"{headline.name} of every run")
 
 
 class Machine(NamedTuple):
@@ -105,13 +94,12 @@ class Memory(NamedTuple):
 def memory_bars(rows: Sequence[Row]) -> Memory | None:
     """Estimated and measured memory of every run, and its speed; None where none has measured any."""
     names = "peak_memory_bytes", "estimated_memory_bytes", "tokens_per_second"
-    runs = [Machine(short(one["run"]), *(one.get(name) or None for name in names)) for one in rows]
+    runs = [Machine(one["run"], *(one.get(name) or None for name in names)) for one in rows]
     runs = [one for one in runs if one.measured]
     if not runs:
         return None
     most = max(max(one.measured, one.estimated or 0) for one in runs)
-    middle, fastest = (NAMES + WIDTH) / 2, max(one.speed or 0 for one in runs) or 1
-    return Memory(runs, Scale(0, most, NAMES, middle - NUMBERS), Scale(0, fastest, middle, WIDTH - NUMBERS))
+    return Memory(runs, Scale(0, most), Scale(0, max(one.speed or 0 for one in runs) or 1))
 
 
 class Trial(NamedTuple):
@@ -148,8 +136,8 @@ def history(rows: Sequence[Row]) -> History | None:
     last = max(trials[-1].number, 1)
     values, height = [trial.value for trial in trials], 220
     chart = Chart(
-        x=Scale(0, last, LEFT, WIDTH - 24),
-        y=around(values, height - BOTTOM, TOP, 0.06),
+        x=Scale(0, last),
+        y=around(values, 0.06, height - BOTTOM, TOP),
         height=height,
         guides=[(value, f"{value:.4f}") for value in dict.fromkeys((min(values), max(values)))],
         numbers=range(0, last + 1, -(-(last + 1) // MOST_NUMBERS)),
@@ -169,11 +157,11 @@ class Line(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """Lines, and where their names stand on the right: (pixel, line) in the order in which the lines end."""
+    """Lines, and the same ones in the order in which they end, from above, for their names."""
 
     chart: Chart
     lines: Sequence[Line]
-    names: Sequence[tuple[int, Line]]
+    named: Sequence[Line]
 
 
 def lines_of(lines: Sequence[Line], across: str, what: str) -> Lines | None:
@@ -184,18 +172,12 @@ def lines_of(lines: Sequence[Line], across: str, what: str) -> Lines | None:
     places = sorted({place for one in drawn for place, _ in one.points})
     values, height = [0.0, *(value for one in drawn for _, value in one.points)], 240
     chart = Chart(
-        x=Scale(places[0], max(places[-1], places[0] + 1), LEFT, WIDTH - RIGHT),
-        y=around(values, height - BOTTOM, TOP, 0.05),
+        x=Scale(places[0], max(places[-1], places[0] + 1)),
+        y=around(values, 0.05, height - BOTTOM, TOP),
         height=height,
         guides=[(value, f"{value:.4g}") for value in dict.fromkeys((min(values), max(values)))],
         numbers=places[:: -(-len(places) // MOST_NUMBERS)],
         across=across,
         what=what,
     )
-    ends = sorted(drawn, key=lambda one: -one.points[-1][1])
-    return Lines(chart, drawn, [(TOP + 5 + place * STEP, one) for place, one in enumerate(ends)])
-
-
-def short(name: str) -> str:
-    """The end of a long name."""
-    return name if len(name) <= 36 else f"…{name[-35:]}"
+    return Lines(chart, drawn, sorted(drawn, key=lambda one: -one.points[-1][1]))
