@@ -58,10 +58,10 @@ def main() -> None:
     from frontpage.analysis.pages.sweeps.page import page
 
     shares = importances(sweep)
-    panels = list(panels_of(sweep, shares))
+    panels = panels_of(sweep, shares)
     text = page(sweep, panels, best, lacking, f"make promote STUDY={arguments.study}", scores, notices())
     output.write(text)
-    drawn = sum(bool(panel.figures) for panel in panels)
+    drawn = sum(not isinstance(figures, str) for figures in panels.values())
     _print(sweep, scores)
     print(f"page: {output.path} ({len(text.encode()) / 1e6:.1f} MB, {drawn} of {len(panels)} plots drawn)")
     result = summary(sweep) | {

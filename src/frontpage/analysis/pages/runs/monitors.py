@@ -1,9 +1,9 @@
 """What monitors and the detector of runs have seen (docs/monitors.md): drift of layers, classes apart, transitions."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from frontpage.analysis.curves import logged, thinned
 from frontpage.analysis.pages.runs.pictures import Line, Lines, lines_of
@@ -21,18 +21,10 @@ ALIGNED = {
 }
 
 
-class Watched(NamedTuple):
-    """A run that has been watched: its colour, and what its monitors saw, each picture below its caption."""
-
-    run: str
-    colour: int
-    pictures: list[tuple[str, Lines | None]]
-
-
-def monitors(rows: Sequence[Row], colours: Mapping[str, int]) -> list[Watched]:
-    """The runs that have been watched."""
-    found = [Watched(one["run"], colours[one["run"]], _pictures(Path(one["directory"]))) for one in rows]
-    return [one for one in found if one.pictures]
+def monitors(rows: Sequence[Row]) -> dict[str, list[tuple[str, Lines | None]]]:
+    """By the names of runs that have been watched: what their monitors saw, each picture with its caption."""
+    found = {one["run"]: _pictures(Path(one["directory"])) for one in rows}
+    return {run: pictures for run, pictures in found.items() if pictures}
 
 
 def measurements(path: Path, monitor: str) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from frontpage.analysis.comparison import Difference
 from frontpage.analysis.curves import Point, thinned
 from frontpage.analysis.pages.runs.monitors import monitors
-from frontpage.analysis.pages.runs.pictures import COLOURS, Bars, History, error_bars, history, memory_bars
-from frontpage.analysis.pages.web_page.parts import Card, Cell, Table, TableRow, duration, last_samples, numeric
+from frontpage.analysis.pages.runs.pictures import COLOURS, History, Scale, around, history
+from frontpage.analysis.pages.web_page.parts import Card, Column, duration, last_samples, numeric
 from frontpage.analysis.pages.web_page.render import rendered
 from frontpage.analysis.table import (
     Row,
@@ -23,69 +23,23 @@ from frontpage.analysis.table import (
     shown,
     spelled,
 )
-from frontpage.evaluation.declared import HIGHER, Metric
+from frontpage.evaluation.declared import Metric
 from frontpage.runs.run import Run
 
 POINTS = 300  # of a curve: more cannot be seen
 TITLES = 5  # invented, of each run
-PAIRED = "minus best, paired"  # a heading
+PEAK = "peak_memory_bytes"
 Curves = Mapping[str, Mapping[str, list[Point]]]  # by run, then by metric
 
 
-class ShownRun(NamedTuple):
-    """A run beside its curves and its titles; at first those are ticked that have a colour of their own."""
-
-    place: int
-    name: str
-    curves: bool
-    samples: Sequence[str]
-
-    @property
-    def colour(self) -> int:
-        """The number of its colour."""
-        return self.place % COLOURS
-
-    @property
-    def ticked(self) -> bool:
-        """Whether no run above it has its colour."""
-        return self.place < COLOURS
-
-
 class Glance(NamedTuple):
-    """The runs of a headline, and how it is read; `sets` counts the validation sets."""
+    """The runs of a headline on one scale, what guessing scores, and how many validation sets they had."""
 
-    what: str
-    errors: bool
-    higher: bool
+    headline: Metric
+    rows: Sequence[Row]
+    x: Scale
     chances: Sequence[str]
     sets: int
-    picture: Bars
-
-
-class ConfigRow(NamedTuple):
-    """A key with its value in each run, and the value that most have, where several have it."""
-
-    key: str
-    same: bool
-    values: Sequence[str]
-    usual: str | None
-
-
-class Configurations(NamedTuple):
-    """Keys over runs; `different` counts the keys that differ."""
-
-    runs: Sequence[str]
-    rows: Sequence[ConfigRow]
-    different: int
-
-
-class Search(NamedTuple):
-    """A folder of trials, with the address of its own page where it has one."""
-
-    folder: str
-    address: str | None
-    trials: int
-    picture: History | None
 
 
 def page(
@@ -101,35 +55,37 @@ def page(
     `differences` are empty where runs were not compared by title; `studies` are folders of sweeps, each with the
     address of its own page where there is one; `place` is what was asked for.
     """
-    rows = ranked(rows)
-    runs = [
-        ShownRun(place, one["run"], bool(curves.get(one["run"])), last_samples(_samples_of(one), TITLES))
-        for place, one in enumerate(rows)
-    ]
-    colours, measured = {one.name: one.colour for one in runs}, [one.name for one in headlines(rows)]
-    metrics = sorted({name for found in curves.values() for name in found})
+    rows, measured = ranked(rows), headlines(rows)
+    known, memory = ([one for one in rows if one["status"] != "damaged"], [one for one in rows if one.get(PEAK)])
+    metrics, names = sorted({name for found in curves.values() for name in found}), [one.name for one in measured]
+    finished = [[one for one in rows_of(rows, headline) if one["status"] == "finished"] for headline in measured]
     return rendered(
         "runs/page.html",
         place=place,
         now=f"{datetime.now():%Y-%m-%d %H:%M}",
         large=list(_cards(rows)),
         notices=notices,
-        glances=[_glance(rows_of(rows, one), one, colours) for one in headlines(rows)],
-        table=_table(rows, differences),
+        rows=rows,
+        colours={one["run"]: at % COLOURS for at, one in enumerate(rows)},
+        colours_there_are=COLOURS,
+        glances=[_glance(rows_of(rows, one), one) for one in measured],
+        columns=_columns(rows, differences),
+        best=[found[0] for found in finished if found],
+        curves=curves,
         metrics=metrics,
-        first=next((name for name in [*measured, *metrics] if name in metrics), None),
-        runs=runs,
-        watched=monitors(rows, colours),
-        configurations=_configurations([one for one in rows if one["status"] != "damaged"]),
-        memory=memory_bars(rows),
-        measured=measured,
+        first=next((name for name in [*names, *metrics] if name in metrics), None),
+        watched=monitors(rows),
+        known=known,
+        keys=_keys(known),
+        different=differing(known, config_keys(known)),
+        memory=memory,
+        most=max((max(one[PEAK], one.get("estimated_memory_bytes") or 0) for one in memory), default=1),
+        fastest=max((one.get("tokens_per_second") or 0 for one in memory), default=1),
+        samples={one["run"]: last_samples(Run(Path(one["directory"])).samples_file, TITLES) for one in rows},
+        measured=names,
         searches=[_search(Path(folder), address, rows) for folder, address in studies],
-        data={"order": [one.name for one in runs], "curves": {run: _packed(found) for run, found in curves.items()}},
+        data={"order": [one["run"] for one in rows], "curves": {run: _packed(found) for run, found in curves.items()}},
     )
-
-
-def _samples_of(one: Row) -> Path:
-    return Run(Path(one["directory"])).samples_file
 
 
 def _packed(curves: Mapping[str, list[Point]]) -> dict[str, list[list[float]]]:
@@ -154,34 +110,30 @@ def _cards(rows: Sequence[Row]) -> Iterator[Card]:
     yield Card(duration(seconds), f"of training, {tokens / 1e6:,.1f} million tokens")
 
 
-def _glance(scored: Sequence[Row], headline: Metric, colours: dict[str, int]) -> Glance:
-    return Glance(
-        what=headline.unit.capitalize() if headline.unit else headline.name,
-        errors=headline.error is not None,
-        higher=headline.better == HIGHER,
-        chances=sorted({shown(headline.name, one.get(chance_of(headline.name))) for one in scored} - {""}),
-        sets=len({(one.get("data.validation_titles"), one.get("data.validation_characters")) for one in scored}),
-        picture=error_bars(scored, headline, colours),
-    )
+def _glance(scored: Sequence[Row], headline: Metric) -> Glance:
+    ends = [one[headline.name] + 2 * sign * (one.get(headline.error) or 0) for one in scored for sign in (-1, 1)]
+    chances = {shown(headline.name, one.get(chance_of(headline.name))) for one in scored} - {""}
+    sets = {(one.get("data.validation_titles"), one.get("data.validation_characters")) for one in scored}
+    return Glance(headline, scored, around(ends, 0.04), sorted(chances), len(sets))
 
 
-def _table(rows: Sequence[Row], differences: Sequence[Difference]) -> Table:
-    paired = {str(one.directory): one for one in differences}
-    columns = default_columns(rows)
-    numbers = {name for name in columns if all(numeric(one.get(name), True) for one in rows)} | {PAIRED}
-    best = [
-        next((one["run"] for one in rows_of(rows, headline) if one["status"] == "finished"), None)
-        for headline in headlines(rows)
-    ]
-    body = []
-    for one in rows:
-        cells = [Cell(one.get(name), _with_chance(one, name), "number" if name in numbers else "") for name in columns]
-        if paired:
+def _columns(rows: Sequence[Row], differences: Sequence[Difference]) -> list[Column]:
+    def column(name: str) -> Column:
+        numbers = all(numeric(one.get(name), or_none=True) for one in rows)
+        return Column(name, lambda one: one.get(name), lambda one: _with_chance(one, name), "number" if numbers else "")
+
+    columns, paired = [column(name) for name in default_columns(rows)], {str(one.directory): one for one in differences}
+    if paired:
+
+        def difference(one: Row) -> float | None:
+            return paired[one["directory"]].difference if one["directory"] in paired else None
+
+        def said(one: Row) -> str:
             found = paired.get(one["directory"])
-            said = f"{found.difference:+.4f} ± {found.error:.4f}" if found and found.error else "best" if found else ""
-            cells.insert(4, Cell(found and found.difference, said, "number"))
-        body.append(TableRow(one["run"] in best, cells))
-    return Table("runs-table", [*columns[:4], *[PAIRED] * bool(paired), *columns[4:]], numbers, body)
+            return f"{found.difference:+.4f} ± {found.error:.4f}" if found and found.error else "best" if found else ""
+
+        columns.insert(4, Column("minus best, paired", difference, said, "number"))
+    return columns
 
 
 def _with_chance(one: Row, name: str) -> str:
@@ -191,16 +143,17 @@ def _with_chance(one: Row, name: str) -> str:
     return f"{shown(name, value)}{said}"
 
 
-def _configurations(known: Sequence[Row]) -> Configurations:
-    keys = config_keys(known)
-    different, rows = {*differing(known, keys)}, []
-    for key in keys:
+def _keys(known: Sequence[Row]) -> dict[str, list[tuple[str, bool]]]:
+    """The keys of configs, with the value of each run, and whether it is what most have or there is no such value."""
+    found = {}
+    for key in config_keys(known):
         values = [spelled(one[key]) if key in one else "" for one in known]
         most = max(set(values), key=values.count)
-        rows.append(ConfigRow(key, key not in different, values, most if values.count(most) > 1 else None))
-    return Configurations([one["run"] for one in known], rows, len(different))
+        found[key] = [(value, value == most or values.count(most) == 1) for value in values]
+    return found
 
 
-def _search(folder: Path, address: str | None, rows: Sequence[Row]) -> Search:
+def _search(folder: Path, address: str | None, rows: Sequence[Row]) -> tuple[Path, str | None, int, History | None]:
+    """A folder of trials, the address of its own page where it has one, how many it has, and their picture."""
     trials = [one for one in rows if folder.resolve() in Path(one["directory"]).parents]
-    return Search(str(folder), address, len(trials), history(trials))
+    return folder, address, len(trials), history(trials)

@@ -3,14 +3,13 @@
 They are no plotly figures as those of a search: a page of runs is some tens of kB and is sent by mail.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from frontpage.analysis.table import Row, config_keys, differing, headlines, rows_of, spelled
-from frontpage.evaluation.declared import Metric
 
-TOP, BOTTOM = 14, 40  # pixels of a chart above its points and below them; across it takes what there is
+HEIGHT, TOP, BOTTOM = 230, 14, 40  # pixels of a chart, above its points and below them; across it takes what there is
 MOST_NUMBERS = 12  # stand under the points of a chart at most
 COLOURS = 10
 
@@ -37,69 +36,21 @@ def around(values: Iterable[float], share: float, start: float = 0, end: float =
 
 
 class Chart(NamedTuple):
-    """The frame of points: scales, what stands beside it and under it, the name of the axis below, what is drawn."""
+    """The frame of points: scales, numbers under it, the name of the axis below, what is drawn."""
 
     x: Scale
     y: Scale
     height: float
-    guides: Sequence[tuple[float, str]]
+    guides: Mapping[float, str]
     numbers: Sequence[int]
     across: str
     what: str
 
 
-class Bar(NamedTuple):
-    """A run's headline with two standard errors."""
-
-    run: str
-    colour: int
-    value: float
-    error: float
-
-
-class Bars(NamedTuple):
-    """A bar for each run."""
-
-    bars: Sequence[Bar]
-    x: Scale
-    what: str
-
-
-def error_bars(drawn: Sequence[Row], headline: Metric, colours: dict[str, int]) -> Bars:
-    """A point and two standard errors to either side for every run of a headline, in the order given."""
-    bars = [
-        Bar(one["run"], colours[one["run"]], one[headline.name], 2 * (one.get(headline.error) or 0.0)) for one in drawn
-    ]
-    ends = [end for bar in bars for end in (bar.value - bar.error, bar.value + bar.error)]
-    return Bars(bars, around(ends, 0.04), f"{headline.name} of every run")
-
-
-class Machine(NamedTuple):
-    """What a run asked of its machine; estimate and speed are None where they are not known."""
-
-    run: str
-    measured: int
-    estimated: int | None
-    speed: float | None
-
-
-class Memory(NamedTuple):
-    """Bars of bytes, and of tokens a second beside them."""
-
-    runs: Sequence[Machine]
-    size: Scale
-    speed: Scale
-
-
-def memory_bars(rows: Sequence[Row]) -> Memory | None:
-    """Estimated and measured memory of every run, and its speed; None where none has measured any."""
-    names = "peak_memory_bytes", "estimated_memory_bytes", "tokens_per_second"
-    runs = [Machine(one["run"], *(one.get(name) or None for name in names)) for one in rows]
-    runs = [one for one in runs if one.measured]
-    if not runs:
-        return None
-    most = max(max(one.measured, one.estimated or 0) for one in runs)
-    return Memory(runs, Scale(0, most), Scale(0, max(one.speed or 0 for one in runs) or 1))
+def chart(x: Scale, values: Sequence[float], form: str, numbers: Sequence[int], across: str, what: str) -> Chart:
+    """A frame for the values, whose ends stand beside it in this form."""
+    guides = {value: format(value, form) for value in (min(values), max(values))}
+    return Chart(x, around(values, 0.05, HEIGHT - BOTTOM, TOP), HEIGHT, guides, numbers, across, what)
 
 
 class Trial(NamedTuple):
@@ -133,18 +84,10 @@ def history(rows: Sequence[Row]) -> History | None:
         trials.append(Trial(number, value, finished, f"trial {number}, {one['status']}: {value:.4f} {settings}"))
         if finished and (not best or not headline.as_good(best[-1][1], value)):
             best.append((number, value))
-    last = max(trials[-1].number, 1)
-    values, height = [trial.value for trial in trials], 220
-    chart = Chart(
-        x=Scale(0, last),
-        y=around(values, 0.06, height - BOTTOM, TOP),
-        height=height,
-        guides=[(value, f"{value:.4f}") for value in dict.fromkeys((min(values), max(values)))],
-        numbers=range(0, last + 1, -(-(last + 1) // MOST_NUMBERS)),
-        across="trial",
-        what=f"{headline.name} of every trial",
-    )
-    return History(chart, trials, best)
+    last, values = max(trials[-1].number, 1), [trial.value for trial in trials]
+    numbers = range(0, last + 1, -(-(last + 1) // MOST_NUMBERS))
+    frame = chart(Scale(0, last), values, ".4f", numbers, "trial", f"{headline.name} of every trial")
+    return History(frame, trials, best)
 
 
 class Line(NamedTuple):
@@ -155,13 +98,17 @@ class Line(NamedTuple):
     baseline: bool = False
     colour: int = 0
 
+    @property
+    def end(self) -> float:
+        """Its last value."""
+        return self.points[-1][1]
+
 
 class Lines(NamedTuple):
-    """Lines, and the same ones in the order in which they end, from above, for their names."""
+    """Lines within their frame."""
 
     chart: Chart
     lines: Sequence[Line]
-    named: Sequence[Line]
 
 
 def lines_of(lines: Sequence[Line], across: str, what: str) -> Lines | None:
@@ -170,14 +117,6 @@ def lines_of(lines: Sequence[Line], across: str, what: str) -> Lines | None:
     if not drawn:
         return None
     places = sorted({place for one in drawn for place, _ in one.points})
-    values, height = [0.0, *(value for one in drawn for _, value in one.points)], 240
-    chart = Chart(
-        x=Scale(places[0], max(places[-1], places[0] + 1)),
-        y=around(values, 0.05, height - BOTTOM, TOP),
-        height=height,
-        guides=[(value, f"{value:.4g}") for value in dict.fromkeys((min(values), max(values)))],
-        numbers=places[:: -(-len(places) // MOST_NUMBERS)],
-        across=across,
-        what=what,
-    )
-    return Lines(chart, drawn, sorted(drawn, key=lambda one: -one.points[-1][1]))
+    values = [0.0, *(value for one in drawn for _, value in one.points)]
+    numbers, x = places[:: -(-len(places) // MOST_NUMBERS)], Scale(places[0], max(places[-1], places[0] + 1))
+    return Lines(chart(x, values, ".4g", numbers, across, what), drawn)

@@ -5,7 +5,8 @@ picture cannot answer. The price is plotly's script in the page, 4.8 MB, once.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import optuna
 import plotly.graph_objects as go
@@ -22,14 +23,15 @@ from optuna.visualization import (
 )
 from plotly.colors import sample_colorscale
 
+from frontpage.analysis.pages.sweeps.look import BLUE, FADING, ORANGE, RANKS, about, labelled, styled
 from frontpage.analysis.pages.sweeps.own_figures import against_weights, curves
-from frontpage.analysis.pages.sweeps.panel import BLUE, ORANGE, RANKS, Panel, about, labelled, styled
 from frontpage.analysis.pages.sweeps.sweep import Sweep, text_of
 
 PAIRED = 3  # parameters of the plots of pairs
 SURFACE = 150  # trials that these are drawn from at most: a surface has as many cells as the square of it
 SURE = 20  # finished trials below which importances are only a hint
 SMALL = 300  # pixels
+Panels = Mapping[str, list[go.Figure] | str]  # by their keys; a text says why nothing is drawn
 LONG = 24  # letters of a choice beside an axis; pointing at a trial shows all of them
 
 
@@ -89,72 +91,54 @@ def importances(sweep: Sweep) -> list[dict[str, float]]:
     ]
 
 
-def panels_of(sweep: Sweep, shares: list[dict[str, float]]) -> Iterator[Panel]:
-    """All plots of the page; `shares` are the importances."""
+def panels_of(sweep: Sweep, shares: list[dict[str, float]]) -> Panels:
+    """The plots by their keys, in which a number is an objective's place; `shares` are the importances."""
     places = range(len(sweep.objectives))
-    if len(sweep.objectives) > 1:
-        yield pareto(sweep)
-    yield from (history(sweep, place) for place in places)
-    yield curves(sweep)
-    yield from (against_weights(sweep, place) for place in places if sweep.objectives[place] != "parameters")
-    yield distribution(sweep)
-    yield importance_bars(sweep, shares)
-    yield from (slices(sweep, place) for place in places)
-    yield parallel(sweep)
-    yield pairs(sweep, shares[0])
+    found = {"pareto": pareto(sweep)} if len(places) > 1 else {}
+    found |= {f"history-{place}": history(sweep, place) for place in places} | {"curves": curves(sweep)}
+    sized = [place for place in places if sweep.objectives[place] != "parameters"]
+    found |= {f"weights-{place}": against_weights(sweep, place) for place in sized}
+    found |= {"distribution": distribution(sweep), "importances": importance_bars(sweep, shares)}
+    found |= {f"slices-{place}": slices(sweep, place) for place in places}
+    return found | {"parallel": parallel(sweep), "pairs": pairs(sweep, shares[0])}
 
 
-def pareto(sweep: Sweep) -> Panel:
+def pareto(sweep: Sweep) -> list[go.Figure] | str:
     """The first two objectives, and the trials that no other one beats."""
-    caption = "Orange trials are beaten by no other in every objective; choosing between them is a matter of taste."
     if not sweep.finished:
-        return Panel("pareto", "Pareto front", caption, lacking="no trial has finished")
+        return "no trial has finished"
     names = [labelled(name) for name in sweep.objectives[1::-1]]
     figure = plot_pareto_front(study_of(sweep), targets=lambda trial: trial.values[1::-1], target_names=names)
     for trace, colour, size in zip(figure.data, (BLUE, ORANGE), (7, 11), strict=True):
         trace.marker = {"color": colour, "size": size}
-    return Panel("pareto", "Pareto front", caption, [styled(figure, 400)])
+    return [styled(figure, 400)]
 
 
-def history(sweep: Sweep, place: int) -> Panel:
+def history(sweep: Sweep, place: int) -> list[go.Figure] | str:
     """Each finished trial, and the best so far."""
-    name, key = sweep.objectives[place], f"history-{place}"
-    caption = "A point is a finished trial, the line the best so far. If it still falls at the end, go on."
     if not sweep.finished:
-        return Panel(key, f"History: {name}", caption, lacking="no trial has finished")
-    figure = plot_optimization_history(study_of(sweep, place), target_name=labelled(name))
+        return "no trial has finished"
+    figure = plot_optimization_history(study_of(sweep, place), target_name=labelled(sweep.objectives[place]))
     points, best, _ = figure.data
     points.update(marker={"color": BLUE, "size": 8}, opacity=0.85, name="finished trial", **_told(sweep, points.x))
-    best.update(x=points.x, y=_reached(best), line={"shape": "hv", "color": ORANGE}, name="best so far")
-    return Panel(key, f"History: {name}", caption, [styled(figure)])
+    reached = [value for value in best.y if value is not None]  # Optuna has one for every number
+    best.update(x=points.x, y=reached, line={"shape": "hv", "color": ORANGE}, name="best so far")
+    return [styled(figure)]
 
 
-def _reached(best: go.Scatter) -> list[float]:
-    """The best so far where a trial has finished: Optuna has it for every number."""
-    return [value for value in best.y if value is not None]
-
-
-def distribution(sweep: Sweep) -> Panel:
+def distribution(sweep: Sweep) -> list[go.Figure] | str:
     """How the first objective is spread over the finished trials."""
-    title = f"Distribution of {sweep.objectives[0]}"
-    caption = "The share of the finished trials that came out so low or lower; the upright line is the best trial."
     if len(sweep.finished) < 2:
-        return Panel("distribution", title, caption, lacking="needs two finished trials", narrow=True)
+        return "needs two finished trials"
     figure = plot_edf(study_of(sweep, 0), target_name=labelled(sweep.objectives[0]))
     figure.update_traces(name="share", line={"color": BLUE}, selector=0)
-    figure.add_vline(x=sweep.winner.values[0], line={"color": ORANGE, "width": 2})
-    return Panel("distribution", title, caption, [styled(figure)], narrow=True)
+    return [styled(figure.add_vline(x=sweep.winner.values[0], line={"color": ORANGE, "width": 2}))]
 
 
-def importance_bars(sweep: Sweep, shares: list[dict[str, float]]) -> Panel:
+def importance_bars(sweep: Sweep, shares: list[dict[str, float]]) -> list[go.Figure] | str:
     """A bar for each parameter, a colour for each objective."""
-    title = "Importance of the parameters"
-    caption = "How much being among the best trials depends on each parameter (PED-ANOVA, shares of 1)."
-    if len(sweep.finished) < SURE:
-        caption += f" From {len(sweep.finished)} finished trials, so only a hint."
     if not any(shares):
-        lacking = "needs three finished trials that differ in a parameter and in their results"
-        return Panel("importances", title, caption, lacking=lacking)
+        return "needs three finished trials that differ in a parameter and in their results"
     figure = go.Figure()
     for place, name in enumerate(sweep.objectives):
         if shares[place]:
@@ -162,37 +146,32 @@ def importance_bars(sweep: Sweep, shares: list[dict[str, float]]) -> Panel:
             figure.add_traces(drawn.data).update_layout(drawn.layout)
     figure.update_layout(showlegend=len(figure.data) > 1, bargap=0.35, yaxis_title=None)
     figure.update_xaxes(title="share", range=[0, 1.2 * max(max(trace.x) for trace in figure.data)])
-    return Panel("importances", title, caption, [styled(figure, 130 + 34 * len(sweep.varied()) * len(figure.data))])
+    return [styled(figure, 130 + 34 * len(sweep.varied()) * len(figure.data))]
 
 
-def slices(sweep: Sweep, place: int) -> Panel:
+def slices(sweep: Sweep, place: int) -> list[go.Figure] | str:
     """An objective against each parameter."""
-    name, key = sweep.objectives[place], f"slices-{place}"
-    title, caption = f"{name} against each parameter", "Stronger the later; the orange one is the best trial."
     if not sweep.varied():
-        return Panel(key, title, caption, lacking="no parameter has had two values among finished trials")
+        return "no parameter has had two values among finished trials"
     study, figures = study_of(sweep, place), []
     for parameter in sweep.varied():
-        figure = plot_slice(study, params=[parameter], target_name=name)
+        figure = plot_slice(study, params=[parameter], target_name=sweep.objectives[place])
         points = figure.data[0]
         numbers = list(points.marker.color)
-        fading = [[0, "rgba(59, 135, 181, 0.3)"], [1, BLUE]]
-        points.update(marker={"colorscale": fading, "showscale": False, "size": 8}, **_told(sweep, numbers))
+        points.update(marker={"colorscale": FADING, "showscale": False, "size": 8}, **_told(sweep, numbers))
         if sweep.winner.number in numbers:
             at = numbers.index(sweep.winner.number)
             best = {"x": [points.x[at]], "y": [points.y[at]], "marker": {"color": ORANGE, "size": 12}}
             figure.add_scatter(**best, mode="markers", showlegend=False, hoverinfo="skip")
         figures.append(styled(figure, SMALL))
-    return Panel(key, title, caption, figures)
+    return figures
 
 
-def parallel(sweep: Sweep) -> Panel:
+def parallel(sweep: Sweep) -> list[go.Figure] | str:
     """A line for each finished trial through all its parameters."""
-    title, caption = "Parallel coordinates", "A line is a finished trial: orange the best, blue the worst."
     varied = sorted(sweep.varied())
     if len(sweep.finished) < 2 or not varied:
-        lacking = "needs two finished trials that differ in a parameter"
-        return Panel("parallel", title, caption, lacking=lacking)
+        return "needs two finished trials that differ in a parameter"
     figure, ranks = plot_parallel_coordinate(study_of(sweep, 0), params=varied), sweep.ranks(0)
     for trace, trial in zip(figure.data, sweep.finished, strict=False):
         trace.line.color = sample_colorscale(RANKS, [ranks[trial.number]])[0]
@@ -201,36 +180,26 @@ def parallel(sweep: Sweep) -> Panel:
     names = [sweep.objectives[0], *varied]  # Optuna's order; it cuts long ones off
     figure.update_annotations(font={"size": 11}, overwrite=True)
     figure.update_xaxes(ticktext=[name.replace(".", ".<br>").replace("/", "/<br>") for name in names])
-    return Panel("parallel", title, caption, [styled(figure, 420)], least=130 * len(names))
+    return [styled(figure, 420)]
 
 
-def pairs(sweep: Sweep, shares: dict[str, float]) -> Panel:
+def pairs(sweep: Sweep, shares: dict[str, float]) -> list[go.Figure] | str:
     """The two or three most important parameters against each other, coloured by the objective's rank."""
-    title = "Pairs of parameters"
-    caption = (
-        "The most important parameters against each other. Points are finished trials, orange the best, blue the worst"
-        " by the first objective; the pale surface between them is interpolated, not measured."
-    )
-    if len(sweep.finished) > SURFACE:
-        caption += f" Of {len(sweep.finished)} finished trials the best {SURFACE} are drawn."
     study, ranks, figures = study_of(sweep, 0, SURFACE), sweep.ranks(0), []
     kept = {trial.number for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])}
     for pair in itertools.combinations([*shares][:PAIRED], 2):
-        both = [one for one in sweep.finished if one.number in kept and {*pair} <= {*one.frozen.params}]
+        both = [trial.number for trial in sweep.finished if trial.number in kept and {*pair} <= {*trial.frozen.params}]
         if len(both) > 2:
             figure = plot_contour(study, params=list(pair), target_name=sweep.objectives[0])
             surface, points, _ = figure.data
             surface.update(colorscale=RANKS, reversescale=not sweep.minimised(0), opacity=0.3, showscale=False)
-            colours = {"color": [ranks[one.number] for one in both], "colorscale": RANKS, "cmin": 0, "cmax": 1}
-            points.update(marker={**colours, "size": 9, "line": {"width": 0}})
-            points.update(**_told(sweep, [one.number for one in both]))
+            colours = {"color": [ranks[number] for number in both], "colorscale": RANKS, "cmin": 0, "cmax": 1}
+            points.update(marker={**colours, "size": 9, "line": {"width": 0}}, **_told(sweep, both))
             figures.append(styled(figure, SMALL + 40))
-    if not figures:
-        return Panel("pairs", title, caption, lacking="needs two parameters and three finished trials that have both")
-    return Panel("pairs", title, caption, figures)
+    return figures or "needs two parameters and three finished trials that have both"
 
 
-def _told(sweep: Sweep, numbers: list[int]) -> dict[str, object]:
+def _told(sweep: Sweep, numbers: Iterable[int]) -> dict[str, Any]:
     """What pointing at the trials of these numbers says."""
     trials, name = {trial.number: trial for trial in sweep.finished}, sweep.objectives[0]
     said = [f"{about(trials[number])}<br>{name} {trials[number].values[0]:.5g}" for number in numbers]

@@ -5,19 +5,17 @@ Its `plot_intermediate_values` leaves out the trials that failed, and does not t
 
 import plotly.graph_objects as go
 
-from frontpage.analysis.pages.sweeps.panel import BLUE, GREEN, GREY, ORANGE, RED, Panel, about, labelled, styled
+from frontpage.analysis.pages.sweeps.look import BLUE, GREEN, GREY, ORANGE, RED, about, labelled, styled
 from frontpage.analysis.pages.sweeps.sweep import Sweep
 
 COLOURS = {"finished": BLUE, "pruned": ORANGE, "failed": RED}
 
 
-def curves(sweep: Sweep) -> Panel:
+def curves(sweep: Sweep) -> list[go.Figure] | str:
     """Intermediate values of every trial, coloured by how it ended."""
-    title = "Validations during the trials"
-    caption = "Orange lines were pruned where they end, the thick green one is the best trial."
     drawn = [trial for trial in sweep.trials if trial.curve]
     if not drawn:
-        return Panel("curves", title, caption, lacking="no trial has reported a validation before its end")
+        return "no trial has reported a validation before its end"
     figure, shown = go.Figure(), set()
     for trial in sorted(drawn, key=lambda one: one == sweep.winner):  # the best one on top
         best = trial == sweep.winner
@@ -36,19 +34,15 @@ def curves(sweep: Sweep) -> Panel:
         )
         shown.add(kind)
     figure.update_layout(xaxis_title="optimizer updates", yaxis_title=labelled(sweep.objectives[0]))
-    return Panel("curves", title, caption, [styled(figure, 400)])
+    return [styled(figure, 400)]
 
 
-def against_weights(sweep: Sweep, place: int) -> Panel:
+def against_weights(sweep: Sweep, place: int) -> list[go.Figure] | str:
     """An objective against the number of weights."""
-    name, key = sweep.objectives[place], f"weights-{place}"
-    title = f"{name} and the size of the model"
-    caption = "Weights of the model, embeddings included; down and to the left is better."
     points = [trial for trial in sweep.finished if trial.record.get("parameters")]
     sizes = [trial.record["parameters"] for trial in points]
     if len(set(sizes)) < 2:
-        lacking = "all models are of one size" if points else "no finished trial has a run.json with its weights"
-        return Panel(key, title, caption, lacking=lacking, narrow=True)
+        return "all models are of one size" if points else "no finished trial has a run.json with its weights"
     figure = go.Figure().add_scatter(
         x=sizes,
         y=[trial.values[place] for trial in points],
@@ -58,5 +52,6 @@ def against_weights(sweep: Sweep, place: int) -> Panel:
         hovertemplate="%{text}<br>%{x:,} weights: %{y:.5g}<extra></extra>",
     )
     scale = "log" if max(sizes) > 3 * min(sizes) else "linear"
-    figure.update_layout(xaxis={"title": "weights", "type": scale, "exponentformat": "SI"}, yaxis_title=labelled(name))
-    return Panel(key, title, caption, [styled(figure)], narrow=True)
+    figure.update_layout(xaxis={"title": "weights", "type": scale, "exponentformat": "SI"})
+    figure.update_layout(yaxis_title=labelled(sweep.objectives[place]))
+    return [styled(figure)]

@@ -8,16 +8,16 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from frontpage.analysis.pages.sweeps.best import Best
-from frontpage.analysis.pages.sweeps.panel import Panel, as_json, labelled
-from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial, text_of
-from frontpage.analysis.pages.sweeps.table import columns_of, number_form, spelled
+from frontpage.analysis.pages.sweeps.figures import SURE, SURFACE, Panels
+from frontpage.analysis.pages.sweeps.look import as_json, labelled
+from frontpage.analysis.pages.sweeps.sweep import Sweep, text_of
+from frontpage.analysis.pages.sweeps.table import EARLY, columns_of, number_form, spelled
 from frontpage.analysis.pages.sweeps.winner_score import TestScore
-from frontpage.analysis.pages.web_page.parts import Card, Cell, Table, TableRow, duration, last_samples, numeric
+from frontpage.analysis.pages.web_page.parts import Card, duration, last_samples
 from frontpage.analysis.pages.web_page.render import rendered
 from frontpage.runs.run import Run
 
 TITLES = 5  # invented by the winner
-EARLY = ("trial", "state", "last update reported", "reason")  # headings
 
 
 class Near(NamedTuple):
@@ -29,7 +29,7 @@ class Near(NamedTuple):
 
 def page(
     sweep: Sweep,
-    panels: Sequence[Panel],
+    panels: Panels,
     best: Best | None,
     lacking: str,
     promote: str,
@@ -53,16 +53,17 @@ def page(
         scores=scores,
         measured=measured,
         counted=lambda count: "unknown" if count is None else f"{count:,}",
-        front=_table(sweep, sweep.pareto, "pareto-table") if len(sweep.objectives) > 1 else None,
         best=best,
         why_none=lacking,
         promote=promote,
         samples=last_samples(Run(directory).samples_file, TITLES) if directory else [],
         panels=panels,
-        early=_ended_early(sweep),
-        trials=_table(sweep, sweep.trials, "trials-table"),
+        sure=SURE,
+        surface=SURFACE,
+        early=[trial for trial in sweep.trials if trial.reason and trial.state != "running"],
+        columns={"early": EARLY, "all": columns_of(sweep)},
         plotly=Markup(get_plotlyjs()),
-        figures={panel.key: list(map(as_json, panel.figures)) for panel in panels if panel.figures},
+        figures={key: list(map(as_json, found)) for key, found in panels.items() if not isinstance(found, str)},
     )
 
 
@@ -115,36 +116,3 @@ def _near(sweep: Sweep) -> Near | None:
     if not error or sweep.objectives != [sweep.headline.name]:
         return None
     return Near(sum(abs(trial.values[0] - sweep.winner.values[0]) <= error for trial in sweep.finished) - 1, error)
-
-
-def _ended_early(sweep: Sweep) -> Table:
-    rows = [
-        TableRow(
-            trial == sweep.winner,
-            [
-                Cell(trial.number, str(trial.number), "number"),
-                Cell(trial.state, trial.state),
-                Cell(max(trial.curve, default=None), str(max(trial.curve, default="")), "number"),
-                Cell(trial.reason, trial.reason, "reason"),
-            ],
-        )
-        for trial in sweep.trials
-        if trial.reason and trial.state != "running"
-    ]
-    return Table("early-table", EARLY, (EARLY[0], EARLY[2]), rows)
-
-
-def _table(sweep: Sweep, trials: Iterable[SweepTrial], key: str) -> Table:
-    columns = columns_of(sweep)
-    numbers = {one.name for one in columns if all(numeric(one.value(trial), True) for trial in sweep.trials)}
-    rows = [
-        TableRow(
-            trial == sweep.winner,
-            [
-                Cell(value, spelled(value, one.form), "number" if numeric(value) else "")
-                for one, value in ((one, one.value(trial)) for one in columns)
-            ],
-        )
-        for trial in trials
-    ]
-    return Table(key, [one.name for one in columns], numbers, rows)

@@ -1,6 +1,6 @@
-"""Plain values that the macros of parts.html show: large numbers, and tables whose headings sort them."""
+"""Plain values that the macros of parts.html show: large numbers, and columns of tables whose headings sort them."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,33 +12,18 @@ class Card(NamedTuple):
     small: str
 
 
-class Cell(NamedTuple):
-    """What a cell is sorted by, and what it shows."""
+class Column(NamedTuple):
+    """A heading; what a row is sorted by under it, and what it shows."""
 
-    value: Any
-    shown: str
-    kind: str = ""  # its class
+    name: str
+    value: Callable[[Any], Any]
+    shown: Callable[[Any], str]
+    kind: str = ""  # the class of its cells
 
-    @property
-    def key(self) -> str:
+    def key(self, row: Any) -> str:
         """The value for the script that sorts; nothing for None."""
-        return "" if self.value is None else repr(self.value) if numeric(self.value) else str(self.value)
-
-
-class TableRow(NamedTuple):
-    """Cells in the order of the headings; the best row is marked."""
-
-    best: bool
-    cells: Sequence[Cell]
-
-
-class Table(NamedTuple):
-    """A table by the id `key`; `numbers` are the headings of columns of numbers."""
-
-    key: str
-    headings: Sequence[str]
-    numbers: Collection[str]
-    rows: Iterable[TableRow]
+        value = self.value(row)
+        return "" if value is None else repr(value) if numeric(value) else str(value)
 
 
 def numeric(value: object, or_none: bool = False) -> bool:

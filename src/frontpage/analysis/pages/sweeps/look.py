@@ -1,10 +1,9 @@
-"""A part of the page's plots, and the form in which plotly's script gets its figures."""
+"""What all plots of the page look like, and the form in which plotly's script gets them."""
 
 import json
 import re
-from collections.abc import Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io
@@ -14,20 +13,9 @@ from frontpage.evaluation.metrics import HONEST
 
 BLUE, ORANGE, RED, GREY, GREEN = "#3b87b5", "#d97706", "#d9483b", "#8b95a5", "#2f9e68"  # seen on white and on black
 RANKS = [[0, ORANGE], [1, BLUE]]  # best, worst
+FADING = [[0, "rgba(59, 135, 181, 0.3)"], [1, BLUE]]  # first, last
 UNITS = {metric.name: metric.unit for metric in HONEST if metric.unit}
 MARKS = re.compile("&lt;(/?(?:br|extra))&gt;")  # plotly's, of which Optuna's figures make use
-
-
-class Panel(NamedTuple):
-    """Plots under one heading, with a sentence on how they are read; without figures, `lacking` says why."""
-
-    key: str
-    title: str
-    caption: str
-    figures: Sequence[go.Figure] = ()
-    lacking: str = ""
-    least: int = 0  # pixels below which a figure cannot be read; on a narrower screen it moves in its frame
-    narrow: bool = False  # two of them share a row
 
 
 def styled(figure: go.Figure, height: int = 360) -> go.Figure:
