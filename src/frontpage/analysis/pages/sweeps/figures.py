@@ -23,7 +23,7 @@ from optuna.visualization import (
 )
 from plotly.colors import sample_colorscale
 
-from frontpage.analysis.pages.sweeps.look import BLUE, FADING, ORANGE, RANKS, about, labelled, styled
+from frontpage.analysis.pages.sweeps.look import BLUE, FADING, GREY, ORANGE, RANKS, about, labelled, styled
 from frontpage.analysis.pages.sweeps.own_figures import against_weights, curves
 from frontpage.analysis.pages.sweeps.sweep import Sweep, text_of
 
@@ -32,7 +32,7 @@ SURFACE = 150  # trials that these are drawn from at most: a surface has as many
 SURE = 20  # finished trials below which importances are only a hint
 SMALL = 300  # pixels
 Panels = Mapping[str, list[go.Figure] | str]  # by their keys; a text says why nothing is drawn
-LONG = 24  # letters of a choice beside an axis; pointing at a trial shows all of them
+LONG = 18  # letters of a choice beside an axis; pointing at a trial shows all of them
 
 
 class Spelled(str):
@@ -121,8 +121,9 @@ def history(sweep: Sweep, place: int) -> list[go.Figure] | str:
     figure = plot_optimization_history(study_of(sweep, place), target_name=labelled(sweep.objectives[place]))
     points, best, _ = figure.data
     points.update(marker={"color": BLUE, "size": 8}, opacity=0.85, name="finished trial", **_told(sweep, points.x))
-    reached = [value for value in best.y if value is not None]  # Optuna has one for every number
-    best.update(x=points.x, y=reached, line={"shape": "hv", "color": ORANGE}, name="best so far")
+    reached = [at for at in range(len(best.x)) if best.x[at] >= points.x[0]]  # before, there is no best
+    best.update(x=[best.x[at] for at in reached], y=[best.y[at] for at in reached], name="best so far")
+    best.line = {"shape": "hv", "color": ORANGE}
     return [styled(figure)]
 
 
@@ -193,6 +194,7 @@ def pairs(sweep: Sweep, shares: dict[str, float]) -> list[go.Figure] | str:
             figure = plot_contour(study, params=list(pair), target_name=sweep.objectives[0])
             surface, points, _ = figure.data
             surface.update(colorscale=RANKS, reversescale=not sweep.minimised(0), opacity=0.3, showscale=False)
+            surface.line.color = GREY
             colours = {"color": [ranks[number] for number in both], "colorscale": RANKS, "cmin": 0, "cmax": 1}
             points.update(marker={**colours, "size": 9, "line": {"width": 0}}, **_told(sweep, both))
             figures.append(styled(figure, SMALL + 40))
