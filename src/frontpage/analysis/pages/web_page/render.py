@@ -40,6 +40,7 @@ def _text(value: object) -> object:
 
 
 def _json(content: Mapping[str, Any] | Sequence[Any], **settings: Any) -> str:
+    """The text that the filter `tojson` makes safe for a script; Jinja's settings would sort the keys."""
     return json.dumps(hide_all(content), allow_nan=False)
 
 
