@@ -54,15 +54,14 @@ def main() -> None:
         scores = kept_scores(sweep)
 
     best, lacking = best_or_why(sweep, arguments.study)
-    from frontpage.analysis.pages.sweeps.figures import over_trials  # these need plotly
+    from frontpage.analysis.pages.sweeps.figures import importances, panels_of  # these need plotly
     from frontpage.analysis.pages.sweeps.page import page
-    from frontpage.analysis.pages.sweeps.parameter_figures import importances, over_parameters
 
     shares = importances(sweep)
-    panels = [*over_trials(sweep), *over_parameters(sweep, shares)]
+    panels = panels_of(sweep, shares)
     text = page(sweep, panels, best, lacking, f"make promote STUDY={arguments.study}", scores, notices())
     output.write(text)
-    drawn = sum(panel.figure is not None for panel in panels)
+    drawn = sum(not isinstance(figures, str) for figures in panels.values())
     _print(sweep, scores)
     print(f"page: {output.path} ({len(text.encode()) / 1e6:.1f} MB, {drawn} of {len(panels)} plots drawn)")
     result = summary(sweep) | {

@@ -102,7 +102,7 @@ def test_the_scripts_show_every_damage_on_one_page(tmp_path, capfd):
     assert [name for name, row in rows.items() if row["status"] != "damaged"] == ["whole"]
     assert len(rows) == 1 + len(DAMAGE) + len(BYTES)
     for name, row in rows.items():
-        assert name in page and (row["status"] == "finished" or str(row["reason"]) in page.replace("&#x27;", "'"))
+        assert name in page and (row["status"] == "finished" or str(row["reason"]) in page.replace("&#39;", "'"))
 
 
 def test_no_key_of_a_config_takes_the_place_of_what_a_record_says(tmp_path, capfd):

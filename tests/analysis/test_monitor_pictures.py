@@ -8,12 +8,19 @@ import pytest
 from programs import run_script
 from run_folders import NASTY, folder, fresh  # noqa: F401
 
-from frontpage.analysis.pages.runs.lines import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, picture
 from frontpage.analysis.pages.runs.monitors import measurements
+from frontpage.analysis.pages.runs.pictures import TOP, Line, lines_of
+from frontpage.analysis.pages.web_page.render import templates
 
 
 def line_of(monitor, step, rows, **more):
     return {"monitor": monitor, "step": step, "rows": rows, **more}
+
+
+def drawn(lines):
+    """A picture of lines as the page has it, and its height."""
+    picture = lines_of(lines, "x", "y")
+    return templates().get_template("runs/pictures.html").module.lines(picture), picture.chart.height
 
 
 def drift(layer, disparity):
@@ -112,25 +119,23 @@ def test_an_update_that_was_measured_twice_counts_once(tmp_path):
 
 
 def test_points_lie_where_their_values_are():
-    text = picture(
-        [Line("one", [(0, 1.0), (5, 0.0), (10, 0.5)]), Line("none", []), Line("two", [(5, 1.0)], True)], "x", "y"
-    )
-    points = re.findall(r'<circle class="(c\d)" cx="([\d.]+)" cy="([\d.]+)" r="4"><title>', text)
+    lines = [Line("one", [(0, 1.0), (5, 0.0), (10, 0.5)]), Line("none", []), Line("two", [(5, 1.0)], True)]
+    text, height = drawn(lines)
+    points = re.findall(r'<circle class="(c\d)" cx="([\d.]+)%" cy="([\d.]+)" r="4"><title>', text)
     (first, second, third), (alone,) = ([one[1:] for one in points if one[0] == colour] for colour in ("c0", "c2"))
     left, right = float(first[0]), float(third[0])
-    assert (left, right) == (LEFT, WIDTH - RIGHT) and float(second[0]) == (left + right) / 2
+    assert (left, right) == (0, 100) and float(second[0]) == (left + right) / 2
     assert float(third[1]) == pytest.approx((float(first[1]) + float(second[1])) / 2, abs=0.06)
-    assert TOP < float(first[1]) < float(second[1]) < HEIGHT and alone[1] == first[1]
+    assert TOP < float(first[1]) < float(second[1]) < height and alone[1] == first[1]
     assert text.count("<path") == 2 and text.count("baseline") == 1
 
 
-def test_names_of_many_lines_lie_within_the_picture_in_the_order_of_their_ends():
+def test_names_of_many_lines_stand_in_the_order_of_their_ends_each_with_its_colour():
     lines = [Line(f"layer {layer}", [(0, 0.5), (1, layer / 1e4)]) for layer in range(10)]
-    names = re.findall(r'<text x="\d+" y="(\d+)" class="small">(layer \d)</text>', picture(lines, "x", "y"))
-    assert [name for _, name in names] == [f"layer {layer}" for layer in reversed(range(10))]
-    assert all(0 < int(y) < HEIGHT - 40 for y, _ in names)
+    names = re.findall(r'<i class="swatch c(\d)"></i>layer (\d)<', drawn(lines)[0])
+    assert names == [(str(layer), str(layer)) for layer in reversed(range(10))]
 
 
 def test_a_single_point_and_equal_values_can_be_drawn():
-    assert picture([Line("one", [(7, 0.0)])], "x", "y").count("<circle") == 2
-    assert "has no value yet" in picture([Line("one", [])], "x", "y")
+    assert drawn([Line("one", [(7, 0.0)])])[0].count("<circle") == 1
+    assert lines_of([Line("one", [])], "x", "y") is None

@@ -2,15 +2,19 @@
 
 import http.client
 import json
+import re
 import socket
 import threading
 
 import pytest
+from markupsafe import escape
 from playgrounds import served
 from programs import run_script, train_tiny
+from run_folders import NASTY
 
 from frontpage.analysis.pages.playground.answers import ALTERNATIVES
 from frontpage.analysis.pages.playground.server import LARGEST_BODY
+from frontpage.analysis.pages.web_page.render import rendered
 from frontpage.models.generate import generate
 
 JSON = {"Content-Type": "application/json"}
@@ -74,11 +78,18 @@ def test_the_page_is_one_file_that_asks_nobody_else(ask):
 
 
 def test_the_page_is_told_of_the_runs(ask, runs):
-    _, _, content = ask("GET", "/runs")
-    first, second = json.loads(content)["runs"]
-    assert [first["name"], second["name"]] == [str(run) for run in runs]
-    assert (second["vocab_size"], second["block_size"]) == (259, 32)
-    assert first["parameters"] == json.loads((runs[0] / "run.json").read_text())["parameters"]
+    _, _, content = ask("GET", "/")
+    first, second = re.findall(r"<section.*?</section>", content.decode(), re.DOTALL)
+    assert f">{runs[0]}</h2>" in first and f">{runs[1]}</h2>" in second
+    assert "259 kinds of tokens" in second and "blocks of 32" in second
+    assert f"{json.loads((runs[0] / 'run.json').read_text())['parameters']:,} weights" in first
+
+
+def test_a_runs_name_cannot_become_a_part_of_the_page():
+    described = {"name": NASTY, "parameters": 1, "vocab_size": 2, "block_size": 3}
+    page = rendered("playground/page.html", runs=[described], most_titles=12)
+    assert escape(NASTY) in page and NASTY not in page
+    assert page.count("<script") == page.count("</script") == 1
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -130,12 +141,12 @@ def test_a_reader_who_leaves_does_no_harm(playground, events, capfd):
 
 REFUSED = {
     "a name that was made to lead here": ("GET", "/", None, {"Host": "evil.example:80"}, 403, "answers as"),
-    "no name": ("GET", "/runs", None, {"Host": ""}, 403, "answers as"),
+    "no name": ("GET", "/", None, {"Host": ""}, 403, "answers as"),
     "the right name with another port": ("GET", "/", None, {"Host": "localhost:1"}, 403, "answers as"),
     "another page": ("POST", "/continue", b"{}", {**JSON, "Origin": "http://evil.example"}, 403, "own page"),
     "a page without a name": ("POST", "/continue", b"{}", {**JSON, "Origin": "null"}, 403, "own page"),
     "another port's page": ("POST", "/continue", b"{}", {**JSON, "Origin": "http://127.0.0.1:1"}, 403, "own page"),
-    "a picture of another page": ("GET", "/runs", None, {"Sec-Fetch-Site": "cross-site"}, 403, "own page"),
+    "a picture of another page": ("GET", "/", None, {"Sec-Fetch-Site": "cross-site"}, 403, "own page"),
     "a form": ("POST", "/continue", b"{}", {"Content-Type": "text/plain"}, 415, "application/json"),
     "no type": ("POST", "/continue", b"{}", {}, 415, "application/json"),
     "no length": ("POST", "/continue", None, JSON, 411, "Content-Length"),

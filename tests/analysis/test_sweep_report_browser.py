@@ -53,7 +53,8 @@ def test_a_browser_draws_and_sorts_without_a_network_and_without_an_error(told, 
     )
     found = json.loads(html.unescape(re.search(r'<pre id="result">(.+?)</pre>', shown.stdout, re.DOTALL)[1]))
     assert found["faults"] == [] and found["requests"] == 0 and found["title"] == "full"
-    assert found["figures"] == found["drawn"] == len(PANELS)
+    given = json.loads(re.search(r'<script type="application/json" id="figures">(.*?)</script>', page)[1])
+    assert {*given} == PANELS and found["figures"] == found["drawn"] == sum(map(len, given.values()))
     assert not found["wide"]
     rising, falling = ([float(one) for one in order] for order in found["orders"])
     assert rising == sorted(rising) and falling == rising[::-1] and len({*rising}) > 10

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import TINY
 
-from frontpage.analysis.pages.web_page.parts import text
+from frontpage.analysis.pages.web_page.render import templates
 from frontpage.command.errors import BadValue
 from frontpage.command.json_file import write_json
 from frontpage.command.notices import forget_notices, notice, notices
@@ -51,7 +51,8 @@ def test_records_notices_messages_and_pages(tmp_path):
     forget_notices()
     notice(f"row 1 holds {HOSTILE}")
     assert notices() == [f"row 1 holds {SHOWN}"]
-    assert text(f"<b>{HOSTILE}") == "&lt;b&gt;" + SHOWN.replace("\\n", "\n")
+    shown = templates().from_string("{{ value }}").render(value=f"<b>{HOSTILE}")
+    assert shown == "&lt;b&gt;" + SHOWN.replace("\\n", "\n")
     assert str(BadValue("data.path", "a\nb\x1b", "no such file")) == "data.path=a\\nb\\x1b: no such file"
 
 

@@ -41,11 +41,12 @@ class Browser:
             self._driver.wait()
             self._driver.stdout.close()
 
-    def open(self, address: str, width: int = 1200, height: int = 900) -> None:
-        """Load a page in a window of this size, in pixels."""
+    def open(self, address: str, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+        """Load a page in a window of this size, in pixels, for a user who likes it dark or light."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}
-        self._ask("POST", "/goog/cdp/execute", command)
+        wanted = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        for name, settings in (("setDeviceMetricsOverride", metrics), ("setEmulatedMedia", {"features": wanted})):
+            self._ask("POST", "/goog/cdp/execute", {"cmd": f"Emulation.{name}", "params": settings})
         self._ask("POST", "/url", {"url": address})
 
     def run(self, script: str, *arguments: Any) -> Any:

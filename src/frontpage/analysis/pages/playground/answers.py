@@ -49,7 +49,6 @@ def described(run: OpenRun) -> dict[str, Any]:
     net = run.module.net
     return {
         "name": run.name,
-        "experiment": str(run.config.get("name", "")),
         "parameters": sum(weight.numel() for weight in net.parameters()),
         "vocab_size": net.vocab_size,
         "block_size": net.block_size,

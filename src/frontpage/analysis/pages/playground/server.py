@@ -13,10 +13,10 @@ import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from typing import Any
 
-from frontpage.analysis.pages.playground.answers import OpenRun, continuations, described, read_settings
+from frontpage.analysis.pages.playground.answers import MOST_TITLES, OpenRun, continuations, described, read_settings
+from frontpage.analysis.pages.web_page.render import rendered
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.terminal import printable_json
 
@@ -29,7 +29,7 @@ WAITING = 1024  # connections that are taken before their threads have begun; th
 class Playground(ThreadingHTTPServer):
     """Serves a page for these runs on the loopback interface; port 0 takes a free one. Raises UserError.
 
-    `GET /` is the page, `GET /runs` the runs, `POST /continue` answers with lines of JSON as tokens are drawn.
+    `GET /` is the page, `POST /continue` answers with lines of JSON as tokens are drawn.
     """
 
     daemon_threads = True
@@ -37,8 +37,9 @@ class Playground(ThreadingHTTPServer):
 
     def __init__(self, runs: Sequence[OpenRun], port: int) -> None:
         self.runs = list(runs)
-        self.page = files("frontpage.analysis.pages.playground").joinpath("page.html").read_bytes()
-        self.policy = _policy(self.page.decode())
+        shown = [described(run) for run in self.runs]
+        self.page = rendered("playground/page.html", runs=shown, most_titles=MOST_TITLES)
+        self.policy = _policy(self.page)
         self.computing = threading.Lock()  # one token at a time, whoever asks
         try:
             super().__init__((LOOPBACK, port), Handler)
@@ -71,13 +72,11 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(_UntilDeadline(self.connection, self.timeout))
 
     def do_GET(self) -> None:  # noqa: N802 - http.server's name
-        """The page, or the runs."""
+        """The page."""
         if not self._from_here():
             return
         if self.path == "/":
-            self._send(HTTPStatus.OK, "text/html; charset=utf-8", self.server.page)
-        elif self.path == "/runs":
-            self._send_json(HTTPStatus.OK, {"runs": [described(run) for run in self.server.runs]})
+            self._send(HTTPStatus.OK, "text/html; charset=utf-8", self.server.page.encode())
         else:
             self._refuse(HTTPStatus.NOT_FOUND, f"{self.path}: there is nothing here; open {self.server.address}")
 

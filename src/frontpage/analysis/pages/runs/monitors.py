@@ -1,13 +1,12 @@
 """What monitors and the detector of runs have seen (docs/monitors.md): drift of layers, classes apart, transitions."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from frontpage.analysis.curves import logged, thinned
-from frontpage.analysis.pages.runs.lines import Line, picture
-from frontpage.analysis.pages.web_page.parts import text
+from frontpage.analysis.pages.runs.pictures import Line, Lines, lines_of
 from frontpage.analysis.table import Row
 from frontpage.runs.kept_lines import json_of
 from frontpage.runs.record import LARGEST
@@ -22,17 +21,10 @@ ALIGNED = {
 }
 
 
-def monitors(rows: Sequence[Row], swatches: Mapping[str, str]) -> str:
-    """The pictures of the runs that have been watched; nothing where none has."""
-    parts = [_of_run(one, swatches[one["run"]]) for one in rows]
-    if not any(parts):
-        return ""
-    caption = (
-        "Disparity after the best rotation: 0 is the same; dashed, what shuffled texts have by chance. Silhouette: 1 is"
-        " apart, 0 is mixed; dashed, the same with permuted labels. Layer 0 is the embedding."
-        " The detector: a candidate at 1, confirmed at 2 (docs/monitors.md)."
-    )
-    return f"<h2>What the monitors saw</h2><p class='caption'>{caption}</p>{''.join(parts)}"
+def monitors(rows: Sequence[Row]) -> dict[str, list[tuple[str, Lines | None]]]:
+    """By the names of runs that have been watched: what their monitors saw, each picture with its caption."""
+    found = {one["run"]: _pictures(Path(one["directory"])) for one in rows}
+    return {run: pictures for run, pictures in found.items() if pictures}
 
 
 def measurements(path: Path, monitor: str) -> list[dict[str, Any]]:
@@ -46,31 +38,30 @@ def measurements(path: Path, monitor: str) -> list[dict[str, Any]]:
     return [found[step] for step in sorted(found)]
 
 
-def _of_run(run: Row, swatch: str) -> str:
-    path = Run(Path(run["directory"])).monitors_file
+def _pictures(directory: Path) -> list[tuple[str, Lines | None]]:
+    path = Run(directory).monitors_file
     parts = [*_procrustes(measurements(path, "procrustes")), *_concepts(measurements(path, "concepts"))]
-    parts += _detector(Path(run["directory"]))
-    return f"<section><h3>{swatch} {text(run['run'])}</h3>{''.join(parts)}</section>" if parts else ""
+    return parts + _detector(directory)
 
 
-def _procrustes(found: Sequence[dict[str, Any]]) -> list[str]:
+def _procrustes(found: Sequence[dict[str, Any]]) -> list[tuple[str, Lines | None]]:
     parts = []
     for mode, words in ALIGNED.items():
         rows, step = _newest(found, mode)
         if rows:
             lines = [_across(rows, "disparity"), _across(rows, "shuffled", baseline=True), _across(rows, "cka")]
-            parts.append(_figure(f"{words}, at update {step}", picture(lines, "layer", f"disparity of {words}")))
+            parts.append((f"{words}, at update {step}", lines_of(lines, "layer", f"disparity of {words}")))
     drift = [(one["step"], [row for row in one["rows"] if row.get("mode") == "drift"]) for one in found]
     drift = [(step, rows) for step, rows in drift if rows]
     if drift:
         layers = sorted({row["layer"] for _, rows in drift for row in rows})
         lines = [Line("mean of the layers", _means(drift, "disparity"))]
         lines += [Line(f"layer {layer}", _of_layer(drift, layer, "disparity")) for layer in _some(layers)]
-        parts.append(_figure("each layer since the measurement before", picture(lines, "update", "drift of layers")))
+        parts.append(("each layer since the measurement before", lines_of(lines, "update", "drift of layers")))
     return parts
 
 
-def _concepts(found: Sequence[dict[str, Any]]) -> list[str]:
+def _concepts(found: Sequence[dict[str, Any]]) -> list[tuple[str, Lines | None]]:
     if not found:
         return []
     steps, rows = [(one["step"], one["rows"]) for one in found], found[-1]["rows"]
@@ -82,21 +73,17 @@ def _concepts(found: Sequence[dict[str, Any]]) -> list[str]:
     classes = found[-1].get("classes")
     named = ", ".join(map(str, classes)) if isinstance(classes, list) else "classes"
     return [
-        _figure(f"{named}: the mean of the layers", picture(over, "update", "silhouette over updates")),
-        _figure(f"{named}: at update {found[-1]['step']}", picture(across, "layer", "silhouette of layers")),
+        (f"{named}: the mean of the layers", lines_of(over, "update", "silhouette over updates")),
+        (f"{named}: at update {found[-1]['step']}", lines_of(across, "layer", "silhouette of layers")),
     ]
 
 
-def _detector(directory: Path) -> list[str]:
+def _detector(directory: Path) -> list[tuple[str, Lines | None]]:
     drop, state = (thinned(logged(directory, f"grokking/{name}"), MOST_POINTS) for name in ("drop", "state"))
     if not state:
         return []
     lines = [Line("drop, a share of the baseline", drop), Line("state", state)]
-    return [_figure("the detector of sudden changes", picture(lines, "update", "drop and state of the detector"))]
-
-
-def _figure(caption: str, drawn: str) -> str:
-    return f"<p class='caption'>{text(caption)}</p>{drawn}"
+    return [("the detector of sudden changes", lines_of(lines, "update", "drop and state of the detector"))]
 
 
 def _newest(found: Sequence[dict[str, Any]], mode: str) -> tuple[list[dict[str, Any]], int]:

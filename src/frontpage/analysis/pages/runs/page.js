@@ -1,5 +1,5 @@
 
-// Draws the curves of the ticked runs as SVG, and says their values under the mouse.
+// Draws the curves of the ticked runs as SVG, and says their values under the mouse, a finger or the arrow keys.
 const runs = JSON.parse(document.getElementById("runs").textContent);
 const find = (id) => document.getElementById(id);
 const VALUE = 3, COLOURS = 10, MARGIN = { left: 68, right: 16, top: 14, bottom: 44 };
@@ -92,9 +92,11 @@ function draw() {
   }
 }
 
-function read(event) {
+let at = 0;  // pixels from the left, where the curves are read
+function read(place) {
   if (!drawn.length) return;
-  const axis = Number(find("against").value), at = event.clientX - svg.getBoundingClientRect().left;
+  const axis = Number(find("against").value);
+  at = Math.max(MARGIN.left, Math.min(place, svg.clientWidth - MARGIN.right));
   svg.querySelector(".cursor")?.remove();
   svg.append(node("line", { class: "cursor", x1: at, x2: at, y1: MARGIN.top, y2: svg.clientHeight - MARGIN.bottom }));
   find("readout").replaceChildren(...drawn.map((curve) => {
@@ -111,7 +113,14 @@ if (svg) {
   for (const one of [...document.querySelectorAll(".choices select, .choices input"), ...boxes]) one.addEventListener("change", draw);
   for (const [id, ticked] of [["none", false], ["every", true]])
     find(id).addEventListener("click", () => { for (const box of boxes) box.checked = ticked; draw(); });
-  svg.addEventListener("mousemove", read);
+  svg.addEventListener("pointermove", (event) => read(event.clientX - svg.getBoundingClientRect().left));
+  svg.addEventListener("pointerdown", (event) => read(event.clientX - svg.getBoundingClientRect().left));
+  svg.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    read(at + step * svg.clientWidth / 50);
+  });
   window.addEventListener("resize", draw);
   draw();
 }

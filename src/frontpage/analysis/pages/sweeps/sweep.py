@@ -1,6 +1,7 @@
 """A study as it is reported: trials with the records of their runs, the winner, and who stands beside it."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -168,6 +169,13 @@ class Sweep:
         """What a parameter was drawn from; a categorical one where trials differ in that."""
         found = [trial.frozen.distributions[name] for trial in self.trials if name in trial.frozen.distributions]
         return next((one for one in found if isinstance(one, CategoricalDistribution)), found[-1])
+
+    def ranks(self, place: int) -> dict[int, float]:
+        """From 0, the best by the objective at `place`, to 1, by number; equals share the middle of their places."""
+        costs = {trial.number: self._costs(trial)[place] for trial in self.finished}
+        ordered, last = sorted(costs.values()), max(len(costs) - 1, 1)
+        middle = {cost: (bisect_left(ordered, cost) + bisect_right(ordered, cost) - 1) / 2 for cost in ordered}
+        return {number: middle[cost] / last for number, cost in costs.items()}
 
     def _costs(self, trial: SweepTrial) -> list[float]:
         return [value if self.minimised(place) else -value for place, value in enumerate(trial.values or [])]

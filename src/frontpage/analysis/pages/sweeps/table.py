@@ -1,19 +1,25 @@
 """The table of all trials: its columns, and what stands in them."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial, text_of
+from frontpage.analysis.pages.web_page.parts import Column, numeric
 
 LEGACY = ("val/mainrun_loss", "val/mainrun_coverage")
 
 
-class Column(NamedTuple):
-    """A heading, what stands under it, and how a number is written."""
-
-    name: str
-    value: Callable[[SweepTrial], Any]
-    form: str = ""
+EARLY = (
+    Column("trial", lambda trial: trial.number, lambda trial: str(trial.number), "number"),
+    Column("state", lambda trial: trial.state, lambda trial: trial.state),
+    Column(
+        "last update reported",
+        lambda trial: max(trial.curve, default=None),
+        lambda trial: str(max(trial.curve, default="")),
+        "number",
+    ),
+    Column("reason", lambda trial: trial.reason, lambda trial: trial.reason, "reason"),
+)
 
 
 def columns_of(sweep: Sweep) -> list[Column]:
@@ -24,31 +30,30 @@ def columns_of(sweep: Sweep) -> list[Column]:
     """
     headline = sweep.headline
     objectives = [
-        Column(
-            name, lambda trial, at=place: trial.values and trial.values[at], ",.0f" if name == "parameters" else ".4f"
-        )
+        (name, lambda trial, at=place: trial.values and trial.values[at], ",.0f" if name == "parameters" else ".4f")
         for place, name in enumerate(sweep.objectives)
         if name != headline.name
     ]
     columns = [
-        Column("trial", lambda trial: trial.number),
-        Column("state", lambda trial: trial.state),
-        Column(headline.name, lambda trial: _headline(sweep, trial), ".4f"),
-        Column("± standard error", lambda trial: headline.error and trial.metric(headline.error), ".4f"),
-        *(Column(name, lambda trial, name=name: trial.metric(name), ".4f") for name in LEGACY),
-        *(one for one in objectives if one.name not in LEGACY),
-        *(Column(name, lambda trial, name=name: trial.frozen.params.get(name)) for name in sweep.parameters()),
-        Column("updates", lambda trial: trial.record.get("steps") or max(trial.curve, default=None), ","),
-        Column("tokens seen", lambda trial: trial.record.get("tokens_seen"), ","),
-        Column("seconds", lambda trial: trial.record.get("seconds"), ",.0f"),
-        *(
-            []
-            if "parameters" in sweep.objectives
-            else [Column("weights", lambda trial: trial.record.get("parameters"), ",")]
-        ),
-        Column("memory, GiB", _memory, ".2f"),
+        ("trial", lambda trial: trial.number),
+        ("state", lambda trial: trial.state),
+        (headline.name, lambda trial: _headline(sweep, trial), ".4f"),
+        ("± standard error", lambda trial: headline.error and trial.metric(headline.error), ".4f"),
+        *((name, lambda trial, name=name: trial.metric(name), ".4f") for name in LEGACY),
+        *(one for one in objectives if one[0] not in LEGACY),
+        *((name, lambda trial, name=name: trial.frozen.params.get(name)) for name in sweep.parameters()),
+        ("updates", lambda trial: trial.record.get("steps") or max(trial.curve, default=None), ","),
+        ("tokens seen", lambda trial: trial.record.get("tokens_seen"), ","),
+        ("seconds", lambda trial: trial.record.get("seconds"), ",.0f"),
+        *([] if "parameters" in sweep.objectives else [("weights", lambda trial: trial.record.get("parameters"), ",")]),
+        ("memory, GiB", _memory, ".2f"),
     ]
-    return [one for one in columns if any(one.value(trial) is not None for trial in sweep.trials)]
+    return [_column(sweep, *one) for one in columns if any(one[1](trial) is not None for trial in sweep.trials)]
+
+
+def _column(sweep: Sweep, name: str, value: Callable[[SweepTrial], Any], form: str = "") -> Column:
+    numbers = all(numeric(value(trial), or_none=True) for trial in sweep.trials)
+    return Column(name, value, lambda trial: spelled(value(trial), form), "number" if numbers else "")
 
 
 def _headline(sweep: Sweep, trial: SweepTrial) -> float | None:

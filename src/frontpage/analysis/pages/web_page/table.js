@@ -1,9 +1,8 @@
-// Sorts a table by the column whose heading is clicked; cells without a value stay last.
+// Sorts a table by the column whose heading is chosen; cells without a value stay last.
 function sort(heading) {
   const body = heading.closest("table").tBodies[0];
-  const column = Number(heading.dataset.column);
   const down = heading.getAttribute("aria-sort") === "ascending";
-  const value = (row) => row.cells[column].dataset.value;
+  const value = (row) => row.cells[heading.cellIndex].dataset.value;
   const rows = [...body.rows].sort((a, b) => {
     const [x, y] = [value(a), value(b)];
     if (x === "" || y === "") return (x === "") - (y === "");
@@ -15,8 +14,5 @@ function sort(heading) {
   heading.setAttribute("aria-sort", down ? "descending" : "ascending");
   body.append(...rows);
 }
-for (const heading of document.querySelectorAll("th[data-column]")) {
-  heading.tabIndex = 0;
-  heading.addEventListener("click", () => sort(heading));
-  heading.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(heading); });
-}
+for (const button of document.querySelectorAll("th button"))
+  button.parentNode.addEventListener("click", () => sort(button.parentNode));
