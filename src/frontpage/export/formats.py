@@ -48,12 +48,14 @@ def export(
     checkpoint: str = "best",
     precision: str = "fp32",
     verify: bool = True,
+    licence: str | None = None,
+    language: str | None = None,
 ) -> dict[str, Any]:
     """Write the model of a reopened run in the format `form` to the new folder `output`.
 
-    Returns `format`, `layout`, `output`, `files` (bytes by name), `verified` (an Agreement or None) and `notices`.
-    Raises UserError where the format cannot hold the model or the folder is in use, Disagreement where the export
-    computes something else.
+    `licence` and `language` are the model card's. Returns `format`, `layout`, `output`, `files` (bytes by name),
+    `verified` (an Agreement or None) and `notices`. Raises UserError where the format cannot hold the model or the
+    folder is in use, Disagreement where the export computes something else.
     """
     what = f"its {type(module).__name__} is of other tasks than titles; a language model of titles can be exported"
     if not isinstance(module, LanguageModule):
@@ -68,7 +70,8 @@ def export(
         written, net = writers[form](folder, config, module, precision, verify), module.net
         facts = {"layers": len(net.blocks), "width": net.widths[0], "vocabulary": net.vocab_size} | written.facts
         facts["length"] = net.block_size
-        card = model_card(record, form=form, architecture=written.layout, checkpoint=checkpoint, facts=facts)
+        said = {"facts": facts, "licence": licence, "language": language}
+        card = model_card(record, form=form, architecture=written.layout, checkpoint=checkpoint, **said)
         (folder / "README.md").write_text(card, encoding="utf-8")
         files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     return {
