@@ -7,17 +7,15 @@ from frontpage.command.program import program  # isort: skip  (first: it sends w
 
 import argparse
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from frontpage.command.arguments import Arguments, path_for, save_json
-from frontpage.command.errors import BadValue, UserError
-from frontpage.command.terminal import printable_lines
+from frontpage.command.errors import BadValue
 from frontpage.export.folder import check_new
-from frontpage.export.formats import FORMATS, NEEDED, export, quantising_mode
+from frontpage.export.formats import FORMATS, can_compare, export, quantising_mode
 from frontpage.export.gguf_file import PRECISIONS
-from frontpage.export.hub import HubRepository, add_push, places_named, repository_of
+from frontpage.export.hub import add_push, pushed, repository_of
 from frontpage.runs.reopen import load_run
 from frontpage.runs.run_arguments import add_trust, run_and_checkpoint
 
@@ -52,14 +50,7 @@ def main() -> None:
             arguments.precision,
             f"--format {arguments.format} is written in fp32; whoever loads it can choose another",
         )
-    needed = [name for name in NEEDED[arguments.format] if find_spec(name) is None]
-    if needed:
-        extra = "quantised" if "torchao" in needed else "export"
-        raise UserError(f"--format {arguments.format} needs {' and '.join(needed)}: pip install -e '.[{extra}]'")
-    lacking = arguments.format == "hf" and find_spec("transformers") is None
-    if lacking and arguments.verify:
-        raise UserError("--verify needs transformers: pip install -e '.[transformers]'")
-    arguments.verify = not lacking if arguments.verify is None else arguments.verify
+    arguments.verify = can_compare(arguments.format, arguments.verify)
     repository = repository_of(arguments)
     # Before the folder: a wrong run makes none.
     integers = arguments.format == "quantised"
@@ -85,14 +76,15 @@ def main() -> None:
             language=arguments.language,
         )
         print(f"run: {arguments.run}, checkpoint {arguments.checkpoint}")
-        _say(written, lacking, arguments.dry_run)
+        _say(written, arguments.dry_run)
         if repository is not None:
             message = f"Export {config.name}, checkpoint {Path(arguments.checkpoint).stem}, as {arguments.format}"
-            written["pushed"] = _push(repository, output, message, arguments.dry_run)
+            said, written["pushed"] = pushed(repository, output, message, arguments.dry_run)
+            print(*said, sep="\n")
         save_json(arguments.json, written | {"verified": written["verified"] and vars(written["verified"])})
 
 
-def _say(written: dict[str, Any], lacking: bool, dry: bool) -> None:
+def _say(written: dict[str, Any], dry: bool) -> None:
     where = "to a folder that is removed again" if dry else written["output"]
     print(f"written: {where}, {written['layout']}, {sum(written['files'].values()):,} bytes")
     for name, size in written["files"].items():
@@ -100,25 +92,10 @@ def _say(written: dict[str, Any], lacking: bool, dry: bool) -> None:
     if written["verified"]:
         print(f"compared: {written['verified']}")
     else:
+        lacking = written["format"] == "hf" and not can_compare("hf")
         print("not compared" + ": transformers is not installed (pip install -e '.[transformers]')" * lacking)
     for line in written["notices"]:
         print(f"notice: {line}")
-
-
-def _push(repository: HubRepository, folder: Path, message: str, dry: bool) -> dict[str, Any]:
-    for line in places_named(folder):
-        print(f"notice: {line}")
-    commit = None if dry else repository.push(folder, message)
-    if dry:
-        token = f"HF_TOKEN is {'set' if repository.has_token else 'not set'}"
-        print(f"would be pushed: all of it to {repository.url}, {repository.visibility}; {token}; its card:")
-        print(printable_lines((folder / "README.md").read_text(encoding="utf-8")))
-    else:
-        print(f"pushed: {commit}, {repository.visibility}")
-        left = sorted(repository.there - {path.name for path in folder.iterdir()} - {".gitattributes"})
-        if left:
-            print(f"notice: left as they are there: {' '.join(left)}")
-    return {"repository": repository.url, "visibility": repository.visibility, "commit": commit}
 
 
 if __name__ == "__main__":

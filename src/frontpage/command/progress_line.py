@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from frontpage.command.terminal import can_redraw, rich_stdout
+from frontpage.command.terminal import can_redraw
 
 SAID_EVERY = 10.0  # seconds between plain lines
 Piece = TypeVar("Piece")
@@ -17,11 +17,12 @@ class ProgressLine:
         self.what, self.total, self.done, self._clock, self._bar = what, total, 0.0, clock, None
         self._start = self._said = clock()
         if can_redraw():
+            from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
             what = TextColumn("{task.description}", markup=False)
             columns = (what, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=rich_stdout(), transient=True)
+            self._bar = Progress(*columns, console=Console(), transient=True)
             self._task = self._bar.add_task(self.what, total=total)
 
     def advance(self, amount: float) -> None:

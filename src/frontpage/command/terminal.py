@@ -6,10 +6,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Console  # imported where it is used: most programs draw nothing
 
 # What moves a cursor, ends a line or turns the order of letters: C0 and C1, marks and overrides of direction, line and
 # paragraph separators, and halves of surrogate pairs.
@@ -41,23 +37,17 @@ def wants_colour() -> bool:
     return can_redraw() and not os.environ.get("NO_COLOR")
 
 
-def rich_stdout() -> "Console":
-    """stdout for rich, which changes nothing in the text that it is given."""
-    from rich.console import Console
-
-    return Console(highlight=False, markup=False, emoji=False)
-
-
 @contextlib.contextmanager
 def redrawn() -> Iterator[Callable[[Sequence[str]], None]]:
     """A function that draws lines at the bottom of a terminal, each cut to its width, in place of those before.
 
     They are taken away at the end.
     """
+    from rich.console import Console  # not before it is used: most programs draw nothing
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=rich_stdout(), auto_refresh=False, transient=True, vertical_overflow="crop") as live:
+    with Live(console=Console(), auto_refresh=False, transient=True, vertical_overflow="crop") as live:
         yield lambda lines: live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
 
 

@@ -1,6 +1,7 @@
 """The formats by name: one run becomes one new folder, and is compared with what it came from."""
 
 import copy
+import importlib.util
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,21 @@ class Written(NamedTuple):
     facts: dict[str, Any]
     notices: list[str]
     verified: Agreement | None
+
+
+def can_compare(form: str, asked: bool | None = None) -> bool:
+    """Whether an export in `form` is compared with its run: as asked, by default where what that needs is installed.
+
+    Raises UserError where the format, or a comparison that was asked for, needs a package that is not there.
+    """
+    needed = [name for name in NEEDED[form] if importlib.util.find_spec(name) is None]
+    if needed:
+        extra = "quantised" if "torchao" in needed else "export"
+        raise UserError(f"--format {form} needs {' and '.join(needed)}: pip install -e '.[{extra}]'")
+    can = form != "hf" or importlib.util.find_spec("transformers") is not None
+    if asked and not can:
+        raise UserError("--verify needs transformers: pip install -e '.[transformers]'")
+    return can if asked is None else asked
 
 
 def export(

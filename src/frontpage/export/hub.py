@@ -9,6 +9,7 @@ from typing import Any
 
 from frontpage.command.endings import Failure
 from frontpage.command.errors import BadValue, UserError
+from frontpage.command.terminal import printable_lines
 
 # A path from the root, of at least two folders: it names a machine or whoever works there.
 PLACE = re.compile(r"(?<![\w:/.<~-])/[\w.-]+(?:/[\w.-]+)+")
@@ -114,6 +115,21 @@ class HubRepository:
                 cause = cause.__cause__
             said = f"{self._api.endpoint}: no answer ({type(cause).__name__}: {_first_line(cause)})"
             raise Failure(lines(said)) from error
+
+
+def pushed(repository: HubRepository, folder: Path, message: str, dry: bool) -> tuple[list[str], dict[str, Any]]:
+    """(what to say of a push, what to keep of it); of a dry one what would go and the card, and nothing goes."""
+    said, commit = [f"notice: {line}" for line in places_named(folder)], None
+    if dry:
+        token = f"HF_TOKEN is {'set' if repository.has_token else 'not set'}"
+        said.append(f"would be pushed: all of it to {repository.url}, {repository.visibility}; {token}; its card:")
+        said.append(printable_lines((folder / "README.md").read_text(encoding="utf-8")))
+    else:
+        commit = repository.push(folder, message)
+        said.append(f"pushed: {commit}, {repository.visibility}")
+        left = sorted(repository.there - {path.name for path in folder.iterdir()} - {".gitattributes"})
+        said += [f"notice: left as they are there: {' '.join(left)}"] if left else []
+    return said, {"repository": repository.url, "visibility": repository.visibility, "commit": commit}
 
 
 def places_named(folder: Path, names: Iterable[str] = ("README.md", "config.yaml")) -> list[str]:
