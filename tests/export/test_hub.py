@@ -97,7 +97,7 @@ def test_from_pretrained_of_what_was_pushed_gives_the_same_logits(run, hub, tmp_
     words = [run, "--format", "hf", "--output", tmp_path / "out", "--push", "somebody/titles"]
     for command in ([ROOT / "scripts" / "export.py", *words], ["-c", FROM_PRETRAINED, TITLES[0]]):
         ended = subprocess.run(
-            [sys.executable, *map(str, command)], env=environment, capture_output=True, text=True, timeout=300
+            [sys.executable, *map(str, command)], env=environment, capture_output=True, text=True, timeout=900
         )
         assert ended.returncode == 0, ended.stderr
     _, module = load_run(run)
