@@ -85,7 +85,7 @@ smoke: .venv/.installed  ## a few steps of every experiment
 # Titles: FRONTPAGE_TITLES=file, else ../shared/data/hn_titles.parquet, else the grammar.
 notebooks: .venv/.installed  ## run every cell of notebooks/ (FRONTPAGE_NOTEBOOK_SIZE=full for conclusions; ARGS="-k 02")
 	$(DEMO_RUNS)
-	$(PYTEST) --nbmake --nbmake-timeout=1800 notebooks $(ARGS)
+	env -u HYDRA_FULL_ERROR HF_HUB_OFFLINE=1 $(VENV_PYTHON) scripts/notebooks.py notebooks $(ARGS)
 
 tensorboard: .venv/.installed  ## serve the runs in logs/ (written with logger=tensorboard)
 	@$(VENV_PYTHON) -c 'import tensorboard' 2>/dev/null || \

@@ -1,22 +1,27 @@
-"""Hand a run's model to other programs: `python scripts/export.py <run dir> --format hf|safetensors|gguf|quantised`."""
+"""Hand a run's model to other programs: `python scripts/export.py <run dir> --format hf|safetensors|gguf|quantised`.
+
+`--push OWNER/NAME` uploads the folder to the Hugging Face hub, with `--dry-run` shows what it would upload.
+"""
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
 import argparse
-from importlib.util import find_spec
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from frontpage.command.arguments import Arguments, path_for, save_json
-from frontpage.command.errors import BadValue, UserError
+from frontpage.command.errors import BadValue
 from frontpage.export.folder import check_new
-from frontpage.export.formats import FORMATS, NEEDED, export, quantising_mode
+from frontpage.export.formats import FORMATS, can_compare, export, quantising_mode
 from frontpage.export.gguf_file import PRECISIONS
+from frontpage.export.hub import add_push, pushed, repository_of
 from frontpage.runs.reopen import load_run
 from frontpage.runs.run_arguments import add_trust, run_and_checkpoint
 
 
 def main() -> None:
-    """Write a new folder, then compare what it says with what the run says."""
+    """Write a new folder, compare what it says with what the run says, and push it where that was asked for."""
     parser = Arguments(
         "Write a run's model in a layout that other programs load, and compare the two.", ("format", "layout", "files")
     )
@@ -36,50 +41,61 @@ def main() -> None:
         action=argparse.BooleanOptionalAction,
         help="compare afterwards; the default where what it needs is installed",
     )
+    add_push(parser)
     arguments = parser.parse_args()
     arguments.run, arguments.checkpoint = run_and_checkpoint(arguments.run, arguments.checkpoint)
-    output = arguments.output or Path(arguments.run) / "export" / arguments.format
     if arguments.format != "gguf" and arguments.precision != "fp32":
         raise BadValue(
             "--precision",
             arguments.precision,
             f"--format {arguments.format} is written in fp32; whoever loads it can choose another",
         )
-    needed = [name for name in NEEDED[arguments.format] if find_spec(name) is None]
-    if needed:
-        extra = "quantised" if "torchao" in needed else "export"
-        raise UserError(f"--format {arguments.format} needs {' and '.join(needed)}: pip install -e '.[{extra}]'")
-    lacking = arguments.format == "hf" and find_spec("transformers") is None
-    if lacking and arguments.verify:
-        raise UserError("--verify needs transformers: pip install -e '.[transformers]'")
+    arguments.verify = can_compare(arguments.format, arguments.verify)
+    repository = repository_of(arguments)
     # Before the folder: a wrong run makes none.
     integers = arguments.format == "quantised"
     config, module = load_run(arguments.run, arguments.checkpoint, arguments.trust, as_trained=integers)
     if integers:
         quantising_mode(config)
-    check_new(output)
+    with tempfile.TemporaryDirectory() as spare:  # of a dry run, which keeps nothing
+        output = arguments.output or Path(arguments.run) / "export" / arguments.format
+        output = Path(spare) / "export" if arguments.dry_run else output
+        check_new(output)
+        if repository is not None and not arguments.dry_run:
+            repository.look()
+        written = export(
+            Path(arguments.run),
+            config,
+            module,
+            form=arguments.format,
+            output=output,
+            checkpoint=arguments.checkpoint,
+            precision=arguments.precision,
+            verify=arguments.verify,
+            licence=arguments.license,
+            language=arguments.language,
+        )
+        print(f"run: {arguments.run}, checkpoint {arguments.checkpoint}")
+        _say(written, arguments.dry_run)
+        if repository is not None:
+            message = f"Export {config.name}, checkpoint {Path(arguments.checkpoint).stem}, as {arguments.format}"
+            said, written["pushed"] = pushed(repository, output, message, arguments.dry_run)
+            print(*said, sep="\n")
+        save_json(arguments.json, written | {"verified": written["verified"] and vars(written["verified"])})
 
-    written = export(
-        Path(arguments.run),
-        config,
-        module,
-        form=arguments.format,
-        output=output,
-        checkpoint=arguments.checkpoint,
-        precision=arguments.precision,
-        verify=not lacking if arguments.verify is None else arguments.verify,
-    )
-    print(f"run: {arguments.run}, checkpoint {arguments.checkpoint}")
-    print(f"written: {output}, {written['layout']}, {sum(written['files'].values()):,} bytes")
+
+def _say(written: dict[str, Any], dry: bool) -> None:
+    where = "to a folder that is removed again" if dry else written["output"]
+    print(f"written: {where}, {written['layout']}, {sum(written['files'].values()):,} bytes")
     for name, size in written["files"].items():
         print(f"  {name:<24} {size:>12,}")
     if written["verified"]:
         print(f"compared: {written['verified']}")
     else:
+        lacking = written["format"] == "hf" and not can_compare("hf")
         print("not compared" + ": transformers is not installed (pip install -e '.[transformers]')" * lacking)
     for line in written["notices"]:
         print(f"notice: {line}")
-    save_json(arguments.json, written | {"verified": written["verified"] and vars(written["verified"])})
 
 
 if __name__ == "__main__":

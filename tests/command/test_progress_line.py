@@ -1,5 +1,9 @@
 """Promises of long work: a plain line now and then says how far it is, and each part's seconds are added up."""
 
+import os
+import pty
+import sys
+
 import pytest
 
 from frontpage.command.part_times import PartTimes
@@ -29,6 +33,21 @@ def test_a_plain_line_every_ten_seconds_says_how_far_the_work_is(capsys):
         "scoring: 60%, about 20 s left",
         "scoring: 80%, about 10 s left",
     ]  # and not one at the end, nor a letter that moves a cursor
+
+
+def test_a_terminal_has_a_bar_that_is_taken_away(monkeypatch):
+    """Its name stands as it is, though rich has a language of its own for what is in brackets."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    here, there = pty.openpty()
+    with open(there, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        line = ProgressLine("[red]3 [tokens]", 4)
+        line.advance(1)
+        line.close()
+    shown = os.read(here, 65536).decode()
+    os.close(here)
+    assert "[red]3 [tokens]" in shown and "25%" in shown
+    assert shown.rstrip().endswith("\033[2K") and "\033[?25h" in shown  # the line is empty, the cursor there
 
 
 def test_watched_pieces_come_whole_and_a_lacking_one_is_no_end(capsys):

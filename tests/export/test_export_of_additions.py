@@ -43,3 +43,12 @@ def test_other_programs_turn_all_of_a_head(form, tmp_path):
     config, module = exportable("modern", SHARED)
     with pytest.raises(UserError, match="^model.rotary_share=0.5: .* the nearest, qwen3, has 1.0 there"):
         export(tmp_path, config, module, form=form, output=tmp_path / form)
+
+
+@pytest.mark.parametrize("form", ["hf", "gguf"])
+def test_other_programs_have_no_heads_of_tasks(form, tmp_path):
+    config, module = exportable("deep_narrow", {"norm": "rmsnorm"})
+    module.net.add_head("coherence", torch.nn.Linear(32, 2))
+    with pytest.raises(UserError, match=r"^tasks=\[coherence\]: of their heads no standard architecture computes it"):
+        export(tmp_path, config, module, form=form, output=tmp_path / form)
+    assert [*tmp_path.iterdir()] == []

@@ -9,10 +9,24 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.build import build_stored
+from frontpage.command.progress_line import ProgressLine
 from frontpage.data.parallel.parallel_data import ParallelData
 from frontpage.data.run_data import RunData
 from frontpage.evaluation.floor import floor_of
 from frontpage.recipe.language_module import LanguageModule
+
+
+class _Watched(L.Callback):
+    """Says how far a validation is."""
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.line = ProgressLine("scoring", sum(trainer.num_val_batches))
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self.line.advance(1)
+
+    def on_validation_end(self, *_: Any) -> None:
+        self.line.close()
 
 
 def score_held_out(
@@ -33,6 +47,7 @@ def score_held_out(
         accelerator=module.device.type if module.device.type != "mps" else "auto",
         devices=1,
         precision="32-true",
+        callbacks=[_Watched()],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -1,13 +1,15 @@
 """Titles that a run invents, shown as they are written, and how many of them are copies."""
 
+import contextlib
 import itertools
+import shutil
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from frontpage.command.console import reader_gone
 from frontpage.command.errors import UserError
-from frontpage.command.terminal import Redrawn, can_redraw, printable
+from frontpage.command.terminal import can_redraw, printable, redrawn
 from frontpage.models.generate import Generated, drafts
 from frontpage.models.sampling import Sampling
 from frontpage.recipe.language_module import LanguageModule
@@ -29,8 +31,9 @@ def invent(
     wanted: Wanted, module: LanguageModule, known: np.ndarray | None, prompt: str, seed: int
 ) -> list[dict[str, Any]]:
     """The titles of one prompt, shown as they are written where stdout is a terminal."""
-    watched = Redrawn() if can_redraw() else None
-    together = wanted.batch if watched is None else min(wanted.batch, watched.most())
+    watch = redrawn if can_redraw() else contextlib.nullcontext
+    lines = max(shutil.get_terminal_size().lines - 1, 1)
+    together = min(wanted.batch, lines) if can_redraw() else wanted.batch
     settings = {"sampling": wanted.sampling, "max_tokens": wanted.max_tokens, "seed": seed, "heal": wanted.heal}
     batches = drafts(module, module.tokenizer, prompt, wanted.num, together, **settings)
     try:
@@ -40,11 +43,10 @@ def invent(
     print(f"{'log prob':>9}   title{'' if known is None else ' (*: a training title)'}", flush=True)
     result = []
     for draft in itertools.chain([first], batches):
-        for _ in draft:
-            if watched is not None:
-                watched.show([line(one) for one in draft.titles()])
-        if watched is not None:
-            watched.clear()
+        with watch() as show:
+            for _ in draft:
+                if show is not None:
+                    show([line(one) for one in draft.titles()])
         result += finished(draft.titles(), known)
         if wanted.stop_unread and reader_gone():
             break

@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
+
 from frontpage.analysis.comparison import Difference
 from frontpage.analysis.table import Row, fitting, spelled
 from frontpage.evaluation.metrics import HEADLINE
@@ -16,13 +18,16 @@ MADE_BY = "<!-- made by scripts/collect_runs.py -->"  # not shown in a document
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> str:
-    """Columns of one width each, numbers to the right."""
+    """Columns of one width each on a terminal, numbers to the right.
+
+    rich's own tables fold their cells at 80 columns where there is no terminal, and a file or a pipe takes whole lines.
+    """
     columns = list(zip(*cells, strict=True))
-    widths = [max(map(len, column)) for column in columns]
+    widths = [max(map(cell_len, column)) for column in columns]
     right = [all(not cell or cell[0].isdigit() or cell[0] in "-+" for cell in column[1:]) for column in columns]
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
+            " " * (width - cell_len(cell)) + cell if number else set_cell_size(cell, width)
             for cell, width, number in zip(line, widths, right, strict=True)
         ).rstrip()
         for line in cells
@@ -32,7 +37,7 @@ def aligned(cells: Sequence[Sequence[str]]) -> str:
 def on_a_terminal(cells: Sequence[Sequence[str]]) -> str:
     """The columns that fit beside each other, and which do not."""
     places = dict(zip(cells[0], zip(*cells, strict=True), strict=True))
-    widths = [max(map(len, column)) for column in places.values()]
+    widths = [max(map(cell_len, column)) for column in places.values()]
     chosen = fitting(cells[0], widths, shutil.get_terminal_size().columns)
     left = [name for name in cells[0] if name not in chosen]
     table = aligned([*zip(*(places[name] for name in chosen), strict=True)])

@@ -1,11 +1,11 @@
 """What scripts write to a terminal and read from it: safe text, lines that are drawn again, colours where wanted."""
 
+import contextlib
 import json
 import os
 import re
 import sys
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 # What moves a cursor, ends a line or turns the order of letters: C0 and C1, marks and overrides of direction, line and
 # paragraph separators, and halves of surrogate pairs.
@@ -37,43 +37,18 @@ def wants_colour() -> bool:
     return can_redraw() and not os.environ.get("NO_COLOR")
 
 
-def cut(text: str, columns: int) -> str:
-    """The beginning of the text that fits into so many columns of a terminal; East Asian letters take two."""
-    for place, letter in enumerate(text):
-        wide = unicodedata.east_asian_width(letter) in "WF"
-        columns -= 0 if unicodedata.combining(letter) else 1 + wide
-        if columns < 0:
-            return text[:place]
-    return text
+@contextlib.contextmanager
+def redrawn() -> Iterator[Callable[[Sequence[str]], None]]:
+    """A function that draws lines at the bottom of a terminal, each cut to its width, in place of those before.
 
+    They are taken away at the end.
+    """
+    from rich.console import Console  # not before it is used: most programs draw nothing
+    from rich.live import Live
+    from rich.text import Text
 
-class Redrawn:
-    """Lines at the bottom of a terminal that are drawn again and again in the same place."""
-
-    def __init__(self) -> None:
-        self._shown = 0
-        self._columns = os.get_terminal_size(sys.stdout.fileno()).columns or 80
-
-    @staticmethod
-    def most() -> int:
-        """How many lines fit on the terminal."""
-        return max(os.get_terminal_size(sys.stdout.fileno()).lines - 1, 1)
-
-    def show(self, lines: Sequence[str]) -> None:
-        """Draw the lines, each cut to the terminal's width, in place of those before."""
-        shown = "".join(f"{cut(line, self._columns - 1)}\033[K\n" for line in lines)
-        sys.stdout.write(self._up() + shown)
-        sys.stdout.flush()
-        self._shown = len(lines)
-
-    def clear(self) -> None:
-        """Take them away; what is printed next stands in their place."""
-        sys.stdout.write(self._up() + "\033[J")
-        sys.stdout.flush()
-        self._shown = 0
-
-    def _up(self) -> str:
-        return f"\033[{self._shown}A\r" if self._shown else ""
+    with Live(console=Console(), auto_refresh=False, transient=True, vertical_overflow="crop") as live:
+        yield lambda lines: live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
 
 
 def typed_lines(ask: str = "") -> Iterator[str]:

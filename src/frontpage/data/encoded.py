@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from frontpage.command.progress_line import watched
 from frontpage.data.tokenizer import TitleTokenizer
+
+AT_ONCE = 10_000  # titles, a second's work or less: how far it is can be said between two of them
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,11 @@ class EncodedTitles:
 
 def encode_titles(tokenizer: TitleTokenizer, titles: Sequence[str]) -> EncodedTitles:
     """Encode each title and close it with `<eos>`; raises UserError for a title that does not come back exactly."""
-    encoded = tokenizer.encode_batch(titles)
-    tokenizer.check_lossless(titles, encoded)
+    encoded: list[list[int]] = []
+    pieces = [titles[start : start + AT_ONCE] for start in range(0, len(titles), AT_ONCE)]
+    for piece in watched(pieces, "encoding titles", [len(piece) for piece in pieces]):
+        encoded += tokenizer.encode_batch(piece)
+        tokenizer.check_lossless(piece, encoded[-len(piece) :])
     offsets = np.zeros(len(titles) + 1, dtype=np.int64)
     np.cumsum([len(ids) + 1 for ids in encoded], out=offsets[1:])
     tokens = np.full(offsets[-1], tokenizer.eos_id, dtype=token_type(tokenizer))

@@ -1,6 +1,7 @@
 """The formats by name: one run becomes one new folder, and is compared with what it came from."""
 
 import copy
+import importlib.util
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,21 @@ class Written(NamedTuple):
     verified: Agreement | None
 
 
+def can_compare(form: str, asked: bool | None = None) -> bool:
+    """Whether an export in `form` is compared with its run: as asked, by default where what that needs is installed.
+
+    Raises UserError where the format, or a comparison that was asked for, needs a package that is not there.
+    """
+    needed = [name for name in NEEDED[form] if importlib.util.find_spec(name) is None]
+    if needed:
+        extra = "quantised" if "torchao" in needed else "export"
+        raise UserError(f"--format {form} needs {' and '.join(needed)}: pip install -e '.[{extra}]'")
+    can = form != "hf" or importlib.util.find_spec("transformers") is not None
+    if asked and not can:
+        raise UserError("--verify needs transformers: pip install -e '.[transformers]'")
+    return can if asked is None else asked
+
+
 def export(
     run: Path,
     config: DictConfig,
@@ -48,12 +64,14 @@ def export(
     checkpoint: str = "best",
     precision: str = "fp32",
     verify: bool = True,
+    licence: str | None = None,
+    language: str | None = None,
 ) -> dict[str, Any]:
     """Write the model of a reopened run in the format `form` to the new folder `output`.
 
-    Returns `format`, `layout`, `output`, `files` (bytes by name), `verified` (an Agreement or None) and `notices`.
-    Raises UserError where the format cannot hold the model or the folder is in use, Disagreement where the export
-    computes something else.
+    `licence` and `language` are the model card's. Returns `format`, `layout`, `output`, `files` (bytes by name),
+    `verified` (an Agreement or None) and `notices`. Raises UserError where the format cannot hold the model or the
+    folder is in use, Disagreement where the export computes something else.
     """
     what = f"its {type(module).__name__} is of other tasks than titles; a language model of titles can be exported"
     if not isinstance(module, LanguageModule):
@@ -68,7 +86,8 @@ def export(
         written, net = writers[form](folder, config, module, precision, verify), module.net
         facts = {"layers": len(net.blocks), "width": net.widths[0], "vocabulary": net.vocab_size} | written.facts
         facts["length"] = net.block_size
-        card = model_card(record, form=form, architecture=written.layout, checkpoint=checkpoint, facts=facts)
+        said = {"facts": facts, "licence": licence, "language": language}
+        card = model_card(record, form=form, architecture=written.layout, checkpoint=checkpoint, **said)
         (folder / "README.md").write_text(card, encoding="utf-8")
         files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     return {

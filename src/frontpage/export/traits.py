@@ -56,8 +56,11 @@ class Traits:
 
 def read_traits(model: DictConfig, net: nn.Module) -> Traits:
     """The traits of a run's `net`, built from the config `model`; UserError where it is no standard decoder."""
-    if type(net) not in (GPT, DeepNarrow) or {*net.heads} != {"language"}:
+    if type(net) not in (GPT, DeepNarrow):
         raise BadValue("model", type(net).__name__, ELSEWHERE)
+    heads = [name for name in net.heads if name != "language"]
+    if heads:
+        raise BadValue("tasks", f"[{','.join(heads)}]", f"of their heads {ELSEWHERE}")
     if net.additions:
         raise BadValue("model.addition", f"[{','.join(net.additions)}]", ELSEWHERE)
     if net.head.cap is not None:

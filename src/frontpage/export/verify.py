@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frontpage.command.progress_line import watched
 from frontpage.export import gguf_file
 from frontpage.export.own_names import load_export
 from frontpage.models.generate import generate
@@ -95,7 +96,7 @@ def verify_gguf(path: Path, meant: dict[str, np.ndarray], precision: str) -> Agr
 def compare_logits(by: str, theirs: Callable[[Tensor], Tensor], module: LanguageModule, titles: list[str]) -> Agreement:
     """Compare the logits (1, T, V) of each title by itself; raises Disagreement beyond the tolerance."""
     largest = 0.0
-    for title in titles:
+    for title in watched(titles, "comparing", [1] * len(titles)):
         ids = [module.tokenizer.eos_id, *module.tokenizer.encode(title)][: module.net.block_size]
         tokens = torch.tensor([ids])
         difference = float((theirs(tokens) - module(tokens)).abs().max())

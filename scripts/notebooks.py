@@ -1,0 +1,39 @@
+"""Run every cell of the notebooks, each in a kernel of its own: `python scripts/notebooks.py notebooks`."""
+
+from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from frontpage.analysis.notebooks.execution import notebooks_in, run_notebook
+from frontpage.command.arguments import Arguments, number
+from frontpage.command.endings import Failure
+from frontpage.command.errors import UserError
+from frontpage.command.terminal import printable_lines
+
+
+def main() -> None:
+    """A line for each notebook, and the traceback of a cell that fails; status 1 where one does."""
+    parser = Arguments("Run every cell of notebooks; a cell that fails ends its notebook, and the program with 1.")
+    parser.add_argument("notebooks", nargs="*", type=Path, default=[Path("notebooks")], help="files, or their folder")
+    parser.add_argument("-k", default="", metavar="NAME", help="only those with this in their names")
+    seconds = number(float, 0)
+    parser.add_argument("--timeout", default=1800.0, type=seconds, metavar="SECONDS", help="of a cell; 0: none (1800)")
+    arguments = parser.parse_args()
+    if find_spec("nbclient") is None or find_spec("ipykernel") is None:
+        raise UserError("running notebooks needs nbclient and ipykernel: pip install -e '.[dev]'")
+    failed = []
+    for path in notebooks_in(arguments.notebooks, arguments.k):
+        start = time.monotonic()
+        problem = run_notebook(path, arguments.timeout or None)
+        print(f"{path.stem}: {'FAILED' if problem else 'ran'}, {time.monotonic() - start:.0f} s", flush=True)
+        if problem:
+            print(printable_lines(problem), flush=True)
+            failed.append(path.stem)
+    if failed:
+        raise Failure(f"notebooks with a cell that fails: {' '.join(failed)}")
+
+
+if __name__ == "__main__":
+    program(main)

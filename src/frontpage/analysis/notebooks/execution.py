@@ -1,0 +1,60 @@
+"""Every cell of a notebook, run in a kernel of its own; the file stays as it is."""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from frontpage.command.errors import BadValue, UserError
+from frontpage.command.progress_line import ProgressLine
+
+COLOURS = re.compile("\x1b\\[[0-9;]*m")  # of a traceback
+
+
+def notebooks_in(places: list[Path], chosen: str = "") -> list[Path]:
+    """The notebooks that are named and those in the folders that are, by name; of these whose name has `chosen` in it.
+
+    Raises UserError where that is none.
+    """
+    found = []
+    for place in places:
+        if not place.exists():
+            raise BadValue("notebooks", place, "a notebook, or a folder of some; there is no such file")
+        found += sorted(place.glob("*.ipynb")) if place.is_dir() else [place]
+    kept = [path for path in found if chosen in path.stem]
+    if not kept:
+        names = " ".join(path.stem for path in found) or "none"
+        raise UserError(f"no notebook to run: -k {chosen or 'not given'}, and there are {names}")
+    return kept
+
+
+def run_notebook(path: Path, timeout: float | None) -> str | None:
+    """Run the cells in the notebook's folder; None, or the first one that fails with its traceback.
+
+    `timeout` is that of each cell, in seconds; None: no end. Raises UserError where the file is no notebook.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellControlSignal, DeadKernelError
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise BadValue("notebooks", path, f"no notebook ({str(error).splitlines()[0]})") from error
+    logging.getLogger("traitlets").setLevel(logging.WARNING)
+    line, number = ProgressLine(path.stem, len(notebook.cells)), 0
+
+    def begin(cell: Any, cell_index: int) -> None:
+        nonlocal number
+        number = cell_index
+
+    quiet = ["--log-level=ERROR"]  # the kernel warns on stderr that what it says to this process is not encrypted
+    resources = {"metadata": {"path": str(path.resolve().parent)}}
+    hooks = {"on_cell_start": begin, "on_cell_complete": lambda cell, cell_index: line.advance(1)}
+    try:
+        NotebookClient(notebook, timeout=timeout, resources=resources, extra_arguments=quiet, **hooks).execute()
+    except (CellControlSignal, DeadKernelError) as error:  # the first has also a cell that takes too long
+        return COLOURS.sub("", f"{path}, cell {number}:\n{error}")
+    finally:
+        line.close()
+    return None

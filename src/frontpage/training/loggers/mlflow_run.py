@@ -1,0 +1,123 @@
+"""MlflowRun: a run in an MLflow store, a database of this machine or a server."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import sqlite3
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import MLFlowLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from frontpage.command.endings import Interrupted, Pruned
+from frontpage.command.errors import BadValue
+from frontpage.command.job import study_of_job
+from frontpage.command.limits import Text
+
+FILES = ("config.yaml", "run.json", "metrics.csv", "events.jsonl", "samples.txt")  # kept with the run at its end
+LOCAL = "sqlite:///"
+# Read by the package when it is imported: no reports of its use, and an answer soon where a server is not there.
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+RUN = "frontpage.run"  # the tag by which a resumed run finds its own
+
+
+class MlflowRun(MLFlowLogger):
+    """Logs to the MLflow store `uri`, `sqlite:///FILE` or a server; the variable MLFLOW_TRACKING_URI wins over it.
+
+    Runs of one `experiment` are shown together (null: the study's name in a search, else `frontpage`). FILES of the
+    run's `directory` are copied to the store at the end. A resumed run continues its own run there, whose parameters
+    stay those of its start. ImportError names the extra to install; UserError where the store cannot be used.
+    """
+
+    def __init__(self, directory: str | Path, uri: Text, name: str, experiment: Text | None = None) -> None:
+        for variable, value in SETTINGS.items():
+            os.environ.setdefault(variable, value)
+        try:
+            import mlflow  # noqa: F401
+        except ImportError as error:
+            raise ImportError("needs the extra `mlflow`: pip install -e '.[mlflow]'") from error
+        for library in ("mlflow", "alembic"):  # they tell of each table that they make
+            logging.getLogger(library).setLevel(logging.WARNING)
+        self.directory, self.uri = Path(directory), os.environ.get("MLFLOW_TRACKING_URI") or uri
+        if self.uri.startswith("file:") or "://" not in self.uri:
+            raise BadValue(
+                "logger.mlflow.uri", self.uri, "sqlite:///FILE or the URL of a server; folders are of the past"
+            )
+        self._resumed, artifacts = False, None
+        if self.uri.startswith(LOCAL):
+            file = Path(self.uri.removeprefix(LOCAL)).absolute()
+            artifacts = file.with_suffix("").as_uri()
+            self._check(file)
+        self._digest = hashlib.blake2b(str(self.directory.resolve()).encode(), digest_size=16).hexdigest()
+        super().__init__(
+            experiment_name=experiment or study_of_job() or "frontpage",
+            run_name=name,
+            tracking_uri=self.uri,
+            tags={RUN: self._digest, "directory": str(self.directory)},
+            artifact_location=artifacts,
+        )
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The store's client; UserError where the store cannot be used."""
+        if self._initialized:
+            return self._mlflow_client
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._run_id = self._earlier_id()
+            self._resumed = self._run_id is not None
+            client = super().experiment
+            if self._resumed:
+                client.update_run(self._run_id, status="RUNNING")
+            return client
+        except MlflowException as error:
+            raise BadValue("logger.mlflow.uri", self.uri, f"cannot be used ({str(error).splitlines()[0]})") from error
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *more: Any) -> None:
+        """Log the config; the store lets no parameter change, so that a resumed run keeps those of its start."""
+        if self.experiment and not self._resumed:
+            super().log_hyperparams(params)
+
+    @rank_zero_only
+    def finalize(self, status: str = "success") -> None:
+        """Copy what the run leaves, and say how it ended."""
+        if not self._initialized:
+            return
+        for path in (self.directory / name for name in FILES):
+            if path.is_file():
+                self._mlflow_client.log_artifact(self._run_id, str(path))
+        error = sys.exc_info()[1]
+        broken = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
+        self._mlflow_client.set_terminated(
+            self._run_id, "FINISHED" if status == "success" or isinstance(error, Pruned) else broken
+        )
+        self._initialized = False  # a later use finds it again
+
+    def _check(self, file: Path) -> None:
+        """Raise a UserError where there is no database and none can be: MLflow would try for an hour."""
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.closing(sqlite3.connect(file)) as database:
+                database.execute("PRAGMA schema_version")
+        except (OSError, sqlite3.Error) as error:
+            raise BadValue("logger.mlflow.uri", self.uri, f"cannot be used ({error})") from error
+
+    def _earlier_id(self) -> str | None:
+        """The id of the run that an earlier session of this directory has left in the store, or None."""
+        found = self._mlflow_client.get_experiment_by_name(self._experiment_name)
+        if found is None:
+            return None
+        runs = self._mlflow_client.search_runs([found.experiment_id], f"tags.`{RUN}` = '{self._digest}'", max_results=1)
+        return runs[0].info.run_id if runs else None

@@ -1,0 +1,49 @@
+"""Promises of the script that runs notebooks: every cell runs, one that fails is told with its traceback and a 1."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from programs import run_script
+
+
+def write(path, *sources):
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# x"), *map(new_code_cell, sources)]), path)
+    return path
+
+
+def test_each_notebook_runs_to_its_end_or_to_the_cell_that_fails(tmp_path, capfd):
+    leave = "import pathlib; pathlib.Path('{}').write_text(str(x))"
+    good = write(tmp_path / "a_good.ipynb", "x = 6 * 7", leave.format("good.txt"))
+    write(tmp_path / "b_bad.ipynb", "x = 1", "print(1 / 0)", leave.format("bad.txt"))
+    before = good.read_bytes()
+    ended = run_script(capfd, "notebooks", tmp_path)
+    assert (ended.status, ended.stderr) == (1, "notebooks with a cell that fails: b_bad\n")
+    assert "a_good: ran, " in ended.stdout and "b_bad: FAILED, " in ended.stdout
+    assert "b_bad.ipynb, cell 2:" in ended.stdout and "ZeroDivisionError: division by zero" in ended.stdout
+    assert (tmp_path / "good.txt").read_text() == "42" and not (tmp_path / "bad.txt").exists()
+    assert good.read_bytes() == before
+    assert run_script(capfd, "notebooks", tmp_path, "-k", "good").status == 0
+
+
+def test_a_cell_without_end_is_stopped(tmp_path, capfd):
+    write(tmp_path / "slow.ipynb", "import time; time.sleep(600)")
+    ended = run_script(capfd, "notebooks", tmp_path / "slow.ipynb", "--timeout", 1)
+    assert ended.status == 1 and "slow.ipynb, cell 1:" in ended.stdout
+
+
+MISTAKES = {
+    "no such file": (["{folder}/none.ipynb"], "none.ipynb: a notebook, or a folder of some"),
+    "an empty folder": (["{folder}"], "no notebook to run: -k not given, and there are none"),
+    "a name that none has": (["{folder}/x", "-k", "y"], "no notebook to run: -k y, and there are x"),
+    "no notebook": (["{folder}/x/x.ipynb"], "x.ipynb: no notebook ("),
+    "timeout": (["--timeout", "-1"], "--timeout"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_with_2(mistake, tmp_path, capfd):
+    arguments, said = MISTAKES[mistake]
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "x.ipynb").write_text("no JSON")
+    ended = run_script(capfd, "notebooks", *(one.format(folder=tmp_path) for one in arguments))
+    assert ended.status == 2 and said in ended.stderr and len(ended.stderr.splitlines()) <= 2
