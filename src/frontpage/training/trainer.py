@@ -16,6 +16,7 @@ from frontpage.machine.allocator import keep_freed_memory
 from frontpage.machine.precision import settle_precision
 from frontpage.runs.checkpoint_file import CheckpointFile
 from frontpage.runs.record import read_record
+from frontpage.training.fully_sharded import FSDP, FullySharded
 from frontpage.training.validation_schedule import ValidationSchedule
 
 PRECISIONS = "auto 32-true 64-true bf16-mixed bf16-true 16-mixed 16-true 32 64 bf16".split()
@@ -73,7 +74,7 @@ def make_trainer(
         trainer = L.Trainer(
             accelerator=chosen,
             devices=devices,
-            strategy=strategy,
+            strategy=FullySharded() if strategy == FSDP else strategy,
             precision=precision,
             max_epochs=max_epochs,
             max_steps=-1 if max_steps is None else max_steps,
