@@ -104,7 +104,7 @@ def prepare(
     if not goes_on(run, planned):
         return None
     if run.checkpoint:
-        check_settings(config, settings, planned, data, run.checkpoint)
+        check_settings(config, settings, planned, data, run.checkpoint, trainer.world_size)
         check_structure(trainer, data, model, run.checkpoint)
     record.plan = plan_run(trainer, data, model)
     return Prepared(settings, run, weights, trainer, data, model, record)
