@@ -5,14 +5,45 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from omegaconf import DictConfig
 from torch.optim import Optimizer
 
+from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
+from frontpage.machine.accelerator import find_accelerator
 from frontpage.recipe.compiling import AUTO
+from frontpage.recipe.precision.mode import PrecisionMode
 from frontpage.recipe.sharded_nets import broadcast_buffers, gather, scatter, shard
 from frontpage.recipe.sharded_tensors import collected, placed_like
 
 FSDP = "fsdp"  # `trainer.strategy`
+UNFUSED = ("torch.optim.Adagrad", "torch.optim.SGD")
+EIGHT_BIT = "frontpage.recipe.optimizers.adamw_8bit.adamw_8bit"
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", 32, "32", "bf16")
+
+
+def check_sharding(config: DictConfig, mode: PrecisionMode | None) -> None:
+    """Raise a UserError for what `trainer.strategy=fsdp` cannot do, before anything is built."""
+    trainer, why = config.trainer, f"under trainer.strategy={FSDP}"
+    if trainer.strategy != FSDP:
+        return
+    device = find_accelerator(trainer.accelerator)
+    if device == "mps":
+        raise BadValue("trainer.accelerator", trainer.accelerator, f"cuda or cpu {why}")
+    if mode is not None and (type(mode) is not PrecisionMode or mode.lightning not in PRECISIONS):
+        raise mode.refusal(f"fp32 or bf16 {why}, whose weights and optimizer states are cut by rows")
+    if trainer.precision not in PRECISIONS:
+        allowed = f"one of {' '.join(map(str, PRECISIONS[:4]))} {why}: its gradients are not scaled"
+        raise BadValue("trainer.precision", trainer.precision, allowed)
+    if config.model.get("compile") is True:
+        raise BadValue("model.compile", True, f"false {why}, which gathers the weights of a block as it comes to it")
+    if trainer.fit_batch:
+        raise BadValue("trainer.fit_batch", True, f"false {why}, whose memory it does not know")
+    if config.optimizer._target_ in UNFUSED and config.optimizer.get("fused"):
+        raise BadValue("optimizer.fused", True, f"false {why}: PyTorch has no fused kernel of it for sharded weights")
+    if config.optimizer._target_ == EIGHT_BIT:
+        raise BadValue("optimizer", "adamw_8bit", f"any other one {why}: its averages are kept in blocks of whole weights")
 
 
 class FullySharded(ModelParallelStrategy):
