@@ -74,7 +74,7 @@ def killed_explained(trainer: L.Trainer) -> Iterator[None]:
         while time.monotonic() < until:
             said = launcher.killed() if isinstance(launcher, Launcher) else None
             if said is not None:
-                raise Failure(f"{said}, and the run ended with it; ckpt_path=last continues it") from error
+                raise Failure(f"{said}, and the run ends with it; ckpt_path=last continues it") from error
             if not (is_helper() or isinstance(launcher, Launcher)):
                 break
             time.sleep(0.1)
