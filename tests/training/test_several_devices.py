@@ -47,7 +47,7 @@ def started(directory, *overrides):
 
 def trained(directory, *overrides):
     """What a run printed."""
-    stdout, stderr = (process := started(directory, *overrides)).communicate(timeout=300)
+    stdout, stderr = (process := started(directory, *overrides)).communicate(timeout=900)
     assert (process.returncode, stderr) == (0, ""), stdout[-3000:] + stderr
     return stdout
 
@@ -190,7 +190,7 @@ REFUSED = {
     "compiling": (["model.compile=true"], "model.compile=true: false"),
     "searching for a batch": (["trainer.fit_batch=true"], "trainer.fit_batch=true: false"),
     "scaled gradients": (["trainer.precision=16-mixed"], "trainer.precision=16-mixed: one of"),
-    "8 bits": (["optimizer=adamw_8bit"], "optimizer=adamw_8bit: any other one"),
+    "8 bits": (["optimizer=adamw_8bit"], "optimizer=adamw_8bit: another one"),
     "a fused kernel": (["optimizer=adagrad"], "optimizer.fused=true: false"),
     "quantised weights": (["trainer.precision=auto", "precision=int8_qat"], "precision=int8_qat: fp32 or bf16"),
 }

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from frontpage.recipe.plain_tensors import as_numbers
 
@@ -30,11 +30,6 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def whole_state(state: Any) -> Any:
-    """A nested state with whole tensors; a collective."""
-    return tree_map(lambda leaf: whole(leaf.detach()) if isinstance(leaf, DTensor) else leaf, state)
-
-
 def collected(state: Mapping[str, Any], keep: bool) -> dict[str, Any]:
     """A nested state with whole tensors on the CPU where `keep`, empty elsewhere; a collective.
 
@@ -51,7 +46,7 @@ def collected(state: Mapping[str, Any], keep: bool) -> dict[str, Any]:
 
 
 def placed_like(tensor: Tensor, weight: Tensor) -> Tensor:
-    """A whole tensor, which every process has, as `weight` lies: on its device, of a sharded one each process's rows."""
+    """A whole tensor, which every process has, as `weight` lies: on its device, of a sharded one the own rows."""
     tensor = tensor.to(weight.device)
     if not isinstance(weight, DTensor) or isinstance(tensor, DTensor):
         return tensor

@@ -223,9 +223,9 @@ class TrainingModule(L.LightningModule):
         return loss if weight == 1 else loss * weight
 
     def _keep_loss(self, loss: Tensor, share: float, begins: bool, joined: bool) -> None:
-        """Keep the mean over the targets of this update's micro-batches in `self.loss`, `joined` those of all processes.
+        """Keep the mean over the targets of this update's micro-batches in `self.loss`.
 
-        In between it is of this process alone.
+        They are this process's own, or with `joined` those of all processes.
         """
         if begins:
             self._losses = UpdateMean()

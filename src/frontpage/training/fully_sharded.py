@@ -43,7 +43,7 @@ def check_sharding(config: DictConfig, mode: PrecisionMode | None) -> None:
     if config.optimizer._target_ in UNFUSED and config.optimizer.get("fused"):
         raise BadValue("optimizer.fused", True, f"false {why}: PyTorch has no fused kernel of it for sharded weights")
     if config.optimizer._target_ == EIGHT_BIT:
-        raise BadValue("optimizer", "adamw_8bit", f"any other one {why}: its averages are kept in blocks of whole weights")
+        raise BadValue("optimizer", "adamw_8bit", f"another one {why}: its averages lie in blocks of whole weights")
 
 
 class FullySharded(ModelParallelStrategy):

@@ -90,8 +90,8 @@ class ParallelLoader(EpochLoader):
             rows = np.arange(sizes.batch_size * world)
             if self.corruption is None:
                 return self.windows.batch(before * len(rows) + rows[own])
-            batch = self.corruption.masked(self.windows.batch(before * len(rows) + rows), step, step // sizes.accumulate)
-            return TitleBatch(*(field[own] for field in batch))
+            whole = self.windows.batch(before * len(rows) + rows)
+            return TitleBatch(*(field[own] for field in self.corruption.masked(whole, step, step // sizes.accumulate)))
         task, count = self.tasks[name]
         draws = np.random.default_rng((self.seed, zlib.crc32(name.encode()), before, 0))
         return self.texts.batch(task.draw(self.side, count * world, draws), name, own)
