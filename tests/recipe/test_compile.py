@@ -80,7 +80,7 @@ def test_every_architecture_asks_by_default_and_a_cpu_stays_as_it_is(config, mod
     assert module.compile_net == compiling.AUTO
     module.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     module.configure_model()
-    assert module._training_hidden == module.net.hidden
+    assert module.train().trunk == module.net.hidden
 
 
 @pytest.mark.parametrize(("word", "expected"), [("true", True), ("false", False), ("auto", "auto")])

@@ -102,7 +102,7 @@ def test_vectors_are_means_of_unscaled_states(module, batches):
 def test_all_texts_of_a_batch_go_through_the_trunk_at_once(module, batches, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        module, "_training_hidden", lambda tokens: seen.append(tokens.shape) or torch.ones(*tokens.shape, 32)
+        module, "_compiled_hidden", lambda tokens: seen.append(tokens.shape) or torch.ones(*tokens.shape, 32)
     )
     module.train().vectors(batches["cross_reference"])
     examples, members, length = batches["cross_reference"].tokens.shape

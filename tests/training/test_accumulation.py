@@ -111,26 +111,34 @@ def test_the_sizes_of_an_epoch_are_those_counted_by_hand(changed, expected):
 
 
 def test_the_losses_of_an_update_weigh_by_their_targets_over_micro_batches_and_processes():
-    """What Lightning makes of them, the mean over micro-batches and processes, is the mean over the targets."""
+    """What Lightning makes of them, the mean over micro-batches and processes, is the mean over the targets.
+
+    What is kept is of the process's own micro-batches, and with the last one of an update of all.
+    """
     sizes = EpochSizes(48, 5, 2, accumulate=2, world_size=2)  # updates of 20 + 20 and 8 targets: 5 of rank 0, 3 of 1
     losses = {(0, 0): 1.0, (0, 1): 2.0, (1, 0): 3.0, (1, 1): 5.0, (2, 0): 4.0, (2, 1): 7.0}
+    # What the other process adds behind updates 0 and 1: the sum of its losses times their shares, and of its shares.
+    others = [torch.tensor(pair, dtype=torch.float64) for pair in ([7 / 4, 1 / 2], [21 / 8, 3 / 8])]
+    others += [torch.tensor(pair, dtype=torch.float64) for pair in ([4 / 4, 1 / 2], [20 / 8, 5 / 8])]
     descended, kept = {0: 0.0, 1: 0.0}, []
     for rank in range(2):
         trainer = SimpleNamespace(
             train_dataloader=SimpleNamespace(sizes_of=lambda epoch: sizes),
             current_epoch=0,
             global_rank=rank,
+            world_size=2,
             _logger_connector=SimpleNamespace(should_update_logs=False),
         )
         module = SimpleNamespace(_trainer=trainer, _losses=UpdateMean(), loss=None)
         module._keep_loss = MethodType(TrainingModule._keep_loss, module)
+        module._summed = lambda own: own + others.pop(0)
         for index in range(sizes.batches):
             module.loss_of = lambda batch, loss=losses[index, rank]: torch.tensor(loss)
             weighed = TrainingModule.training_step(module, None, index)
             descended[index // 2] += float(weighed) / 2 / 2
             kept.append(float(module.loss))
     assert descended == {0: pytest.approx((1 + 2 + 3 + 5) / 4), 1: pytest.approx((5 * 4 + 3 * 7) / 8)}
-    assert kept == pytest.approx([1, 2, 4, 2, 3.5, 7])
+    assert kept == pytest.approx([1, 11 / 4, 41 / 8, 2, 11 / 4, 41 / 8]) and not others
 
 
 @pytest.mark.parametrize("limit", [1.0, 0.5, 3])

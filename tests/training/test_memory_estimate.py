@@ -12,6 +12,7 @@ from frontpage.evaluation.losses import language_loss, next_token_loss
 from frontpage.models.language_head import LanguageHead
 from frontpage.recipe.optimizer_memory import optimizer_bytes
 from frontpage.training.memory.estimate import (
+    TrainingMemory,
     estimate_training,
     explain_step,
     largest_batch,
@@ -137,3 +138,18 @@ def test_a_run_says_its_estimate_beside_its_measured_peak(command, run_directori
     assert record["estimated_memory_bytes"] > 4 * 4 * record["parameters"]
     estimated, measured = (record[f"{kind}_memory_bytes"] / 2**30 for kind in ("estimated", "peak"))
     assert f"estimated {estimated:.2f} GiB, measured peak {measured:.2f} GiB" in outcome.stdout
+
+
+def test_processes_that_share_the_weights_count_their_rows_and_what_they_gather():
+    """By hand: 3 blocks of 100, 200 and 300 weights and 400 outside, of which 400 + 200 + 300 are there at once."""
+    net = torch.nn.Module()
+    net.blocks = torch.nn.ModuleList(torch.nn.Linear(10, rows, bias=False) for rows in (10, 20, 30))
+    net.outside = torch.nn.Parameter(torch.zeros(400))
+    memory = TrainingMemory(
+        weights=4000, gradients=4000, optimizer=8000, buffers=7, step=9000, update=600, total=4000 + 7 + 8000 + 9000
+    )
+    found = memory.spread(2, net)
+    assert found[:3] == (2000, 2000, 4000) and (found.buffers, found.update) == (7, 300)
+    gathered = 3600 + 3600  # weights, and gradients of them
+    assert found.total == 2000 + 7 + 4000 + (9000 - 4000 + 2000) + gathered
+    assert memory.spread(1, net) == memory

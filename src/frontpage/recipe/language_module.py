@@ -151,14 +151,16 @@ class LanguageModule(TrainingModule):
         """With techniques, the nats of the next token, which `train/loss` is not."""
         return {} if self.next_token_loss is None else {"train/next_token_loss": float(self.next_token_loss)}
 
-    def _keep_loss(self, loss: Tensor, share: float, begins: bool) -> None:
+    def _keep_loss(self, loss: Tensor, share: float, begins: bool, joined: bool) -> None:
         """With techniques, keep the nats of the next token as the loss is kept."""
-        super()._keep_loss(loss, share, begins)
+        super()._keep_loss(loss, share, begins, joined)
         nats, self._nats = self._nats, None
         if begins:
             self._update_nats = UpdateMean()
         if nats is not None:
             self.next_token_loss = self._update_nats.after(nats, share)
+            if joined:
+                self.next_token_loss = self._update_nats.joined(self._summed)
 
     def score(self, batch: ScoringBatch) -> tuple[Tensor, Tensor]:
         """(nats, index of the title) of each of the batch's N scored tokens, both (N,)."""

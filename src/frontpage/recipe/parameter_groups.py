@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 MATRICES, OTHERS = "matrices", "others"
+FUSED_ROWS = "fused_rows_by_name"  # what `keep_fused_rows` calls the attribute
 # What the peak rate is multiplied by where an update sees `ratio` times the rows that it is meant for.
 LR_SCALINGS: dict[str, Callable[[float], float]] = {
     "none": lambda ratio: 1.0,
@@ -52,11 +53,20 @@ def optimizer_of(net: nn.Module, make_optimizer: Callable[..., Optimizer]) -> Op
 def fused_rows(net: nn.Module) -> dict[Tensor, tuple[int, ...]]:
     """The rows of each part of a weight that holds several matrices one below the other, by that weight.
 
-    Attentions and MLPs say of their parts what is what (`matrices`): queries, keys and values; gate and up.
+    Attentions and MLPs say of their parts what is what (`matrices`): queries, keys and values; gate and up. A net that
+    was sharded has kept it from before.
     """
+    if hasattr(net, FUSED_ROWS):
+        return {net.get_parameter(name): rows for name, rows in getattr(net, FUSED_ROWS).items()}
     found: dict[Tensor, dict[int, int]] = {}
     for module in net.modules():
         for part in module.matrices().values() if hasattr(module, "matrices") else ():
             if part._base is not None:
                 found.setdefault(part._base, {})[part.storage_offset()] = len(part)
     return {weight: tuple(rows for _, rows in sorted(parts.items())) for weight, parts in found.items()}
+
+
+def keep_fused_rows(net: nn.Module) -> None:
+    """Let a net keep its `fused_rows`, before its weights are sharded: none of the parts is a view of one then."""
+    names = {id(weight): name for name, weight in net.named_parameters()}
+    setattr(net, FUSED_ROWS, {names[id(weight)]: rows for weight, rows in fused_rows(net).items()})

@@ -23,6 +23,7 @@ from frontpage.machine.flops import training_flops_per_token
 from frontpage.recipe.compiling import AUTO, worth_compiling
 from frontpage.recipe.parameter_groups import LR_SCALINGS, optimizer_of
 from frontpage.recipe.precision.mode import PrecisionMode
+from frontpage.recipe.sharded_tensors import clip_gradients
 from frontpage.recipe.steps import planned_steps, sizes_now
 from frontpage.recipe.techniques.technique import Reopen
 from frontpage.recipe.update_mean import UpdateMean
@@ -65,7 +66,7 @@ class TrainingModule(L.LightningModule):
         if lr_scaling not in LR_SCALINGS:
             raise ValueError(f"lr_scaling={lr_scaling}: one of {' '.join(LR_SCALINGS)}")
         self.net = accelerate(self.architecture(**architecture))
-        self._training_hidden = self.net.hidden
+        self._compiled_hidden: Callable[..., Tensor] | None = None
         self.weight_decay = WeightDecay.of(optimizer, weight_decay_of_others)
         self.make_optimizer, self.make_scheduler = self.weight_decay.at_first(optimizer), scheduler
         self.precision_mode: PrecisionMode | None = None  # beside Lightning's precision; see `train_in`
@@ -189,12 +190,12 @@ class TrainingModule(L.LightningModule):
         if self.compile_net == AUTO:
             self.compile_net = worth_compiling(self.trainer.strategy.root_device)
         if self.compile_net:
-            self._training_hidden = torch.compile(self.net.hidden)
+            self._compiled_hidden = torch.compile(self.net.hidden)
 
     @property
     def trunk(self) -> Callable[..., Tensor]:
         """(tokens, document_ids, positions), each (B, T) -> what the heads read (B, T, C); compiled in training."""
-        return self._training_hidden if self.training else self.net.hidden
+        return self._compiled_hidden if self.training and self._compiled_hidden else self.net.hidden
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Tell what is added to the net how far the run is."""
@@ -213,17 +214,28 @@ class TrainingModule(L.LightningModule):
             self.loss = loss.detach()
             return loss
         share = sizes.share(batch_idx, self._trainer.global_rank)
-        self._keep_loss(loss.detach(), share, begins=batch_idx % sizes.accumulate == 0)
+        begins = batch_idx % sizes.accumulate == 0
+        ends = (batch_idx + 1) % sizes.accumulate == 0 or batch_idx + 1 == sizes.batches
+        self._keep_loss(loss.detach(), share, begins, ends and self._trainer.world_size > 1)
         if self._trainer._logger_connector.should_update_logs:  # costs a millisecond
             self.log("train/loss", self.loss, logger=False)  # for callbacks; loggers have it from `LogMetrics`
         weight = share * sizes.accumulate * sizes.world_size
         return loss if weight == 1 else loss * weight
 
-    def _keep_loss(self, loss: Tensor, share: float, begins: bool) -> None:
-        """Keep the mean over the targets of this update's micro-batches in `self.loss`."""
+    def _keep_loss(self, loss: Tensor, share: float, begins: bool, joined: bool) -> None:
+        """Keep the mean over the targets of this update's micro-batches in `self.loss`.
+
+        They are this process's own, or with `joined` those of all processes.
+        """
         if begins:
             self._losses = UpdateMean()
         self.loss = self._losses.after(loss, share)
+        if joined:
+            self.loss = self._losses.joined(self._summed)
+
+    def _summed(self, own: Tensor) -> Tensor:
+        """The sum over all processes; a collective."""
+        return self.trainer.strategy.reduce(own, reduce_op="sum")
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Set the decay of this update."""
@@ -235,7 +247,7 @@ class TrainingModule(L.LightningModule):
     ) -> None:
         """Clip by the global norm and keep the norm that the gradient had; callbacks may look at both."""
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
-        self.grad_norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit)
+        self.grad_norm = clip_gradients(self.net.parameters(), limit)
         for callback in self.trainer.callbacks:
             if hasattr(callback, "on_gradient"):  # the last moment before the update
                 callback.on_gradient(self.trainer, self)

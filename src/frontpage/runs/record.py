@@ -15,8 +15,8 @@ TEXTS += " data.source data.fingerprint headline.name headline.better headline.e
 NUMBERS = (
     "parameters non_embedding_parameters steps tokens_seen titles_shown seconds tokens_per_second training_flops passes"
     " model_flops_utilization matmul_peak_flops peak_memory_bytes estimated_memory_bytes micro_batch"
-    " accumulate_grad_batches data.train_titles data.validation_titles data.train_tokens data.validation_tokens"
-    " data.validation_characters"
+    " accumulate_grad_batches world_size data.train_titles data.validation_titles data.train_tokens"
+    " data.validation_tokens data.validation_characters"
 )
 MAPPINGS = "config config.data config.model config.trainer config.paths metrics"  # where they are there
 MAPPINGS_OR_NULL = "data attention test versions headline"

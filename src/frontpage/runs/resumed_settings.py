@@ -26,6 +26,7 @@ KEPT = (
     " data.batch_policy data.task_order tasks data.corruption data.corruption_share"
     " trainer.accumulate_grad_batches trainer.devices trainer.limit_train_batches trainer.overfit_batches"
 )
+SHARED_OUT = "data.batch_size trainer.devices"  # of which the product counts: rows of a micro-batch over all processes
 TITLES = "data tokenizer"  # told from other titles by their fingerprint
 ALLOWED = "allowed: what the run had, or init_from=... for a new run from its weights"
 
@@ -46,12 +47,12 @@ def check_model(settings: dict[str, Any], checkpoint: Checkpoint) -> None:
 
 
 def check_settings(
-    config: DictConfig, settings: dict[str, Any], planned: int, data: RunData, checkpoint: Checkpoint
+    config: DictConfig, settings: dict[str, Any], planned: int, data: RunData, checkpoint: Checkpoint, processes: int
 ) -> None:
     """Say which settings are not those of the run that wrote `checkpoint`; UserError for those that it must keep.
 
-    The `settings` are the config as `masked` gives it, of a run that is `planned` updates long. They are compared with
-    `config.yaml` and `run.json` of the other one; where these are gone, a notice says so.
+    The `settings` are the config as `masked` gives it, of a run that is `planned` updates long, in so many `processes`.
+    They are compared with `config.yaml` and `run.json` of the other one; where these are gone, a notice says so.
     """
     step = checkpoint.update
     if planned < step:
@@ -71,6 +72,8 @@ def check_settings(
     if titles == data.fingerprint:
         found = {key: text for key, text in found.items() if not _below(key, TITLES) or _below(key, KEPT)}
         kept = {key: text for key, text in found.items() if _below(key, KEPT)}
+        if _rows_before(before, run.record) == data.batch_size * processes:  # the same rows, in the same order
+            kept = {key: text for key, text in kept.items() if not _below(key, SHARED_OUT)}
     else:
         others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
         key = "root" if "root" in config.data else "path"
@@ -79,6 +82,16 @@ def check_settings(
     _check_tokenizer(origin, data, checkpoint)
     if found:
         notice(f"the run goes on with other settings than it had: {', '.join(found.values())}")
+
+
+def _rows_before(config: dict[str, Any], record: Any) -> int | None:
+    """Rows of a micro-batch over all processes that a run had; None where that is not known."""
+    rows, devices = told(config, "data", "batch_size"), told(config, "trainer", "devices")
+    processes = told(record, "world_size")
+    if processes is None:  # an older record
+        processes = len(devices) if isinstance(devices, list) else devices
+    known = type(rows) is int and type(processes) is int and not told(config, "trainer", "fit_batch")
+    return rows * processes if known else None
 
 
 def goes_on(run: CurrentRun, planned: int) -> bool:

@@ -18,6 +18,7 @@ from frontpage.recipe.plain_tensors import bytes_of
 from frontpage.recipe.steps import planned_steps
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.training.callbacks.averaged_weights import AveragedWeights
+from frontpage.training.fully_sharded import FullySharded
 from frontpage.training.memory.estimate import TrainingMemory, estimate_training
 from frontpage.training.memory.fake_step import dtypes_of
 from frontpage.training.memory.feasible import check_step
@@ -104,7 +105,9 @@ def _memory(trainer: L.Trainer, data: RunData, model: TrainingModule, micro_batc
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "loss": model.planned_loss}
     sizes |= {"passes": model.passes, "mode": model.precision_mode}
     try:
-        return estimate_training(model.net, model.make_optimizer, micro_batch, data.block_size, **sizes)
+        memory = estimate_training(model.net, model.make_optimizer, micro_batch, data.block_size, **sizes)
+        sharded = isinstance(trainer.strategy, FullySharded)
+        return memory.spread(trainer.world_size, model.net) if sharded else memory
     except (NotImplementedError, RuntimeError) as error:
         notice(f"no memory estimate: {type(error).__name__}: {str(error).splitlines()[0]}")
         return None

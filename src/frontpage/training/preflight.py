@@ -37,6 +37,7 @@ from frontpage.training.callbacks.monitor import Monitor
 from frontpage.training.callbacks.sample_titles import SampleTitles
 from frontpage.training.callbacks.score_test_set import ScoreTestSet
 from frontpage.training.followed import check_monitors, check_objective
+from frontpage.training.fully_sharded import FSDP, check_sharding
 from frontpage.training.memory.estimate import estimate_training
 from frontpage.training.memory.feasible import check_size, check_step
 from frontpage.training.plan import check_memory, free_memory
@@ -79,6 +80,8 @@ def check_fits(config: DictConfig) -> None:
     device = torch.device(find_accelerator(config.trainer.accelerator))
     on_card = device.type == "cuda"
     if device.type == "mps" or (on_card and config.model.get("attention_dropout")):  # whose kernels may keep less
+        return
+    if config.trainer.strategy == FSDP:  # of which the plan of the run knows how many devices share it
         return
     batch_size, block_size = 1 if config.trainer.fit_batch else config.data.batch_size, config.data.block_size
     mode = mode_of(config)
@@ -194,6 +197,7 @@ def _check_recipe(config: DictConfig) -> None:
     mode = mode_of(config)
     if mode is not None:
         mode.check(config)
+    check_sharding(config, mode)
     model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
     model.train_in(mode)
     try:

@@ -29,6 +29,7 @@ from frontpage.training.memory.fit_batch import fit_batch
 from frontpage.training.memory.out_of_memory import out_of_memory_explained
 from frontpage.training.plan import plan_run
 from frontpage.training.preflight import check_config, check_run
+from frontpage.training.processes import killed_explained
 from frontpage.training.summary import print_start, print_summary
 from frontpage.training.written_places import check_places
 
@@ -58,7 +59,7 @@ class Prepared:
         """Train, from the run's checkpoint where it has one, and say what came of it."""
         begins_at = self.run.checkpoint and self.run.checkpoint.path
         self.weights = self.run.checkpoint = None  # else a file that was replaced would stay on the disk
-        with out_of_memory_explained(self.trainer, self.data, self.model):
+        with out_of_memory_explained(self.trainer, self.data, self.model), killed_explained(self.trainer):
             self.trainer.fit(self.model, datamodule=self.data, ckpt_path=begins_at, weights_only=True)
         if self.trainer.is_global_zero:
             print_summary(self.run, self.trainer, self.data)
@@ -104,7 +105,7 @@ def prepare(
     if not goes_on(run, planned):
         return None
     if run.checkpoint:
-        check_settings(config, settings, planned, data, run.checkpoint)
+        check_settings(config, settings, planned, data, run.checkpoint, trainer.world_size)
         check_structure(trainer, data, model, run.checkpoint)
     record.plan = plan_run(trainer, data, model)
     return Prepared(settings, run, weights, trainer, data, model, record)

@@ -16,6 +16,8 @@ from frontpage.machine.allocator import keep_freed_memory
 from frontpage.machine.precision import settle_precision
 from frontpage.runs.checkpoint_file import CheckpointFile
 from frontpage.runs.record import read_record
+from frontpage.training.fully_sharded import FSDP, FullySharded
+from frontpage.training.processes import use_launcher
 from frontpage.training.validation_schedule import ValidationSchedule
 
 PRECISIONS = "auto 32-true 64-true bf16-mixed bf16-true 16-mixed 16-true 32 64 bf16".split()
@@ -73,7 +75,7 @@ def make_trainer(
         trainer = L.Trainer(
             accelerator=chosen,
             devices=devices,
-            strategy=strategy,
+            strategy=FullySharded() if strategy == FSDP else strategy,
             precision=precision,
             max_epochs=max_epochs,
             max_steps=-1 if max_steps is None else max_steps,
@@ -99,6 +101,7 @@ def make_trainer(
         )
     except (ValueError, TypeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise UserError(f"trainer: {error}") from error
+    use_launcher(trainer)
     # Lightning would only note a SIGTERM, and end the run as a success; ours raises as for Ctrl-C.
     trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
     trainer.fit_batch, trainer.accumulation = fit_batch, accumulation

@@ -81,12 +81,10 @@ def test_words_are_hidden_whole(data, kind):
         assert max(lengths) >= min(SPANS) and sum(lengths) / len(lengths) > 2.5
 
 
-def test_a_mask_depends_on_the_step_the_process_and_the_seed_alone(data):
+def test_a_mask_depends_on_the_step_and_the_seed_alone(data):
     batch = windows(data)
-    one, again, later, other = (
-        corruption(data, "token").masked(batch, *at).inputs for at in ((4, 0), (4, 9), (5, 0), (4, 0, 1))
-    )
-    assert torch.equal(one, again) and not torch.equal(one, later) and not torch.equal(one, other)
+    one, again, later = (corruption(data, "token").masked(batch, *at).inputs for at in ((4, 0), (4, 9), (5, 0)))
+    assert torch.equal(one, again) and not torch.equal(one, later)
 
 
 def test_a_course_of_the_share_begins_with_clean_text(data):

@@ -153,6 +153,31 @@ def test_batches_are_the_same_from_anywhere(data):
 
 
 @pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("policy", ["constant_examples", "constant_tokens"])
+def test_processes_have_of_each_task_what_one_with_as_many_rows_has(data, world, policy, monkeypatch):
+    monkeypatch.setattr(data, "batch_policy", policy)
+    loaders = [data.loader_of(process(rank=rank, world=world)) for rank in range(world)]
+    monkeypatch.setattr(data, "batch_size", data.batch_size * world)
+    alone = data.loader_of(process())
+    if policy == "constant_tokens":  # whose examples are rounded down for each process
+        alone.tasks = {name: (task, world * count) for name, (task, count) in loaders[0].tasks.items()}
+    for index in range(40):
+        whole, *parts = [examples_in(loader.batch(0, index)) for loader in (alone, *loaders)]
+        assert all(whole[rank::world] == part for rank, part in enumerate(parts))
+
+
+def examples_in(batch):
+    """The rows of a batch, each by itself: padding depends on what else is in it."""
+    if isinstance(batch, TitleBatch):
+        return torch.stack(batch, dim=1).tolist()
+    texts = [
+        [text[:length] for text, length in zip(*pair, strict=True)]
+        for pair in zip(batch.tokens.tolist(), batch.lengths.tolist(), strict=True)
+    ]
+    return [*zip(texts, batch.labels.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize("world", [2, 3])
 def test_processes_have_the_same_tasks_and_share_the_windows(data, world):
     alone = data.loader_of(process())
     loaders = [data.loader_of(process(rank=rank, world=world)) for rank in range(world)]

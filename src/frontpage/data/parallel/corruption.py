@@ -31,12 +31,12 @@ class Corruption:
         self.starts = torch.tensor(starts)
         self.starts[[tokenizer.eos_id, tokenizer.pad_id]] = True
 
-    def masked(self, batch: TitleBatch, step: int, update: int, rank: int = 0) -> TitleBatch:
+    def masked(self, batch: TitleBatch, step: int, update: int) -> TitleBatch:
         """The batch with some inputs masked, as is due at an update."""
         share = min(self.share.at(update), 1.0)
         if self.kind == "none" or share == 0:
             return batch
-        draws = np.random.default_rng((self.seed, step, rank))
+        draws = np.random.default_rng((self.seed, step, 0))
         chosen = WAYS[self.kind](self, batch.inputs, share, draws) & (batch.inputs != self.eos_id)
         return batch._replace(inputs=torch.where(chosen, self.mask_id, batch.inputs))
 

@@ -53,8 +53,8 @@ class Windows:
 class ParallelLoader(EpochLoader):
     """Micro-batches whose tasks are those of a TaskOrder; an epoch is what the language task needs for one pass.
 
-    Every micro-batch weighs the same in its update. Micro-step s of a run is the same for any number of processes but
-    for its rows: each process takes every `world_size`-th window, and draws examples of its own.
+    Every micro-batch weighs the same in its update. Micro-step s of a run is the same for any number of processes that
+    share its rows: each takes every `world_size`-th window or example of what all of them draw alike.
     """
 
     def __init__(
@@ -84,13 +84,14 @@ class ParallelLoader(EpochLoader):
         """A TitleBatch (B, T) of the language task, or a PairBatch."""
         step = self.step(epoch, index)
         name, before = self.order.at(step)
+        sizes = self.sizes_of(epoch)
+        world, own = sizes.world_size, slice(self.rank, None, sizes.world_size)
         if name == LM:
-            sizes = self.sizes_of(epoch)
-            rows, world = sizes.batch_size, sizes.world_size
-            batch = self.windows.batch(before * rows * world + np.arange(self.rank, rows * world, world))
+            rows = np.arange(sizes.batch_size * world)
             if self.corruption is None:
-                return batch
-            return self.corruption.masked(batch, step, step // sizes.accumulate, self.rank)
+                return self.windows.batch(before * len(rows) + rows[own])
+            whole = self.windows.batch(before * len(rows) + rows)
+            return TitleBatch(*(field[own] for field in self.corruption.masked(whole, step, step // sizes.accumulate)))
         task, count = self.tasks[name]
-        draws = np.random.default_rng((self.seed, zlib.crc32(name.encode()), before, self.rank))
-        return self.texts.batch(task.draw(self.side, count, draws), name)
+        draws = np.random.default_rng((self.seed, zlib.crc32(name.encode()), before, 0))
+        return self.texts.batch(task.draw(self.side, count * world, draws), name, own)

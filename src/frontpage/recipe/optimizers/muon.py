@@ -1,7 +1,7 @@
 """Muon: orthogonal updates for the matrices inside the net, AdamW for all else, as one optimizer."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -14,6 +14,7 @@ from frontpage.command.notices import notice
 from frontpage.machine.precision import best_precision
 from frontpage.recipe.optimizers.settings import Betas, Decay
 from frontpage.recipe.parameter_groups import MATRICES
+from frontpage.recipe.sharded_tensors import is_sharded, own_part, placed_like, whole
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, Jordan et al. 2024
 SMALLEST_NORM = 1e-7
@@ -100,14 +101,23 @@ class Muon(Optimizer):
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(gradient, memory_format=torch.preserve_format)
             mean = state["momentum_buffer"]
-            mean.lerp_(gradient, 1 - group["momentum"])
+            own_part(mean).lerp_(own_part(gradient), 1 - group["momentum"])
             direction = gradient.lerp(mean, group["momentum"]) if group["nesterov"] else mean
-            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            own_part(weight).mul_(1 - group["lr"] * group["weight_decay"])
             rows = self.fused_rows.get(weight, (len(weight),))
-            for part, its_direction in zip(weight.split(rows), direction.split(rows), strict=True):
-                self._turn(part, its_direction, group)
+            if is_sharded(weight):  # each process makes the whole step, and takes its rows of it
+                step = torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device)
+                self._turn(step, whole(direction), rows, group)
+                own_part(weight).add_(own_part(placed_like(step, weight)))
+            else:
+                self._turn(weight, direction, rows, group)
 
-    def _turn(self, matrix: Tensor, direction: Tensor, group: dict[str, Any]) -> None:
+    def _turn(self, weight: Tensor, direction: Tensor, rows: Sequence[int], group: dict[str, Any]) -> None:
+        """Move the matrices in a weight, each of which has some `rows` of it, along the directions in another."""
+        for part, its_direction in zip(weight.split(rows), direction.split(rows), strict=True):
+            self._turn_one(part, its_direction, group)
+
+    def _turn_one(self, matrix: Tensor, direction: Tensor, group: dict[str, Any]) -> None:
         """Move a matrix along the orthogonal one nearest to a direction."""
         if self.equalise_rows:
             direction = F.normalize(direction.float(), dim=1)  # a row shorter than 1e-12 is divided by that

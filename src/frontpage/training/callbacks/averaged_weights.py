@@ -6,10 +6,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor
 
 from frontpage.command.errors import BadValue, UserError
 from frontpage.data.run_data import RunData
+from frontpage.recipe.sharded_nets import scatter
+from frontpage.recipe.sharded_tensors import collected, own_part, placed_like
 
 
 class AveragedWeights(L.Callback):
@@ -23,7 +25,8 @@ class AveragedWeights(L.Callback):
 
     def __init__(self, rule: Callable[..., None]) -> None:
         self._rule = rule
-        self._average: AveragedModel | None = None
+        self._average: dict[str, Tensor] = {}  # of the net's weights, by name; tied ones once
+        self.averaged = 0  # how many sets of weights it is of
         self._swapped = False  # whether the net holds the average, and the average the weights as trained
         self._updates = 0
 
@@ -50,11 +53,12 @@ class AveragedWeights(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make room for the average."""
         if stage == "fit":
-            self._average = AveragedModel(pl_module.net, multi_avg_fn=self._rule)
+            self._average = {name: weight.detach().clone() for name, weight in pl_module.net.named_parameters()}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Follow the net to its device."""
-        self._average.to(pl_module.device)
+        """Follow the net to its device; where it is sharded, this process keeps the same rows of the average."""
+        pairs = zip(self._average.items(), pl_module.net.parameters(), strict=True)
+        self._average = {name: placed_like(average, weight) for (name, average), weight in pairs}
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -63,7 +67,7 @@ class AveragedWeights(L.Callback):
         if trainer.global_step > self._updates:
             self._updates = trainer.global_step
             if self.takes(trainer, pl_module):
-                self._average.update_parameters(pl_module.net)
+                self._average_in(pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the average into the net, where there is one."""
@@ -84,7 +88,7 @@ class AveragedWeights(L.Callback):
         """Keep both, wherever the net's weights are at the moment; before there is an average they are the same."""
         average = trained = checkpoint["state_dict"]
         if self.averaged:
-            inside = {f"net.{name}": value for name, value in self._average.module.state_dict().items()}
+            inside = self._state_with_it(pl_module, trained, trainer.is_global_zero)
             trained, average = (inside, average) if self._swapped else (trained, inside)
         checkpoint["current_model_state"], checkpoint["state_dict"] = trained, average
         checkpoint["averaging_state"] = {"averaged": self.averaged, "updates": self._updates, **self.settings()}
@@ -92,25 +96,44 @@ class AveragedWeights(L.Callback):
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take both back; the net holds `state_dict`, the average, by now."""
         average = {name.removeprefix("net."): value for name, value in checkpoint["state_dict"].items()}
-        self._average.module.load_state_dict(average)
+        self._average = {name: average[name].clone() for name in self._average}
         state = checkpoint["averaging_state"]
         self._updates = state["updates"]
-        self._average.n_averaged.fill_(state.get("averaged", self._updates))  # older runs average every update
+        self.averaged = int(state.get("averaged", self._updates))  # older runs average every update
         pl_module.load_state_dict(checkpoint["current_model_state"])
-
-    @property
-    def averaged(self) -> int:
-        """How many sets of weights the average is of."""
-        return int(self._average.n_averaged)
 
     def forget(self) -> None:
         """Begin anew."""
-        self._average.n_averaged.zero_()
+        self.averaged = 0
+
+    @torch.no_grad()
+    def _average_in(self, pl_module: L.LightningModule) -> None:
+        averages, weights = self._parts(pl_module)
+        if self.averaged:
+            self._rule(averages, weights, torch.tensor(self.averaged))
+        else:
+            for average, weight in zip(averages, weights, strict=True):
+                average.copy_(weight)
+        self.averaged += 1
 
     @torch.no_grad()
     def _swap(self, pl_module: L.LightningModule) -> None:
-        for average, trained in zip(self._average.module.parameters(), pl_module.net.parameters(), strict=True):
+        scatter(pl_module.net)  # a sharded one that was gathered; a validation gathers it behind this
+        for average, trained in zip(*self._parts(pl_module), strict=True):
             kept = average.clone()
             average.copy_(trained)
             trained.copy_(kept)
         self._swapped = not self._swapped
+
+    def _parts(self, pl_module: L.LightningModule) -> tuple[list[Tensor], list[Tensor]]:
+        """The average and the weights, of which this process may have some rows."""
+        return [own_part(one) for one in self._average.values()], [own_part(one) for one in pl_module.net.parameters()]
+
+    def _state_with_it(self, pl_module: L.LightningModule, state: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
+        """A module's state with the average in place of its weights, where `keep`; a collective of a sharded net."""
+        kept, net = list(collected(self._average, keep).values()), pl_module.net
+        if not kept:
+            return {}
+        place = {id(weight): index for index, weight in enumerate(net.parameters())}
+        names = {f"net.{name}": place[id(weight)] for name, weight in net.named_parameters(remove_duplicate=False)}
+        return state | {name: kept[index].reshape(state[name].shape) for name, index in names.items()}

@@ -8,6 +8,7 @@ import torch
 from frontpage.data.epoch_loader import EpochLoader
 from frontpage.data.packing import rows_of
 from frontpage.recipe.plain_tensors import as_numbers
+from frontpage.recipe.sharded_nets import is_gathered
 
 
 def broken_rows(trainer: L.Trainer, module: L.LightningModule, update: int) -> str:
@@ -18,6 +19,8 @@ def broken_rows(trainer: L.Trainer, module: L.LightningModule, update: int) -> s
     loader = trainer.train_dataloader
     if not isinstance(loader, EpochLoader):
         return ""
+    if not is_gathered(module.net):  # a pass through it takes all processes, each of which has other rows
+        return "the rows are not looked for under trainer.strategy=fsdp"
     if not all(bool(as_numbers(weight).isfinite().all()) for weight in module.net.parameters()):
         return "the weights were broken by the update before, not by its titles"
     epoch, place = loader.run_sizes.place(update - 1)

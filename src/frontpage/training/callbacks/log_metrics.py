@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from frontpage.machine.peak_memory import current_memory, peak_memory
-from frontpage.recipe.plain_tensors import as_numbers
+from frontpage.recipe.sharded_tensors import total_norm
 from frontpage.recipe.steps import updates_per_epoch
 from frontpage.training.callbacks.run_clock import ELAPSED, clock_of
 
@@ -61,4 +61,4 @@ def training_metrics(trainer: L.Trainer, pl_module: L.LightningModule, loss: Ten
 
 
 def _norm(weights: Iterable[Tensor]) -> float:
-    return float(torch.nn.utils.get_total_norm([as_numbers(weight.detach()) for weight in weights]))
+    return float(total_norm(weights))

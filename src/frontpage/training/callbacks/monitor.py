@@ -17,6 +17,7 @@ from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.models.text_heads import POOLINGS
+from frontpage.recipe.sharded_nets import gathered
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.kept_lines import keep_lines
 from frontpage.training.callbacks.run_clock import clock_of
@@ -101,12 +102,12 @@ class Monitor(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make up for a measurement that a signal has come before, in the order of the callbacks."""
-        if trainer.is_global_zero and self._is_due(trainer.global_step) and self.measured_at < trainer.global_step:
+        if self._is_due(trainer.global_step) and self.measured_at < trainer.global_step:
             self._evaluate(trainer, pl_module)
 
     def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure if it is time, before the update's checkpoint is written."""
-        if trainer.is_global_zero and self._is_due(trainer.global_step):
+        if self._is_due(trainer.global_step):
             self._evaluate(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,12 +136,17 @@ class Monitor(L.Callback):
         return not self.idle and step > 0 and step % self.every == 0
 
     def _evaluate(self, trainer: L.Trainer, module: TrainingModule) -> None:
-        step = trainer.global_step
-        with clock_of(trainer).paused(), undisturbed(module.net):
+        """Every process takes part: it may have to bring its rows of the weights."""
+        self.measured_at = step = trainer.global_step
+        with clock_of(trainer).paused(), gathered(module.net):
+            if trainer.is_global_zero:
+                self._measure_and_tell(trainer, module, step)
+
+    def _measure_and_tell(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        with undisturbed(module.net):
             rows = self.measure(module, trainer.datamodule, step)
         line = {"monitor": self.name, "step": step, **self.about(), "rows": [_plain(row) for row in rows]}
         self._write(line)
-        self.measured_at = step
         found = {f"monitors/{self.name}/{name}": value for name, value in self.scalars(rows) if _is_number(value)}
         trainer._logger_connector.log_metrics(found, step=step - 1)  # beside the update's training step
 

@@ -71,6 +71,7 @@ class RecordRun(Checkpoint):
             "device": device_name(trainer),
             "processor": processor_name(pl_module.device),
             "precision": str(trainer.precision),
+            "world_size": trainer.world_size,
             "data": data.description(),
             "micro_batch": sizes.micro_batch,
             "accumulate_grad_batches": sizes.accumulated,

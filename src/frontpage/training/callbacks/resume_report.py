@@ -41,9 +41,9 @@ class ResumeReport(L.Callback):
         content = read(path)
         saved = {name: digest(part) for name, part in parts_of(content, trainer.global_rank).items()}
         found = {}
-        for name, now in (_digests(trainer, pl_module) | self._callbacks).items():
+        for name, now in (_digests(trainer) | self._callbacks).items():
             before = saved.get(name)
-            agree = trainer.strategy.reduce_boolean_decision(before == now, all=True)
+            agree = trainer.strategy.reduce_boolean_decision(now in (None, before), all=True)
             found[name] = {"checkpoint": before, "run": now, "equal": agree}
         events = next((one for one in trainer.callbacks if isinstance(one, EventLog)), None)
         if events is not None:
@@ -55,16 +55,16 @@ class ResumeReport(L.Callback):
             notice(f"the run goes on with other numbers than {path} holds: {', '.join(differing)}")
 
 
-def _digests(trainer: L.Trainer, module: L.LightningModule) -> dict[str, str]:
-    """The digest of each part as the run has it now."""
+def _digests(trainer: L.Trainer) -> dict[str, str | None]:
+    """The digest of each part as the run has it now; None for what a strategy gathers in the first process alone."""
     parts = {
-        "weights": module.state_dict(),
-        "optimizer": trainer.optimizers[0].state_dict(),
+        "weights": trainer.strategy.lightning_module_state_dict(),
+        "optimizer": trainer.strategy.optimizer_state(trainer.optimizers[0]),
         "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
         "generators": generators(),
         "position": trainer.train_dataloader.state_dict(),
     }
-    return {name: digest(part) for name, part in parts.items()}
+    return {name: digest(part) if part else None for name, part in parts.items()}
 
 
 def parts_of(content: Mapping[str, Any], rank: int = 0) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from frontpage.command.endings import Failure
 from frontpage.recipe.plain_tensors import as_numbers
+from frontpage.recipe.sharded_tensors import is_sharded, own_part
 from frontpage.training.callbacks.broken_rows import broken_rows
 
 SKIPPING = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # their fused kernels on CUDA take `found_inf`
@@ -53,13 +54,15 @@ class StopOnDivergence(L.Callback):
         self._left_out += stop
         if scaled:  # the scaler has looked at the gradients, and the loss is looked at with the others
             return
-        if type(optimizer) in SKIPPING and optimizer.defaults["fused"] and looked_at.device.type != "mps":
+        sharded = any(is_sharded(weight) for group in optimizer.param_groups for weight in group["params"])
+        fused = type(optimizer) in SKIPPING and optimizer.defaults["fused"] and not sharded
+        if fused and looked_at.device.type != "mps":
             optimizer.found_inf = stop.float()
             return
         for group in optimizer.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    weight.grad.masked_fill_(stop, 0)
+                    own_part(weight.grad).masked_fill_(stop, 0)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -83,7 +86,8 @@ class StopOnDivergence(L.Callback):
         """Let nothing be written that is not finite."""
         self.look(trainer, pl_module)
         kept = [checkpoint.get(name) for name in ("state_dict", "current_model_state", "optimizer_states")]
-        if not all_finite([*tree_leaves(kept), *pl_module.net.parameters()]):
+        finite = all_finite([*tree_leaves(kept), *pl_module.net.parameters()])
+        if not trainer.strategy.reduce_boolean_decision(finite):  # one process may have what the others lack
             what = "the weights or the optimizer's averages of them hold numbers that are not finite"
             self._raise(trainer, f"{what} at update {trainer.global_step}, and are not saved")
 
@@ -111,4 +115,4 @@ class StopOnDivergence(L.Callback):
 def all_finite(leaves: list[Any]) -> bool:
     """Whether the tensors of floating-point numbers among `leaves` hold finite ones only."""
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    return all(bool(as_numbers(tensor).isfinite().all()) for tensor in tensors)
+    return all(bool(as_numbers(own_part(tensor)).isfinite().all()) for tensor in tensors)

@@ -54,6 +54,23 @@ class TrainingMemory(NamedTuple):
         """What does not depend on the batch."""
         return StaticBytes(self.weights, self.gradients, self.optimizer)
 
+    def spread(self, processes: int, net: nn.Module) -> "TrainingMemory":
+        """The same of each of several processes that share weights, gradients and optimizer state by rows (FSDP2).
+
+        Each gathers the weights outside the blocks and those of two blocks at a time, the next one being on its way,
+        and has their gradients before they are summed. Not checked against a GPU.
+        """
+        if processes == 1:
+            return self
+        parameters = sum(weight.numel() for weight in net.parameters())
+        blocks = [sum(weight.numel() for weight in block.parameters()) for block in net.blocks]
+        gathered = (parameters - sum(blocks) + sum(sorted(blocks)[-2:])) / parameters
+        kept = [size // processes for size in (self.weights, self.gradients, self.optimizer)]
+        added = sum(kept) - self.weights - self.gradients - self.optimizer
+        total = self.total + added + int(gathered * (self.weights + self.gradients))
+        step = self.step - self.gradients + int(gathered * self.gradients)
+        return TrainingMemory(*kept, self.buffers, step, self.update // processes, total)
+
     def on_card(self) -> int:
         """The total as a CUDA device sees it: with its context, and what falls between the allocator's blocks."""
         return int(self.total * (1 + CUDA_SLACK)) + CUDA_CONTEXT
