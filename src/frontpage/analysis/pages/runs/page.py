@@ -9,6 +9,7 @@ from frontpage.analysis.curves import Point, thinned
 from frontpage.analysis.pages.runs.bars import error_bars, memory_bars
 from frontpage.analysis.pages.runs.history import history
 from frontpage.analysis.pages.runs.monitors import monitors
+from frontpage.analysis.pages.runs.positions import positions
 from frontpage.analysis.pages.web_page.parts import (
     cards,
     document,
@@ -68,6 +69,7 @@ def page(
         " val/mainrun_loss means nothing without its coverage (docs/metrics.md).</p>",
         _table(rows, differences, colours),
         _curves(rows, curves, colours),
+        positions(rows),
         monitors(rows, {run: _swatch(colour) for run, colour in colours.items()}),
         "<h2>Configurations, key by key</h2>",
         _configurations(rows),
