@@ -46,6 +46,8 @@ def main() -> None:
     overrides = _parse([word for word in words if word not in runs])
     times = PartTimes()
     if runs:
+        if overrides.get("data.join", "none") != "none":
+            raise BadValue("data.join", overrides["data.join"], "none: an ensemble scores each title by itself")
         with times.part("scoring"):
             path, column = overrides.get("data.path"), overrides.get("data.column")
             ensemble = score_ensemble(arguments, [arguments.run, *runs], path, column)

@@ -121,8 +121,9 @@ def test_runs_are_compared_by_days(run, sides, tmp_path):
 
 
 def test_what_scores_titles_one_by_one_refuses_days(run, capfd):
-    ended = run_script(capfd, "evaluate", run, run)
-    assert ended.status == 2 and "data.join=day" in ended.stderr and len(ended.stderr.splitlines()) == 1
+    for more in ((), ("data.join=day",)):
+        ended = run_script(capfd, "evaluate", run, run, *more)
+        assert ended.status == 2 and "data.join=day" in ended.stderr and len(ended.stderr.splitlines()) == 1
 
 
 def test_without_best_weights_there_are_no_nats_by_position(command):

@@ -7,7 +7,7 @@ from frontpage.analysis.table_text import aligned
 
 
 def position_table(positions: Sequence[dict[str, Any]]) -> str:
-    """A line for each row of `PositionNats.as_dict`."""
+    """A line for each row of `PositionRow.as_dict`."""
     cells = [["tokens before", "nats a character", "error", "documents", "tokens", "characters"]]
     for one in positions:
         values = ("-" if one[name] is None else f"{one[name]:.6f}" for name in ("nats_per_char", "nats_per_char_se"))

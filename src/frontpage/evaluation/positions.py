@@ -18,7 +18,7 @@ from frontpage.evaluation.scorer import Scorer
 
 
 @dataclass(frozen=True)
-class PositionNats:
+class PositionRow:
     """The tokens with `first` or more, and fewer than `end`, tokens of their document before them.
 
     `nats_per_char_se` is the standard error over documents, None where one alone is so long. `nats_per_char` is None
@@ -41,7 +41,7 @@ class PositionNats:
 
 def nats_by_position(
     module: Scorer, encoded: EncodedTitles, sizes: TextSizes, settings: ScoringSettings, watch: str | None = None
-) -> list[PositionNats]:
+) -> list[PositionRow]:
     """All documents scored as `ScoredTitles` does it: position 0, 1, 2 and 3, 4 to 7, and so on to the longest.
 
     Nats and characters, summed over all positions, are those of `val/nats_per_char`. Raises CoverageError where they
@@ -66,7 +66,7 @@ def token_characters(tokenizer: TitleTokenizer, encoded: EncodedTitles) -> Tenso
     return torch.from_numpy(of_kind[encoded.tokens] - begins)
 
 
-def binned(nats: Tensor, characters: Tensor, lengths: Sequence[int] | np.ndarray) -> list[PositionNats]:
+def binned(nats: Tensor, characters: Tensor, lengths: Sequence[int] | np.ndarray) -> list[PositionRow]:
     """Sums by powers of two of the position, from the nats and characters (tokens,) of documents of these `lengths`."""
     lengths = np.asarray(lengths)
     documents = np.repeat(np.arange(len(lengths)), lengths)
@@ -82,5 +82,5 @@ def binned(nats: Tensor, characters: Tensor, lengths: Sequence[int] | np.ndarray
         ratio, error = ratio_with_error(sums, letters) if letters.sum() > 0 else (None, None)
         first, end = (2 ** (place - 1), 2**place) if place else (0, 1)
         about = (count, len(there), int(letters.sum()), float(sums.sum()))
-        found.append(PositionNats(first, end, *about, ratio, error if count > 1 else None))
+        found.append(PositionRow(first, end, *about, ratio, error if count > 1 else None))
     return found

@@ -16,7 +16,7 @@ from frontpage.training.callbacks.record_run import RecordRun
 class PositionNats(L.Callback):
     """Scores the validation documents once more with the best checkpoint of the run in `directory`, before it closes.
 
-    `run.json` has the rows of PositionNats as `nats_by_position`; `make report` draws them.
+    `run.json` has a PositionRow for each power of two as `nats_by_position`; `make report` draws them.
     """
 
     key = "callbacks.position_nats"
