@@ -9,19 +9,22 @@ from frontpage.command.program import program  # isort: skip  (first: it sends w
 from argparse import Namespace
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from frontpage.analysis.ensemble import score_ensemble
 from frontpage.analysis.file_scores import score_file
 from frontpage.analysis.held_out_scores import score_held_out
+from frontpage.analysis.position_table import position_table
 from frontpage.command.arguments import save_json
-from frontpage.command.errors import UserError, nearest
+from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.command.notices import notices
 from frontpage.command.part_times import PartTimes
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.run_arguments import RunArguments, reopen
 
-KEYS = ("data.path", "data.column", "data.root")
+KEYS = ("data.path", "data.column", "data.join", "data.time_column", "data.root")
+ALLOWED = "data.path=FILE, data.join=none or day, data.time_column=NAME, data.column=NAME and data.root=FOLDER"
+JOINS = ("none", "day")
 
 GIVEN = "data.path=FILE, and data.column=NAME where it is not `title`; or data.root=FOLDER of a parallel corpus"
 
@@ -35,12 +38,16 @@ def main() -> None:
     parser.add_argument("words", nargs="*", metavar="RUN or key=value", help=f"{more_runs}; {GIVEN}")
     more = "and val/packed_nats_per_char and val/mainrun_loss, for which the titles are passed over again"
     parser.add_argument("--all-metrics", action="store_true", help=more)
+    by_position = "and the nats a character by position in the document, in powers of two (another pass)"
+    parser.add_argument("--by-position", action="store_true", help=by_position)
     arguments = parser.parse_intermixed_args()
     words = arguments.words
     runs = [word for word in words if "=" not in word or Path(word).is_dir()]
     overrides = _parse([word for word in words if word not in runs])
     times = PartTimes()
     if runs:
+        if overrides.get("data.join", "none") != "none":
+            raise BadValue("data.join", overrides["data.join"], "none: an ensemble scores each title by itself")
         with times.part("scoring"):
             path, column = overrides.get("data.path"), overrides.get("data.column")
             ensemble = score_ensemble(arguments, [arguments.run, *runs], path, column)
@@ -52,8 +59,9 @@ def main() -> None:
     if "data.path" not in overrides:
         score_own(arguments, config, module, overrides.get("data.root"), times)
         return
-    path, column = overrides["data.path"], overrides.get("data.column", config.data.get("column", "title"))
-    scores = score_file(path, column, config, module, known, times, arguments.all_metrics)
+    config = OmegaConf.merge(config, {"data": {key.removeprefix("data."): overrides[key] for key in overrides}})
+    path, more = overrides["data.path"], (arguments.all_metrics, arguments.by_position)
+    scores = score_file(path, config, module, known, times, *more)
     result = {"run": arguments.run, "checkpoint": arguments.checkpoint, **scores}
     result |= {"seconds": times.seconds, "notices": notices()}
     _print(result)
@@ -87,9 +95,10 @@ def _parse(overrides: list[str]) -> dict[str, str]:
     for override in overrides:
         key, equals, value = override.partition("=")
         if key not in KEYS or not equals:
-            allowed = "allowed are data.path=FILE, data.column=NAME and data.root=FOLDER"
             names = [known.removeprefix("data.") for known in KEYS]  # with it every key of data would look alike
-            raise UserError(f"{override}: {allowed}{nearest(key.removeprefix('data.'), names, 'data.')}")
+            raise UserError(f"{override}: allowed are {ALLOWED}{nearest(key.removeprefix('data.'), names, 'data.')}")
+        if key == "data.join" and value not in JOINS:
+            raise BadValue(key, value, f"one of {' '.join(JOINS)}")
         quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""  # as train.py takes it
         found[key] = value[1:-1] if quoted else value
     return found
@@ -97,11 +106,14 @@ def _parse(overrides: list[str]) -> dict[str, str]:
 
 def _print(result: dict) -> None:
     seen = "unknown" if result["seen_share"] is None else f"{result['seen_titles']:,} ({result['seen_share']:.2%})"
-    print(f"titles: {result['titles']:,} of {result['data']['rows']:,} rows; seen in training: {seen}")
+    joined = f" in {result['data']['documents']:,} documents" if "documents" in result["data"] else ""
+    print(f"titles: {result['titles']:,} of {result['data']['rows']:,} rows{joined}; seen in training: {seen}")
     print(f"{'':<26} {'all titles':>12} {'unseen ones':>12}")
     for name, value in result["metrics"].items():
         values = [value, (result["metrics_unseen"] or {}).get(name)]
         print(f"{name:<26} " + " ".join("-".rjust(12) if v is None else f"{v:12.6f}" for v in values))
+    if "nats_by_position" in result:
+        print(position_table(result["nats_by_position"]))
 
 
 if __name__ == "__main__":

@@ -59,5 +59,5 @@ def test_the_key_reaches_training_and_test_titles(tmp_path, undone):
     )
     expected = "a & b" if undone else "a &amp; b"
     chosen = data.select()
-    assert expected in [*chosen.train, *chosen.validation] and expected in data.test_titles()
+    assert expected in [*chosen.train, *chosen.validation] and expected in data.test_set().titles
     assert len(notices()) == (0 if undone else 2)  # of the one file and of the other

@@ -13,7 +13,7 @@ from frontpage.command.build import build_stored
 from frontpage.command.disk_full import replacing
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.notices import notice
-from frontpage.data.text_sizes import TextSizes
+from frontpage.data.run_data import RunData
 from frontpage.evaluation.metrics import ratio_with_error
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.reopen import load_run
@@ -26,7 +26,7 @@ SCORES = "validation_scores.npz"  # kept in a run's directory, so that it is sco
 
 @dataclass(frozen=True)
 class TitleNats:
-    """A run's best checkpoint on its validation titles, ordered by hash; each (titles,)."""
+    """A run's best checkpoint on its validation titles, or documents, ordered by hash; each (titles,)."""
 
     hashes: np.ndarray
     nll: torch.Tensor  # nats of each title, float64
@@ -74,24 +74,29 @@ def title_nats(directory: Path, trusted: Iterable[Path] = ()) -> TitleNats:
             notice(f"{kept} cannot be read; the run is scored anew")
     config, module = load_run(directory, trusted=trusted)
     check_scoring(config, Run(directory).config_file)
-    titles = validation_titles(config, directory, trusted)
+    data = validation_data(config, directory, trusted)
+    titles, documents = data.validation_texts(), data.validation_documents()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    scored = ScoredTitles(module.to(device), titles, config.data, watch=f"scoring {directory}")
-    hashes = title_hashes(titles)
+    scored = ScoredTitles(module.to(device), titles, config.data, watch=f"scoring {directory}", documents=documents)
+    hashes = title_hashes(documents.texts(titles))
     order = np.argsort(hashes)
-    sizes = TextSizes.of(titles, scored.encoded.lengths)
-    found = TitleNats(hashes[order], scored.nll[order], sizes.characters[order])
+    found = TitleNats(hashes[order], scored.nll[order], scored.sizes.characters[order])
     _keep(kept, found, written)
     return found
 
 
 def validation_titles(config: DictConfig, directory: Path, trusted: Iterable[Path] = ()) -> list[str]:
     """What the run in `directory` was validated on, read again; UserError where it cannot be read any more."""
+    return list(validation_data(config, directory, trusted).validation_texts())
+
+
+def validation_data(config: DictConfig, directory: Path, trusted: Iterable[Path] = ()) -> RunData:
+    """The data of the run in `directory`, read again; UserError where it cannot be read any more."""
     named = [key for key in ("path", "root") if config.data.get(key)]  # a file that a run names may be named from there
     settings = OmegaConf.merge(config.data, {key: _found(config.data[key], directory) for key in named})
-    data = build_stored(settings, "data", directory, trusted)
+    data: RunData = build_stored(settings, "data", directory, trusted)
     data.read()
-    return list(data.validation_texts())
+    return data
 
 
 def compare(directories: Sequence[Path], trusted: Iterable[Path] = ()) -> list[Difference]:

@@ -102,6 +102,7 @@ def score_ensemble(
     directories = [Path(run_and_checkpoint(run, arguments.checkpoint)[0]) for run in runs]
     for directory in directories:
         check_is_run(Run(directory))
+        check_titles_apart(directory)
     common_tokenizer(directories)  # before the titles, which may take long
     titles = common_titles(directories, path, column, arguments.trust)
     seen = _seen(directories, titles)
@@ -116,6 +117,8 @@ def average_on(
 ) -> Ensemble:
     """The same of titles that are given, which `source` names; `seen` of it were left out before."""
     places = [run_and_checkpoint(run, arguments.checkpoint) for run in runs]
+    for run, _ in places:
+        check_titles_apart(run)
     encoded = encode_titles(common_tokenizer([Path(run) for run, _ in places]), titles)
     sizes = TextSizes.of(titles, encoded.lengths)
     members: list[Member] = []
@@ -132,6 +135,13 @@ def average_on(
 
     nll = title_sums(averaged(each()), encoded)
     return Ensemble(source, list(titles), seen, sizes, nll, honest_metrics(nll, sizes.tokens, sizes), members)
+
+
+def check_titles_apart(run: Path | str) -> None:
+    """Raise a UserError for a run whose documents are several titles: here each title is scored by itself."""
+    join = stored_config(Run(Path(run))).data.get("join", "none")
+    if join != "none":
+        raise BadValue("run", run, f"its documents are joined (data.join={join}); here each title is scored alone")
 
 
 def common_tokenizer(runs: Sequence[Path]) -> TitleTokenizer:

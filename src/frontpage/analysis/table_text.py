@@ -59,7 +59,7 @@ def paired_table(differences: Sequence[Difference], rows: Sequence[Row]) -> str:
         spread = f"{one.difference / one.error:+.1f}" if one.error else ""
         numbers = [f"{one.value:.4f}", f"{one.difference:+.4f}", f"{one.error:.4f}", spread]
         lines.append([names[str(one.directory)], *numbers])
-    titles = f"best checkpoints, paired over {differences[0].titles:,} validation titles, nats a character"
+    titles = f"best checkpoints, paired over {differences[0].titles:,} validation texts, nats a character"
     return f"{titles}\n{aligned(lines)}"
 
 

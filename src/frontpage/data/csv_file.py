@@ -20,8 +20,8 @@ MOST_LINES = 50  # of one cell: a longer one is rows between two stray quotation
 RULE = 'a cell that holds a quotation mark is quoted, and the mark doubled ("")'
 
 
-def read_csv(path: Path, column: str, key: str) -> list[str]:
-    """Every cell of `column`; `key` is named in errors (UserError).
+def read_csv(path: Path, column: str, key: str, option: str = "data.column") -> list[str]:
+    """Every cell of `column`; `key` and `option`, which names the column, are told in errors (UserError).
 
     The separator is the one of SEPARATORS that makes `column` a name of the first line, or what Excel's `sep=;` says.
     """
@@ -33,13 +33,13 @@ def read_csv(path: Path, column: str, key: str) -> list[str]:
             header = max(headers.values(), key=len, default=[])
             listed = ", ".join(header[:12])
             raise UserError(
-                f"data.column={column}: {key}={path} has no such column{nearest(column, header)}; its first line,"
+                f"{option}={column}: {key}={path} has no such column{nearest(column, header)}; its first line,"
                 f" which names the columns, has: {listed}"
             )
         separator = fitting[0]
         header = headers[separator]
         if header.count(column) > 1:
-            raise UserError(f"data.column={column}: {key}={path} has {header.count(column)} columns of this name")
+            raise UserError(f"{option}={column}: {key}={path} has {header.count(column)} columns of this name")
         place = header.index(column)
         return [row[place] for row in _rows(path, key, separator, len(header), bool(said))]
 

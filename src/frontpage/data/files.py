@@ -20,6 +20,21 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 def read_titles(path: str | Path, column: str = "title", key: str = "data.path") -> list[str]:
     """Every row of `column` of the file, in the file's order and unaltered; `key` is named in errors (UserError)."""
+    path, values = read_column(path, column, key)
+    titles = _texts(values, path, column, key)
+    if not any(title.strip() for title in titles):
+        problem = f"all {len(titles)} titles of the file are blank" if titles else "the file holds no titles"
+        raise BadValue(key, path, problem)
+    for number, title in enumerate(titles, start=1):
+        if "\0" in title:
+            raise BadValue(key, path, f"row {number} of column '{column}' {NUL}")
+    return titles
+
+
+def read_column(
+    path: str | Path, column: str, key: str = "data.path", option: str = "data.column"
+) -> tuple[Path, list[Any]]:
+    """(the file, every value of its `column`, whatever its type); `option` is what names the column in errors."""
     if SURROGATE.search(str(path)):
         raise BadValue(key, path, "the name holds bytes that are no UTF-8; rename the file")
     if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
@@ -28,7 +43,7 @@ def read_titles(path: str | Path, column: str = "title", key: str = "data.path")
         path = Path(path).expanduser()
     except RuntimeError as error:
         raise BadValue(key, path, "no such user") from error
-    readers: dict[str, Callable[[Path, str, str], list[str]]] = {
+    readers: dict[str, Callable[[Path, str, str, str], list[Any]]] = {
         ".parquet": _parquet,
         ".csv": read_csv,
         ".tsv": read_csv,
@@ -48,50 +63,42 @@ def read_titles(path: str | Path, column: str = "title", key: str = "data.path")
             raise BadValue(key, path, f"a title file ends in one of {' '.join(readers)}")
         if path.stat().st_size == 0:
             raise BadValue(key, path, "the file is empty")
-        titles = readers[path.suffix.lower()](path, column, key)
+        return path, readers[path.suffix.lower()](path, column, key, option)
     except OSError as error:
         raise BadValue(key, path, f"cannot be read ({error.strerror or _first_line(error)})") from error
-    if not any(title.strip() for title in titles):
-        problem = f"all {len(titles)} titles of the file are blank" if titles else "the file holds no titles"
-        raise BadValue(key, path, problem)
-    for number, title in enumerate(titles, start=1):
-        if "\0" in title:
-            raise BadValue(key, path, f"row {number} of column '{column}' {NUL}")
-    return titles
 
 
-def _parquet(path: Path, column: str, key: str) -> list[str]:
+def _parquet(path: Path, column: str, key: str, option: str) -> list[Any]:
     try:
         schema = pa.parquet.read_schema(path)
-        _check_column(column, schema.names, path, key)
-        values = pa.parquet.read_table(path, columns=[column]).column(column).to_pylist()
+        _check_column(column, schema.names, path, key, option)
+        return pa.parquet.read_table(path, columns=[column]).column(column).to_pylist()
     except pa.ArrowException as error:
         raise BadValue(key, path, f"not a readable Parquet file ({_first_line(error)})") from error
     except UnicodeDecodeError as error:
         raise BadValue(key, path, f"invalid UTF-8 in column '{column}'") from error
-    return _texts(values, path, column, key)
 
 
-def _json(path: Path, column: str, key: str) -> list[str]:
+def _json(path: Path, column: str, key: str, option: str) -> list[Any]:
     """JSON lines, or one array of objects."""
     values = []
-    for where, row in _json_rows(path, column, key):
+    for where, row in _json_rows(path, column, key, option):
         if not isinstance(row, dict):
             raise BadValue(key, path, f"{where} is not a JSON object with a '{column}'")
-        _check_column(column, row, path, key, f"{where}: ")
+        _check_column(column, row, path, key, option, f"{where}: ")
         if isinstance(row[column], str) and SURROGATE.search(row[column]):
             raise BadValue(key, path, f"{where} is not valid Unicode: it holds half of a surrogate pair")
         values.append(row[column])
-    return _texts(values, path, column, key)
+    return values
 
 
-def _json_rows(path: Path, column: str, key: str) -> Iterator[tuple[str, Any]]:
+def _json_rows(path: Path, column: str, key: str, option: str) -> Iterator[tuple[str, Any]]:
     """(where it stands, what it holds) of each row."""
 
     def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs) and sum(name == column for name, _ in pairs) > 1:
-            raise UserError(f"data.column={column}: {key}={path} has {where} with two values of this name")
+            raise UserError(f"{option}={column}: {key}={path} has {where} with two values of this name")
         return found
 
     where, number, lines = "the array", 0, enumerate(lines_of(path, key), start=1)
@@ -109,9 +116,9 @@ def _json_rows(path: Path, column: str, key: str) -> Iterator[tuple[str, Any]]:
         raise BadValue(key, path, f"line {number} is not JSON ({getattr(error, 'msg', 'too deep')})") from error
 
 
-def _text(path: Path, column: str, key: str) -> list[str]:
+def _text(path: Path, column: str, key: str, option: str) -> list[str]:
     if column != "title":
-        notice(f"data.column={column}: a text file has no columns; each line of {key}={path} is a title")
+        notice(f"{option}={column}: a text file has no columns; each line of {key}={path} is a title")
     titles = []
     for number, line in enumerate(lines_of(path, key), start=1):
         titles.append(without_end(line))
@@ -120,23 +127,23 @@ def _text(path: Path, column: str, key: str) -> list[str]:
     return titles
 
 
-def _check_column(column: str, columns: Iterable[str], path: Path, key: str, where: str = "") -> None:
+def _check_column(column: str, columns: Iterable[str], path: Path, key: str, option: str, where: str = "") -> None:
     columns = list(columns)
     if column not in columns:
         listed = ", ".join(columns[:12])
         raise UserError(
-            f"data.column={column}: {where}{key}={path} has no such column{nearest(column, columns)}; it has: {listed}"
+            f"{option}={column}: {where}{key}={path} has no such column{nearest(column, columns)}; it has: {listed}"
         )
     if columns.count(column) > 1:
-        raise UserError(f"data.column={column}: {key}={path} has {columns.count(column)} columns of this name")
+        raise UserError(f"{option}={column}: {key}={path} has {columns.count(column)} columns of this name")
 
 
-def _texts(values: list[object], path: Path, column: str, key: str) -> list[str]:
+def _texts(values: list[Any], path: Path, column: str, key: str) -> list[str]:
     for number, value in enumerate(values, start=1):
         if not isinstance(value, str):
             shown = "nothing (null)" if value is None else repr(value)[:60]
             raise BadValue(key, path, f"row {number} of column '{column}' holds {shown}, not text")
-    return values  # type: ignore[return-value]
+    return values
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,8 +8,10 @@ import lightning as L
 from torch import Tensor
 
 from frontpage.command.errors import UserError
+from frontpage.data.documents import APART, Documents
 from frontpage.data.epoch_loader import EpochLoader
 from frontpage.data.run_sizes import RunSizes
+from frontpage.data.title_file import TitleFile
 from frontpage.data.token_cache import TokenizerFactory
 from frontpage.data.tokenizer import TitleTokenizer
 
@@ -58,6 +60,10 @@ class RunData(L.LightningDataModule):
     def validation_texts(self) -> Sequence[str]:
         """What the best weights are chosen on."""
 
+    def validation_documents(self) -> Documents:
+        """How these make the documents that are scored."""
+        return APART
+
     @property
     def vocab_size(self) -> int:
         """Number of tokens of the trained tokenizer; known after `setup`."""
@@ -71,7 +77,7 @@ class RunData(L.LightningDataModule):
         """What the epochs of `trainer` consist of, be it attached yet or not."""
         return self.loader_of(trainer).run_sizes
 
-    def test_titles(self) -> list[str]:
+    def test_set(self) -> TitleFile:
         """The texts of a test set; raises UserError where there is none."""
         raise UserError(f"test=true: {type(self).__name__} has no test set")
 

@@ -6,17 +6,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from frontpage.command.errors import BadValue
+from frontpage.data.documents import APART, Documents
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Distinct titles on two sides, and what was passed over on the way."""
+    """Distinct titles on two sides, how they make documents, and what was passed over on the way."""
 
     train: list[str]
     validation: list[str]
     rows: int  # rows of the source
     blank: int  # blank rows passed over
     repeated: int  # exact repeats passed over
+    train_documents: Documents = APART
+    validation_documents: Documents = APART
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Distinct titles in the order in which they were come upon, the row of each, and what was passed over."""
+
+    titles: list[str]
+    rows: list[int]
+    blank: int
+    repeated: int
 
 
 def select_titles(
@@ -33,15 +46,30 @@ def select_titles(
     lose their outer blanks and nothing else; the first `int(n * (1 - val_frac))` of the n taken train. `max_titles` is
     an upper limit that fewer titles do not offend. Raises UserError.
     """
+    order = np.random.default_rng(seed).permutation(len(rows))
+    taken = take_titles(rows, order, num_titles=num_titles, max_titles=max_titles)
+    titles, split = taken.titles, titles_to_train(taken, val_frac)
+    if split == 0 or split == len(titles):
+        side = "training" if split == 0 else "validation"
+        allowed = f"of {len(titles)} titles this leaves the {side} side empty; each side needs at least one"
+        raise BadValue("data.val_frac", val_frac, allowed)
+    return Selection(titles[:split], titles[split:], len(rows), taken.blank, taken.repeated)
+
+
+def take_titles(
+    rows: Sequence[str], order: Iterable[int], *, num_titles: int | None = None, max_titles: int | None = None
+) -> Taken:
+    """The first `num_titles` distinct titles (null: all) of the rows in an order of their indices.
+
+    Blank rows and repeats are passed over; `max_titles` is an upper limit that fewer titles do not offend. UserError.
+    """
     for key, count in (("data.num_titles", num_titles), ("data.max_titles", max_titles)):
         if count is not None and not (isinstance(count, int) and count > 0):
             raise BadValue(key, count, "a whole number above 0, or null")
-    if not 0 < val_frac < 1:
-        raise BadValue("data.val_frac", val_frac, "a share between 0 and 1, both excluded")
     wanted = min((limit for limit in (num_titles, max_titles) if limit is not None), default=len(rows))
-    taken: dict[str, None] = {}
+    taken: dict[str, int] = {}
     blank = repeated = 0
-    for index in np.random.default_rng(seed).permutation(len(rows)):
+    for index in order:
         if len(taken) == wanted:
             break
         title = rows[index].strip()
@@ -50,17 +78,18 @@ def select_titles(
         elif title in taken:
             repeated += 1
         else:
-            taken[title] = None
+            taken[title] = index
     if num_titles is not None and len(taken) < wanted:
         allowed = f"the source has only {len(taken)} distinct titles (null takes all)"
         raise BadValue("data.num_titles", num_titles, allowed)
-    titles = list(taken)
-    split = int(len(titles) * (1 - val_frac))
-    if split == 0 or split == len(titles):
-        side = "training" if split == 0 else "validation"
-        allowed = f"of {len(titles)} titles this leaves the {side} side empty; each side needs at least one"
-        raise BadValue("data.val_frac", val_frac, allowed)
-    return Selection(titles[:split], titles[split:], len(rows), blank, repeated)
+    return Taken(list(taken), list(taken.values()), blank, repeated)
+
+
+def titles_to_train(taken: Taken, val_frac: float) -> int:
+    """How many of the titles taken train; BadValue for a share that is none."""
+    if not 0 < val_frac < 1:
+        raise BadValue("data.val_frac", val_frac, "a share between 0 and 1, both excluded")
+    return int(len(taken.titles) * (1 - val_frac))
 
 
 def distinct_titles(rows: Iterable[str]) -> list[str]:

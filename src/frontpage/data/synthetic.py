@@ -1,5 +1,6 @@
 """SyntheticTitles: the embedded corpus, drawn from a grammar whose entropy is known."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ class SyntheticTitles(TitleData):
     """
 
     DEFAULT_TITLES = 20_000
+    TITLES_A_DAY = 100  # of draws, with join=day; they are independent, so that a day tells nothing of its next title
     MOST_TITLES = 5_000_000  # of that many draws one in fifty repeats another, as many as are drawn beside
 
     def __init__(self, **shared: Any) -> None:
@@ -34,7 +36,14 @@ class SyntheticTitles(TitleData):
             notice(f"data.column={self.column}: the embedded grammar has no columns")
         wanted = self._wanted()
         drawn = title_grammar().sample(wanted + wanted // 50 + 20, seed=self.seed)
-        return drawn if self.num_titles or self.max_titles else list(dict.fromkeys(drawn))[:wanted]
+        rows = drawn if self.num_titles or self.max_titles else list(dict.fromkeys(drawn))[:wanted]
+        self._rows_drawn = len(rows)
+        return rows
+
+    def source_times(self) -> list[datetime]:
+        """A made-up calendar: a hundred draws a day, one a second, in their order."""
+        places = (divmod(row, self.TITLES_A_DAY) for row in range(self._rows_drawn))
+        return [datetime(2016, 1, 1) + timedelta(days=day, seconds=second) for day, second in places]
 
     def _wanted(self) -> int:
         return min((count for count in (self.num_titles, self.max_titles) if count), default=self.DEFAULT_TITLES)
@@ -45,8 +54,9 @@ class SyntheticTitles(TitleData):
         return "embedded grammar"
 
     def least_nats(self) -> Tensor | None:
-        """Nats of each validation title (titles,) float64 to whoever knows the grammar: none can do better."""
+        """Nats of each validation document (documents,) float64 to whoever knows the grammar: none can do better."""
         if self.path:
             return None
         grammar = title_grammar()
-        return torch.tensor([-grammar.log_prob(title) for title in self.selection.validation], dtype=torch.float64)
+        nats = torch.tensor([-grammar.log_prob(title) for title in self.selection.validation], dtype=torch.float64)
+        return self.selection.validation_documents.sums(nats)

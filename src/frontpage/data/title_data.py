@@ -1,14 +1,18 @@
 """TitleData: what every corpus of titles shares - selection, split, tokenizer, token cache, loaders."""
 
 from abc import abstractmethod
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import lightning as L
+import torch
 
 from frontpage.command.errors import BadValue, UserError
-from frontpage.command.limits import AtLeast, Between, Count, Seed, Text
+from frontpage.command.limits import AtLeast, Between, Count, OneOf, Seed, Text
 from frontpage.command.notices import notice
+from frontpage.data.days import select_days
+from frontpage.data.documents import Documents, Joined
 from frontpage.data.encoded import EncodedTitles, encode_titles
 from frontpage.data.entities import without_entities
 from frontpage.data.epoch_titles import EpochTitles, SameTitles
@@ -21,8 +25,10 @@ from frontpage.data.resampled import ResampledTitles
 from frontpage.data.run_data import RunData
 from frontpage.data.run_sizes import accumulation_of
 from frontpage.data.scoring_rows import ScoringRows
-from frontpage.data.selection import Selection, distinct_titles, select_titles
+from frontpage.data.selection import Selection, select_titles
 from frontpage.data.text_sizes import TextSizes
+from frontpage.data.times import read_times
+from frontpage.data.title_file import TitleFile, read_title_file
 from frontpage.data.token_cache import TokenizerFactory, cache_key, tokenize_cached
 
 SHOWN = 3  # titles of a row, in words
@@ -38,8 +44,9 @@ class TitleData(RunData):
     `subword_alpha`, the tokens that its titles are written in (ResampledTitles), with `recase` which of them it shows
     in the other capitalisation (RecasedTitles); a validation has the titles as they are, in their best tokens.
     `batch_size` counts windows of `block_size` tokens, on each device. `evaluation_tokens` is the size of a validation
-    batch in tokens, `evaluation_row` the tokens of a row that holds several titles (null: one title a row). Raises
-    UserError.
+    batch in tokens, `evaluation_row` the tokens of a row that holds several titles (null: one title a row). With
+    `join=day` what is packed and scored is no title but a document, the titles of a day in the order of `time_column`,
+    each closed by `<eos>` (days.py). Raises UserError.
     """
 
     def __init__(
@@ -49,6 +56,8 @@ class TitleData(RunData):
         cache_dir: str | Path,
         path: Text | None = None,
         column: Text = "title",
+        join: Annotated[str, OneOf("none", "day")] = "none",
+        time_column: Text = "created",
         unescape_html: bool = False,
         test_path: Text | None = None,
         num_titles: Count | None = None,
@@ -71,7 +80,7 @@ class TitleData(RunData):
                 raise BadValue(f"data.{key}", value, "a whole number of at least 1")
         self.make_tokenizer, self.cache_dir = tokenizer, cache_dir
         self.path, self.column, self.test_path = path, column, test_path
-        self.unescape_html = unescape_html
+        self.join, self.time_column, self.unescape_html = join, time_column, unescape_html
         self.num_titles, self.max_titles, self.val_frac = num_titles, max_titles, val_frac
         self.seed, self.packing_seed = seed, packing_seed
         self.block_size, self.batch_size = block_size, batch_size
@@ -90,6 +99,11 @@ class TitleData(RunData):
     def source_name(self) -> str:
         """What the run's record calls the corpus's own rows."""
 
+    def source_times(self) -> list[datetime]:
+        """When each of the corpus's own rows was written; UserError where that is not known."""
+        allowed = f"{self.source_name} does not say when a title was written; none, or a file with data.path=..."
+        raise BadValue("data.join", self.join, allowed)
+
     @property
     def packed_validation(self) -> bool:
         """Whether a row of a validation holds several titles."""
@@ -102,9 +116,11 @@ class TitleData(RunData):
         self.read()
         splits = {"train": self.selection.train, "validation": self.selection.validation}
         self.tokenizer, encoded = tokenize_cached(self.cache_dir, self.make_tokenizer, splits)
-        self.fingerprint = cache_key(self.make_tokenizer, splits)
-        self.train, self.validation = encoded["train"], encoded["validation"]
-        self.sizes = TextSizes.of(self.selection.validation, self.validation.lengths)
+        train, validation = self.selection.train_documents, self.selection.validation_documents
+        self.fingerprint = train.fingerprint(validation.fingerprint(cache_key(self.make_tokenizer, splits)))
+        self.train, self.validation = train.encoded(encoded["train"]), validation.encoded(encoded["validation"])
+        self.sizes = validation.sizes(TextSizes.of(self.selection.validation, encoded["validation"].lengths))
+        self.longest_title = int(max(titles.lengths.max() for titles in encoded.values()))
         self._check_tokenizer_size()
         self.changing = self._changing()
         if len(self.loader_of()) == 0:
@@ -123,9 +139,11 @@ class TitleData(RunData):
         """Read the titles and split them; nothing is tokenized."""
         rows = read_titles(self.path, self.column) if self.path else _texts(self)
         rows = without_entities(rows, self.unescape_html, f"data.path={self.path}" if self.path else self.source_name)
-        return select_titles(
-            rows, num_titles=self.num_titles, max_titles=self.max_titles, val_frac=self.val_frac, seed=self.seed
-        )
+        limits = {"num_titles": self.num_titles, "max_titles": self.max_titles, "val_frac": self.val_frac}
+        if self.join == "none":
+            return select_titles(rows, **limits, seed=self.seed)
+        times = read_times(self.path, self.time_column) if self.path else self.source_times()
+        return select_days(rows, times, **limits, seed=self.seed)
 
     def training_texts(self) -> list[str]:
         """The training titles."""
@@ -135,16 +153,19 @@ class TitleData(RunData):
         """The validation titles."""
         return self.selection.validation
 
+    def validation_documents(self) -> Documents:
+        """How these make the documents that are scored: each by itself, or by day."""
+        return self.selection.validation_documents
+
     def val_dataloader(self) -> ScoringRows:
         """Every token of every validation title once."""
         return self._rows(self.validation)
 
-    def test_titles(self) -> list[str]:
+    def test_set(self) -> TitleFile:
         """The distinct titles of `test_path`; raises UserError where there is none."""
         if not self.test_path:
             raise UserError("data.test_path=null: test=true needs a file of titles")
-        rows = read_titles(self.test_path, self.column, key="data.test_path")
-        return distinct_titles(without_entities(rows, self.unescape_html, f"data.test_path={self.test_path}"))
+        return read_title_file(self.test_path, vars(self), key="data.test_path")
 
     def description(self) -> dict[str, Any]:
         """What the run's record says of the data."""
@@ -160,28 +181,44 @@ class TitleData(RunData):
             "train_tokens": len(self.train.tokens),
             "validation_tokens": len(self.validation.tokens),
             "validation_characters": int(self.sizes.characters.sum()),
-            "longest_title_tokens": int(max(self.train.lengths.max(), self.validation.lengths.max())),
+            "longest_title_tokens": self.longest_title,
             "vocab_size": self.vocab_size,
+            **self._about_documents(),
+        }
+
+    def _about_documents(self) -> dict[str, Any]:
+        """What the record says of documents that are no titles."""
+        if not isinstance(self.selection.train_documents, Joined):
+            return {}
+        return {
+            "train_documents": len(self.train),
+            "validation_documents": len(self.validation),
+            "longest_document_tokens": int(max(self.train.lengths.max(), self.validation.lengths.max())),
         }
 
     def size_words(self) -> str:
         """Where the titles come from, and how many there are."""
-        about, drawn = self.description(), ""
+        about, drawn, joined = self.description(), "", ""
+        if "train_documents" in about:
+            joined = f" in {about['train_documents']:,} and {about['validation_documents']:,} days"
         if self.changing is not None:
             keys = {"subword_alpha": self.subword_alpha, "recase": self.recase}
             named = ", ".join(f"{key}={value}" for key, value in keys.items() if value is not None)
             drawn = f"; each epoch draws its own ({named}), {self.changing.tokens_of(0):,} in the first"
         return (
-            f"{about['source']}: {about['train_titles']:,} titles train, {about['validation_titles']:,} validate;"
-            f" {about['train_tokens']:,} and {about['validation_tokens']:,} tokens of {about['vocab_size']:,} kinds"
-            f"{drawn}"
+            f"{about['source']}: {about['train_titles']:,} titles train, {about['validation_titles']:,} validate"
+            f"{joined}; {about['train_tokens']:,} and {about['validation_tokens']:,} tokens of"
+            f" {about['vocab_size']:,} kinds{drawn}"
         )
 
     def words_of(self, batch: TitleBatch, rows: range) -> str:
         """The first titles of the first of the rows; control characters are escaped."""
         documents, targets = batch.document_ids[rows[0]], batch.targets[rows[0]]
         scored = targets != IGNORED
-        pieces = [targets[scored & (documents == one)].tolist() for one in documents[scored].unique_consecutive()]
+        begins = documents[1:] != documents[:-1]
+        begins |= batch.inputs[rows[0]][1:] == self.tokenizer.eos_id  # a title within a document
+        titles_of = torch.cat([begins.new_zeros(1), begins]).cumsum(0)
+        pieces = [targets[scored & (titles_of == one)].tolist() for one in titles_of[scored].unique()]
         titles = self.tokenizer.decode_batch(pieces[:SHOWN])
         shown = ", ".join(repr(title if len(title) <= LONGEST else f"{title[:LONGEST]}...") for title in titles)
         more = f" and {len(pieces) - SHOWN} more" if len(pieces) > SHOWN else ""
@@ -210,12 +247,12 @@ class TitleData(RunData):
         if self.subword_alpha is None and self.recase is None:
             return None
         titles, shares = self.selection.train, self.recase
-        plain = self._in_tokens(titles)
-        if shares is None:
-            return plain
-        other = self._in_tokens([*map(Recasing(titles), titles)])
-        shares = [shares] if isinstance(shares, int | float) else list(shares)
-        return RecasedTitles(plain, other, titles, shares, self.packing_seed)
+        found = self._in_tokens(titles)
+        if shares is not None:
+            other = self._in_tokens([*map(Recasing(titles), titles)])
+            shares = [shares] if isinstance(shares, int | float) else list(shares)
+            found = RecasedTitles(found, other, titles, shares, self.packing_seed)
+        return self.selection.train_documents.changing(found)
 
     def _in_tokens(self, titles: list[str]) -> EpochTitles:
         if self.subword_alpha is None:

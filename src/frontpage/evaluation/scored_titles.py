@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from frontpage.command.progress_line import watched
+from frontpage.data.documents import APART, Documents
 from frontpage.data.encoded import EncodedTitles, encode_titles
 from frontpage.data.scoring_rows import ScoringBatch, ScoringRows
 from frontpage.data.text_sizes import TextSizes
@@ -25,25 +26,31 @@ class ScoringSettings(Protocol):
 
 
 class ScoredTitles:
-    """Titles, each token of which a model has scored once.
+    """Titles, each token of which a model has scored once, by themselves or after those before them in a document.
 
-    `module` is what `load_run` returns, `settings` its `config.data`. `nll` holds the nats of each title, `scored` its
-    scored tokens, both (titles,) on the CPU. `watch` is what a line of progress calls the work; without it there is
-    none. Raises UserError for a title that the tokenizer cannot keep.
+    `module` is what `load_run` returns, `settings` its `config.data`. `nll` holds the nats of each document, which is a
+    title unless `documents` join some, `scored` its scored tokens, both (documents,) on the CPU. `watch` is what a line
+    of progress calls the work; without it there is none. Raises UserError for a title that the tokenizer cannot keep.
     """
 
     def __init__(
-        self, module: Scorer, titles: Sequence[str], settings: ScoringSettings, watch: str | None = None
+        self,
+        module: Scorer,
+        titles: Sequence[str],
+        settings: ScoringSettings,
+        watch: str | None = None,
+        documents: Documents = APART,
     ) -> None:
         self.module, self.titles, self.settings = module, list(titles), settings
-        self.encoded = encode_titles(module.tokenizer, self.titles)
-        self.sizes = TextSizes.of(self.titles, self.encoded.lengths)
+        encoded = encode_titles(module.tokenizer, self.titles)
+        self.encoded = documents.encoded(encoded)
+        self.sizes = documents.sizes(TextSizes.of(self.titles, encoded.lengths))
         self.nll, self.scored = self._score(watch)
 
     def metrics(self, chosen: np.ndarray | None = None) -> dict[str, float | None]:
-        """The honest metrics of `docs/metrics.md` over all titles, or over those that `chosen` (titles,) bool picks.
+        """The honest metrics of `docs/metrics.md` over all documents, or over those that `chosen` (documents,) picks.
 
-        They are sums of what is known of each title: nothing is scored again.
+        They are sums of what is known of each document: nothing is scored again.
         """
         if chosen is None:
             return dict(honest_metrics(self.nll, self.scored, self.sizes))
@@ -69,10 +76,11 @@ class ScoredTitles:
 
     @torch.no_grad()
     def _score(self, watch: str | None) -> tuple[torch.Tensor, torch.Tensor]:
-        sums = TitleScores(len(self.titles)).to(self.module.device)
+        sums = TitleScores(len(self.encoded)).to(self.module.device)
         for batch in scoring_batches(self.module, self.encoded, self.settings, watch):
             sums.update(*self.module.score(batch))
-        return sums.compute()
+        nll, scored = sums.compute()
+        return nll.reshape(-1), scored.reshape(-1)  # torchmetrics makes a number of a single one
 
 
 def scoring_batches(

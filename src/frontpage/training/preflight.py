@@ -34,6 +34,7 @@ from frontpage.training.callbacks.averaged_weights import AveragedWeights
 from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.training.callbacks.grokking_detector import GrokkingDetector
 from frontpage.training.callbacks.monitor import Monitor
+from frontpage.training.callbacks.position_nats import PositionNats
 from frontpage.training.callbacks.sample_titles import SampleTitles
 from frontpage.training.callbacks.score_test_set import ScoreTestSet
 from frontpage.training.followed import check_monitors, check_objective
@@ -175,6 +176,8 @@ def check_run(
             callback.check(data, model, planned)
         if isinstance(callback, ScoreTestSet):
             callback.check(trainer)
+        if isinstance(callback, PositionNats):
+            callback.check(trainer, data)
     packed = {"documents": model.document_mask, "scored": data.packed_validation}
     check_backends(model.net, data.block_size, trainer.strategy.root_device, **packed)
     return planned

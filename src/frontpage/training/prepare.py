@@ -87,7 +87,7 @@ def prepare(
     record, events = RecordRun(run.record_file, settings), EventLog(run.events_file, settings)
     data.read()
     if config.test:
-        data.test_titles()
+        data.test_set()
     trainer = _trainer(config, run, mode, [RunClock(), events, record, *more_callbacks(config)])
 
     data.setup()

@@ -8,7 +8,7 @@ from typing import Any
 
 from frontpage.analysis.comparison import title_nats
 from frontpage.analysis.curves import logged
-from frontpage.analysis.ensemble import score_ensemble
+from frontpage.analysis.ensemble import check_titles_apart, score_ensemble
 from frontpage.analysis.leaderboard import records
 from frontpage.analysis.leaderboard.experiment import differences, without_places
 from frontpage.analysis.leaderboard.records import ABOUT, ENTRY, NAME, SCORES, Record, read_record
@@ -107,6 +107,7 @@ def _checked(run: Path, track: Track, experiment: str | None, folders: Sequence[
         raise BadValue("--add", run, f"its headline is {headline_of(record).name}; records are of {HEADLINE.name}")
     if config.get("init_from") is not None:
         raise BadValue("--add", run, "it started from other weights (init_from); a record starts from none")
+    check_titles_apart(run)
     chosen = data["train_titles"] + data["validation_titles"]
     if track.titles is not None and chosen != track.titles:
         raise BadValue("--track", track.name, f"is of {track.titles:,} titles, and {run} of {chosen:,}")

@@ -181,6 +181,12 @@ class BestCheckpoint(Checkpoint):
         sync_folder(self.dirpath)
 
 
+def kept_best(trainer: L.Trainer) -> BestCheckpoint | None:
+    """What keeps the best weights of a run, if anything does."""
+    kept = (one for one in trainer.callbacks if isinstance(one, BestCheckpoint) and one.save_top_k != 0)
+    return next(kept, None)
+
+
 def _update_in(path: Path) -> int:
     """The update that stands in a file's name, -1 where none does."""
     number = path.stem.rpartition("-")[2]

@@ -9,6 +9,7 @@ from frontpage.analysis.comparison import Difference
 from frontpage.analysis.curves import Point, thinned
 from frontpage.analysis.pages.runs.monitors import monitors
 from frontpage.analysis.pages.runs.pictures import COLOURS, History, Scale, around, history
+from frontpage.analysis.pages.runs.positions import positions
 from frontpage.analysis.pages.web_page.parts import Card, Column, duration, last_samples, numeric
 from frontpage.analysis.pages.web_page.render import rendered
 from frontpage.analysis.table import (
@@ -74,6 +75,7 @@ def page(
         curves=curves,
         metrics=metrics,
         first=next((name for name in [*names, *metrics] if name in metrics), None),
+        positions=positions(rows),
         watched=monitors(rows),
         known=known,
         keys=_keys(known),

@@ -45,6 +45,11 @@ class Chart(NamedTuple):
     numbers: Sequence[int]
     across: str
     what: str
+    names: Mapping[int, str] = {}
+
+    def named(self, place: int) -> str:
+        """The words for a place on the axis below: its number, where it has no others."""
+        return self.names.get(place, str(place))
 
 
 def chart(x: Scale, values: Sequence[float], form: str, numbers: Sequence[int], across: str, what: str) -> Chart:
@@ -111,12 +116,17 @@ class Lines(NamedTuple):
     lines: Sequence[Line]
 
 
-def lines_of(lines: Sequence[Line], across: str, what: str) -> Lines | None:
-    """The lines that have points; `across` names the axis below, `what` all that is drawn. None where none has any."""
+def lines_of(
+    lines: Sequence[Line], across: str, what: str, from_0: bool = True, names: Mapping[int, str] | None = None
+) -> Lines | None:
+    """The lines that have points, on a scale `from_0` or from their least value; None where none has any.
+
+    `across` names the axis below, `names` the places on it, `what` all that is drawn.
+    """
     drawn = [one._replace(colour=place % COLOURS) for place, one in enumerate(lines) if one.points]
     if not drawn:
         return None
     places = sorted({place for one in drawn for place, _ in one.points})
-    values = [0.0, *(value for one in drawn for _, value in one.points)]
+    values = [*([0.0] if from_0 else []), *(value for one in drawn for _, value in one.points)]
     numbers, x = places[:: -(-len(places) // MOST_NUMBERS)], Scale(places[0], max(places[-1], places[0] + 1))
-    return Lines(chart(x, values, ".4g", numbers, across, what), drawn)
+    return Lines(chart(x, values, ".4g", numbers, across, what)._replace(names=names or {}), drawn)

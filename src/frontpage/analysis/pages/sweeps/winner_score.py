@@ -16,10 +16,8 @@ from frontpage.command.build import build_stored
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.json_file import write_json
 from frontpage.command.notices import notice
-from frontpage.data.entities import without_entities
-from frontpage.data.files import read_titles
 from frontpage.data.run_data import RunData
-from frontpage.data.selection import distinct_titles
+from frontpage.data.title_file import TitleFile, read_title_file
 from frontpage.evaluation.metrics import HEADLINE
 from frontpage.evaluation.scored_titles import ScoredTitles
 from frontpage.runs.run_arguments import reopen
@@ -79,9 +77,8 @@ def score_winner(
     if path is None:
         raise BadValue("--test", source, "the study's folder is not there, so the score could not be kept")
     data = (trial.record.get("config") or {}).get("data") or {}
-    rows = read_titles(source, column or data.get("column") or "title", key="--test")
-    rows = without_entities(rows, bool(data.get("unescape_html")), f"--test={source}")
-    titles = distinct_titles(rows)
+    test = read_title_file(source, data | ({"column": column} if column else {}), key="--test")
+    titles = test.titles
     fingerprint = hashlib.sha256("\n".join(sorted(titles)).encode("utf-8", "surrogatepass")).hexdigest()
     same = [one for one in kept if (one.trial, one.fingerprint) == (trial.number, fingerprint)]
     if same:
@@ -92,7 +89,7 @@ def score_winner(
         allowed = f"trial {last.trial} was scored on {last.source} before, {last.when}, and this is"
         what = f"trial {trial.number}" if last.fingerprint == fingerprint else "another file"
         raise BadValue("--test", source, f"{allowed} {what}; a test set serves once. --again scores all the same")
-    score = _score(sweep, trial, source, titles, fingerprint, trusted)
+    score = _score(sweep, trial, source, test, fingerprint, trusted)
     kept.append(score)
     try:
         write_json(path, [asdict(one) for one in kept])
@@ -108,21 +105,23 @@ def _file_of(sweep: Sweep) -> Path | None:
 
 
 def _score(
-    sweep: Sweep, trial: SweepTrial, source: str, titles: Sequence[str], fingerprint: str, trusted: Sequence[Path]
+    sweep: Sweep, trial: SweepTrial, source: str, test: TitleFile, fingerprint: str, trusted: Sequence[Path]
 ) -> TestScore:
     if trial.directory is None:
         raise BadValue("--test", source, f"trial {trial.number} has no run directory any more")
     run = argparse.Namespace(run=str(trial.directory), checkpoint="best", device="auto", json=None, trust=trusted)
     config, module, known = reopen(run)
+    titles, documents, _ = test
     validated = _validation_titles(config, trial.directory, trusted)
     trained = None if known is None else seen_in_training(titles, known)
     chosen = None if validated is None else seen_in_training(titles, title_hashes(validated))
     seen = np.zeros(len(titles), bool)
     for those in (trained, chosen):
         seen |= False if those is None else those
-    if seen.all():
+    of_seen = documents.with_any(seen)
+    if of_seen.all():
         raise BadValue("--test", source, f"all {len(titles)} titles of it were trained or chosen on by the search")
-    scored = ScoredTitles(module, titles, config.data, watch="scoring")
+    scored = ScoredTitles(module, titles, config.data, watch="scoring", documents=documents)
     metrics = scored.metrics()
     return TestScore(
         study=sweep.name,
@@ -133,7 +132,7 @@ def _score(
         trained_on=_count(trained),
         chosen_on=_count(chosen),
         metrics=metrics,
-        metrics_unseen=scored.metrics(~seen) if seen.any() else metrics,
+        metrics_unseen=scored.metrics(~of_seen) if seen.any() else metrics,
         when=f"{datetime.now():%Y-%m-%d %H:%M}",
     )
 
