@@ -59,7 +59,7 @@ def test_a_run_with_all_techniques_is_told_and_resumes_to_the_bit(command, tmp_p
     assert told == nats_of(broken) and len(told) == record_of(whole)["steps"]
     record = record_of(whole)
     assert "***" not in json.dumps(record["config"]["model"]), "an option whose name is that of a secret"
-    assert record["passes"] == 2 and record["training_flops"] == record_of(broken)["training_flops"]
+    assert record["passes_per_title"] == 2 and record["training_flops"] == record_of(broken)["training_flops"]
     final = record["metrics"]["final"]
     assert final["train/next_token_loss"] == told[-1] != final["train/loss"]
     _, module = load_run(whole)
@@ -69,7 +69,7 @@ def test_a_run_with_all_techniques_is_told_and_resumes_to_the_bit(command, tmp_p
 def test_a_run_with_one_technique_says_its_passes_and_its_next_token_loss(command, run_directories):
     assert command(*TINY, "model/technique=[r_drop]", "trainer.max_steps=2", "log_interval=1").status == 0
     record = json.loads((run_directories()[0] / "run.json").read_text())
-    assert record["passes"] == 2 and record["config"]["model"]["technique"]["r_drop"]["alpha"] == 2.0
+    assert record["passes_per_title"] == 2 and record["config"]["model"]["technique"]["r_drop"]["alpha"] == 2.0
     assert record["metrics"]["final"]["train/next_token_loss"] < record["metrics"]["final"]["train/loss"]
 
 

@@ -71,7 +71,7 @@ def _cells(record: Record, first: Record) -> list[str]:
         ", ".join(str(run.seed) for run in record.runs),
         _later(record),
         _count(record.work("titles_shown")),
-        _several(str(run.get("passes", 1)) for run in runs),
+        _several(str(run.get("passes_per_title", 1)) for run in runs),
         _flops(record.work("training_flops")),
         _count(record.work("seconds")),
         _several(str(run.get("processor") or run.get("device")) for run in runs),

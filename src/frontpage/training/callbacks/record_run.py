@@ -78,7 +78,7 @@ class RecordRun(Checkpoint):
             "rows_per_update": sizes.update_rows,
             "tokens_per_update": sizes.update_targets,
             "attention": describe_attention(pl_module.net, data.block_size, pl_module.device, pl_module.document_mask),
-            "passes": pl_module.passes,
+            "passes_per_title": pl_module.passes,
             "parameters": parameters,
             "non_embedding_parameters": outside,
             "matmul_peak_flops": clock_of(trainer).matmul_peak_flops,
