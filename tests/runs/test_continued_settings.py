@@ -44,8 +44,14 @@ def test_keys_that_came_later_are_no_difference_where_they_are_off():
         (["model.tie_embeddings=false"], ["model.tie_embeddings=false (was true)", "init_from"]),
         (["model.tie_embeddings=false", "optimizer=sgd"], ["model.tie_embeddings=false (was true)"]),
         (["data.batch_size=4"], ["data.batch_size=4 (was 8)"]),
-        (["trainer=ddp_cpu"], ["trainer.devices=2 (was 1)"]),  # with as many rows each, which are other rows
-        (["trainer=ddp_cpu", "data.batch_size=5"], ["trainer.devices=2 (was 1)", "data.batch_size=5 (was 8)"]),
+        (
+            ["trainer=ddp_cpu", "trainer.max_epochs=4"],
+            ["trainer.devices=2 (was 1)"],
+        ),  # with as many rows each, which are other rows
+        (
+            ["trainer=ddp_cpu", "trainer.max_epochs=4", "data.batch_size=5"],
+            ["trainer.devices=2 (was 1)", "data.batch_size=5 (was 8)"],
+        ),
         (["data.seed=2"], ["data.seed=2 (was 1337)"]),
         (["trainer.max_steps=3"], ["stands at update 17", "trainer.max_steps end the run at 3"]),
     ],

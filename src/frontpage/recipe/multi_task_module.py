@@ -120,7 +120,7 @@ class MultiTaskModule(LanguageModule):
     def training_values(self) -> dict[str, float]:
         """The mean loss of each task over its micro-batches since the newest logging step, unscaled."""
         means = {name: torch.stack(losses).mean() for name, losses in self._task_losses.items()}
-        if self.trainer.world_size > 1:
+        if self._trainer is not None and self._trainer.world_size > 1:
             means = {name: self.trainer.strategy.reduce(mean, reduce_op="mean") for name, mean in means.items()}
         found = {f"train/{name}/loss": float(mean) for name, mean in means.items()}
         self._task_losses = {}

@@ -198,9 +198,9 @@ def _check_epoch(sizes: EpochSizes, trainer: L.Trainer, data: RunData) -> None:
 def _check_recipe(config: DictConfig) -> None:
     """Build the model with the smallest vocabulary, its optimizer and its schedule, for what they refuse."""
     mode = mode_of(config)
+    check_sharding(config, mode)
     if mode is not None:
         mode.check(config)
-    check_sharding(config, mode)
     model = build(config.model, "model", vocab_size=SMALLEST_VOCABULARY)
     model.train_in(mode)
     try:
