@@ -12,19 +12,16 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.analysis.ensemble import score_ensemble
+from frontpage.analysis.file_overrides import file_overrides
 from frontpage.analysis.file_scores import score_file
 from frontpage.analysis.held_out_scores import score_held_out
 from frontpage.analysis.position_table import position_table
 from frontpage.command.arguments import save_json
-from frontpage.command.errors import BadValue, UserError, nearest
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.notices import notices
 from frontpage.command.part_times import PartTimes
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.runs.run_arguments import RunArguments, reopen
-
-KEYS = ("data.path", "data.column", "data.join", "data.time_column", "data.root")
-ALLOWED = "data.path=FILE, data.join=none or day, data.time_column=NAME, data.column=NAME and data.root=FOLDER"
-JOINS = ("none", "day")
 
 GIVEN = "data.path=FILE, and data.column=NAME where it is not `title`; or data.root=FOLDER of a parallel corpus"
 
@@ -43,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     words = arguments.words
     runs = [word for word in words if "=" not in word or Path(word).is_dir()]
-    overrides = _parse([word for word in words if word not in runs])
+    overrides = file_overrides([word for word in words if word not in runs])
     times = PartTimes()
     if runs:
         if overrides.get("data.join", "none") != "none":
@@ -88,20 +85,6 @@ def score_own(
     print(times)
     result = {"run": arguments.run, "checkpoint": arguments.checkpoint, **scores}
     save_json(arguments.json, result | {"seconds": times.seconds, "notices": notices()})
-
-
-def _parse(overrides: list[str]) -> dict[str, str]:
-    found = {}
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if key not in KEYS or not equals:
-            names = [known.removeprefix("data.") for known in KEYS]  # with it every key of data would look alike
-            raise UserError(f"{override}: allowed are {ALLOWED}{nearest(key.removeprefix('data.'), names, 'data.')}")
-        if key == "data.join" and value not in JOINS:
-            raise BadValue(key, value, f"one of {' '.join(JOINS)}")
-        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""  # as train.py takes it
-        found[key] = value[1:-1] if quoted else value
-    return found
 
 
 def _print(result: dict) -> None:

@@ -137,7 +137,7 @@ from frontpage.training.preflight import check_config
         ("~data._target_", ["data._target_: every run needs it"]),
         ("logger=[]", ["logger: every run needs it", "logger=none"]),
         ("~logger", ["logger: every run needs it", "logger=none"]),
-        ("logger=false", ["logger=false", "csv none tensorboard"]),
+        ("logger=false", ["logger=false", "csv mlflow none tensorboard"]),
         # what would only show at the first validation
         (
             "callbacks.best_checkpoint.monitor=val/los",
