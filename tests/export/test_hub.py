@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import huggingface_hub
+import huggingface_hub.constants
 import pytest
 import torch
 import yaml

@@ -48,7 +48,8 @@ def started(directory, *overrides):
 def trained(directory, *overrides):
     """What a run printed."""
     stdout, stderr = (process := started(directory, *overrides)).communicate(timeout=900)
-    assert (process.returncode, stderr) == (0, ""), stdout[-3000:] + stderr
+    own = [line for line in stderr.splitlines() if not line.startswith("[")]  # torch's about sockets, on a busy machine
+    assert (process.returncode, own) == (0, []), stdout[-3000:] + stderr
     return stdout
 
 
@@ -76,7 +77,7 @@ def check_alike(runs):
     one, *others = runs
     for run in others:
         assert curve_of(run) == pytest.approx(curve_of(one), rel=1e-4)
-        assert measured(run) == pytest.approx(measured(one), rel=1e-6)
+        assert measured(run) == pytest.approx(measured(one), rel=1e-6, abs=1e-6)
         assert measured(run)["val/coverage"] == 1
         for part in ("state_dict", "optimizer_states", "lr_schedulers", "newest"):
             assert form_of(checkpoint_of(run)[part]) == form_of(checkpoint_of(one)[part]), part
@@ -168,8 +169,9 @@ def test_when_one_process_is_killed_all_end_and_the_run_goes_on_to_the_same_bits
     os.kill((first.pid, helper)[rank], signal.SIGKILL)
     _, stderr = first.communicate(timeout=60)
     assert first.returncode == (-signal.SIGKILL, 1)[rank]
-    (said,) = stderr.splitlines()
-    assert said.endswith("and the run ends with it; ckpt_path=last continues it")
+    ours = [line for line in stderr.splitlines() if line.endswith("the run ends with it; ckpt_path=last continues it")]
+    assert len(ours) == 1, stderr  # torch may add a line of its own about the broken connection
+    (said,) = ours
     assert f"(pid {(first.pid, helper)[rank]}) " in said
     ended = time.monotonic() + 60
     while os.path.exists(f"/proc/{helper}") and time.monotonic() < ended:

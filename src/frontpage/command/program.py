@@ -48,6 +48,8 @@ warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
 # On a machine of a Slurm cluster a run need not be a job of it.
 warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used.*")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Several processes: sockets that close first at the end are no news.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 # CUDA only: batches of changing sizes leave no holes that nothing fits into.
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
