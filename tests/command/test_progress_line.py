@@ -1,5 +1,6 @@
 """Promises of long work: a plain line now and then says how far it is, and each part's seconds are added up."""
 
+import contextlib
 import os
 import pty
 import sys
@@ -35,6 +36,16 @@ def test_a_plain_line_every_ten_seconds_says_how_far_the_work_is(capsys):
     ]  # and not one at the end, nor a letter that moves a cursor
 
 
+def all_of(terminal):
+    """What was written to a terminal whose other end is closed; it comes in pieces."""
+    found = b""
+    with contextlib.suppress(OSError):  # how Linux says that there is no more
+        while piece := os.read(terminal, 65536):
+            found += piece
+    os.close(terminal)
+    return found.decode()
+
+
 def test_a_terminal_has_a_bar_that_is_taken_away(monkeypatch):
     """Its name stands as it is, though rich has a language of its own for what is in brackets."""
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -44,8 +55,7 @@ def test_a_terminal_has_a_bar_that_is_taken_away(monkeypatch):
         line = ProgressLine("[red]3 [tokens]", 4)
         line.advance(1)
         line.close()
-    shown = os.read(here, 65536).decode()
-    os.close(here)
+    shown = all_of(here)
     assert "[red]3 [tokens]" in shown and "25%" in shown
     assert shown.rstrip().endswith("\033[2K") and "\033[?25h" in shown  # the line is empty, the cursor there
 
