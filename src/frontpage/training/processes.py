@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -28,6 +29,14 @@ class Launcher(_SubprocessScriptLauncher):
         super()._call_children_scripts()
         self.helpers, self.procs = tuple(self.procs), []  # with none, Lightning's observer leaves at once
         threading.Thread(target=self._watch, daemon=True).start()
+
+    def launch(self, *arguments: Any, **settings: Any) -> Any:
+        """Run, and wait for the helpers: they would take a first process that ends before them for a dead one."""
+        result = super().launch(*arguments, **settings)
+        until = time.monotonic() + PATIENCE
+        while any(helper.poll() is None for helper in self.helpers) and time.monotonic() < until:
+            time.sleep(0.05)
+        return result
 
     def kill(self, signum: int) -> None:
         """Send a signal to the helpers."""
