@@ -29,7 +29,9 @@ class Copy:
         for name in NEEDED:
             source, target = ROOT / name, root / name
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "fixtures"))
+                shutil.copytree(
+                    source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "fixtures", "*.npz")
+                )
             else:
                 shutil.copy(source, target)
 
