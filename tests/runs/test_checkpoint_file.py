@@ -12,9 +12,10 @@ from tiny import TINY
 
 from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
-from frontpage.runs import checkpoint_file
+from frontpage.runs import checked_file
+from frontpage.runs.checked_file import verify
 from frontpage.runs.checkpoint import newest_intact, open_checkpoint
-from frontpage.runs.checkpoint_file import CheckpointFile, verify
+from frontpage.runs.checkpoint_file import CheckpointFile
 
 
 def test_what_is_written_comes_back_and_nothing_else_stays(file):
@@ -97,7 +98,7 @@ def test_a_crash_between_any_two_calls_leaves_an_intact_checkpoint(file, monkeyp
 
     system = {name: dying(getattr(os, name)) for name in ("fsync", "replace", "open", "close")}
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_file, "os", SimpleNamespace(**system, O_RDONLY=os.O_RDONLY))
+        patch.setattr(checked_file, "os", SimpleNamespace(**system, O_RDONLY=os.O_RDONLY))
         patch.setattr(type(file), "unlink", lambda path, missing_ok=False: None)
         try:
             CheckpointFile().save_checkpoint({**SMALL, "global_step": 8}, file, {"before": file.with_name("old.ckpt")})
@@ -114,7 +115,7 @@ def test_random_positions_in_a_real_checkpoint(run):
     """The same as for the small file, for what a run writes: a thousandth of its bits would take too long."""
     path, chosen = run / "checkpoints" / "last.ckpt", random.Random(0)
     content = path.read_bytes()
-    body = len(content) - len(checkpoint_file.MAGIC) - checkpoint_file.DIGEST
+    body = len(content) - len(checked_file.MAGIC) - checked_file.DIGEST
     for _ in range(20):
         damaged = bytearray(content)
         damaged[chosen.randrange(body)] ^= 1 << chosen.randrange(8)

@@ -14,8 +14,8 @@ from frontpage.command.build import build
 from frontpage.command.errors import UserError
 from frontpage.data.packing import TitleBatch
 from frontpage.recipe.parameter_groups import optimizer_of
+from frontpage.runs.checked_file import write_whole
 from frontpage.runs.checkpoint import check_continues, check_resumable, newest_intact, open_checkpoint
-from frontpage.runs.checkpoint_file import write_whole
 from frontpage.runs.checkpoint_structure import _weights, check_structure, optimizer_state
 from frontpage.runs.structure import unlike
 from frontpage.training.resumed_callbacks import check_callbacks

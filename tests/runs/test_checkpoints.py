@@ -10,9 +10,10 @@ from programs import record_of, weights_of
 from run_outputs import losses_of
 from tiny import TINY
 
-from frontpage.runs import checkpoint_file
+from frontpage.runs import checked_file
+from frontpage.runs.checked_file import verify
 from frontpage.runs.checkpoint import newest_intact
-from frontpage.runs.checkpoint_file import CheckpointFile, update_of, verify
+from frontpage.runs.checkpoint_file import CheckpointFile, update_of
 
 
 def tear(path, share=0.7):
@@ -38,7 +39,7 @@ def test_a_start_reads_a_checkpoint_for_its_checksum_once(run, command, monkeypa
         read.append(path.name)
         return verify(path)
 
-    monkeypatch.setattr(checkpoint_file, "verify", note)
+    monkeypatch.setattr(checked_file, "verify", note)
     (run / "run.json").write_text((run / "run.json").read_text().replace('"finished"', '"failed"', 1))
     outcome = command(*TINY, "save_interval=5", f"hydra.run.dir={run}", "ckpt_path=last", "trainer.max_epochs=2")
     assert outcome.status == 0, outcome.stderr

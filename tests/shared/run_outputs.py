@@ -5,6 +5,8 @@ import json
 
 import torch
 
+from frontpage.runs.checkpoint_file import read
+
 
 def losses_of(directory):
     """The training and validation losses of metrics.csv, as text, in order."""
@@ -28,7 +30,7 @@ def stop_at(monkeypatch, step, validating, error):
 
 
 def checkpoint_of(directory, name="last"):
-    return torch.load(directory / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return read(directory / "checkpoints" / f"{name}.ckpt", mmap=False)
 
 
 def same(one, other):

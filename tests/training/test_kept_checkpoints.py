@@ -10,9 +10,10 @@ from programs import record_of, weights_of
 from run_outputs import same, score_validations, stop_at
 from tiny import TINY
 
-from frontpage.runs import checkpoint_file
+from frontpage.runs import checked_file, checkpoint_file
+from frontpage.runs.checked_file import verify
 from frontpage.runs.checkpoint import newest_intact
-from frontpage.runs.checkpoint_file import CheckpointFile, named_update, update_of, verify
+from frontpage.runs.checkpoint_file import CheckpointFile, named_update, update_of
 from frontpage.training.callbacks import last_checkpoint
 
 KEEP, MILESTONES = "callbacks.last_checkpoint.keep", "callbacks.last_checkpoint.milestones"
@@ -225,7 +226,7 @@ def test_a_full_disk_costs_what_it_has_no_room_for_and_no_more(command, tmp_path
 def test_numbered_files_are_read_only_where_they_can_be_the_newest(end, tmp_path, monkeypatch):
     read, folder = [], tmp_path / "checkpoints"
     shutil.copytree(end[0] / "checkpoints", folder)
-    monkeypatch.setattr(checkpoint_file, "verify", lambda path: read.append(path.name) or verify(path))
+    monkeypatch.setattr(checked_file, "verify", lambda path: read.append(path.name) or verify(path))
     assert newest_intact(folder).path.name == "last.ckpt" and set(read) == NAMES
     for name in ("last.ckpt", "best.ckpt", "last-1.ckpt", "step-000030.ckpt"):
         (folder / name).unlink()

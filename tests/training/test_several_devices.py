@@ -18,6 +18,7 @@ from run_outputs import checkpoint_of, same
 from tiny import ROOT, TINY
 
 KINDS = ("one", "ddp", "fsdp")
+PARTS = "fsdp, each process its own file"
 CURVE = ("train/loss", "train/grad_norm", "train/weight_norm")
 BY_BATCH = "val/mainrun"  # the original's number, which counts spans of data.batch_size rows
 # The last update of an epoch has fewer tokens than the others, and one of its processes fewer than the other.
@@ -33,7 +34,9 @@ TASKS += ("data.corruption=word", "data.corruption_share=0.2")
 
 def spread(kind, rows):
     """The keys of so many rows a micro-batch, over all processes."""
-    trainer = {"one": (), "ddp": ("trainer=ddp_cpu",), "fsdp": ("trainer=fsdp", "trainer.devices=2")}[kind]
+    fsdp = ("trainer=fsdp", "trainer.devices=2")
+    in_parts = (*fsdp, "trainer.sharded_checkpoints=true")
+    trainer = {"one": (), "ddp": ("trainer=ddp_cpu",), "fsdp": fsdp, PARTS: in_parts}[kind]
     return (*trainer, "trainer.accelerator=cpu", f"data.batch_size={rows if kind == 'one' else rows // 2}")
 
 
@@ -88,9 +91,9 @@ def check_alike(runs):
 def with_muon(tmp_path_factory):
     """Runs with Muon and all that belongs to it, by how they were spread."""
     folder = tmp_path_factory.mktemp("muon")
-    for kind in KINDS:
+    for kind in (*KINDS, PARTS):
         trained(folder / kind, *TINY, *spread(kind, 4), *MUON)
-    return {kind: folder / kind for kind in KINDS}
+    return {kind: folder / kind for kind in (*KINDS, PARTS)}
 
 
 @pytest.mark.slow
@@ -116,7 +119,7 @@ def test_one_process_and_two_train_all_tasks_alike(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("writer", "reader"), [("one", "fsdp"), ("fsdp", "ddp"), ("ddp", "one"), ("fsdp", "fsdp"), ("ddp", "ddp")]
+    ("writer", "reader"), [("one", "fsdp"), ("fsdp", "ddp"), (PARTS, "one"), (PARTS, PARTS), ("ddp", "ddp")]
 )
 def test_a_checkpoint_of_each_is_continued_by_each(tmp_path, with_muon, writer, reader):
     """Half way; in as many processes of the same kind to the same bits."""
@@ -141,7 +144,7 @@ def test_scripts_read_a_run_of_several_devices_like_any_other(tmp_path, with_muo
     titles = tmp_path / "titles.txt"
     titles.write_text("Show HN: A new database\nAsk HN: Who is hiring?\n")
     found = []
-    for kind in ("one", "fsdp"):
+    for kind in ("one", PARTS):
         scored, drawn, exported = (tmp_path / f"{kind}.{name}" for name in ("scored.json", "drawn.json", "exported"))
         ended = [
             run_script(capfd, "evaluate", with_muon[kind], f"data.path={titles}", "--json", scored),
@@ -157,7 +160,7 @@ def test_scripts_read_a_run_of_several_devices_like_any_other(tmp_path, with_muo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "rank"), [("ddp", 1), ("fsdp", 0), ("fsdp", 1)])
+@pytest.mark.parametrize(("kind", "rank"), [("ddp", 1), (PARTS, 0), ("fsdp", 1)])
 def test_when_one_process_is_killed_all_end_and_the_run_goes_on_to_the_same_bits(tmp_path, kind, rank):
     long = ("trainer.max_epochs=8", "model.dropout=0.1", "val_interval=10", "callbacks.sample_titles=null")
     settings = (*TINY, *spread(kind, 8), *long)
@@ -204,4 +207,11 @@ def test_what_cannot_be_sharded_is_refused_in_one_line(command, case, run_direct
     ended = command(*TINY, *spread("fsdp", 8), *overrides)
     (line,) = ended.stderr.splitlines()
     assert ended.status == 2 and words in line and "trainer.strategy=fsdp" in line
+    assert run_directories() == []
+
+
+def test_checkpoints_in_parts_are_those_of_a_sharded_run(command, run_directories):
+    ended = command(*TINY, *spread("ddp", 8), "trainer.sharded_checkpoints=true")
+    assert ended.status == 2
+    assert "trainer.sharded_checkpoints=true: false unless trainer.strategy=fsdp" in ended.stderr
     assert run_directories() == []

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from frontpage.command.errors import NO_URL, BadValue
 from frontpage.command.notices import notice
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.recipe.training_module import TrainingModule
-from frontpage.runs.checkpoint_file import digest_of, has_checksum, named_update, read
+from frontpage.runs.checked_file import digest_of, has_checksum
+from frontpage.runs.checkpoint_file import named_update, read, read_light
+from frontpage.runs.checkpoint_parts import is_index
 from frontpage.runs.run import Run, run_around
 
 LISTED = 6  # weights named in an error
@@ -168,7 +170,7 @@ def newest_intact(folder: Path) -> Checkpoint | None:
     """
     for one in _newest_first(folder):
         if _goes_on(one):
-            return one
+            return replace(one, content=read(one.path)) if is_index(one.content) else one
         notice(f"{one.path} is damaged or no checkpoint of a run; it is passed over")
     return None
 
@@ -213,7 +215,7 @@ def _newest_first(folder: Path) -> Iterator[Checkpoint]:
 def _content_of(path: Path) -> dict[str, Any]:
     """What an intact file of this project holds; nothing for any other."""
     try:
-        content = read(path) if has_checksum(path) else None
+        content = read_light(path) if has_checksum(path) else None
     except Exception:  # zip, pickle and end-of-file errors of every kind
         return {}
     return content if isinstance(content, dict) else {}

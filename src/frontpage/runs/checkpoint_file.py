@@ -1,9 +1,6 @@
-"""CheckpointFile: a checkpoint on disk is whole or not there, carries its own checksum, and runs no code when read."""
+"""CheckpointFile: a checkpoint on disk is whole or not there; which of a folder there are, under which names."""
 
 import errno
-import functools
-import hashlib
-import io
 import os
 import re
 import shutil
@@ -13,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from frontpage.command.disk_full import is_full
 from frontpage.command.notices import notice
+from frontpage.runs.checked_file import bytes_of, has_checksum, read_checked, write_whole
+from frontpage.runs.checkpoint_parts import filled, is_index, opened_parts
 
-MAGIC = b"frontpage blake2b"  # stands before the digest, behind the zip archive that torch.save writes
-DIGEST = 32  # bytes
 RESERVE = 16 * 2**20  # bytes left free on the disk for what else a run writes: metrics, events, its record
-CHUNK = 2**20
 KINDS = ("step", "milestone")  # of which many are kept, each under the update that it is of
 NUMBERED = re.compile(rf"(.+-)?({'|'.join(KINDS)})-(?P<update>\d{{6,}})")
-OWN = "newest"  # what LanguageModule adds to a checkpoint, in every version of this project
 
 
 class CheckpointFile(TorchCheckpointIO):
@@ -44,25 +38,26 @@ class CheckpointFile(TorchCheckpointIO):
 
         `storage_options["before"]` is where the file that was there is kept.
         """
-        path, content = Path(path), io.BytesIO()
-        torch.save(checkpoint, content)
+        path, content = Path(path), bytes_of(checkpoint)
         path.parent.mkdir(parents=True, exist_ok=True)
-        needed = content.getbuffer().nbytes + RESERVE
+        needed = content.nbytes + RESERVE
         free = shutil.disk_usage(path.parent).free
         self.written = False
         try:
             if free < needed:
                 raise OSError(errno.ENOSPC, f"{free:,} bytes are free, {needed:,} are needed")
-            write_whole(path, content.getbuffer(), (storage_options or {}).get("before"))
+            write_whole(path, content, (storage_options or {}).get("before"))
             self.written = True
         except OSError as error:
             if not is_full(error):
                 raise
-            kept = "the one before stays" if path.exists() else "there is none yet"
-            notice(
-                f"the disk is full: {path} was not written at update {checkpoint['global_step']} ({error.strerror});"
-                f" {kept}, and training goes on"
-            )
+            self.leave(path, checkpoint["global_step"], error.strerror)
+
+    def leave(self, path: Path, update: int, why: str) -> None:
+        """Say that the disk has no room for `path`, which stays as it is."""
+        self.written = False
+        kept = "the one before stays" if path.exists() else "there is none yet"
+        notice(f"the disk is full: {path} was not written at update {update} ({why}); {kept}, and training goes on")
 
     def load_checkpoint(self, path: Path | str, *unused: Any, **options: Any) -> dict[str, Any]:
         """A checkpoint on the CPU; raises ValueError for a damaged file, and never runs code from it."""
@@ -85,69 +80,29 @@ def save(trainer: L.Trainer, path: Path, before: Path | None = None) -> bool:
 
 
 def read(path: Path, mmap: bool = True) -> Any:
-    """What `torch.save` wrote, on the CPU; runs no code from it.
+    """What a checkpoint holds, on the CPU, its parts with it; runs no code from it.
 
-    Raises ValueError for a damaged file, and for one of this project that has lost its checksum.
+    Raises ValueError for a damaged file or part, and for one of this project that has lost its checksum.
     """
-    about = path.stat()
-    checked = _verify_once(path, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    if not checked and isinstance(content, dict) and OWN in content:
-        raise ValueError("it has lost its end, the checksum")
+    content = read_checked(path, mmap)
+    return filled(content, path.parent) if is_index(content) else content
+
+
+def read_light(path: Path) -> Any:
+    """The same, every part checked, with empty tensors (meta) where these have the numbers."""
+    content = read_checked(path)
+    if is_index(content):
+        opened_parts(content, path.parent)
     return content
-
-
-def has_checksum(path: Path) -> bool:
-    """Whether a file ends as those of this project do."""
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - len(MAGIC) - DIGEST, 0))
-        return file.read(len(MAGIC)) == MAGIC
-
-
-def digest_of(path: Path) -> str:
-    """The checksum that a file of this project carries, as hexadecimal digits."""
-    with path.open("rb") as file:
-        file.seek(-DIGEST, os.SEEK_END)
-        return file.read().hex()
 
 
 def update_of(path: Path) -> int | None:
     """The optimizer update that an intact checkpoint of this project is of; None for any other file."""
     try:
-        step = read(path)["global_step"] if has_checksum(path) else None
+        step = read_light(path)["global_step"] if has_checksum(path) else None
     except Exception:  # zip, pickle and end-of-file errors of every kind, and what is no dictionary
         return None
     return step if type(step) is int and step >= 0 else None
-
-
-def write_whole(path: Path, content: memoryview, before: Path | None = None) -> None:
-    """Write `content` and its checksum to `path`; a crash at any moment leaves the old file or the new one, whole.
-
-    The old one is kept as `before`, where that is given.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.write(MAGIC + hashlib.blake2b(content, digest_size=DIGEST).digest())
-            file.flush()
-            os.fsync(file.fileno())
-        if before is not None and path.exists():
-            os.replace(path, before)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names of a folder's files are on the disk: a new one is there only with its folder."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def named_update(path: Path) -> int | None:
@@ -187,10 +142,16 @@ def linked(source: Path, name: Path) -> bool:
 
 
 def copied(source: Path, name: Path) -> bool:
-    """Make `name` a copy of `source` in one step; whether the disk had room for it, and a notice where it had not."""
+    """Make `name` a copy of `source` in one step; whether the disk had room for it, and a notice where it had not.
+
+    In another folder a checkpoint in parts becomes a single file.
+    """
     partial = name.with_name(f"{name.name}.partial")
     try:
         name.parent.mkdir(parents=True, exist_ok=True)
+        if name.parent.absolute() != source.parent.absolute() and is_index(read_checked(source)):
+            write_whole(name, bytes_of(read(source)))
+            return True
         shutil.copyfile(source, partial)
         with partial.open("r+b") as file:
             os.fsync(file.fileno())
@@ -202,25 +163,3 @@ def copied(source: Path, name: Path) -> bool:
         notice(f"the disk is full: {name} was not written ({error.strerror}); what was there before stays")
         return False
     return True
-
-
-def verify(path: Path) -> bool:
-    """Raise ValueError unless a file is what was written; False for one without a checksum, which nothing tells of."""
-    body = path.stat().st_size - len(MAGIC) - DIGEST
-    if not has_checksum(path):
-        return False
-    with path.open("rb") as file:
-        digest = hashlib.blake2b(digest_size=DIGEST)
-        while body > 0 and (chunk := file.read(min(CHUNK, body))):
-            digest.update(chunk)
-            body -= len(chunk)
-        file.seek(len(MAGIC), os.SEEK_CUR)
-        if digest.digest() != file.read():
-            raise ValueError("its checksum is wrong")
-    return True
-
-
-@functools.lru_cache(maxsize=64)
-def _verify_once(path: Path, *state: int) -> bool:
-    """`verify`, once for as long as a file stays as it is: a start asks for its checkpoint in several places."""
-    return verify(path)

@@ -16,8 +16,8 @@ from frontpage.data.run_data import RunData
 from frontpage.recipe.optimizer_memory import of_stand_ins
 from frontpage.recipe.parameter_groups import optimizer_of
 from frontpage.recipe.training_module import TrainingModule
+from frontpage.runs.checked_file import OWN
 from frontpage.runs.checkpoint import SET_LATE, Checkpoint, not_finite
-from frontpage.runs.checkpoint_file import OWN
 from frontpage.runs.run import Run
 from frontpage.runs.stored_config import stored_config
 from frontpage.runs.structure import kind_of, unlike, unlike_numbers

@@ -1,6 +1,7 @@
 """FullySharded: `trainer.strategy=fsdp`, each process keeps its rows of weights, gradients and optimizer state."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -14,7 +15,9 @@ from frontpage.machine.accelerator import find_accelerator
 from frontpage.recipe.compiling import AUTO
 from frontpage.recipe.precision.mode import PrecisionMode
 from frontpage.recipe.sharded_nets import broadcast_buffers, gather, scatter, shard
-from frontpage.recipe.sharded_tensors import collected, placed_like
+from frontpage.recipe.sharded_tensors import collected, placed_like, whole
+from frontpage.runs.checkpoint_parts import remove_unnamed
+from frontpage.training.sharded_checkpoints import write_parts
 
 FSDP = "fsdp"  # `trainer.strategy`
 UNFUSED = ("torch.optim.Adagrad", "torch.optim.SGD")
@@ -27,6 +30,8 @@ def check_sharding(config: DictConfig, mode: PrecisionMode | None) -> None:
     """Raise a UserError for what `trainer.strategy=fsdp` cannot do, before anything is built."""
     trainer, why = config.trainer, f"under trainer.strategy={FSDP}"
     if trainer.strategy != FSDP:
+        if trainer.sharded_checkpoints:
+            raise BadValue("trainer.sharded_checkpoints", True, f"false unless trainer.strategy={FSDP}")
         return
     device = find_accelerator(trainer.accelerator)
     if device == "mps":
@@ -49,23 +54,24 @@ def check_sharding(config: DictConfig, mode: PrecisionMode | None) -> None:
 class FullySharded(ModelParallelStrategy):
     """FSDP2 (Zhao et al. 2023, arXiv 2304.11277) over all processes, with the checkpoints of every other strategy.
 
-    A run's files do not tell how many processes there were: what is saved is whole and the first process writes it by
-    the run's own CheckpointFile; what is loaded is whole in every process before the net is sharded. For a validation
-    every process has all weights, since processes have different numbers of its batches.
+    What is saved is whole and the first process writes it by the run's own CheckpointFile, so that a run's files do not
+    tell how many processes there were; with `sharded_checkpoints` each process writes its rows, and nothing is
+    gathered. What is loaded is whole in every process before the net is sharded. For a validation every process has all
+    weights, since processes have different numbers of its batches.
     """
 
     strategy_name = FSDP
 
-    def __init__(self) -> None:
+    def __init__(self, sharded_checkpoints: bool = False) -> None:
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
         self._numbers: set[str] = set()
+        self._in_parts = sharded_checkpoints
 
     # Lightning's would load into a sharded net, by code of its own.
     restore_checkpoint_after_setup = False
     lightning_restore_optimizer = True
     load_checkpoint = Strategy.load_checkpoint
     load_model_state_dict = Strategy.load_model_state_dict
-    save_checkpoint = Strategy.save_checkpoint
 
     def connect(self, model: L.LightningModule) -> None:
         """Leave the net as it is where compiling was up to us."""
@@ -99,18 +105,29 @@ class FullySharded(ModelParallelStrategy):
         """Leave a broken validation."""
         scatter(self.lightning_module.net)
 
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: Path | str, storage_options: dict[str, Any] | None = None
+    ) -> None:
+        """Write it as a single file, or in parts; a collective."""
+        if self._in_parts:
+            checkpoint = write_parts(checkpoint, Path(filepath), self.checkpoint_io)
+        if checkpoint is not None:
+            Strategy.save_checkpoint(self, checkpoint, filepath, storage_options)
+        if self._in_parts and self.is_global_zero:
+            remove_unnamed(Path(filepath).parent)
+
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """The whole state in the first process, nothing in the others; a collective."""
-        state = collected(self.lightning_module.state_dict(), self.is_global_zero)
-        return {name: value.reshape(()) if self._is_number(name) else value for name, value in state.items()}
+        """The state as it is saved: whole in the first process and nothing in the others, or in parts; a collective."""
+        state = self._saved(self.lightning_module.state_dict())
+        return {name: whole(value).reshape(()) if self._is_number(name) else value for name, value in state.items()}
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """The same of an optimizer, in PyTorch's own form."""
-        state = collected(super(ModelParallelStrategy, self).optimizer_state(optimizer), self.is_global_zero)
+        state = self._saved(super(ModelParallelStrategy, self).optimizer_state(optimizer))
         if state:
             for index in self._indices_of_numbers(optimizer):
                 own = state["state"].get(index, {})
-                own.update({key: value.reshape(()) for key, value in own.items()})
+                own.update({key: whole(value).reshape(()) for key, value in own.items()})
         return state
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
@@ -121,6 +138,9 @@ class FullySharded(ModelParallelStrategy):
                 for key, value in state.items():
                     if key != "step" and value.numel() == weight.numel():
                         state[key] = placed_like(value, weight)
+
+    def _saved(self, state: dict[str, Any]) -> dict[str, Any]:
+        return state if self._in_parts else collected(state, self.is_global_zero)
 
     def _is_number(self, name: str) -> bool:
         return name.removeprefix("net.") in self._numbers

@@ -28,6 +28,7 @@ def make_trainer(
     accelerator: str,
     devices: Annotated[int | str | list[int], DeviceCount()],
     strategy: str,
+    sharded_checkpoints: bool,
     precision: Annotated[str | int, OneOf(*PRECISIONS)],
     max_epochs: Count | None,
     max_steps: Count | None,
@@ -75,7 +76,7 @@ def make_trainer(
         trainer = L.Trainer(
             accelerator=chosen,
             devices=devices,
-            strategy=FullySharded() if strategy == FSDP else strategy,
+            strategy=FullySharded(sharded_checkpoints) if strategy == FSDP else strategy,
             precision=precision,
             max_epochs=max_epochs,
             max_steps=-1 if max_steps is None else max_steps,

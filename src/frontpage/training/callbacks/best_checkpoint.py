@@ -12,7 +12,8 @@ from frontpage.command.endings import Interrupted
 from frontpage.command.errors import BadValue
 from frontpage.command.limits import Matching
 from frontpage.command.notices import notice
-from frontpage.runs.checkpoint_file import copied, linked, save, sync_folder, update_of
+from frontpage.runs.checked_file import sync_folder
+from frontpage.runs.checkpoint_file import copied, linked, save, update_of
 from frontpage.runs.structure import unlike
 
 ALL = -1

@@ -8,13 +8,13 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from frontpage.command.endings import Interrupted
 from frontpage.command.limits import AtLeast, Count
+from frontpage.runs.checked_file import sync_folder
 from frontpage.runs.checkpoint_file import (
     linked,
     named_update,
     numbered,
     numbered_beside,
     save,
-    sync_folder,
     update_of,
 )
 from frontpage.training.due import Due

@@ -22,7 +22,7 @@ from frontpage.machine.peak_memory import peak_memory, start_counting
 from frontpage.machine.processor import processor_name
 from frontpage.recipe.live_bytes import StaticBytes, live_bytes
 from frontpage.recipe.steps import planned_steps
-from frontpage.runs.checkpoint_file import digest_of
+from frontpage.runs.checked_file import digest_of
 from frontpage.runs.git_state import git_state
 from frontpage.runs.open_run import OUT_OF_TIME
 from frontpage.runs.stored_config import IN_CHECKPOINT

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from frontpage.command.notices import notice
-from frontpage.runs.checkpoint_file import digest_of, has_checksum, read
+from frontpage.runs.checked_file import digest_of, has_checksum
+from frontpage.runs.checkpoint_file import read
 from frontpage.training.callbacks.event_log import EventLog
 from frontpage.training.callbacks.random_state import RandomState, generators
 
