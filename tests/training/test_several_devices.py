@@ -18,7 +18,7 @@ from run_outputs import checkpoint_of, same
 from tiny import ROOT, TINY
 
 KINDS = ("one", "ddp", "fsdp")
-PARTS = "fsdp, each process its own file"
+PARTS = "parts"  # fsdp, each process with a file of its own
 CURVE = ("train/loss", "train/grad_norm", "train/weight_norm")
 BY_BATCH = "val/mainrun"  # the original's number, which counts spans of data.batch_size rows
 # The last update of an epoch has fewer tokens than the others, and one of its processes fewer than the other.
