@@ -118,9 +118,13 @@ class WandbRun(WandbLogger):
 
 
 def without_hosts(record: dict[str, Any]) -> dict[str, Any]:
-    """A `run.json` that does not name the machines of its processes."""
-    processes = [{name: value for name, value in one.items() if name != "host"} for one in record.get("processes", [])]
-    return {**record, "processes": processes}
+    """A `run.json` that does not name the machines of its processes; an older one names none."""
+    kept = dict(record)
+    if "processes" in record:
+        kept["processes"] = [
+            {name: value for name, value in one.items() if name != "host"} for one in kept["processes"]
+        ]
+    return kept
 
 
 def choose_mode(asked: str) -> str:
