@@ -51,7 +51,7 @@ def test_a_run_that_is_told_to_stop_goes_on_from_its_checkpoint(slurm, tmp_path)
 
 def test_a_run_on_two_nodes_is_one_run_and_goes_on_when_it_was_told_to_stop(slurm_of_two, tmp_path):  # noqa: F811
     directory, alone = tmp_path / "run", {"MASTER_ADDR": "127.0.0.1"}  # the names of the nodes are no hosts
-    longer = (*TINY, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=150", "val_interval=500",
+    longer = (*TINY, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=50", "val_interval=500",
               "log_interval=1", f"hydra.run.dir={directory}")  # fmt: skip
     job = submit(slurm_of_two, tmp_path, "nodes.sh", *longer, more=alone)
     begun = directory / "metrics.csv"

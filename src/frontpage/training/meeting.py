@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
-from typing import NoReturn
 
 import torch.distributed as dist
 
@@ -25,6 +24,7 @@ REACH = 300  # seconds in which a process has to be there
 LOOK = 1.0  # seconds between two signs of life
 SILENCE = 30  # looks without one, after which a process is taken for dead
 BROKEN = 6  # the same where an error shows that something is wrong
+STORE = -1  # it is looked at as if it were a process
 PATIENCE = 20.0  # seconds that the first process waits at the end for the others to leave
 _meeting: "Meeting | None" = None
 
@@ -81,8 +81,8 @@ class Meeting:
             raise Failure(f"{problem}; MASTER_ADDR and MASTER_PORT name another place") from error
         self._first, self._begun = f"the store of {here.by}", False
         self._looked_at = range(1, here.processes) if here.rank == 0 else range(1)
-        self._beats, self._quiet = dict.fromkeys(self._looked_at, 0), dict.fromkeys(self._looked_at, 0)
-        self._over = threading.Event()
+        self._beats, self._quiet = {STORE: 1, **dict.fromkeys(self._looked_at, 0)}, dict[int, int]()
+        self._over, self._lost = threading.Event(), False
 
     def begin(self) -> None:
         """Let the others come, where this is the first process; from now on all look after each other."""
@@ -124,35 +124,49 @@ class Meeting:
 
     def killed(self) -> str | None:
         """Which process gives no sign of life, in words, asked when something is broken; None where all do."""
-        quiet = next((rank for rank in self._looked_at if self._beats[rank] and self._quiet[rank] >= BROKEN), None)
+        quiet = next(
+            (rank for rank in self._looked_at if self._beats[rank] and self._quiet.get(rank, 0) >= BROKEN), None
+        )
         return None if quiet is None else self._silent(quiet)
 
     def _look(self) -> None:
-        threading.Thread(target=self._watch, daemon=True).start()
+        for work in (self._exchange, self._judge):
+            threading.Thread(target=work, daemon=True).start()
 
     def _say(self, word: object) -> None:
         self._store.set("word", json.dumps(word))
 
-    def _silent(self, rank: int) -> str:
-        known = rank > 0 and self._store.check([f"name {rank}"])
-        name = self._store.get(f"name {rank}").decode() if known else f"process {rank}" if rank else self._first
-        return f"{name} has given no sign of life for {self._quiet[rank] * LOOK:.0f} s"
-
-    def _watch(self) -> None:
-        """Give signs of life, and look for those of the others: the first at all, they at the first."""
-        while not self._over.wait(LOOK):
-            try:
+    def _exchange(self) -> None:
+        """Give signs of life, and read those of the others: the first of all, they of the first. It may block."""
+        try:
+            while not self._over.wait(LOOK):
                 self._store.add(f"beat {self.here.rank}", 1)
                 for rank in self._looked_at:
-                    before, self._beats[rank] = self._beats[rank], self._store.add(f"beat {rank}", 0)
-                    self._quiet[rank] = self._quiet[rank] + 1 if self._beats[rank] == before else 0
-                limits = {rank: SILENCE if beats else REACH for rank, beats in self._beats.items()}
-                dead = next((self._silent(rank) for rank, most in limits.items() if self._quiet[rank] >= most), None)
-            except RuntimeError:  # the store is gone, and with it its keeper
-                dead = f"{self._first} has ended"
-            if dead is not None and not self._over.is_set():
-                self._end(dead)
+                    self._beats[rank] = self._store.add(f"beat {rank}", 0)
+                self._beats[STORE] += 1
+        except RuntimeError:
+            self._lost = True
 
-    def _end(self, why: str) -> NoReturn:
-        tell_end(why)
-        os._exit(FAILURE)
+    def _judge(self) -> None:
+        """Count the looks since the newest sign of life of each, and end where they are too many."""
+        seen = dict(self._beats)
+        while not self._over.wait(LOOK):
+            if self._lost:
+                self._end(f"{self._first} has ended")
+            for one, beats in [*self._beats.items()]:
+                self._quiet[one] = self._quiet.get(one, 0) + 1 if beats == seen[one] else 0
+                seen[one] = beats
+                if self._quiet[one] >= (SILENCE if beats else REACH):
+                    self._end(self._silent(one))
+
+    def _silent(self, one: int) -> str:
+        name = self._first
+        if one > 0:  # the store has answered, or it would be the silent one
+            known = self._store.check([f"name {one}"])
+            name = self._store.get(f"name {one}").decode() if known else f"process {one} of {self.here.processes}"
+        return f"{name} has given no sign of life for {self._quiet[one] * LOOK:.0f} s"
+
+    def _end(self, why: str) -> None:
+        if not self._over.is_set():
+            tell_end(why)
+            os._exit(FAILURE)

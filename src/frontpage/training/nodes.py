@@ -1,5 +1,7 @@
 """How many nodes and devices a run has: what its keys say, what its launcher says, and that both agree."""
 
+import os
+
 from lightning.fabric.plugins.environments import (
     ClusterEnvironment,
     LightningEnvironment,
@@ -35,4 +37,7 @@ def cluster_environment() -> ClusterEnvironment:
     here = launched()
     if here is None:
         return LightningEnvironment()
-    return TorchElasticEnvironment() if here.by == "torchrun" else SLURMEnvironment(auto_requeue=False)
+    if here.by == "torchrun":
+        return TorchElasticEnvironment()
+    os.environ["SLURM_NTASKS_PER_NODE"] = str(here.each or here.processes)  # which srun leaves out, or has of the job
+    return SLURMEnvironment(auto_requeue=False)
