@@ -16,7 +16,7 @@ from tiny import ROOT, TINY
 from frontpage.command.launch import Launch
 from frontpage.command.process_family import take_part
 
-HALF = ("data.batch_size=4", "trainer=ddp")  # of TINY's rows on each node
+HALF = "data.batch_size=4"  # of TINY's rows on each node
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1")
 
 
@@ -52,10 +52,11 @@ def ours(stderr):
 
 
 @pytest.mark.slow
-def test_two_nodes_are_one_run_which_ends_with_the_numbers_of_one_process(tmp_path):
+@pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
+def test_two_nodes_are_one_run_which_ends_with_the_numbers_of_one_process(tmp_path, trainer):
     curve = ("log_interval=1", "val_interval=10", "model.dropout=0", "model.lr_scaling=sqrt")
     one = train_tiny(tmp_path / "one", *curve)
-    said, said_by_second = both(tmp_path, *curve)
+    said, said_by_second = both(tmp_path, f"trainer={trainer}", *curve)
     assert said_by_second == ""
     (two,) = (tmp_path / "logs" / "runs" / "gpt").iterdir()  # the time in its name is the first node's
     check_numbers_alike(one, two)
@@ -76,7 +77,7 @@ def test_two_nodes_are_one_run_which_ends_with_the_numbers_of_one_process(tmp_pa
 @pytest.mark.parametrize("dying", [0, 1])
 def test_when_a_node_dies_the_other_ends_and_the_run_goes_on_from_its_checkpoint(tmp_path, dying):
     run = tmp_path / "run"
-    long = (f"hydra.run.dir={run}", "val_interval=10", "callbacks.sample_titles=null")
+    long = ("trainer=ddp", f"hydra.run.dir={run}", "val_interval=10", "callbacks.sample_titles=null")
     nodes = started(tmp_path, *long, "trainer.max_epochs=9999")
     while nodes[0].poll() is None and not (run / "checkpoints" / "last.ckpt").exists():
         time.sleep(0.2)
@@ -96,7 +97,7 @@ def test_when_a_node_dies_the_other_ends_and_the_run_goes_on_from_its_checkpoint
 
 @pytest.mark.slow
 def test_what_the_first_node_refuses_is_told_once_and_ends_both(tmp_path):
-    nodes = started(tmp_path, "trainer.devices=2")
+    nodes = started(tmp_path, "trainer=ddp", "trainer.devices=2")
     (_, stderr), (stdout_of_second, stderr_of_second) = (node.communicate(timeout=300) for node in nodes)
     assert "trainer.devices=2: 1 or auto" in stderr and "exitcode  : 2" in stderr
     assert "trainer.devices=2: 1 or auto" not in stdout_of_second + stderr_of_second
