@@ -51,13 +51,13 @@ def test_a_run_that_is_told_to_stop_goes_on_from_its_checkpoint(slurm, tmp_path)
 
 def test_a_run_on_two_nodes_is_one_run_and_goes_on_when_it_was_told_to_stop(slurm_of_two, tmp_path):  # noqa: F811
     directory, alone = tmp_path / "run", {"MASTER_ADDR": "127.0.0.1"}  # the names of the nodes are no hosts
-    longer = (*TINY, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=50", "val_interval=500",
+    longer = (*TINY, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=100", "val_interval=500",
               "log_interval=1", f"hydra.run.dir={directory}")  # fmt: skip
     job = submit(slurm_of_two, tmp_path, "nodes.sh", *longer, more=alone)
     begun = directory / "metrics.csv"
-    slurm_of_two.wait(lambda: begun.exists() and len(begun.read_text().splitlines()) > 20, 240, "it does not begin")
+    slurm_of_two.wait(lambda: begun.exists() and len(begun.read_text().splitlines()) > 20, 600, "it does not begin")
     slurm_of_two.do("scancel", "--signal=TERM", job)
-    slurm_of_two.wait(slurm_of_two.drained, 480, "the job does not end")
+    slurm_of_two.wait(slurm_of_two.drained, 900, "the job does not end")
     said, record = consoles(tmp_path), record_of(directory)
     assert said.count("\ninterrupted\n") == 1 and record["status"] == "finished", said
     assert said.count("\nfinished: ") == 1 and " x 2 devices)" in said

@@ -41,7 +41,7 @@ def started(work, seconds):
 
 
 def ended(process):
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=900)
     return process.returncode, stdout, stderr
 
 
@@ -55,7 +55,7 @@ def test_they_begin_in_the_directory_of_the_first_and_the_first_leaves_last():
 def test_where_the_first_does_not_begin_the_others_leave_without_a_word(status):
     first, other = started(str(status), 1)
     assert ended(other) == (status, "", "")
-    first.communicate(timeout=60)
+    first.communicate(timeout=600)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -68,6 +68,6 @@ def test_where_one_is_killed_or_stands_still_the_other_ends_and_says_which(dying
     processes[dying].send_signal(number)
     status, _, stderr = ended(processes[1 - dying])
     processes[dying].kill()
-    processes[dying].communicate(timeout=60)
+    processes[dying].communicate(timeout=600)
     assert status == 1 and stderr.startswith(f"process {dying} of 2 (pid {processes[dying].pid} on "), stderr
     assert stderr.endswith("and the run ends with it; ckpt_path=last continues it\n") and stderr.count("\n") == 1

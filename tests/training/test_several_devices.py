@@ -158,10 +158,7 @@ def test_when_one_process_is_killed_all_end_and_the_run_goes_on_to_the_same_bits
     assert len(ours) == 1, stderr  # torch may add a line of its own about the broken connection
     (said,) = ours
     assert f"(pid {(first.pid, helper)[rank]}) " in said
-    ended = time.monotonic() + 60
-    while os.path.exists(f"/proc/{helper}") and time.monotonic() < ended:
-        time.sleep(0.2)
-    assert not os.path.exists(f"/proc/{helper}")
+    assert gone(helper)
     assert 0 < checkpoint_of(broken)["global_step"] < 8 * 17
     trained(broken, *settings, "ckpt_path=last")
     trained(whole, *settings)
@@ -180,7 +177,15 @@ def test_when_a_process_hangs_the_run_ends_and_says_so(tmp_path):
     stdout, stderr = first.communicate(timeout=120)
     (said,) = [line for line in stderr.splitlines() if line.endswith("ckpt_path=last continues it")]
     assert first.returncode == 1 and "trainer.timeout=10 s for another one, which hangs" in said, stdout
-    assert record_of(run)["status"] == "failed" and not os.path.exists(f"/proc/{helper}")
+    assert record_of(run)["status"] == "failed" and gone(helper)
+
+
+def gone(pid):
+    """Whether a process ends within a minute."""
+    ended = time.monotonic() + 60
+    while os.path.exists(f"/proc/{pid}") and time.monotonic() < ended:
+        time.sleep(0.2)
+    return not os.path.exists(f"/proc/{pid}")
 
 
 def children_of(pid):

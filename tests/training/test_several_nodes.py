@@ -98,7 +98,7 @@ def test_when_a_node_dies_the_other_ends_and_the_run_goes_on_from_its_checkpoint
 @pytest.mark.slow
 def test_what_the_first_node_refuses_is_told_once_and_ends_both(tmp_path):
     nodes = started(tmp_path, "trainer=ddp", "trainer.devices=2")
-    (_, stderr), (stdout_of_second, stderr_of_second) = (node.communicate(timeout=300) for node in nodes)
+    (_, stderr), (stdout_of_second, stderr_of_second) = (node.communicate(timeout=900) for node in nodes)
     assert "trainer.devices=2: 1 or auto" in stderr and "exitcode  : 2" in stderr
     assert "trainer.devices=2: 1 or auto" not in stdout_of_second + stderr_of_second
     assert 0 not in [node.returncode for node in nodes] and not (tmp_path / "logs").exists()
