@@ -1,6 +1,7 @@
-"""What runs in one process and in several must have in common: curves and metrics."""
+"""Runs in one process and in several: the curves and metrics that they must have in common, and their processes."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,3 +26,8 @@ def check_numbers_alike(one, other):
     assert curve_of(other) == pytest.approx(curve_of(one), rel=1e-4)
     assert measured(other) == pytest.approx(measured(one), rel=1e-6, abs=1e-6)
     assert measured(other)["val/coverage"] == 1
+
+
+def children_of(pid):
+    """The processes that a process has started."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from parallel_runs import SMALL
 from programs import record_of, run_script
 from run_outputs import checkpoint_of, same
-from spread_runs import check_numbers_alike, curve_of, measured
+from spread_runs import check_numbers_alike, children_of, curve_of, measured
 from tiny import ROOT, TINY
 
 KINDS = ("one", "ddp", "fsdp")
@@ -186,11 +185,6 @@ def gone(pid):
     while os.path.exists(f"/proc/{pid}") and time.monotonic() < ended:
         time.sleep(0.2)
     return not os.path.exists(f"/proc/{pid}")
-
-
-def children_of(pid):
-    """The processes that a process has started."""
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 REFUSED = {

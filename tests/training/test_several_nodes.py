@@ -10,7 +10,7 @@ import time
 
 import pytest
 from programs import record_of, train_tiny
-from spread_runs import check_numbers_alike
+from spread_runs import check_numbers_alike, children_of
 from tiny import ROOT, TINY
 
 from frontpage.command.launch import Launch
@@ -21,7 +21,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--npro
 
 
 def started(tmp_path, *overrides):
-    """The same command on both nodes; each leads a process group of its own."""
+    """The same command on both nodes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meeting = ("--master-addr=127.0.0.1", f"--master-port={free.getsockname()[1]}")
@@ -81,7 +81,8 @@ def test_when_a_node_dies_the_other_ends_and_the_run_goes_on_from_its_checkpoint
     nodes = started(tmp_path, *long, "trainer.max_epochs=9999")
     while nodes[0].poll() is None and not (run / "checkpoints" / "last.ckpt").exists():
         time.sleep(0.2)
-    os.killpg(nodes[dying].pid, signal.SIGKILL)
+    for process in (nodes[dying].pid, *children_of(nodes[dying].pid)):
+        os.killpg(process, signal.SIGKILL)  # torchrun's have a group each
     killed = time.monotonic()
     _, stderr = nodes[1 - dying].communicate(timeout=120)
     assert nodes[1 - dying].returncode not in (0, None)
@@ -90,6 +91,7 @@ def test_when_a_node_dies_the_other_ends_and_the_run_goes_on_from_its_checkpoint
     ]
     assert said.startswith(f"process {dying} of 2 (pid "), said
     assert time.monotonic() - killed < 60
+    nodes[dying].communicate()
     longer = record_of(run)["steps"] // 17 + 4
     both(tmp_path, *long, f"trainer.max_epochs={longer}", "ckpt_path=last")
     assert record_of(run)["status"] == "finished" and '"resumed"' in (run / "events.jsonl").read_text()
