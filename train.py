@@ -12,6 +12,7 @@ from frontpage.command.notices import forget_notices
 from frontpage.command.objective import objective_values
 from frontpage.runs.open_run import open_run
 from frontpage.sweeps.job import trial_callbacks
+from frontpage.training.meeting import together
 from frontpage.training.prepare import prepare
 from frontpage.training.summary import print_finished
 
@@ -32,4 +33,4 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
 
 
 if __name__ == "__main__":
-    program(train)
+    program(together(train))  # torchrun and srun start it several times

@@ -2,6 +2,7 @@
 # One run of train.py on one node, which goes on from its checkpoint however often the job is preempted or its time ends:
 #   sbatch --gpus=1 scripts/slurm/run.sh experiment=adamw_gpt data.path=titles.parquet
 # Options of sbatch before the script win over those below; PYTHON names another interpreter than .venv/bin/python.
+# Run so far: on a Slurm of one machine's CPU (tests/sweeps/test_slurm.py); on no GPU.
 #SBATCH --job-name=frontpage
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=4

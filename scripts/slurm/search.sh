@@ -4,6 +4,7 @@
 #     hydra.sweeper.storage=postgresql://me@host/sweeps
 # Each ends by itself when the study has its trials. One that is preempted, or whose time ends, hands its trial back.
 # Options of sbatch before the script win over those below; PYTHON names another interpreter than .venv/bin/python.
+# Run so far: on a Slurm of one machine's CPU (tests/sweeps/test_slurm.py); on no GPU.
 #SBATCH --job-name=frontpage-search
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=4

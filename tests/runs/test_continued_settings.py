@@ -1,5 +1,8 @@
 """Promises of a run that is continued with other settings: refused, or said once, with what differs."""
 
+import json
+import shutil
+
 import pytest
 from checkpoints import finished_fixture, run_fixture  # noqa: F401
 from programs import record_of
@@ -60,6 +63,14 @@ def test_what_a_checkpoint_has_settled_cannot_be_set_anew(finished, command, ove
     outcome = command(*TINY, *overrides, f"ckpt_path={finished}/checkpoints/last.ckpt")
     assert outcome.status == 2 and len(outcome.stderr.splitlines()) <= 3
     assert all(word in outcome.stderr for word in words), outcome.stderr
+
+
+def test_other_rows_are_refused_where_no_key_tells_how_many_devices_there_are(finished, command, tmp_path):
+    """As with trainer.devices=auto on another number of GPUs or nodes."""
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "run.json").write_text(json.dumps(record_of(run) | {"world_size": 2}))
+    outcome = command(*TINY, f"ckpt_path={run}/checkpoints/last.ckpt")
+    assert outcome.status == 2 and "8 rows of all processes at once (they were 16)" in outcome.stderr
 
 
 def test_settings_that_hold_from_now_on_are_said_once(run, command):

@@ -1,4 +1,4 @@
-"""A Slurm cluster of this one machine, for tests of jobs: no accounting, no authentication, loopback only."""
+"""A Slurm cluster of this one machine, of one node or two: no accounting, no authentication, loopback only."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,14 +26,13 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/none
 CredType=cred/none
-SlurmctldPort={0}
-SlurmdPort={1}
+SlurmctldPort={port}
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -42,25 +41,30 @@ SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=5
-NodeName=localhost CPUs=4 State=UNKNOWN
-PartitionName=all Nodes=localhost Default=YES MaxTime=INFINITE State=UP
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+NODE = "NodeName={} NodeHostname=localhost NodeAddr=127.0.0.1 Port={} CPUs=4 State=UNKNOWN\n"
 
 
-class Node:
+class Cluster:
     """A running one; its commands are run by `do`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder, self.daemons = folder, []
-        for name in ("state", "spool"):
+        for name in ("state", *(f"spool-{name}" for name in names)):
             (folder / name).mkdir()
-        (folder / "slurm.conf").write_text(CONFIG.format(*_free_ports(2), folder=folder))
-        for command in (["slurmctld", "-D"], ["slurmd", "-D", "-N", "localhost"]):
+        own, *ports = _free_ports(1 + len(names))
+        lines = "".join(NODE.format(*pair) for pair in zip(names, ports, strict=True))
+        (folder / "slurm.conf").write_text(
+            CONFIG.format(port=own, folder=folder).replace("Partition", lines + "Partition")
+        )
+        for command in (["slurmctld", "-D"], *(["slurmd", "-D", "-N", name] for name in names)):
             words = [FOUND[command[0]], *command[1:], "-f", f"{folder}/slurm.conf"]
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             self.daemons.append(subprocess.Popen(words, start_new_session=True, **quiet))
             time.sleep(1)
-        self.wait(lambda: "idle" in self.do("sinfo", "--noheader"), 30, "the node is not up")
+        count = str(len(names))
+        self.wait(lambda: self.do("sinfo", "--noheader", "--states=idle", "--format=%D").strip() == count, 60, "not up")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -90,7 +94,7 @@ class Node:
         return not queue
 
     def stop(self) -> None:
-        """End all jobs and both daemons."""
+        """End all jobs and all daemons."""
         with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
             self.do("scancel", "--user=root", "--signal=KILL", "--full")
             self.do("scancel", "--user=root")
@@ -109,15 +113,29 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in free]
 
 
+@contextlib.contextmanager
+def _running(*names: str) -> Iterator[Cluster]:
+    """A cluster, stopped at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="frontpage_slurm_"))
+    cluster = None
+    try:
+        cluster = Cluster(folder, names)
+        yield cluster
+    finally:
+        if cluster is not None:
+            cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="module")
 def slurm():
-    """A running Slurm, stopped at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="frontpage_slurm_"))
-    node = None
-    try:
-        node = Node(folder)
-        yield node
-    finally:
-        if node is not None:
-            node.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    """A running Slurm of one node."""
+    with _running("localhost") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def slurm_of_two():
+    """A running Slurm of two nodes."""
+    with _running("node1", "node2") as cluster:
+        yield cluster

@@ -1,4 +1,4 @@
-"""The batch scripts on a Slurm of one node: a run that is stopped goes on, and workers of a search lose no trial."""
+"""The batch scripts on a Slurm of this machine: a run told to stop goes on, workers of a search lose no trial."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 import slurm_node
 from postgresql import PASSWORD, server  # noqa: F401
 from programs import record_of
-from slurm_node import slurm  # noqa: F401
+from slurm_node import slurm, slurm_of_two  # noqa: F401
 from tiny import ROOT, TINY
 
 from frontpage.sweeps.storage import open_storage
@@ -20,12 +20,14 @@ pytestmark = [pytest.mark.slow, *slurm_node.NEEDED]
 PYTHON = {"PYTHON": sys.executable}
 
 
-def submit(slurm, tmp_path, script, *arguments, array=None):  # noqa: F811
-    """The number of a job that runs a script from the checkout."""
+def submit(slurm, tmp_path, script, *arguments, array=None, more=()):  # noqa: F811
+    """The number of a job that runs a script from the checkout, with more variables."""
     before = ["--parsable", "--cpus-per-task=1", f"--output={tmp_path}/job-%j.out"]
     before += [f"--array={array}"] if array else []
     places = [f"paths.log_dir={tmp_path}/logs", f"paths.cache_dir={tmp_path}/cache"]
-    said = slurm.do("sbatch", *before, f"scripts/slurm/{script}", *arguments, *places, more=PYTHON, cwd=ROOT)
+    said = slurm.do(
+        "sbatch", *before, f"scripts/slurm/{script}", *arguments, *places, more={**PYTHON, **dict(more)}, cwd=ROOT
+    )
     return said.strip()
 
 
@@ -45,6 +47,22 @@ def test_a_run_that_is_told_to_stop_goes_on_from_its_checkpoint(slurm, tmp_path)
     said = consoles(tmp_path)
     assert "\ninterrupted\n" in said and record_of(directory)["status"] == "finished", said
     assert '"resumed"' in (directory / "events.jsonl").read_text(), said
+
+
+def test_a_run_on_two_nodes_is_one_run_and_goes_on_when_it_was_told_to_stop(slurm_of_two, tmp_path):  # noqa: F811
+    directory, alone = tmp_path / "run", {"MASTER_ADDR": "127.0.0.1"}  # the names of the nodes are no hosts
+    longer = (*TINY, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=100", "val_interval=500",
+              "log_interval=1", f"hydra.run.dir={directory}")  # fmt: skip
+    job = submit(slurm_of_two, tmp_path, "nodes.sh", *longer, more=alone)
+    begun = directory / "metrics.csv"
+    slurm_of_two.wait(lambda: begun.exists() and len(begun.read_text().splitlines()) > 20, 600, "it does not begin")
+    slurm_of_two.do("scancel", "--signal=TERM", job)
+    slurm_of_two.wait(slurm_of_two.drained, 900, "the job does not end")
+    said, record = consoles(tmp_path), record_of(directory)
+    assert said.count("\ninterrupted\n") == 1 and record["status"] == "finished", said
+    assert said.count("\nfinished: ") == 1 and " x 2 devices)" in said
+    assert '"resumed"' in (directory / "events.jsonl").read_text(), said
+    assert [one["rank"] for one in record["processes"]] == [0, 1]
 
 
 @pytest.mark.usefixtures("server")

@@ -14,7 +14,7 @@ from frontpage.command.endings import Interrupted
 from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
 from frontpage.training.loggers import wandb_run
-from frontpage.training.loggers.wandb_run import WandbRun, choose_mode, reachable
+from frontpage.training.loggers.wandb_run import WandbRun, choose_mode, reachable, without_hosts
 
 SHORT = (*TINY, "trainer.max_steps=3", "log_interval=1")
 
@@ -123,6 +123,13 @@ def test_the_runs_of_a_search_are_a_group_and_each_is_finished(command, tmp_path
     for number in (0, 1):
         (run,) = offline_runs(tmp_path / f"logs/sweeps/together/{number}")
         assert b"together" in run.read_bytes()
+
+
+def test_the_record_that_is_sent_names_no_machine():
+    processes = [{"rank": 0, "host": "node1", "device": "cpu"}, {"rank": 1, "host": "node2", "device": "cpu"}]
+    sent = without_hosts({"steps": 3, "processes": processes})
+    assert sent == {"steps": 3, "processes": [{"rank": 0, "device": "cpu"}, {"rank": 1, "device": "cpu"}]}
+    assert without_hosts({"steps": 3}) == {"steps": 3}
 
 
 def test_without_a_key_it_is_offline_and_says_so_once(unset):

@@ -1,26 +1,22 @@
 """Promises of one run on several devices: two gloo processes, with copies of the net (DDP) or parts of it (FSDP2)."""
 
-import csv
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from parallel_runs import SMALL
 from programs import record_of, run_script
 from run_outputs import checkpoint_of, same
+from spread_runs import check_numbers_alike, children_of, curve_of, measured
 from tiny import ROOT, TINY
 
 KINDS = ("one", "ddp", "fsdp")
 PARTS = "parts"  # fsdp, each process with a file of its own
-CURVE = ("train/loss", "train/grad_norm", "train/weight_norm")
-BY_BATCH = "val/mainrun"  # the original's number, which counts spans of data.batch_size rows
 # The last update of an epoch has fewer tokens than the others, and one of its processes fewer than the other.
 ADAMW = ("trainer.max_steps=50", "trainer.max_epochs=9", "model.dropout=0", "log_interval=1", "val_interval=25")
 MUON = (*ADAMW, "optimizer=muon", "optimizer.split_fused=true", "model.activation=swiglu", "model.tie_embeddings=false")
@@ -56,16 +52,6 @@ def trained(directory, *overrides):
     return stdout
 
 
-def curve_of(directory):
-    with (directory / "metrics.csv").open() as file:
-        return np.array([[float(row[name]) for name in CURVE] for row in csv.DictReader(file) if row["train/loss"]])
-
-
-def measured(directory):
-    final = record_of(directory)["metrics"]["final"]
-    return {name: value for name, value in final.items() if name.startswith("val/") and BY_BATCH not in name}
-
-
 def form_of(node):
     """The keys, types, shapes and kinds of a nested state."""
     if isinstance(node, torch.Tensor):
@@ -79,9 +65,7 @@ def check_alike(runs):
     """The curves and metrics of the first run are those of the others, and so is the form of the checkpoints."""
     one, *others = runs
     for run in others:
-        assert curve_of(run) == pytest.approx(curve_of(one), rel=1e-4)
-        assert measured(run) == pytest.approx(measured(one), rel=1e-6, abs=1e-6)
-        assert measured(run)["val/coverage"] == 1
+        check_numbers_alike(one, run)
         for part in ("state_dict", "optimizer_states", "lr_schedulers", "newest"):
             assert form_of(checkpoint_of(run)[part]) == form_of(checkpoint_of(one)[part]), part
     assert [record_of(run)["world_size"] for run in runs] == [1] + [2] * len(others)
@@ -176,19 +160,34 @@ def test_when_one_process_is_killed_all_end_and_the_run_goes_on_to_the_same_bits
     assert len(ours) == 1, stderr  # torch may add a line of its own about the broken connection
     (said,) = ours
     assert f"(pid {(first.pid, helper)[rank]}) " in said
-    ended = time.monotonic() + 60
-    while os.path.exists(f"/proc/{helper}") and time.monotonic() < ended:
-        time.sleep(0.2)
-    assert not os.path.exists(f"/proc/{helper}")
+    assert gone(helper)
     assert 0 < checkpoint_of(broken)["global_step"] < 8 * 17
     trained(broken, *settings, "ckpt_path=last")
     trained(whole, *settings)
     assert same(checkpoint_of(broken)["state_dict"], checkpoint_of(whole)["state_dict"])
 
 
-def children_of(pid):
-    """The processes that a process has started."""
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+@pytest.mark.slow
+def test_when_a_process_hangs_the_run_ends_and_says_so(tmp_path):
+    run = tmp_path / "run"
+    endless = ("trainer.max_epochs=9999", "val_interval=10", "callbacks.sample_titles=null", "trainer.timeout=10")
+    first = started(run, *TINY, *spread("ddp", 8), *endless)
+    while first.poll() is None and not (run / "checkpoints" / "last.ckpt").exists():
+        time.sleep(0.2)
+    (helper,) = children_of(first.pid)
+    os.kill(helper, signal.SIGSTOP)
+    stdout, stderr = first.communicate(timeout=120)
+    (said,) = [line for line in stderr.splitlines() if line.endswith("ckpt_path=last continues it")]
+    assert first.returncode == 1 and "trainer.timeout=10 s for another one, which hangs" in said, stdout
+    assert record_of(run)["status"] == "failed" and gone(helper)
+
+
+def gone(pid):
+    """Whether a process ends within a minute."""
+    ended = time.monotonic() + 60
+    while os.path.exists(f"/proc/{pid}") and time.monotonic() < ended:
+        time.sleep(0.2)
+    return not os.path.exists(f"/proc/{pid}")
 
 
 REFUSED = {

@@ -1,9 +1,9 @@
 """What a run did that its user did not ask for in so many words: said on the console, kept for the run's record."""
 
 import logging
-import os
 
 from frontpage.command.masking import hide
+from frontpage.command.process_family import is_helper
 from frontpage.command.terminal import printable
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ def notice(message: str) -> None:
     message = printable(hide(message))
     if message not in _said:
         _said.append(message)
-        if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # the other processes of a run would say it again
+        if not is_helper():  # it would say it again
             log.warning("notice: %s", message)
 
 

@@ -19,6 +19,7 @@ from frontpage.runs.stored_config import IN_CHECKPOINT, stored_config
 
 # These change nothing that a run learns or reports.
 FREE = "paths logger ckpt_path init_from test name data.path data.test_path data.cache_dir trainer.default_root_dir"
+FREE += " trainer.num_nodes trainer.timeout"
 # These a run keeps, since the checkpoint holds what has become of them, or its place in the data is counted in them.
 KEPT = (
     "seed optimizer precision model.lr_scaling model.lr_scaling_rows model.weight_decay_of_others data.batch_size"
@@ -72,8 +73,11 @@ def check_settings(
     if titles == data.fingerprint:
         found = {key: text for key, text in found.items() if not _below(key, TITLES) or _below(key, KEPT)}
         kept = {key: text for key, text in found.items() if _below(key, KEPT)}
-        if _rows_before(before, run.record) == data.batch_size * processes:  # the same rows, in the same order
+        rows = _rows_before(before, run.record)
+        if rows == data.batch_size * processes:  # the same rows, in the same order
             kept = {key: text for key, text in kept.items() if not _below(key, SHARED_OUT)}
+        elif rows is not None and not any(_below(key, SHARED_OUT) for key in kept):  # devices=auto, on others
+            kept["trainer.devices"] = f"{data.batch_size * processes} rows of all processes at once (they were {rows})"
     else:
         others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
         key = "root" if "root" in config.data else "path"

@@ -41,6 +41,7 @@ from frontpage.training.followed import check_monitors, check_objective
 from frontpage.training.fully_sharded import FSDP, check_sharding
 from frontpage.training.memory.estimate import estimate_training
 from frontpage.training.memory.feasible import check_size, check_step
+from frontpage.training.nodes import settle_nodes
 from frontpage.training.plan import check_memory, free_memory
 from frontpage.training.resumed_callbacks import check_callbacks
 from frontpage.training.root_keys import ROOT_KEYS
@@ -109,6 +110,7 @@ def check_fits(config: DictConfig) -> None:
 def check_values(config: DictConfig) -> None:
     """Raise a UserError for a value of a wrong type or outside its limits, whatever the others are."""
     check_nodes(config, RULES)
+    settle_nodes(config.trainer.num_nodes, config.trainer.devices)
     check_objective(config)
     check_mode(config)
 

@@ -21,6 +21,7 @@ from frontpage.runs.resumed_files import say_gaps
 from frontpage.runs.resumed_settings import check_model, check_settings, goes_on
 from frontpage.runs.save import masked, save_run
 from frontpage.training.callbacks.event_log import EventLog
+from frontpage.training.callbacks.process_times import ProcessTimes
 from frontpage.training.callbacks.record_run import RecordRun
 from frontpage.training.callbacks.resume_report import ResumeReport
 from frontpage.training.callbacks.run_clock import RunClock
@@ -29,7 +30,7 @@ from frontpage.training.memory.fit_batch import fit_batch
 from frontpage.training.memory.out_of_memory import out_of_memory_explained
 from frontpage.training.plan import plan_run
 from frontpage.training.preflight import check_config, check_run
-from frontpage.training.processes import killed_explained
+from frontpage.training.processes import ending_together
 from frontpage.training.summary import print_start, print_summary
 from frontpage.training.written_places import check_places
 
@@ -59,7 +60,7 @@ class Prepared:
         """Train, from the run's checkpoint where it has one, and say what came of it."""
         begins_at = self.run.checkpoint and self.run.checkpoint.path
         self.weights = self.run.checkpoint = None  # else a file that was replaced would stay on the disk
-        with out_of_memory_explained(self.trainer, self.data, self.model), killed_explained(self.trainer):
+        with out_of_memory_explained(self.trainer, self.data, self.model), ending_together(self.trainer):
             self.trainer.fit(self.model, datamodule=self.data, ckpt_path=begins_at, weights_only=True)
         if self.trainer.is_global_zero:
             print_summary(self.run, self.trainer, self.data)
@@ -88,7 +89,7 @@ def prepare(
     data.read()
     if config.test:
         data.test_set()
-    trainer = _trainer(config, run, mode, [RunClock(), events, record, *more_callbacks(config)])
+    trainer = _trainer(config, run, mode, [RunClock(), events, record, ProcessTimes(), *more_callbacks(config)])
 
     data.setup()
     model = build(config.model, "model", vocab_size=data.vocab_size)

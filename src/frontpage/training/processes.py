@@ -1,4 +1,4 @@
-"""The processes of a run on one machine: the first starts the others, and all of them end when one is killed."""
+"""The processes of a run: on one machine the first starts the others; all of them end when one is killed or hangs."""
 
 import os
 import signal
@@ -12,12 +12,14 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from frontpage.command.endings import FAILURE, Failure
-from frontpage.command.process_family import is_helper, tell_end
+from frontpage.command.endings import FAILURE, Failure, Interrupted
+from frontpage.command.process_family import ended_with, is_helper, tell_end
+from frontpage.training.meeting import meeting
 
 LOOK = 1.0  # seconds between two looks at the others
 PATIENCE = 20.0  # seconds that the first process has to end by itself, once another one has
 OTHERS = 5.0  # seconds in which an error of one process shows that another one was killed
+ELSEWHERE = 15.0  # the same, where processes know of each other by signs of life
 
 
 class Launcher(_SubprocessScriptLauncher):
@@ -64,27 +66,50 @@ class Launcher(_SubprocessScriptLauncher):
 def use_launcher(trainer: L.Trainer) -> None:
     """Let a trainer start its processes by our Launcher, where it starts any."""
     old, strategy = trainer.strategy.launcher, trainer.strategy
-    if isinstance(old, _SubprocessScriptLauncher):
+    if isinstance(old, _SubprocessScriptLauncher) and meeting() is None:
         strategy._launcher = Launcher(old.cluster_environment, old.num_processes, old.num_nodes)
 
 
 @contextmanager
-def killed_explained(trainer: L.Trainer) -> Iterator[None]:
-    """Tell an error that comes of another process's end from one of this process: Failure names the one killed.
+def ending_together(trainer: L.Trainer) -> Iterator[None]:
+    """Let a launcher's other processes come, and end with them; an error that comes of another's end is told so.
 
-    A helper waits, so that the first process can speak for all.
+    Failure names the process that was killed, or says that one hangs, after `trainer.timeout` seconds. A helper waits,
+    so that the first process can speak for all.
     """
+    met = meeting()
+    if met is not None:
+        met.begin()
     try:
         yield
     except RuntimeError as error:
         if trainer.world_size == 1:
             raise
-        launcher, until = trainer.strategy.launcher, time.monotonic() + OTHERS
-        while time.monotonic() < until:
-            said = launcher.killed() if isinstance(launcher, Launcher) else None
-            if said is not None:
-                raise Failure(f"{said}, and the run ends with it; ckpt_path=last continues it") from error
-            if not (is_helper() or isinstance(launcher, Launcher)):
-                break
-            time.sleep(0.1)
+        why = _why(trainer, str(error))
+        if why is None:
+            raise
+        raise Failure(ended_with(why)) from error
+    except (Interrupted, KeyboardInterrupt):
+        if met is not None:
+            met.leave()
         raise
+    if met is not None:
+        met.leave()
+
+
+def _why(trainer: L.Trainer, problem: str) -> str | None:
+    """What an error of one process says of another, in words; None where it was an error of this one."""
+    launcher, met = trainer.strategy.launcher, meeting()
+    others = met if met is not None else launcher if isinstance(launcher, Launcher) else None
+    until = time.monotonic() + (OTHERS if met is None else ELSEWHERE)
+    while time.monotonic() < until and (others is not None or is_helper()):
+        said = None if others is None else others.killed()
+        if said is not None:
+            return said
+        time.sleep(0.1)
+    if "timed out" in problem.lower() or "timeout" in problem.lower():
+        if isinstance(launcher, Launcher):
+            launcher.kill(signal.SIGKILL)  # one that was stopped does not see that the first ends
+        rank = f"process {trainer.global_rank} of {trainer.world_size}"
+        return f"{rank} waited longer than trainer.timeout={trainer.timeout:g} s for another one, which hangs"
+    return None

@@ -13,6 +13,7 @@ from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.open_run import CurrentRun
 from frontpage.training.callbacks.best_checkpoint import ALL, BestCheckpoint
 from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
+from frontpage.training.callbacks.process_times import ProcessTimes
 from frontpage.training.callbacks.record_run import RecordRun
 from frontpage.training.callbacks.run_clock import clock_of
 from frontpage.training.callbacks.sample_titles import SampleTitles
@@ -111,6 +112,9 @@ def print_summary(run: CurrentRun, trainer: L.Trainer, data: RunData) -> None:
             lines.append(f"  of unseen titles     {_with_error(unseen)} ({titles - seen:,}; {seen:,} were trained on)")
     lines += module.floor_lines(final, data)
     lines.append(f"  speed                {clock.tokens_per_second:,.0f} tokens/s")
+    slowest = next(one for one in trainer.callbacks if isinstance(one, ProcessTimes)).summary(record["processes"])
+    if slowest is not None:
+        lines.append(f"  slowest process      {slowest}")
     estimated, measured = record["estimated_memory_bytes"], record["peak_memory_bytes"]
     shown = "no estimate" if estimated is None else f"estimated {estimated / GIB:.2f} GiB"
     lines.append(f"  memory               {shown}, measured peak {measured / GIB:.2f} GiB")

@@ -17,6 +17,7 @@ from frontpage.machine.precision import settle_precision
 from frontpage.runs.checkpoint_file import CheckpointFile
 from frontpage.runs.record import read_record
 from frontpage.training.fully_sharded import FSDP, FullySharded
+from frontpage.training.nodes import cluster_environment, settle_nodes
 from frontpage.training.processes import use_launcher
 from frontpage.training.validation_schedule import ValidationSchedule
 
@@ -27,8 +28,10 @@ def make_trainer(
     *,
     accelerator: str,
     devices: Annotated[int | str | list[int], DeviceCount()],
+    num_nodes: Count | None,
     strategy: str,
     sharded_checkpoints: bool,
+    timeout: Positive,
     precision: Annotated[str | int, OneOf(*PRECISIONS)],
     max_epochs: Count | None,
     max_steps: Count | None,
@@ -56,14 +59,15 @@ def make_trainer(
 
     `val_interval`, `log_interval` count optimizer updates; `limit_val_batches` is a share of the validation set.
     `accumulate_grad_batches` may have a number for each epoch: `accumulation` keeps all, and ValidationSchedule sets
-    Lightning's. `fit_batch` is for whoever knows the model; here it is kept as an attribute. `keep_memory`: a CPU's, of
-    tensors that are gone.
+    Lightning's. `fit_batch` is for whoever knows the model; here it is kept as an attribute, and so is `timeout`, the
+    seconds that a process waits for the others. `keep_memory`: a CPU's, of tensors that are gone.
     """
     if max_epochs is None and max_steps in (None, -1):
         raise UserError("trainer.max_epochs=null and trainer.max_steps=null: a run needs one of them to end")
     if limit_val_batches != 1 and not (partial_validation and 0 <= limit_val_batches < 1):
         allowed = "1, since a run validates on the whole validation set; a share from 0 to 1 under debug= only"
         raise BadValue("trainer.limit_val_batches", limit_val_batches, allowed)
+    num_nodes, devices = settle_nodes(num_nodes, devices)
     chosen = find_accelerator(accelerator)
     check_devices(devices, chosen)
     before = (read_record(Path(default_root_dir)) or {}).get("precision")
@@ -76,6 +80,7 @@ def make_trainer(
         trainer = L.Trainer(
             accelerator=chosen,
             devices=devices,
+            num_nodes=num_nodes,
             strategy=FullySharded(sharded_checkpoints) if strategy == FSDP else strategy,
             precision=precision,
             max_epochs=max_epochs,
@@ -92,7 +97,7 @@ def make_trainer(
             deterministic=deterministic,
             default_root_dir=default_root_dir,
             callbacks=callbacks,
-            plugins=[CheckpointFile()],
+            plugins=[CheckpointFile(), cluster_environment()],
             logger=logger or False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
@@ -105,7 +110,7 @@ def make_trainer(
     use_launcher(trainer)
     # Lightning would only note a SIGTERM, and end the run as a success; ours raises as for Ctrl-C.
     trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
-    trainer.fit_batch, trainer.accumulation = fit_batch, accumulation
+    trainer.fit_batch, trainer.accumulation, trainer.timeout = fit_batch, accumulation, timeout
     trainer.fit_loop.epoch_loop = ValidationSchedule(trainer, val_interval, evals_per_epoch, validate_first_step)
     return trainer
 

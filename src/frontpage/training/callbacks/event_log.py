@@ -22,7 +22,8 @@ STEPS = ("training_step", "validation_step")  # the events of an update
 class EventLog(L.Callback):
     """Appends `event`, `timestamp` (seconds since 1970) and the event's fields to `path`; the first process writes.
 
-    Events: hyperparameters_configured device_info dataset_info model_info training_step validation_step.
+    Events: hyperparameters_configured device_info dataset_info model_info training_step validation_step; of several
+    processes, process_times.
     """
 
     def __init__(self, path: Path | str, hyperparameters: dict[str, Any]) -> None:

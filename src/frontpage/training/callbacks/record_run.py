@@ -31,6 +31,7 @@ from frontpage.training.callbacks.averaged_weights import AveragedWeights
 from frontpage.training.callbacks.best_checkpoint import BestCheckpoint
 from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.callbacks.log_metrics import training_metrics
+from frontpage.training.callbacks.process_times import described_processes
 from frontpage.training.callbacks.run_clock import clock_of
 from frontpage.training.plan import RunPlan
 
@@ -72,6 +73,7 @@ class RecordRun(Checkpoint):
             "processor": processor_name(pl_module.device),
             "precision": str(trainer.precision),
             "world_size": trainer.world_size,
+            "processes": described_processes(trainer),
             "data": data.description(),
             "micro_batch": sizes.micro_batch,
             "accumulate_grad_batches": sizes.accumulated,

@@ -9,6 +9,7 @@ import lightning as L
 
 from frontpage.command.endings import Interrupted
 from frontpage.command.first_moment import SIGNALS
+from frontpage.command.process_family import is_helper
 
 
 class StopOnSignal(L.Callback):
@@ -54,7 +55,8 @@ class StopOnSignal(L.Callback):
         if self._asked:
             raise KeyboardInterrupt("stopped by a signal, at once")
         self._asked = True
-        print("\nstopping after this step; once more to stop at once", flush=True)
+        if not is_helper():
+            print("\nstopping after this step; once more to stop at once", flush=True)
 
     def _stop_if_asked(self, trainer: L.Trainer) -> None:
         if trainer.strategy.reduce_boolean_decision(self._asked, all=False):

@@ -1,5 +1,6 @@
 """WandbRun: a run on Weights & Biases where that can be reached, kept on disk where it cannot."""
 
+import json
 import netrc
 import os
 import socket
@@ -26,7 +27,8 @@ NOT_IN_PROJECT = "/\\#?%:"  # what Weights & Biases takes in no project's name
 LONGEST = 128  # characters of such a name, and of a group's
 PATIENCE = 3.0  # seconds that the check for a network may take
 # Of the run's directory, uploaded at its end.
-FILES = ("config.yaml", "run.json", "metrics.csv", "events.jsonl", "samples.txt")
+RECORD = "run.json"
+FILES = ("config.yaml", RECORD, "metrics.csv", "events.jsonl", "samples.txt")
 STILL_WRITTEN = ("events.jsonl",)  # so that what is uploaded is a copy
 SYNC = "`wandb sync` uploads it later"
 
@@ -104,11 +106,25 @@ class WandbRun(WandbLogger):
         if there and not run.disabled:
             artifact = wandb.Artifact(f"run-{run.id}", type="run")
             for path in there:
-                artifact.add_file(str(path), policy="mutable" if path.name in STILL_WRITTEN else "immutable")
+                if path.name == RECORD:
+                    with artifact.new_file(RECORD) as file:
+                        json.dump(without_hosts(json.loads(path.read_text(encoding="utf-8"))), file)
+                else:
+                    artifact.add_file(str(path), policy="mutable" if path.name in STILL_WRITTEN else "immutable")
             run.log_artifact(artifact)
         error = sys.exc_info()[1]
         broken = INTERRUPTED if isinstance(error, Interrupted | KeyboardInterrupt) else 1
         run.finish(exit_code=0 if status == "success" or isinstance(error, Pruned) else broken)
+
+
+def without_hosts(record: dict[str, Any]) -> dict[str, Any]:
+    """A `run.json` that does not name the machines of its processes; an older one names none."""
+    kept = dict(record)
+    if "processes" in record:
+        kept["processes"] = [
+            {name: value for name, value in one.items() if name != "host"} for one in kept["processes"]
+        ]
+    return kept
 
 
 def choose_mode(asked: str) -> str:

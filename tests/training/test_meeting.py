@@ -1,0 +1,73 @@
+"""Promises of the processes that a launcher has started, without a run: they begin, and end, together."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from tiny import ROOT
+
+pytestmark = pytest.mark.slow
+PROCESS = """
+import os, sys, time
+from frontpage.command.launch import Launch
+from frontpage.command.process_family import take_part
+from frontpage.training import meeting
+meeting.SILENCE, rank, work = 5, int(sys.argv[1]), sys.argv[2]
+os.environ |= {"FRONTPAGE_RUN_DIRECTORY": f"/of {rank}", "FRONTPAGE_CHECKPOINT": ""}
+take_part(Launch("torchrun", rank, 2, 2, 1))
+met = meeting.Meeting(Launch("torchrun", rank, 2, 2, 1))
+if rank == 0:
+    met.begin() if work == "train" else met.dissolve(int(work))
+elif not met.wait():
+    sys.exit(0)
+print(os.environ["FRONTPAGE_RUN_DIRECTORY"], sys.argv[4:], flush=True)
+time.sleep(float(sys.argv[3]))
+if work == "train":
+    met.leave()
+"""
+
+
+def started(work, seconds):
+    """The first process and another one, in one store."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    own = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": os.environ | place}
+    return [subprocess.Popen([sys.executable, "-c", PROCESS, str(rank), work, str(seconds)], **own) for rank in (0, 1)]
+
+
+def ended(process):
+    stdout, stderr = process.communicate(timeout=900)
+    return process.returncode, stdout, stderr
+
+
+def test_they_begin_in_the_directory_of_the_first_and_the_first_leaves_last():
+    first, other = started("train", 3)
+    assert ended(other) == (0, "/of 0 ['hydra.run.dir=\"/of 0\"']\n", "")
+    assert ended(first) == (0, "/of 0 []\n", "")
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_where_the_first_does_not_begin_the_others_leave_without_a_word(status):
+    first, other = started(str(status), 1)
+    assert ended(other) == (status, "", "")
+    first.communicate(timeout=600)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("dying", [0, 1])
+def test_where_one_is_killed_or_stands_still_the_other_ends_and_says_which(dying, number):
+    processes = started("train", 999)
+    for process in processes:
+        process.stdout.readline()
+    time.sleep(2)
+    processes[dying].send_signal(number)
+    status, _, stderr = ended(processes[1 - dying])
+    processes[dying].kill()
+    processes[dying].communicate(timeout=600)
+    assert status == 1 and stderr.startswith(f"process {dying} of 2 (pid {processes[dying].pid} on "), stderr
+    assert stderr.endswith("and the run ends with it; ckpt_path=last continues it\n") and stderr.count("\n") == 1
