@@ -264,3 +264,21 @@ def test_the_image_is_pinned_and_runs_without_rights():
     assert "ARG TORCH=cpu" in DOCKERFILE and "scripts/install.sh" in DOCKERFILE
     installer = (ROOT / "scripts" / "install.sh").read_text()
     assert all(piece in installer for piece in ("-c constraints.txt", "TORCH=${TORCH:-auto}", "EXTRAS=${EXTRAS-dev}"))
+
+
+def test_the_editors_container_is_set_up_as_a_checkout_is():
+    content = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    make, target = content["postCreateCommand"].split()
+    named = [words["label"].split() for words in content["portsAttributes"].values()]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert (
+        make == "make"
+        and {target, *(name for _, name in named)} <= {*targets}
+        and {"make"} == {one for one, _ in named}
+    )
+    assert {*content["portsAttributes"]} == {str(port) for port in content["forwardPorts"]}
+    (python,) = re.findall(r"python:(\d+\.\d+)-", content["image"])
+    allowed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    assert python in SpecifierSet(allowed)
+    environment = content["customizations"]["vscode"]["settings"]["python.defaultInterpreterPath"]
+    assert environment.endswith("/.venv/bin/python") and "/.venv/bin:" in content["remoteEnv"]["PATH"]
