@@ -5,7 +5,7 @@
 #   ARGS="seed=3"       more arguments for train.py, pytest or tensorboard
 #   TITLES=path         the file of titles for `make train`
 #   RUNS=logs           the runs for `make report`: a folder that holds some
-#   STUDY=name          the study for `make sweep-report` and `make promote`: a name, a journal file or a database URL
+#   STUDY=name          the study for `make sweep-report`, `promote`, `dashboard`: a name, a journal file, a database URL
 #   RUN=dir RUN2=dir    one or two runs for `make playground`
 PYTHON ?= python3
 TORCH ?= auto
@@ -25,8 +25,8 @@ QUICKSTART := experiment=quickstart
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor lint format test test-slow test-export train demo-runs report sweep-report promote playground \
-  smoke notebooks benchmark tensorboard clean
+.PHONY: help setup doctor lint format test test-slow test-export train demo-runs report sweep-report dashboard promote \
+  playground smoke notebooks benchmark tensorboard clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -e 's/:.*## /:/' | awk -F: '{ printf "make %-12s %s\n", $$1, substr($$0, length($$1) + 2) }'
@@ -75,6 +75,9 @@ report: .venv/.installed  ## one page about runs: table, curves, configurations,
 
 sweep-report: .venv/.installed  ## a page about a study (STUDY=name TEST=titles.parquet, which scores its winner once)
 	@$(VENV_PYTHON) scripts/sweep_report.py '$(STUDY)' $(if $(TEST),--test '$(TEST)') $(ARGS)
+
+dashboard: .venv/.installed  ## Optuna's own page about a study, while it runs (STUDY=name ARGS="--port 8081")
+	@.venv/bin/optuna-dashboard '$(if $(findstring /,$(STUDY)),$(STUDY),logs/sweeps/$(STUDY)/study.journal)' $(ARGS)
 
 promote: .venv/.installed  ## the best trial of a study as configs/experiment/<study>_best.yaml (STUDY=name)
 	@$(VENV_PYTHON) scripts/promote.py '$(STUDY)' $(ARGS)

@@ -1,4 +1,4 @@
-"""Write docs/leaderboard.md from docs/records/: `python scripts/leaderboard.py`, `--check` it, or `--add` a record."""
+"""Write docs/leaderboard.md, and its table in README.md, from docs/records/; `--check` them, or `--add` a record."""
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from frontpage.analysis.leaderboard import records
 from frontpage.analysis.leaderboard.entry import enter
+from frontpage.analysis.leaderboard.excerpt import README, with_excerpt
 from frontpage.analysis.leaderboard.page import PAGE, page_of
 from frontpage.analysis.leaderboard.records import all_records
 from frontpage.analysis.leaderboard.tracks import TRACKS
@@ -18,8 +19,8 @@ from frontpage.runs.run_arguments import add_trust
 
 def main() -> None:
     """Enter a record where runs are given, then write the page; or say whether it is what would be written."""
-    parser = Arguments("Write docs/leaderboard.md from the records below docs/records/.")
-    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where the page is stale")
+    parser = Arguments("Write docs/leaderboard.md, and its table in README.md, from the records below docs/records/.")
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where a page is stale")
     runs = "directories of finished runs of one experiment, one a seed: entered as a record, or in the place of one"
     parser.add_argument("--add", nargs="+", metavar="RUN", type=path_for("--add"), help=runs)
     parser.add_argument("--name", help="of the record: small letters, digits and _")
@@ -38,15 +39,16 @@ def main() -> None:
         folders, trusted = arguments.config_dir, arguments.trust
         record = enter(arguments.add, name, track, about, arguments.reaches, arguments.experiment, folders, trusted)
         print(f"{records.RECORDS / name}: {record.loss:.4f} ± {record.error:.4f} of {len(record.runs)} runs")
-    page = page_of(all_records())
-    written = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else None
-    if page == written:
-        print(f"{PAGE} is what the records say")
-    elif arguments.check:
-        raise Failure(f"{PAGE} is not what the records say: python scripts/leaderboard.py writes it anew")
-    else:
-        replace_file(Path(PAGE), page.encode("utf-8"))
-        print(f"{PAGE} is written")
+    kept = all_records()
+    readme = README.read_text(encoding="utf-8")
+    for path, text in {PAGE: page_of(kept), README: with_excerpt(readme, kept)}.items():
+        if path.is_file() and text == path.read_text(encoding="utf-8"):
+            print(f"{path} is what the records say")
+        elif arguments.check:
+            raise Failure(f"{path} is not what the records say: python scripts/leaderboard.py writes it anew")
+        else:
+            replace_file(Path(path), text.encode("utf-8"))
+            print(f"{path} is written")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Promise of `train.py --help`: it waits for none of the imports that training needs."""
+"""Promise of `train.py --help` and of completion: they wait for none of the imports that training needs."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from tiny import ROOT
 
 SHOW = """
 import runpy, sys
-sys.argv = ["train.py", "--help"]
+sys.argv = ["train.py", *sys.argv[1:]]
 try:
     runpy.run_path("train.py", run_name="__main__")
 except SystemExit as ended:
@@ -15,8 +15,18 @@ except SystemExit as ended:
 """
 
 
+def shown(*words):
+    return subprocess.run([sys.executable, "-c", SHOW, *words], cwd=ROOT, capture_output=True, text=True, timeout=240)
+
+
+def test_completion_imports_neither_torch_nor_lightning():
+    ended = shown("--shell-completion", "install=bash")
+    assert ended.returncode == 0 and "hydra_bash_completion" in ended.stdout
+    assert ended.stdout.endswith("status 0 slow imports: []\n")
+
+
 def test_help_is_whole_and_imports_neither_torch_nor_lightning():
-    ended = subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    ended = shown("--help")
     assert ended.returncode == 0 and ended.stderr == ""
     assert ended.stdout.startswith("train is powered by Hydra.") and "experiment: " in ended.stdout
     assert ended.stdout.endswith("status 0 slow imports: []\n")

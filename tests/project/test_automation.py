@@ -1,19 +1,26 @@
 """Promises of the workflows, the container and what starts them: valid, bounded, no form's text in a shell."""
 
+import itertools
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 from tiny import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
-BY_HAND = [path for path in WORKFLOWS if path.name != "ci.yml"]
+GITHUBS_OWN = ("ci.yml", "nightly.yml")  # run on GitHub's machines; all others on one of one's own
+BY_HAND = [path for path in WORKFLOWS if path.name not in GITHUBS_OWN]
 LAUNCHER = ROOT / ".ci" / "with_overrides.py"
 
 
@@ -100,6 +107,13 @@ def test_workflows_are_what_github_reads(schema, paths):
     assert asked.returncode == 0, asked.stdout + asked.stderr
 
 
+def test_what_is_no_release_yet_is_pinned_exactly():
+    for one in requirements((ROOT / "pyproject.toml").read_text(encoding="utf-8")):
+        if any(Version(bound.version).is_prerelease for bound in one.specifier):
+            assert [bound.operator for bound in one.specifier] == ["=="], one
+            assert f"{one.name}=={next(iter(one.specifier)).version}\n" in (ROOT / "constraints.txt").read_text()
+
+
 def test_a_commit_is_checked_as_make_lint_checks_and_fetches_nothing():
     (source,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     (hook,) = source["hooks"]
@@ -123,6 +137,35 @@ def test_linters_find_nothing(words):
         pytest.skip(f"{words[0]} is not installed")
     asked = subprocess.run([program, *words[1:]], cwd=ROOT, capture_output=True, text=True)
     assert asked.returncode == 0, asked.stdout + asked.stderr
+
+
+@pytest.mark.parametrize("name", GITHUBS_OWN)
+def test_what_starts_by_itself_runs_on_githubs_machines(name):
+    content = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())
+    assert {job["runs-on"] for job in content["jobs"].values()} == {"ubuntu-latest"}
+
+
+def requirements(text):
+    """Of a pyproject.toml, without those of this project itself: those of a run, and those of all extras."""
+    project = tomllib.loads(text)["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    found = [Requirement(one) for one in itertools.chain(*lists)]
+    return [one for one in found if one.name != "frontpage"]
+
+
+def test_the_nightly_job_tries_the_newest_of_everything():
+    written = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    unbounded = runpy.run_path(str(ROOT / ".ci" / "newest.py"))["unbounded"](written)
+    before, after = requirements(written), requirements(unbounded)
+    assert [(one.name, one.extras) for one in after] == [(one.name, one.extras) for one in before]
+    for old, new in zip(before, after, strict=True):
+        lowest = [bound.version for bound in old.specifier if bound.operator in (">=", "==")]
+        assert [(bound.operator, bound.version) for bound in new.specifier] == [(">=", one) for one in lowest], new
+    assert any(one.specifier != new.specifier for one, new in zip(before, after, strict=True))
+    assert "3.15" in SpecifierSet(tomllib.loads(unbounded)["project"]["requires-python"])
+    steps = steps_of(yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text()))
+    (install,) = [step["run"] for step in steps if "newest.py" in step.get("run", "")]
+    assert "constraints" not in install and install.index("newest.py") < install.index("pip install")
 
 
 @pytest.mark.parametrize("path", BY_HAND, ids=name_of)
@@ -221,3 +264,21 @@ def test_the_image_is_pinned_and_runs_without_rights():
     assert "ARG TORCH=cpu" in DOCKERFILE and "scripts/install.sh" in DOCKERFILE
     installer = (ROOT / "scripts" / "install.sh").read_text()
     assert all(piece in installer for piece in ("-c constraints.txt", "TORCH=${TORCH:-auto}", "EXTRAS=${EXTRAS-dev}"))
+
+
+def test_the_editors_container_is_set_up_as_a_checkout_is():
+    content = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    make, target = content["postCreateCommand"].split()
+    named = [words["label"].split() for words in content["portsAttributes"].values()]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert (
+        make == "make"
+        and {target, *(name for _, name in named)} <= {*targets}
+        and {"make"} == {one for one, _ in named}
+    )
+    assert {*content["portsAttributes"]} == {str(port) for port in content["forwardPorts"]}
+    (python,) = re.findall(r"python:(\d+\.\d+)-", content["image"])
+    allowed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    assert python in SpecifierSet(allowed)
+    environment = content["customizations"]["vscode"]["settings"]["python.defaultInterpreterPath"]
+    assert environment.endswith("/.venv/bin/python") and "/.venv/bin:" in content["remoteEnv"]["PATH"]

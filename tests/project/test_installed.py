@@ -62,7 +62,7 @@ def test_the_configs_and_the_commands_are_in_the_wheel(installed):
 @pytest.mark.slow
 def test_it_trains_searches_promotes_and_invents_in_any_folder(installed, tmp_path):
     chosen = [*TINY, "trainer.max_steps=1"]
-    ended = command(installed, tmp_path, "train", *chosen, "hydra.run.dir=run")
+    ended = command(installed, tmp_path, "train", "experiment=quickstart", *chosen, "hydra.run.dir=run")
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "run" / "run.json").is_file() and '"git_commit": null' in (tmp_path / "run/run.json").read_text()
     ended = command(installed, tmp_path, "generate", "run", "--num", "2", "--json", "invented.json")

@@ -15,9 +15,24 @@ from frontpage.data.grammar.title_rules import title_grammar
 from frontpage.data.parallel.synthetic_text import synthetic_parallel
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-LINES = [line.split("  #")[0].strip() for kind, block in BLOCKS if kind == "" for line in block.splitlines()]
+RUNS = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+
+
+def blocks_of(text):
+    """(language, text) of each block of code."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks_of(README)
+# And how a run goes on, which was told there once.
+LINES = [
+    line.split("  #")[0].strip()
+    for kind, block in [*BLOCKS, *blocks_of(RUNS.split("\n## Several runs")[0])]
+    if kind == ""
+    for line in block.splitlines()
+]
 COMMANDS = [shlex.split(line) for line in LINES if line]
+TABLED = [shlex.split(words) for words in re.findall(r"^\| `(make [^`]+)` \|", README, re.MULTILINE)]
 SMALLER = {  # what is added to a command, so that it takes seconds
     "memory": ["model.n_layer=1", "model.d_model=64"],
     "benchmark_attention": ["--batch", "1", "--lengths", "16", "--rounds", "1"],
@@ -49,7 +64,7 @@ def test_every_command_is_one_that_the_tests_know():
     )
     known = (["python", "train.py"], *scripts)
     assert all(words[0] == "make" or words[:2] in known for words in COMMANDS), COMMANDS
-    assert sum(words[0] == "make" for words in COMMANDS) >= 4
+    assert COMMANDS[:2] == [["make", "train"], ["make", "test"]] and ["make", "train"] in TABLED
     assert all([words for words in COMMANDS if words[:2] == start] for start in known)
 
 
@@ -71,7 +86,7 @@ def test_the_commands_work_in_the_order_in_which_they_stand(reader, command, cap
         assert ended.stderr == "", words
 
 
-@pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] == "make"], ids=" ".join)
+@pytest.mark.parametrize("words", [words for words in COMMANDS + TABLED if words[0] == "make"], ids=" ".join)
 def test_make_has_the_target(words):
     asked = subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True)
     assert asked.returncode == 0, asked.stderr
@@ -90,7 +105,37 @@ def test_the_python_examples_run(reader, capsys):
 
 
 def test_the_readme_is_short():
-    assert len(README.splitlines()) < 250
+    assert len(README.splitlines()) < 200
+
+
+def test_the_picture_is_small():
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    content = (ROOT / picture).read_bytes()
+    assert content.startswith(b"\x89PNG\r\n") and len(content) < 150_000
+
+
+def test_the_table_of_results_is_that_of_the_leaderboard():
+    """Without what makes it: the losses of the README stand on the page of records, under the same names."""
+    board = (ROOT / "docs" / "leaderboard.md").read_text(encoding="utf-8")
+    table = README.split("<!-- leaderboard: written")[1].split("<!-- leaderboard ends")[0]
+    rows = re.findall(r"^\| [^|]*\[(\w+)\]\(docs/records/\1\) \| ([^|]+) \|", table, re.MULTILINE)
+    told = dict(re.findall(r"^\| \[(\w+)\]\(records/\1\) \| ([^|]+) \|", board, re.MULTILINE))
+    first = re.findall(r"^\| --- .*\n\| \[(\w+)\]\(records", board, re.MULTILINE)
+    assert rows and [name for name, _ in rows] == first and all(told[name] == loss for name, loss in rows)
+    published = re.findall(r"^\| published.*?\| ([\d.]+) ", table, re.MULTILINE)
+    last = re.findall(r"^\| 938 \| (.*) \|$", board, re.MULTILINE)[0].split(" | ")
+    assert published == [last[1], last[3]]  # by the honest metric: SGD, AdamW
+
+
+def test_the_index_has_every_page_once_and_every_page_says_what_it_is_for():
+    pages = sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md")
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^(\d+)\. \[[^]]+\]\((\w+\.md)\)", index, re.MULTILINE)
+    assert sorted(page for _, page in listed) == pages
+    assert [int(number) for number, _ in listed] == [*range(1, len(listed) + 1)]
+    for name in pages:
+        heading, first = (ROOT / "docs" / name).read_text(encoding="utf-8").split("\n\n")[:2]
+        assert heading.startswith("# ") and re.match(r"[A-Z`\"]", first) and first.rstrip().endswith((".", ":")), name
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
@@ -132,7 +177,8 @@ def test_every_file_that_is_mentioned_exists(path):
 
 
 def test_the_tree_is_the_repository():
-    tree = next(block for kind, block in BLOCKS if block.startswith("train.py "))
+    house = (ROOT / "src" / "frontpage" / "README.md").read_text(encoding="utf-8")
+    tree = next(block for kind, block in blocks_of(house) if block.startswith("train.py "))
     named = {line.split()[0].rstrip("/") for line in tree.splitlines()}
     package = {path.name for path in (ROOT / "src" / "frontpage").iterdir() if (path / "__init__.py").exists()}
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
@@ -145,7 +191,8 @@ def test_the_tree_is_the_repository():
 
 
 def test_the_diagram_is_the_config():
-    diagram = next(block for kind, block in BLOCKS if block.startswith("configs/experiment"))
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    diagram = next(block for kind, block in blocks_of(page) if block.startswith("configs/experiment"))
     rows = re.findall(r"(configs/\S+\.yaml) +(\w+) +(\S+)$", diagram, re.MULTILINE)
     assert len(rows) >= 6
     for config, name, file in rows:
@@ -161,11 +208,11 @@ def test_every_experiment_is_in_the_table():
     assert {*listed} >= {*options("experiment")} and len(listed) == len({*listed})
 
 
-def test_a_run_leaves_what_the_readme_says(tmp_path):
+def test_a_run_leaves_what_the_page_says(tmp_path):
     run = train_tiny(tmp_path / "run")
-    tree = next(block for kind, block in BLOCKS if block.startswith("logs/runs/"))
+    tree = next(block for kind, block in blocks_of(RUNS) if block.startswith("logs/runs/"))
     assert {line.split()[0].rstrip("/") for line in tree.splitlines()[1:]} == {path.name for path in run.rglob("*")}
-    section = README.split("`run.json` is strict JSON")[1].split("```")[0]
+    section = RUNS.split("`run.json` is strict JSON")[1].split("```")[0]
     named, record = {*re.findall(r"`(\w+)`", section)}, json.loads((run / "run.json").read_text())
     assert {*record} <= named
     assert named - {*record} == {"running", "finished", "interrupted", "pruned", "failed", "final", "best", "test"}

@@ -12,7 +12,7 @@ from leaderboards import train_record
 from programs import record_of, run_script, training_titles, write_csv
 
 from frontpage.analysis.comparison import title_nats
-from frontpage.analysis.leaderboard import page, records
+from frontpage.analysis.leaderboard import excerpt, page, records
 from frontpage.analysis.leaderboard.records import KeptRun, Record, read_record
 from frontpage.analysis.leaderboard.scores import KeptScores, load_scores
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
@@ -34,6 +34,9 @@ def board(tmp_path, monkeypatch):
     """The folder of an empty leaderboard, which has a track `tiny` of 120 titles."""
     monkeypatch.setattr(records, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(page, "PAGE", tmp_path / "leaderboard.md")
+    monkeypatch.setattr(excerpt, "README", tmp_path / "README.md")
+    marks = "<!-- leaderboard: written by scripts/leaderboard.py -->\n<!-- leaderboard ends -->"
+    (tmp_path / "README.md").write_text(f"# Before\n\n{marks}\n\nAfter.\n")
     monkeypatch.setitem(TRACKS, "tiny", Track("tiny", "Tiny", "As small as can be.", titles=120))
     return tmp_path
 
@@ -92,8 +95,15 @@ def test_a_record_says_of_its_runs_what_they_were(enter, runs, board, capfd):
     ]
     assert row[9] == told[0]["processor"] and told[0]["git_commit"][:7] in row[10]
     assert "`python train.py experiment=tiny_record seed=1`): Nothing but a test." in page
+    readme = (board / "README.md").read_text()
+    best = next(line for line in readme.splitlines() if line.startswith("| Tiny: [first](docs/records/first) |"))
+    assert best.split(" | ")[1:] == [row[1], row[5], f"{row[7]} |"]
+    assert readme.startswith("# Before\n\n<!--") and readme.endswith("-->\n\nAfter.\n")
     assert str(runs["folder"]) not in "".join(path.read_text() for path in (board / "records").rglob("*.json"))
     assert run_script(capfd, "leaderboard", "--check").status == 0
+    (board / "README.md").write_text(readme.replace(row[1], "0.0000 ± 0.0000 (seeds)"))
+    assert run_script(capfd, "leaderboard", "--check").status == 1
+    assert run_script(capfd, "leaderboard").status == 0 and (board / "README.md").read_text() == readme
     kept = board / "records" / "first" / "seed_1" / "run.json"
     kept.write_text(kept.read_text().replace('"path": null', '"path": "my.parquet"'))  # as of a file of titles
     assert run_script(capfd, "leaderboard", "--check").status == 1

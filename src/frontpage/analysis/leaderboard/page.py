@@ -13,6 +13,8 @@ PAGE = ROOT / "docs" / "leaderboard.md"
 HEADER = """\
 # Leaderboard
 
+The lowest losses that were reached, each by runs that are kept and that one command trains again.
+
 <!-- made by scripts/leaderboard.py; do not edit: docs/records/ is what it is made of -->
 
 Every row is a folder of `docs/records/`: the `run.json` of each of its runs, the nats of each validation title, and a \
@@ -46,25 +48,31 @@ def page_of(records: Sequence[Record]) -> str:
     return "\n".join([HEADER, *(_section(track, records) for track in TRACKS.values()), exercise.section(records)])
 
 
-def _section(track: Track, records: Sequence[Record]) -> str:
+def ranked(track: Track, records: Sequence[Record]) -> list[Record]:
+    """The records of a track, the best first."""
     found = [record for record in records if record.track == track]
-    found.sort(key=lambda one: one.work("training_flops") if track.by_work else one.loss)
+    return sorted(found, key=lambda one: one.work("training_flops") if track.by_work else one.loss)
+
+
+def _section(track: Track, records: Sequence[Record]) -> str:
+    found = ranked(track, records)
     parts = [f"## {track.heading}\n", f"{track.about}\n"]
     if not found:
         return "\n".join([*parts, "No record yet.\n"])
     columns = [*COLUMNS, "reaches"] if track.by_work else [*COLUMNS]
     lines = [columns, ["---"] * len(columns)]
     for record in found:
-        lines.append(_cells(record, found[0]) + ([_reached(record, records)] if track.by_work else []))
+        lines.append([*cells(record, found[0]).values()] + ([_reached(record, records)] if track.by_work else []))
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return "\n".join([*parts, table, *map(_paragraph, found)])
 
 
-def _cells(record: Record, first: Record) -> list[str]:
+def cells(record: Record, first: Record) -> dict[str, str]:
+    """A record's row, by COLUMNS; `first` is the best of its track."""
     runs = [run.record for run in record.runs]
     commits = {str(run["git_commit"])[:7] + "+" * bool(run.get("git_dirty")) for run in runs if run.get("git_commit")}
     over = "seeds" if record.spread is not None else "titles"
-    return [
+    row = (
         f"[{record.name}](records/{record.name})",
         f"{record.loss:.4f} ± {record.error:.4f} ({over})",
         _difference(record, first),
@@ -76,7 +84,8 @@ def _cells(record: Record, first: Record) -> list[str]:
         _count(record.work("seconds")),
         _several(str(run.get("processor") or run.get("device")) for run in runs),
         _several(commits),
-    ]
+    )
+    return dict(zip(COLUMNS, row, strict=True))
 
 
 def _difference(record: Record, first: Record) -> str:

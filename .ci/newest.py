@@ -1,0 +1,25 @@
+"""Takes every upper bound out of pyproject.toml, so that pip tries the newest of everything: nightly.yml runs it.
+
+It changes the file in place, in a checkout that is thrown away: python .ci/newest.py && pip install -e '.[dev]'
+"""
+
+import re
+from pathlib import Path
+
+BOUND = re.compile(r"\s*,?\s*<=?\s*[\w.]+")  # `,<2` and what follows a name at once, `<2`
+REQUIREMENT = re.compile(r'"([A-Za-z][\w.-]*(?:\[[\w,-]+\])?)((?:[<>=!~]=?[\w.]+,?)+)"')
+
+
+def unbounded(text: str) -> str:
+    """The text of a pyproject.toml without upper bounds; what was pinned exactly may be newer, release candidates too.
+
+    A range that leaves out single versions (`!=`) keeps them.
+    """
+    python = re.compile(r'^(requires-python = )"([^"]*)"', re.MULTILINE)
+    text = python.sub(lambda found: f'{found[1]}"{BOUND.sub("", found[2])}"', text)
+    return REQUIREMENT.sub(lambda found: f'"{found[1]}{BOUND.sub("", found[2]).replace("==", ">=")}"', text)
+
+
+if __name__ == "__main__":
+    path = Path("pyproject.toml")
+    path.write_text(unbounded(path.read_text(encoding="utf-8")), encoding="utf-8")
