@@ -138,7 +138,7 @@ def _copy(titles: Iterator[str], rows: int, chosen: np.ndarray, split: int, fold
     ranks = np.full(rows, -1)
     ranks[chosen] = np.arange(len(chosen))
     offsets = [np.load(folder / f"{side}_offsets.npy") for side in SIDES]
-    files = [os.open(folder / f"{side}.txt", os.O_WRONLY | os.O_CREAT) for side in SIDES]
+    files = [os.open(folder / f"{side}.txt", os.O_WRONLY | os.O_CREAT, 0o666) for side in SIDES]
     line = ProgressLine("writing titles", rows)
     try:
         for start in range(0, rows, AT_ONCE):
