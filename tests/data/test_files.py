@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from random_titles import random_rows
 
 from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
@@ -218,20 +219,6 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, name, pieces):
     for piece in (f"data.path={path}", *pieces):
         assert piece in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def random_rows(generator: random.Random) -> list[str]:
-    """Rows with repeats, blanks of every kind around and inside, and blank rows."""
-    words = ["a", "b", "a b", "a  b", "A", "é", "e\u0301", "日本", "", "x\u2028y"]
-    around = ["", " ", "\t", "\n", "\u00a0", "\u2003 "]
-    count = generator.randint(1, 200)
-    numbered = generator.randint(1, 100)
-    return [
-        generator.choice(around)
-        + generator.choice([generator.choice(words), f"title {generator.randrange(numbered)}"])
-        + generator.choice(around)
-        for _ in range(count)
-    ]
 
 
 @pytest.mark.parametrize("trial", range(100))

@@ -153,3 +153,25 @@ def test_processes_that_share_the_weights_count_their_rows_and_what_they_gather(
     gathered = 3600 + 3600  # weights, and gradients of them
     assert found.total == 2000 + 7 + 4000 + (9000 - 4000 + 2000) + gathered
     assert memory.spread(1, net) == memory
+
+
+def test_processes_that_share_a_net_by_rows_divide_what_is_kept_and_gather_two_blocks_and_the_ends():
+    net = plain_gpt()  # three equal blocks
+    memory = estimate_training(net, ADAMW, ROWS, 64)
+    weights = sum(weight.numel() for weight in net.parameters())
+    block = sum(weight.numel() for weight in net.blocks[0].parameters())
+    gathered = weights - 3 * block + 2 * block
+    four = memory.spread(4, net)
+    assert (four.weights, four.gradients, four.optimizer) == (weights, weights, 2 * weights)  # 4, 4 and 8 bytes each
+    assert (four.buffers, four.update) == (memory.buffers, memory.update // 4)
+    activations = memory.total - 16 * weights  # are not shared
+    by_hand = 4 * weights + activations + 2 * 4 * gathered
+    assert abs(four.total - by_hand) <= 8
+    assert abs(four.step - (memory.step - 4 * weights + 4 * gathered)) <= 8
+    assert memory.spread(1, net) is memory
+
+
+def test_processes_with_a_copy_each_keep_gradients_in_their_buckets_too():
+    memory = estimate_training(net := plain_gpt(), ADAMW, ROWS, 64)
+    weights = sum(weight.numel() for weight in net.parameters())
+    assert memory.copied(2) == memory._replace(total=memory.total + 4 * weights) and memory.copied(1) is memory

@@ -20,7 +20,7 @@ MOST_LINES = 50  # of one cell: a longer one is rows between two stray quotation
 RULE = 'a cell that holds a quotation mark is quoted, and the mark doubled ("")'
 
 
-def read_csv(path: Path, column: str, key: str, option: str = "data.column") -> list[str]:
+def read_csv(path: Path, column: str, key: str, option: str = "data.column") -> Iterator[str]:
     """Every cell of `column`; `key` and `option`, which names the column, are told in errors (UserError).
 
     The separator is the one of SEPARATORS that makes `column` a name of the first line, or what Excel's `sep=;` says.
@@ -41,7 +41,7 @@ def read_csv(path: Path, column: str, key: str, option: str = "data.column") -> 
         if header.count(column) > 1:
             raise UserError(f"{option}={column}: {key}={path} has {header.count(column)} columns of this name")
         place = header.index(column)
-        return [row[place] for row in _rows(path, key, separator, len(header), bool(said))]
+        yield from (row[place] for row in _rows(path, key, separator, len(header), bool(said)))
 
 
 def _rows(path: Path, key: str, separator: str, width: int, skip: bool) -> Iterator[list[str]]:

@@ -31,7 +31,7 @@ def select_days(
     order = [days[place] for place in np.random.default_rng(seed).permutation(len(days))]
     taken = take_titles(rows, chain.from_iterable(order), num_titles=num_titles, max_titles=max_titles)
     starts = _starts(taken, times)
-    wanted = titles_to_train(taken, val_frac)
+    wanted = titles_to_train(len(taken.titles), val_frac)
     if len(starts) < 3:
         allowed = f"all {len(taken.titles)} titles are of one day, and each side of the split needs a day of its own"
         raise BadValue("data.join", "day", allowed)

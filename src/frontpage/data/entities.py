@@ -17,14 +17,26 @@ def without_entities(titles: Sequence[str], undo: bool, source: str) -> list[str
     `source` is what the notice calls them.
     """
     if undo:
-        return [ENTITY.sub(lambda found: html.unescape(found[0]), title) if "&" in title else title for title in titles]
-    with_one = [found[0] for title in titles if "&" in title and (found := _first(title))]
+        return [undone(title) for title in titles]
+    with_one = [found for title in titles if (found := first_entity(title))]
     if with_one:
-        kept = f"{len(with_one)} of {len(titles)} rows hold HTML entities such as {with_one[0]}, which are kept"
-        notice(f"{source}: {kept}; data.unescape_html=true undoes them")
+        say_kept(len(with_one), len(titles), with_one[0], source)
     return list(titles)
 
 
-def _first(title: str) -> re.Match[str] | None:
-    """The first entity that means something: `&foo;` does not."""
-    return next((found for found in ENTITY.finditer(title) if html.unescape(found[0]) != found[0]), None)
+def undone(title: str) -> str:
+    """The title with its entities undone once."""
+    return ENTITY.sub(lambda found: html.unescape(found[0]), title) if "&" in title else title
+
+
+def first_entity(title: str) -> str | None:
+    """The first entity that means something, where there is one: `&foo;` does not."""
+    if "&" not in title:
+        return None
+    return next((found[0] for found in ENTITY.finditer(title) if html.unescape(found[0]) != found[0]), None)
+
+
+def say_kept(count: int, rows: int, example: str, source: str) -> None:
+    """A notice that so many rows hold entities, which are kept."""
+    kept = f"{count} of {rows} rows hold HTML entities such as {example}, which are kept"
+    notice(f"{source}: {kept}; data.unescape_html=true undoes them")

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,43 @@ from frontpage.data.csv_file import read_csv
 from frontpage.data.lines import NUL, lines_of, without_end
 
 SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell it, UTF-8 cannot
+AT_ONCE = 10_000  # rows of Parquet
+BUFFER = 2**20  # bytes
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def read_titles(path: str | Path, column: str = "title", key: str = "data.path") -> list[str]:
     """Every row of `column` of the file, in the file's order and unaltered; `key` is named in errors (UserError)."""
-    path, values = read_column(path, column, key)
-    titles = _texts(values, path, column, key)
-    if not any(title.strip() for title in titles):
-        problem = f"all {len(titles)} titles of the file are blank" if titles else "the file holds no titles"
-        raise BadValue(key, path, problem)
-    for number, title in enumerate(titles, start=1):
+    return list(titles_of(path, column, key))
+
+
+def titles_of(path: str | Path, column: str = "title", key: str = "data.path") -> Iterator[str]:
+    """The rows of `read_titles` one after another, none of them kept; only an array in JSON is read at once."""
+    path, values = file_of(path, key), values_of(path, column, key)
+    number, written = 0, False
+    for number, title in enumerate(values, start=1):
+        if not isinstance(title, str):
+            shown = "nothing (null)" if title is None else repr(title)[:60]
+            raise BadValue(key, path, f"row {number} of column '{column}' holds {shown}, not text")
         if "\0" in title:
             raise BadValue(key, path, f"row {number} of column '{column}' {NUL}")
-    return titles
+        written = written or bool(title.strip())
+        yield title
+    if not written:
+        raise BadValue(
+            key, path, f"all {number} titles of the file are blank" if number else "the file holds no titles"
+        )
 
 
 def read_column(
     path: str | Path, column: str, key: str = "data.path", option: str = "data.column"
 ) -> tuple[Path, list[Any]]:
     """(the file, every value of its `column`, whatever its type); `option` is what names the column in errors."""
+    return file_of(path, key), list(values_of(path, column, key, option))
+
+
+def file_of(path: str | Path, key: str = "data.path") -> Path:
+    """The file that is there and may hold titles; UserError, which names `key`, for any other."""
     if SURROGATE.search(str(path)):
         raise BadValue(key, path, "the name holds bytes that are no UTF-8; rename the file")
     if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
@@ -43,53 +61,56 @@ def read_column(
         path = Path(path).expanduser()
     except RuntimeError as error:
         raise BadValue(key, path, "no such user") from error
-    readers: dict[str, Callable[[Path, str, str, str], list[Any]]] = {
-        ".parquet": _parquet,
-        ".csv": read_csv,
-        ".tsv": read_csv,
-        ".jsonl": _json,
-        ".ndjson": _json,
-        ".json": _json,
-        ".txt": _text,
-    }
-    try:
+    with _read_errors(path, key):
         if not path.exists():
             raise BadValue(key, path, "no such file")
         if not path.is_file():
             raise BadValue(key, path, "this is not a file")
         if path.suffix.lower() in COMPRESSED:
             raise BadValue(key, path, "it is compressed; unpack it first")
-        if path.suffix.lower() not in readers:
-            raise BadValue(key, path, f"a title file ends in one of {' '.join(readers)}")
+        if path.suffix.lower() not in READERS:
+            raise BadValue(key, path, f"a title file ends in one of {' '.join(READERS)}")
         if path.stat().st_size == 0:
             raise BadValue(key, path, "the file is empty")
-        return path, readers[path.suffix.lower()](path, column, key, option)
+    return path
+
+
+def values_of(path: str | Path, column: str, key: str = "data.path", option: str = "data.column") -> Iterator[Any]:
+    """Every value of a file's `column`, whatever its type, one after another; `option` names the column in errors."""
+    path = file_of(path, key)
+    with _read_errors(path, key):
+        yield from READERS[path.suffix.lower()](path, column, key, option)
+
+
+@contextmanager
+def _read_errors(path: Path, key: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise BadValue(key, path, f"cannot be read ({error.strerror or _first_line(error)})") from error
 
 
-def _parquet(path: Path, column: str, key: str, option: str) -> list[Any]:
+def _parquet(path: Path, column: str, key: str, option: str) -> Iterator[Any]:
     try:
-        schema = pa.parquet.read_schema(path)
-        _check_column(column, schema.names, path, key, option)
-        return pa.parquet.read_table(path, columns=[column]).column(column).to_pylist()
+        with pa.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
+            _check_column(column, file.schema_arrow.names, path, key, option)
+            for batch in file.iter_batches(AT_ONCE, columns=[column]):
+                yield from batch.column(0).to_pylist()
     except pa.ArrowException as error:
         raise BadValue(key, path, f"not a readable Parquet file ({_first_line(error)})") from error
     except UnicodeDecodeError as error:
         raise BadValue(key, path, f"invalid UTF-8 in column '{column}'") from error
 
 
-def _json(path: Path, column: str, key: str, option: str) -> list[Any]:
+def _json(path: Path, column: str, key: str, option: str) -> Iterator[Any]:
     """JSON lines, or one array of objects."""
-    values = []
     for where, row in _json_rows(path, column, key, option):
         if not isinstance(row, dict):
             raise BadValue(key, path, f"{where} is not a JSON object with a '{column}'")
         _check_column(column, row, path, key, option, f"{where}: ")
         if isinstance(row[column], str) and SURROGATE.search(row[column]):
             raise BadValue(key, path, f"{where} is not valid Unicode: it holds half of a surrogate pair")
-        values.append(row[column])
-    return values
+        yield row[column]
 
 
 def _json_rows(path: Path, column: str, key: str, option: str) -> Iterator[tuple[str, Any]]:
@@ -116,15 +137,14 @@ def _json_rows(path: Path, column: str, key: str, option: str) -> Iterator[tuple
         raise BadValue(key, path, f"line {number} is not JSON ({getattr(error, 'msg', 'too deep')})") from error
 
 
-def _text(path: Path, column: str, key: str, option: str) -> list[str]:
+def _text(path: Path, column: str, key: str, option: str) -> Iterator[str]:
     if column != "title":
         notice(f"{option}={column}: a text file has no columns; each line of {key}={path} is a title")
-    titles = []
     for number, line in enumerate(lines_of(path, key), start=1):
-        titles.append(without_end(line))
-        if "\r" in titles[-1]:
+        title = without_end(line)
+        if "\r" in title:
             raise BadValue(key, path, f"line {number} holds a carriage return in its middle, and others end with LF")
-    return titles
+        yield title
 
 
 def _check_column(column: str, columns: Iterable[str], path: Path, key: str, option: str, where: str = "") -> None:
@@ -138,13 +158,16 @@ def _check_column(column: str, columns: Iterable[str], path: Path, key: str, opt
         raise UserError(f"{option}={column}: {key}={path} has {columns.count(column)} columns of this name")
 
 
-def _texts(values: list[Any], path: Path, column: str, key: str) -> list[str]:
-    for number, value in enumerate(values, start=1):
-        if not isinstance(value, str):
-            shown = "nothing (null)" if value is None else repr(value)[:60]
-            raise BadValue(key, path, f"row {number} of column '{column}' holds {shown}, not text")
-    return values
-
-
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0][:160]
+
+
+READERS: dict[str, Callable[[Path, str, str, str], Iterator[Any]]] = {
+    ".parquet": _parquet,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".jsonl": _json,
+    ".ndjson": _json,
+    ".json": _json,
+    ".txt": _text,
+}

@@ -3,19 +3,23 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.epoch_loader import EpochLoader
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.epoch_titles import EpochTitles
-from frontpage.data.packing import IGNORED, TitleBatch, as_batch, pack
+from frontpage.data.packing import IGNORED, Stream, TitleBatch, Windows, as_batch
 from frontpage.data.run_sizes import by_epoch
+
+AT_ONCE = 2**20  # tokens of all processes that are packed together: 50 MB while they are made
 
 
 class TitleLoader(EpochLoader):
     """Re-packs the titles every epoch and yields batches of `batch_size` windows; the loader of training.
 
-    With several processes each takes every `world_size`-th window. `accumulation`, the batches of an update in epoch 0,
+    What is packed at a time is bounded, whatever an epoch has, and what is read of it are this process's windows: with
+    several processes each takes every `world_size`-th. `accumulation`, the batches of an update in epoch 0,
     1, ..., and `limit` are for the sizes of epochs (see EpochSizes). Of `changing` titles an epoch has its own tokens.
     """
 
@@ -42,39 +46,39 @@ class TitleLoader(EpochLoader):
         self.encoded, self.block_size, self.batch_size, self.seed = encoded, block_size, batch_size, seed
         self.pad_id, self.eos_id, self.repack, self.drop_tail = pad_id, eos_id, repack, drop_tail
         self.rank, self.world_size, self.changing = rank, world_size, changing
-        self._packed: tuple[int, TitleBatch] | None = None
+        self._windows: tuple[int, Windows] | None = None  # of an epoch
+        self._span: tuple[tuple[int, int], TitleBatch] | None = None  # of the same: own rows of some batches
 
     def batch(self, epoch: int, index: int) -> TitleBatch:
         """Batch `index` of `epoch` for this process: each field (batch_size, block_size), fewer rows at the end."""
-        packed = self._pack(epoch)
-        share = self.batch_size * self.world_size
-        windows = as_batch(packed, slice(index * share, (index + 1) * share))
-        if self.world_size == 1:
-            return windows
-        return TitleBatch(*(field[self.rank :: self.world_size] for field in self._even(windows)))
+        at_once = max(AT_ONCE // (self.batch_size * self.block_size * self.world_size), 1)
+        span, place = divmod(index, at_once)
+        if self._span is None or self._span[0] != (epoch, span):
+            self._span = None  # room for the next
+            rows = at_once * self.batch_size * self.world_size
+            own = self._of(epoch).rows(span * rows, (span + 1) * rows, self.rank, self.world_size)
+            self._span = ((epoch, span), own)
+        batch = as_batch(self._span[1], slice(place * self.batch_size, (place + 1) * self.batch_size))
+        return batch if self.world_size == 1 else self._even(batch, epoch, index)
 
-    def _pack(self, epoch: int) -> TitleBatch:
+    def _of(self, epoch: int) -> Windows:
         packed_epoch = epoch if self.repack or self.changing else 0
-        if self._packed is None or self._packed[0] != packed_epoch:
+        if self._windows is None or self._windows[0] != packed_epoch:
+            self._windows = None
             order = np.arange(len(self.encoded))
             if self.repack:
                 order = np.random.default_rng((self.seed, packed_epoch)).permutation(order)
-            fields = pack(
-                self.encoded if self.changing is None else self.changing.of(epoch),
-                order,
-                self.block_size,
-                pad_id=self.pad_id,
-                eos_id=self.eos_id,
-                drop_tail=self.drop_tail,
-            )
-            self._packed = (packed_epoch, fields)
-        return self._packed[1]
+            encoded = self.encoded if self.changing is None else self.changing.of(epoch)
+            stream = Stream(encoded, order, self.eos_id)
+            self._windows = (packed_epoch, Windows(stream, self.block_size, self.pad_id, self.drop_tail))
+        return self._windows[1]
 
-    def _even(self, windows: TitleBatch) -> TitleBatch:
-        """Repeat the last row with ignored targets until every process has as many rows as the others."""
-        missing = -len(windows.inputs) % self.world_size
-        if not missing:
-            return windows
-        padded = [field[[*range(len(field)), *[-1] * missing]] for field in windows]
-        padded[1][-missing:] = IGNORED
-        return TitleBatch(*padded)
+    def _even(self, batch: TitleBatch, epoch: int, index: int) -> TitleBatch:
+        """Add the last row of all with ignored targets where this process has one row fewer than others."""
+        windows, share = self._of(epoch), self.batch_size * self.world_size
+        there = min(len(windows), (index + 1) * share) - index * share
+        if len(batch.inputs) * self.world_size >= there:
+            return batch
+        last = as_batch(windows.rows(len(windows) - 1, len(windows)), slice(None))
+        last.targets.fill_(IGNORED)
+        return TitleBatch(*map(torch.cat, zip(batch, last, strict=True)))

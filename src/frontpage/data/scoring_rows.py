@@ -1,6 +1,7 @@
 """Which tokens are scored with which context: every token of every title exactly once."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from frontpage.data.encoded import EncodedTitles
-from frontpage.data.packing import IGNORED, TitleBatch, pack, positions_below, stream
+from frontpage.data.packing import IGNORED, Stream, TitleBatch, Windows, as_batch, positions_below
 
 
 class ScoringBatch(NamedTuple):
@@ -21,25 +22,33 @@ class ScoringBatch(NamedTuple):
     titles: Tensor  # index of the title that each token belongs to
 
 
-class Segment(NamedTuple):
-    """Places [start, end) of a title's inputs; the targets from `scored` on are scored here."""
+class Segments(NamedTuple):
+    """Places [start, end) of a title's inputs, each field (segments,) int64; targets from `scored` on are scored."""
 
-    title: int
-    start: int
-    end: int
-    scored: int
+    title: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    scored: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Places of each."""
+        return self.end - self.start
+
+    def at(self, chosen: np.ndarray | slice) -> "Segments":
+        """Some of them, by their indices."""
+        return Segments(*(field[chosen] for field in self))
 
 
-def segments(lengths: np.ndarray, context: int) -> list[Segment]:
+def segments(lengths: np.ndarray, context: int) -> Segments:
     """One segment a title; for a title longer than `context`, windows that slide by half of it."""
-    found = []
-    for title, length in enumerate(lengths.tolist()):
-        end = min(length, context)
-        found.append(Segment(title, 0, end, 0))
-        while end < length:
-            scored, end = end, min(end + max(context // 2, 1), length)
-            found.append(Segment(title, end - context, end, scored))
-    return found
+    step = max(context // 2, 1)
+    counts = 1 + -(-np.maximum(lengths - context, 0) // step)
+    title = np.repeat(np.arange(len(lengths)), counts)
+    number = np.arange(len(title)) - np.repeat(np.cumsum(counts) - counts, counts)
+    end = np.minimum(context + number * step, lengths[title])
+    scored = np.where(number > 0, context + (number - 1) * step, 0)
+    return Segments(title, np.maximum(end - context, 0), end, scored)
 
 
 class ScoringRows:
@@ -63,30 +72,36 @@ class ScoringRows:
         world_size: int = 1,
     ) -> None:
         self.encoded, self.pad_id, self.eos_id, self.packed = encoded, pad_id, eos_id, row_length is not None
-        ordered = sorted(segments(encoded.lengths, context), key=lambda segment: segment.end - segment.start)
-        rows = _fill_rows(ordered, row_length) if row_length else [[segment] for segment in ordered]
-        unscored = [[segment._replace(scored=segment.end) for segment in row] for row in rows[:1]]
-        self.batches = _group(rows[rank::world_size] or unscored, batch_tokens)
+        found = segments(encoded.lengths, context)
+        self._segments = found.at(np.argsort(found.lengths, kind="stable"))
+        self._firsts = _row_starts(self._segments.lengths, row_length)  # (rows + 1,) segments
+        lengths = np.add.reduceat(self._segments.lengths, self._firsts[:-1])
+        self._rows = np.arange(len(lengths))[rank::world_size]  # those of this process
+        if not len(self._rows):  # the first one, unscored
+            self._rows = np.arange(len(lengths))[:1]
+            self._segments = self._segments._replace(scored=self._segments.end)
+        self._lengths = lengths[self._rows]
+        self._starts = _batch_starts(self._lengths, batch_tokens)  # (batches + 1,) rows
 
     @property
     def sizes(self) -> list[int]:
         """The tokens of each batch, padding counted."""
-        return [len(rows) * max(map(_length, rows)) for rows in self.batches]
+        return [(end - start) * int(self._lengths[start:end].max()) for start, end in pairwise(self._starts)]
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self._starts) - 1
 
     def __iter__(self) -> Iterator[ScoringBatch]:
-        return (self._batch(rows) for rows in self.batches)
+        return (self._batch(slice(start, end)) for start, end in pairwise(self._starts))
 
-    def _batch(self, rows: list[list[Segment]]) -> ScoringBatch:
-        shape = (len(rows), max(_length(row) for row in rows))
+    def _batch(self, rows: slice) -> ScoringBatch:
+        shape = (rows.stop - rows.start, int(self._lengths[rows].max()))
         inputs, targets = np.full(shape, self.pad_id), np.full(shape, IGNORED)
         documents, positions, titles = np.full(shape, -1), np.zeros(shape, int), np.zeros(shape, int)
         tokens, offsets = self.encoded.tokens, self.encoded.offsets
-        for index, row in enumerate(rows):
-            at = 0
-            for document, (title, start, end, scored) in enumerate(row):
+        for index, row in enumerate(self._rows[rows]):
+            at, held = 0, self._segments.at(slice(self._firsts[row], self._firsts[row + 1]))
+            for document, (title, start, end, scored) in enumerate(zip(*(f.tolist() for f in held), strict=True)):
                 first, place = offsets[title], slice(at, at + end - start)
                 inputs[index, place] = [tokens[first + start - 1] if start else self.eos_id] + tokens[
                     first + start : first + end - 1
@@ -107,10 +122,9 @@ def original_rows(encoded: EncodedTitles, block_size: int, batch_size: int, *, e
     Spans of `block_size * batch_size + 1` tokens of the stream without its leading `<eos>`; the tail that fills no
     span is left out, and so is the first token of each span.
     """
-    columns = [column[1:] for column in stream(encoded, np.arange(len(encoded)), eos_id)]
-    size = block_size * batch_size
-    for start in range(0, len(encoded.tokens) - size, size + 1):
-        fields = [column[start : start + size].reshape(batch_size, block_size) for column in columns]
+    stream, size = Stream(encoded, np.arange(len(encoded)), eos_id), block_size * batch_size
+    for start in range(1, len(encoded.tokens) - size + 1, size + 1):
+        fields = [column.reshape(batch_size, block_size) for column in stream.part(start, start + size)]
         fields[3] = positions_below(fields[3], fields[2], block_size)
         yield TitleBatch(*(torch.from_numpy(field.astype(np.int64)) for field in fields))
 
@@ -125,38 +139,34 @@ def packed_rows(
     encoded: EncodedTitles, block_size: int, batch_tokens: int, *, pad_id: int, eos_id: int
 ) -> Iterator[TitleBatch]:
     """Every token once, in the original's context: the stream of all titles cut into rows of `block_size`."""
-    fields = pack(encoded, np.arange(len(encoded)), block_size, pad_id=pad_id, eos_id=eos_id)
+    windows = Windows(Stream(encoded, np.arange(len(encoded)), eos_id), block_size, pad_id)
     rows = max(batch_tokens // block_size, 1)
-    for start in range(0, len(fields.inputs), rows):
-        yield TitleBatch(*(torch.from_numpy(field[start : start + rows].astype(np.int64)) for field in fields))
+    for start in range(0, len(windows), rows):
+        yield as_batch(windows.rows(start, start + rows), slice(None))
 
 
-def _length(row: list[Segment]) -> int:
-    return sum(segment.end - segment.start for segment in row)
+def _row_starts(lengths: np.ndarray, row_length: int | None) -> np.ndarray:
+    """(rows + 1,) where rows of whole segments begin, filled in order up to `row_length` (None: one segment a row).
 
-
-def _fill_rows(ordered: list[Segment], row_length: int) -> list[list[Segment]]:
-    """Rows of whole segments, filled in order up to `row_length`; a longer segment has a row of its own."""
-    rows: list[list[Segment]] = []
-    free = 0
-    for segment in ordered:
-        length = segment.end - segment.start
+    A longer segment has a row of its own.
+    """
+    if row_length is None:
+        return np.arange(len(lengths) + 1)
+    starts, free = [], 0
+    for place, length in enumerate(lengths.tolist()):
         if length > free:
-            rows.append([])
+            starts.append(place)
             free = row_length
-        rows[-1].append(segment)
         free -= length
-    return rows
+    return np.array([*starts, len(lengths)])
 
 
-def _group(rows: list[list[Segment]], batch_tokens: int) -> list[list[list[Segment]]]:
-    """Batches of rows, padding counted, of at most `batch_tokens` tokens (at least one row)."""
-    batches: list[list[list[Segment]]] = []
-    longest = 0
-    for row in rows:
-        longest = max(longest, _length(row))
-        if not batches or longest * (len(batches[-1]) + 1) > batch_tokens:
-            batches.append([])
-            longest = _length(row)
-        batches[-1].append(row)
-    return batches
+def _batch_starts(lengths: np.ndarray, batch_tokens: int) -> list[int]:
+    """Where batches of rows begin and the last one ends: of at most `batch_tokens`, padding counted, or of one row."""
+    starts, longest = [0], 0
+    for place, length in enumerate(lengths.tolist()):
+        longest = max(longest, length)
+        if place > starts[-1] and longest * (place + 1 - starts[-1]) > batch_tokens:
+            starts.append(place)
+            longest = length
+    return [*starts, len(lengths)] if len(lengths) else [0]

@@ -13,8 +13,8 @@ from frontpage.data.documents import APART, Documents
 class Selection:
     """Distinct titles on two sides, how they make documents, and what was passed over on the way."""
 
-    train: list[str]
-    validation: list[str]
+    train: Sequence[str]
+    validation: Sequence[str]
     rows: int  # rows of the source
     blank: int  # blank rows passed over
     repeated: int  # exact repeats passed over
@@ -48,11 +48,7 @@ def select_titles(
     """
     order = np.random.default_rng(seed).permutation(len(rows))
     taken = take_titles(rows, order, num_titles=num_titles, max_titles=max_titles)
-    titles, split = taken.titles, titles_to_train(taken, val_frac)
-    if split == 0 or split == len(titles):
-        side = "training" if split == 0 else "validation"
-        allowed = f"of {len(titles)} titles this leaves the {side} side empty; each side needs at least one"
-        raise BadValue("data.val_frac", val_frac, allowed)
+    titles, split = taken.titles, two_sides(len(taken.titles), val_frac)
     return Selection(titles[:split], titles[split:], len(rows), taken.blank, taken.repeated)
 
 
@@ -63,10 +59,7 @@ def take_titles(
 
     Blank rows and repeats are passed over; `max_titles` is an upper limit that fewer titles do not offend. UserError.
     """
-    for key, count in (("data.num_titles", num_titles), ("data.max_titles", max_titles)):
-        if count is not None and not (isinstance(count, int) and count > 0):
-            raise BadValue(key, count, "a whole number above 0, or null")
-    wanted = min((limit for limit in (num_titles, max_titles) if limit is not None), default=len(rows))
+    wanted = most_titles(len(rows), num_titles, max_titles)
     taken: dict[str, int] = {}
     blank = repeated = 0
     for index in order:
@@ -79,17 +72,39 @@ def take_titles(
             repeated += 1
         else:
             taken[title] = index
-    if num_titles is not None and len(taken) < wanted:
-        allowed = f"the source has only {len(taken)} distinct titles (null takes all)"
-        raise BadValue("data.num_titles", num_titles, allowed)
+    check_enough(len(taken), num_titles, wanted)
     return Taken(list(taken), list(taken.values()), blank, repeated)
 
 
-def titles_to_train(taken: Taken, val_frac: float) -> int:
+def most_titles(rows: int, num_titles: int | None, max_titles: int | None) -> int:
+    """How many titles are wanted of so many rows; BadValue for a number that is none."""
+    for key, count in (("data.num_titles", num_titles), ("data.max_titles", max_titles)):
+        if count is not None and not (isinstance(count, int) and count > 0):
+            raise BadValue(key, count, "a whole number above 0, or null")
+    return min((limit for limit in (num_titles, max_titles) if limit is not None), default=rows)
+
+
+def check_enough(taken: int, num_titles: int | None, wanted: int) -> None:
+    """BadValue where a source has fewer distinct titles than `num_titles` asks for."""
+    if num_titles is not None and taken < wanted:
+        raise BadValue("data.num_titles", num_titles, f"the source has only {taken} distinct titles (null takes all)")
+
+
+def titles_to_train(taken: int, val_frac: float) -> int:
     """How many of the titles taken train; BadValue for a share that is none."""
     if not 0 < val_frac < 1:
         raise BadValue("data.val_frac", val_frac, "a share between 0 and 1, both excluded")
-    return int(len(taken.titles) * (1 - val_frac))
+    return int(taken * (1 - val_frac))
+
+
+def two_sides(taken: int, val_frac: float) -> int:
+    """The same where titles alone are told apart; BadValue where a side is left empty."""
+    split = titles_to_train(taken, val_frac)
+    if split == 0 or split == taken:
+        side = "training" if split == 0 else "validation"
+        allowed = f"of {taken} titles this leaves the {side} side empty; each side needs at least one"
+        raise BadValue("data.val_frac", val_frac, allowed)
+    return split
 
 
 def distinct_titles(rows: Iterable[str]) -> list[str]:

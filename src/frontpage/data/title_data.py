@@ -1,6 +1,7 @@
 """TitleData: what every corpus of titles shares - selection, split, tokenizer, token cache, loaders."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from frontpage.data.encoded import EncodedTitles, encode_titles
 from frontpage.data.entities import without_entities
 from frontpage.data.epoch_titles import EpochTitles, SameTitles
 from frontpage.data.files import read_titles
+from frontpage.data.large_file import is_large, select_from_file
 from frontpage.data.loader import TitleLoader
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.recased import RecasedTitles, Shares
@@ -136,20 +138,23 @@ class TitleData(RunData):
             self.selection = self.select()
 
     def select(self) -> Selection:
-        """Read the titles and split them; nothing is tokenized."""
+        """Read the titles and split them; nothing is tokenized. A large file is read in a stream: large_file.py."""
+        limits = {"num_titles": self.num_titles, "max_titles": self.max_titles, "val_frac": self.val_frac}
+        if self.path and self.join == "none" and is_large(self.path):
+            kept = (self.path, self.column, self.unescape_html, self.cache_dir)
+            return select_from_file(*kept, **limits, seed=self.seed)
         rows = read_titles(self.path, self.column) if self.path else _texts(self)
         rows = without_entities(rows, self.unescape_html, f"data.path={self.path}" if self.path else self.source_name)
-        limits = {"num_titles": self.num_titles, "max_titles": self.max_titles, "val_frac": self.val_frac}
         if self.join == "none":
             return select_titles(rows, **limits, seed=self.seed)
         times = read_times(self.path, self.time_column) if self.path else self.source_times()
         return select_days(rows, times, **limits, seed=self.seed)
 
-    def training_texts(self) -> list[str]:
+    def training_texts(self) -> Sequence[str]:
         """The training titles."""
         return self.selection.train
 
-    def validation_texts(self) -> list[str]:
+    def validation_texts(self) -> Sequence[str]:
         """The validation titles."""
         return self.selection.validation
 
@@ -254,7 +259,7 @@ class TitleData(RunData):
             found = RecasedTitles(found, other, titles, shares, self.packing_seed)
         return self.selection.train_documents.changing(found)
 
-    def _in_tokens(self, titles: list[str]) -> EpochTitles:
+    def _in_tokens(self, titles: Sequence[str]) -> EpochTitles:
         if self.subword_alpha is None:
             return SameTitles(encode_titles(self.tokenizer, titles))
         return ResampledTitles(self.tokenizer, titles, self.subword_alpha, self.packing_seed)

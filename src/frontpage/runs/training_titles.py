@@ -7,11 +7,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from frontpage.command.disk_full import replacing
+from frontpage.data.stored_titles import StoredTitles
 from frontpage.runs.run import Run
 
 
 def title_hashes(titles: Iterable[str]) -> np.ndarray:
     """The first 64 bits of each title's BLAKE2b hash, (titles,) uint64; outer blanks count nothing."""
+    if isinstance(titles, StoredTitles):
+        return titles.hashes
     digests = (hashlib.blake2b(title.strip().encode("utf-8", "surrogatepass"), digest_size=8) for title in titles)
     return np.frombuffer(b"".join(digest.digest() for digest in digests), dtype="<u8")
 

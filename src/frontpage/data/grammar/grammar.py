@@ -4,7 +4,7 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import numpy as np
 
@@ -53,8 +53,13 @@ class Grammar:
 
     def sample(self, count: int, seed: int) -> list[str]:
         """Draw ``count`` independent titles; the same seed gives the same titles on every platform."""
+        return [*islice(self.draws(seed), count)]
+
+    def draws(self, seed: int) -> Iterator[str]:
+        """The titles of ``sample`` without end, one after another."""
         uniforms = _uniforms(seed)
-        return [self._draw(uniforms) for _ in range(count)]
+        while True:
+            yield self._draw(uniforms)
 
     def log_prob(self, title: str) -> float:
         """Return the exact probability of ``title``, summed over its derivations, as a natural logarithm.

@@ -71,6 +71,13 @@ class TrainingMemory(NamedTuple):
         step = self.step - self.gradients + int(gathered * self.gradients)
         return TrainingMemory(*kept, self.buffers, step, self.update // processes, total)
 
+    def copied(self, processes: int) -> "TrainingMemory":
+        """The same of each of several processes that have a copy each (DDP), which keeps gradients twice.
+
+        They lie in its buckets, too: `gradient_as_bucket_view` of PyTorch's DistributedDataParallel is not set.
+        """
+        return self._replace(total=self.total + self.gradients) if processes > 1 else self
+
     def on_card(self) -> int:
         """The total as a CUDA device sees it: with its context, and what falls between the allocator's blocks."""
         return int(self.total * (1 + CUDA_SLACK)) + CUDA_CONTEXT
