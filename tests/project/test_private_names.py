@@ -109,6 +109,14 @@ TABLE = {
     f"{DISPATCH}.TorchDispatchMode": Row(DISPATCH, "what sees each operation of the estimate of memory: fake_step.py"),
     f"{DISPATCH}._disable_current_modes": Row(DISPATCH, "measure the peak before modes are entered: machine/flops.py"),
     f"{DISPATCH}.is_traceable_wrapper_subclass": Row(DISPATCH, "hasattr(tensor, '__tensor_flatten__')"),
+    f"{TREE}.tree_map_with_path": Row(TREE, "walk dictionaries and lists by hand in runs/checkpoint_parts.py"),
+    # torch and Lightning: how long processes wait for each other
+    "._set_pg_timeout": Row(
+        "torch.distributed.distributed_c10d", "a group of its own for process_times.py, or no limit"
+    ),
+    "._device_mesh": Row(
+        "lightning.pytorch:LightningModule", "keep the mesh of FullySharded, and ask it for its groups"
+    ),
     f"{TREE}.tree_flatten": Row(TREE, "torch.utils.pytree, or a walk over dicts and lists of our own"),
     f"{TREE}.tree_unflatten": Row(TREE, "as tree_flatten"),
     f"{TREE}.tree_leaves": Row(TREE, "as tree_flatten"),
