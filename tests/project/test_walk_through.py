@@ -29,16 +29,14 @@ class Copy:
         for name in NEEDED:
             source, target = ROOT / name, root / name
             if source.is_dir():
-                shutil.copytree(
-                    source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "fixtures", "*.npz")
-                )
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "fixtures"))
             else:
                 shutil.copy(source, target)
 
     def files(self) -> dict[str, str]:
-        """The text of each file by its path."""
+        """The text of each file by its path, with stand-ins for what is no text: pictures, arrays."""
         paths = [path for path in self.root.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-        return {str(path.relative_to(self.root)): path.read_text(encoding="utf-8") for path in paths}
+        return {str(path.relative_to(self.root)): path.read_text("utf-8", "replace") for path in paths}
 
     def run(self, line: str, *more: str) -> subprocess.CompletedProcess[str]:
         """A command as the page writes it, with the copy's package in place of the installed one."""
