@@ -41,7 +41,9 @@ def started(directory, *overrides):
     words = [sys.executable, "train.py", *overrides, f"hydra.run.dir={directory}"]
     words.append(f"paths.cache_dir={directory.parent}/cache")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(words, cwd=ROOT, **pipes, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    return subprocess.Popen(
+        words, cwd=ROOT, **pipes, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1", "HYDRA_FULL_ERROR": "0"}
+    )
 
 
 def trained(directory, *overrides):

@@ -34,6 +34,7 @@ def started(tmp_path, *overrides):
         f"paths.log_dir={tmp_path}/logs",
     )
     own = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    own["env"] = os.environ | {"HYDRA_FULL_ERROR": "0"}
     return [subprocess.Popen([*TORCHRUN, f"--node-rank={rank}", *meeting, *words], **own) for rank in (0, 1)]
 
 

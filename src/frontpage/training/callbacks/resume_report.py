@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from frontpage.command.notices import notice
+from frontpage.recipe.sharded_tensors import collected
 from frontpage.runs.checked_file import digest_of, has_checksum
 from frontpage.runs.checkpoint_file import read
 from frontpage.training.callbacks.event_log import EventLog
@@ -58,9 +59,10 @@ class ResumeReport(L.Callback):
 
 def _digests(trainer: L.Trainer) -> dict[str, str | None]:
     """The digest of each part as the run has it now; None for what a strategy gathers in the first process alone."""
+    strategy, first = trainer.strategy, trainer.is_global_zero
     parts = {
-        "weights": trainer.strategy.lightning_module_state_dict(),
-        "optimizer": trainer.strategy.optimizer_state(trainer.optimizers[0]),
+        "weights": collected(strategy.lightning_module_state_dict(), first),
+        "optimizer": collected(strategy.optimizer_state(trainer.optimizers[0]), first),
         "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
         "generators": generators(),
         "position": trainer.train_dataloader.state_dict(),
