@@ -11,9 +11,8 @@ from frontpage.analysis.leaderboard.page import PAGE, page_of
 from frontpage.analysis.leaderboard.records import all_records
 from frontpage.analysis.leaderboard.tracks import TRACKS
 from frontpage.command.arguments import Arguments, path_for
-from frontpage.command.endings import Failure
 from frontpage.command.errors import UserError
-from frontpage.command.output_file import replace_file
+from frontpage.command.written_page import settle_page
 from frontpage.runs.run_arguments import add_trust
 
 
@@ -42,13 +41,7 @@ def main() -> None:
     kept = all_records()
     readme = README.read_text(encoding="utf-8")
     for path, text in {PAGE: page_of(kept), README: with_excerpt(readme, kept)}.items():
-        if path.is_file() and text == path.read_text(encoding="utf-8"):
-            print(f"{path} is what the records say")
-        elif arguments.check:
-            raise Failure(f"{path} is not what the records say: python scripts/leaderboard.py writes it anew")
-        else:
-            replace_file(Path(path), text.encode("utf-8"))
-            print(f"{path} is written")
+        settle_page(Path(path), text, "the records say", "python scripts/leaderboard.py", arguments.check)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
-import sys
 from pathlib import Path
 
 from frontpage.analysis.parameters.config_file import config_files
@@ -10,7 +9,7 @@ from frontpage.analysis.parameters.page import with_tables
 from frontpage.command.arguments import Arguments
 from frontpage.command.config_folder import CONFIGS, ROOT
 from frontpage.command.errors import UserError
-from frontpage.command.output_file import replace_file
+from frontpage.command.written_page import settle_page
 
 PAGE = ROOT / "docs" / "parameters.md"
 OTHERS_KEYS = ("experiment", "hparams_search", "debug")  # groups that set keys of the others
@@ -26,13 +25,7 @@ def main() -> None:
         page = with_tables(written, config_files(Path(CONFIGS), OTHERS_KEYS))
     except ValueError as error:
         raise UserError(str(error)) from error
-    if page == written:
-        print(f"{PAGE} is what the config files say")
-    elif check:
-        sys.exit(f"{PAGE} is not what the config files say: python scripts/parameters.py writes it anew")
-    else:
-        replace_file(PAGE, page.encode("utf-8"))
-        print(f"{PAGE} is written")
+    settle_page(PAGE, page, "the config files say", "python scripts/parameters.py", check)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
-import sys
 from dataclasses import asdict
 
 from frontpage.analysis.paper_plan.page import table_of, with_tables
@@ -10,7 +9,7 @@ from frontpage.analysis.paper_plan.plan import PRESETS, Cluster, plan_preset
 from frontpage.command.arguments import Arguments, number, save_json, several
 from frontpage.command.config_folder import ROOT
 from frontpage.command.errors import BadValue
-from frontpage.command.output_file import replace_file
+from frontpage.command.written_page import settle_page
 
 PAGE = ROOT / "docs" / "scale.md"
 DEVICES = [1, 8, 64, 512]
@@ -45,15 +44,8 @@ def main() -> None:
     if not of_page:
         print("\n\n".join(map(table_of, plans)))
         return
-    written = PAGE.read_text(encoding="utf-8")
-    text = with_tables(written, plans)
-    if text == written:
-        print(f"{PAGE} is what the estimates say")
-    elif arguments.check:
-        sys.exit(f"{PAGE} is not what the estimates say: python scripts/scale.py --write writes it anew")
-    else:
-        replace_file(PAGE, text.encode("utf-8"))
-        print(f"{PAGE} is written")
+    text = with_tables(PAGE.read_text(encoding="utf-8"), plans)
+    settle_page(PAGE, text, "the estimates say", "python scripts/scale.py --write", arguments.check)
 
 
 if __name__ == "__main__":

@@ -142,3 +142,9 @@ def test_the_script_converts_and_overwrites_nothing(whole, capfd):
     before = path.read_bytes()
     ended = run_script(capfd, "convert_checkpoint", whole, path)
     assert ended.status == 2 and f"{path}: is there already" in ended.stderr and path.read_bytes() == before
+
+
+def test_a_name_under_which_its_parts_would_be_lost_is_refused(whole, capfd):
+    ended = run_script(capfd, "convert_checkpoint", whole, whole.with_suffix(".pt"), "--parts", 2)
+    assert ended.status == 2 and "ends in .ckpt" in ended.stderr
+    assert [*whole.parent.iterdir()] == [whole]

@@ -16,9 +16,12 @@ SHARDED = ("state_dict", "current_model_state", "optimizer_states")  # what proc
 def convert(source: Path, target: Path, parts: int | None) -> None:
     """Write the checkpoint `source` as `target`, a single file, or with its rows in so many files beside it.
 
-    Nothing of it is lost either way. Raises UserError for what is no intact checkpoint, and where `target` is there.
+    Nothing of it is lost either way. Raises UserError for what is no intact checkpoint, and for a `target` that is there
+    already or is not named `*.ckpt`.
     """
     content = open_checkpoint(source, "checkpoint").content
+    if target.suffix != ".ckpt":  # a run that saves beside it would take its parts for left over
+        raise UserError(f"{target}: the name of a checkpoint ends in .ckpt")
     if target.exists():
         raise UserError(f"{target}: is there already; nothing is overwritten")
     target.parent.mkdir(parents=True, exist_ok=True)
