@@ -16,7 +16,7 @@ SHARDED = ("state_dict", "current_model_state", "optimizer_states")  # what proc
 def convert(source: Path, target: Path, parts: int | None) -> None:
     """Write the checkpoint `source` as `target`, a single file, or with its rows in so many files beside it.
 
-    Nothing of it is lost either way. Raises UserError for what is no intact checkpoint, and for a `target` that is there
+    Nothing of it is lost either way. UserError for what is no intact checkpoint, and for a `target` that is there
     already or is not named `*.ckpt`.
     """
     content = open_checkpoint(source, "checkpoint").content
