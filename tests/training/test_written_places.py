@@ -1,5 +1,8 @@
 """Promises of the places that a run writes to: tried before it starts, and never somebody else's file."""
 
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import pytest
 from messages import check_message, contents, folders
 from programs import record_of
@@ -51,6 +54,17 @@ def test_places_elsewhere_are_made_and_a_resumed_run_goes_on_with_them(command, 
     assert command(*SHORT, *places[:4], *more).status == 0
     assert (elsewhere / "samples.txt").read_text().startswith("update 1\n")
     assert "update 2\n" in (elsewhere / "samples.txt").read_text()
+
+
+def test_runs_that_begin_at_once_do_not_take_each_others_places_away(config, tmp_path):
+    from frontpage.training.written_places import check_places
+
+    places = config("data=synthetic", f"paths.cache_dir={tmp_path}/new/cache")
+    run = SimpleNamespace(path=tmp_path / "run", checkpoint=None)
+    with ThreadPoolExecutor(4) as pool:
+        for checked in [pool.submit(check_places, places.copy(), run) for _ in range(200)]:
+            checked.result()
+    assert not any(tmp_path.iterdir())
 
 
 def test_what_can_be_followed_is_what_every_validation_has(command, config, tmp_path):

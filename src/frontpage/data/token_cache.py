@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import filelock
 import numpy as np
 import tokenizers
 
@@ -60,11 +61,12 @@ def cache_key(factory: TokenizerFactory, splits: Mapping[str, Sequence[str]]) ->
     kept = _kept_key(header, splits)
     if kept is None:
         return _key(header, splits)
-    if not (kept.exists() and re.fullmatch("[0-9a-f]{32}", kept.read_text())):
-        kept.parent.mkdir(exist_ok=True)
-        with replacing(kept) as partial_file:
-            partial_file.write_text(_key(header, splits))
-    return kept.read_text()
+    kept.parent.mkdir(exist_ok=True)
+    with filelock.FileLock(kept.parent / ".lock"):
+        if not (kept.exists() and re.fullmatch("[0-9a-f]{32}", kept.read_text())):
+            with replacing(kept) as partial_file:
+                partial_file.write_text(_key(header, splits))
+        return kept.read_text()
 
 
 def _key(header: bytes, splits: Mapping[str, Sequence[str]]) -> str:

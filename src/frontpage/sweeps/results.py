@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import filelock
 import optuna
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
@@ -34,7 +35,7 @@ def summary(study: optuna.Study) -> str:
 
 
 def save_results(study: optuna.Study, directory: Path) -> None:
-    """Write the best trial, or the Pareto front, as hydra-optuna-sweeper does."""
+    """Write the best trial, or the Pareto front, as hydra-optuna-sweeper does; workers that end at once take turns."""
     best = _best_trials(study)
     if not best:
         return
@@ -43,7 +44,8 @@ def save_results(study: optuna.Study, directory: Path) -> None:
     else:
         content = {"name": "optuna", "solutions": [{"params": one.params, "values": one.values} for one in best]}
     directory.mkdir(parents=True, exist_ok=True)
-    with replacing(directory / "optimization_results.yaml") as partial:
+    path = directory / "optimization_results.yaml"
+    with filelock.FileLock(directory / f".{path.name}.lock"), replacing(path) as partial:
         OmegaConf.save(OmegaConf.create(content), partial)
 
 

@@ -79,24 +79,18 @@ def _named(config: DictConfig, group: str) -> dict[str, DictConfig]:
 
 
 def _check_path(place: Place, path: Path) -> None:
-    """Make what is missing, write something, and take both away again."""
-    made: list[Path] = []
-    folder = path if place.folder else path.parent
+    """Make what is missing in a folder of our own and write something there: other runs may begin at this moment."""
+    folder = Path(os.path.abspath(path if place.folder else path.parent))
     try:
         if not place.folder and path.exists():
             if not path.is_file():
                 raise BadValue(place.key, path, "a folder or a device; the name of a file is needed")
             path.open("ab").close()
-        made = [one for one in (folder, *folder.parents) if not one.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+        with tempfile.TemporaryDirectory(prefix=".frontpage_", dir=there) as own:
+            Path(own, folder.relative_to(there)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadValue(place.key, place.path, f"cannot be written ({error.strerror})") from error
-    finally:
-        for one in made:
-            if one.is_dir() and not any(one.iterdir()):
-                one.rmdir()
 
 
 def _check_no_runs(place: Place, path: Path, own: Path) -> None:
