@@ -53,10 +53,10 @@ format: .venv/.installed  ## format, mend what ruff can mend, take outputs out o
 	$(STRIP) notebooks/*.ipynb
 
 test: .venv/.installed  ## the fast tests, without a network (ARGS="-k local")
-	$(PYTEST) -n auto -m "not slow" $(ARGS)
+	$(PYTEST) -n auto --dist loadgroup -m "not slow" $(ARGS)
 
 test-slow: .venv/.installed  ## the slow tests: sweeps, kills, resumes
-	$(PYTEST) -n auto -m slow $(ARGS)
+	$(PYTEST) -n auto --dist loadgroup -m slow $(ARGS)
 
 test-export: .venv/.installed  ## exports, loaded by transformers (installs it; every run then starts a little later)
 	@$(VENV_PYTHON) -c 'import transformers' 2>/dev/null || \

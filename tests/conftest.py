@@ -1,5 +1,6 @@
 """Fixtures: a command line that runs in this process, and real titles where a copy of them lies beside the checkout."""
 
+import gc
 import os
 import signal
 import sys
@@ -11,8 +12,9 @@ import torch
 from tiny import REAL_TITLES, composed
 
 import frontpage.command.program
-from frontpage.command.first_moment import SIGNALS
+from frontpage.command.first_moment import SIGNALS, all_is_imported
 
+gc.disable()  # until all tests are collected
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # for commands that tests start: tiny models only wait for each other's threads
 torch.set_num_threads(1)
@@ -20,6 +22,11 @@ os.environ["WANDB_MODE"] = "offline"
 for _number, _usual in {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}.items():
     if signal.getsignal(_number) == signal.SIG_IGN:  # as nohup or a shell's & ask; programs of tests would inherit it
         signal.signal(_number, _usual)
+
+
+def pytest_collection_finish(session):
+    """Nothing that a module of tests made is garbage."""
+    all_is_imported()
 
 
 @pytest.fixture(autouse=True)

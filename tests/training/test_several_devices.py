@@ -16,6 +16,7 @@ from spread_runs import check_numbers_alike, children_of, curve_of, measured
 from tiny import ROOT, TINY
 
 KINDS = ("one", "ddp", "fsdp")
+TOGETHER = pytest.mark.xdist_group("with_muon")  # in one worker of pytest, which makes the fixture once
 PARTS = "parts"  # fsdp, each process with a file of its own
 # The last update of an epoch has fewer tokens than the others, and one of its processes fewer than the other.
 ADAMW = ("trainer.max_steps=50", "trainer.max_epochs=9", "model.dropout=0", "log_interval=1", "val_interval=25")
@@ -90,6 +91,7 @@ def test_one_process_and_two_train_alike_with_adamw(tmp_path):
     check_alike([tmp_path / kind for kind in KINDS])
 
 
+@TOGETHER
 @pytest.mark.slow
 def test_one_process_and_two_train_alike_with_muon_accumulation_clipping_and_an_average(with_muon):
     check_alike([*with_muon.values()])
@@ -104,6 +106,7 @@ def test_one_process_and_two_train_all_tasks_alike(tmp_path):
     check_alike([tmp_path / kind for kind in KINDS])
 
 
+@TOGETHER
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("writer", "reader"), [("one", "fsdp"), ("fsdp", "ddp"), (PARTS, "one"), (PARTS, PARTS), ("ddp", "ddp")]
@@ -125,6 +128,7 @@ def test_a_checkpoint_of_each_is_continued_by_each(tmp_path, with_muon, writer, 
         assert "notice: the run goes on with other settings" in said and "trainer.strategy=" in said
 
 
+@TOGETHER
 @pytest.mark.slow
 def test_scripts_read_a_run_of_several_devices_like_any_other(tmp_path, with_muon, capfd):
     """Scored titles and drawn ones are those of the same run in one process."""
@@ -147,27 +151,36 @@ def test_scripts_read_a_run_of_several_devices_like_any_other(tmp_path, with_muo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "rank"), [("ddp", 1), (PARTS, 0), ("fsdp", 1)])
-def test_when_one_process_is_killed_all_end_and_the_run_goes_on_to_the_same_bits(tmp_path, kind, rank):
-    long = ("trainer.max_epochs=8", "model.dropout=0.1", "val_interval=10", "callbacks.sample_titles=null")
+@pytest.mark.parametrize("kind", ["ddp", "fsdp", PARTS])
+def test_when_one_process_is_killed_all_end_and_the_run_goes_on_to_the_same_bits(tmp_path, kind):
+    """Two kills of each: first of one process, then, in the run that goes on, of the other."""
+    long = ("trainer.max_epochs=6", "model.dropout=0.1", "val_interval=10", "callbacks.sample_titles=null")
     settings = (*TINY, *spread(kind, 8), *long)
     broken, whole = tmp_path / "broken", tmp_path / "whole"
-    first = started(broken, *settings)
-    while first.poll() is None and not (broken / "checkpoints" / "last.ckpt").exists():
+    for rank, more in ((1, ()), (0, ("ckpt_path=last",))):
+        killed_after_a_checkpoint(broken, rank, *settings, *more)
+    assert 0 < checkpoint_of(broken)["global_step"] < 6 * 17
+    trained(broken, *settings, "ckpt_path=last")
+    trained(whole, *settings)
+    assert same(checkpoint_of(broken)["state_dict"], checkpoint_of(whole)["state_dict"])
+
+
+def killed_after_a_checkpoint(run, rank, *settings):
+    """Begin, kill one of the two processes once there is a new checkpoint, and see that both end with one line."""
+    last = run / "checkpoints" / "last.ckpt"
+    before = last.stat().st_mtime_ns if last.exists() else None
+    first = started(run, *settings)
+    while first.poll() is None and (not last.exists() or last.stat().st_mtime_ns == before):
         time.sleep(0.2)
     (helper,) = children_of(first.pid)
     os.kill((first.pid, helper)[rank], signal.SIGKILL)
     _, stderr = first.communicate(timeout=60)
-    assert first.returncode == (-signal.SIGKILL, 1)[rank]
+    assert first.returncode == (-signal.SIGKILL, 1)[rank], stderr
     ours = [line for line in stderr.splitlines() if line.endswith("the run ends with it; ckpt_path=last continues it")]
     assert len(ours) == 1, stderr  # torch may add a line of its own about the broken connection
     (said,) = ours
     assert f"(pid {(first.pid, helper)[rank]}) " in said
     assert gone(helper)
-    assert 0 < checkpoint_of(broken)["global_step"] < 8 * 17
-    trained(broken, *settings, "ckpt_path=last")
-    trained(whole, *settings)
-    assert same(checkpoint_of(broken)["state_dict"], checkpoint_of(whole)["state_dict"])
 
 
 @pytest.mark.slow

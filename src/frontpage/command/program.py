@@ -1,6 +1,6 @@
 """What every command of the project does at its edges: where warnings go, which exit status an error gets."""
 
-from frontpage.command.first_moment import leave_when_interrupted  # isort: skip  (first: it hears Ctrl-C while all is imported)
+from frontpage.command.first_moment import all_is_imported, leave_when_interrupted  # isort: skip  (first: it hears Ctrl-C while all is imported)
 
 import argparse
 import contextlib
@@ -97,6 +97,7 @@ def program(main: Callable[[], object]) -> None:
 
     `HYDRA_FULL_ERROR=1` shows the traceback of a mistake instead.
     """
+    all_is_imported()
     full = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise its errors, so that we can word them
     argparse.ArgumentParser.error = _refuse
