@@ -1,12 +1,16 @@
 """Promises of callbacks=noise_scale: the number is the known one, training is not disturbed, a resume goes on."""
 
 import csv
+import json
+import os
 from types import SimpleNamespace
 
 import lightning as L
 import pytest
 import torch
+import torch.distributed as dist
 from tiny import TINY
+from two_ranks import in_two_ranks
 
 from frontpage.command.endings import Interrupted
 from frontpage.command.errors import UserError
@@ -110,6 +114,43 @@ def test_micro_batches_of_unequal_size_and_all_padding_are_left_out():
     assert measured(batches(20, [8]), every=3).measurements == 7
 
 
+def of_two_processes(folder, accumulate):
+    """What each of two processes of DDP measures, with batches of its own."""
+    rank = dist.get_rank()
+    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    data = [*batches(8, [8])][rank::2]
+    if rank and accumulate == 1:
+        data[1] = next(batches(1, [8], padded=[0]))  # measured by the other process alone
+    callback = measured(data, accumulate_grad_batches=accumulate, devices=2, strategy="ddp")
+    (folder / f"{rank}.json").write_text(json.dumps([callback.measurements, callback.average, callback._rows]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_of_several_processes_it_is_the_mean_of_theirs(tmp_path, accumulate):
+    in_two_ranks(of_two_processes, tmp_path, accumulate)
+    (count, average, rows), other = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert other == [count, average, rows] and count == 4 // accumulate and rows == 16 * accumulate
+    data = [*batches(8, [8])]
+    expected = []
+    for update in range(count):
+        own = [data[rank::2][update * accumulate : (update + 1) * accumulate] for rank in (0, 1)]
+        if accumulate == 2:
+            small = sum(float((one[0].inputs.mean(0) ** 2).sum()) for one in own) / 2
+            big = torch.cat([part.inputs for one in own for part in one]).mean(0)
+            expected.append(estimate(small, float((big**2).sum()), 8, 32))
+            continue
+        found = []
+        for (one,) in own[: 1 if update == 1 else 2]:
+            halves = [one.inputs[:4].mean(0), one.inputs[4:].mean(0)]
+            squares = [float((half**2).sum()) for half in (*halves, sum(halves) / 2)]
+            found.append(estimate(sum(squares[:2]) / 2, squares[2], 4, 8))
+        expected.append([sum(values) / len(found) for values in zip(*found, strict=True)])
+    weights = [0.9999 ** (count - 1 - update) for update in range(count)]
+    means = [sum(w * one[i] for w, one in zip(weights, expected, strict=True)) / sum(weights) for i in (0, 1)]
+    assert average == pytest.approx(means, rel=1e-4)
+
+
 @pytest.mark.parametrize("size", [1.0, 8.0])
 def test_both_estimates_are_unbiased(size):
     squares = [float((GRADIENT**2).sum()) + VARIANCE / rows for rows in (size, 3 * size)]
@@ -166,7 +207,7 @@ def test_a_resumed_run_has_the_averages_of_an_uninterrupted_one(command, tmp_pat
     ("overrides", "pieces"),
     [
         (["data.batch_size=1"], ["data.batch_size=1", "at least 2", "trainer.accumulate_grad_batches"]),
-        (["trainer.devices=2", "trainer.strategy=ddp"], ["trainer.devices=2", "one device"]),
+        (["trainer=fsdp", "trainer.devices=2", "trainer.accelerator=cpu"], ["callbacks=noise_scale", "strategy=fsdp"]),
         (["callbacks.gradient_noise_scale.every=0"], ["gradient_noise_scale.every=0", "at least 1"]),
         (["callbacks.gradient_noise_scale.smoothing=1"], ["gradient_noise_scale.smoothing=1", "below 1"]),
     ],
@@ -180,7 +221,7 @@ def test_mistakes(command, tmp_path, overrides, pieces):
 
 
 def test_scaled_gradients_are_refused():
-    trainer = SimpleNamespace(world_size=1, precision="16-mixed", accumulate_grad_batches=1)  # the CPU has none
+    trainer = SimpleNamespace(strategy=None, precision="16-mixed", accumulate_grad_batches=1)  # the CPU has none
     with pytest.raises(UserError, match="trainer.precision=16-mixed: .*32-true bf16-mixed bf16-true"):
         GradientNoiseScale().check(trainer, batch_size=8)
 

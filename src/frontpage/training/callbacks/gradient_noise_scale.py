@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 from tqdm import tqdm
 
@@ -11,6 +12,7 @@ from frontpage.command.errors import BadValue
 from frontpage.command.limits import Count, ShareBelow1
 from frontpage.command.notices import notice
 from frontpage.data.packing import IGNORED, TitleBatch, rows_of
+from frontpage.training.callbacks.process_times import gathered
 
 
 class Estimate(NamedTuple):
@@ -37,7 +39,8 @@ class GradientNoiseScale(L.Callback):
     update now. Both estimates are averaged before they are divided, each measurement weighing `smoothing` times the
     next. With gradient accumulation the first micro-batch's gradient is compared with the update's, at no cost; without
     it the two halves of a batch, at the cost of one more forward and backward pass. Clipping comes later, dropout
-    counts as noise, batches with padding are left out. Training is not disturbed. Raises UserError (`check`).
+    counts as noise, batches with padding are left out. Of several processes each has its own first micro-batch or
+    halves, and the estimate is the mean of theirs. Training is not disturbed. Raises UserError (`check`).
     """
 
     def __init__(self, every: Count = 10, smoothing: ShareBelow1 = 0.95) -> None:
@@ -63,9 +66,12 @@ class GradientNoiseScale(L.Callback):
 
     def check(self, trainer: L.Trainer, batch_size: int) -> None:
         """Raise a UserError where nothing can be measured; `batch_size` counts the rows of a micro-batch."""
-        single = "callbacks=noise_scale measures on one device: 1"
-        if trainer.world_size != 1:
-            raise BadValue("trainer.devices", trainer.world_size, single)
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise BadValue(
+                "callbacks",
+                "noise_scale",
+                "another one: a process of trainer.strategy=fsdp has parts of the gradients only",
+            )
         unscaled = "callbacks=noise_scale needs gradients that are not scaled: 32-true bf16-mixed bf16-true"
         if "16-mixed" == str(trainer.precision):
             raise BadValue("trainer.precision", trainer.precision, unscaled)
@@ -78,7 +84,7 @@ class GradientNoiseScale(L.Callback):
     ) -> None:
         """Measure a batch's halves; or begin to measure an update of several micro-batches."""
         if trainer.accumulate_grad_batches == 1:
-            if trainer.global_step % self.every == 0 and _full_rows(batch) > 1:
+            if trainer.global_step % self.every == 0:
                 self._measure_halves(trainer, pl_module, batch)
             return
         begins = batch_idx % trainer.accumulate_grad_batches == 0
@@ -98,11 +104,16 @@ class GradientNoiseScale(L.Callback):
     ) -> None:
         """Compare the first micro-batch with all of them, before clipping."""
         parts, self._micro_batches = self._micro_batches, []
-        if len(parts) < 2 or len({*parts}) > 1 or not parts[0]:
-            return  # not measured; one batch, at an epoch's end; padding: then the mean weighs rows unequally
+        if len(parts) < 2:
+            return  # not measured; one batch, at an epoch's end
         # The gradients are those of the update's mean; the first's was divided by the number of equal parts.
-        small, big = float(self._first) * len(parts) ** 2, float(_square(_gradients(pl_module)))
-        self._add(estimate(small, big, parts[0], sum(parts)), rows=sum(parts))
+        small = float(self._first) * len(parts) ** 2
+        found = gathered(trainer, (small, parts))
+        sizes = {size for _, of_process in found for size in of_process}
+        if len(sizes) > 1 or sizes == {0}:
+            return  # the mean of the update weighs rows unequally
+        small, big = sum(one for one, _ in found) / len(found), float(_square(_gradients(pl_module)))
+        self._add(estimate(small, big, parts[0], sum(parts) * len(found)), rows=sum(parts) * len(found))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TitleBatch, batch_idx: int
@@ -113,6 +124,8 @@ class GradientNoiseScale(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say what was found."""
+        if not trainer.is_global_zero:
+            return
         if not self.measurements:
             notice("callbacks=noise_scale: no measured update was without padding; take more titles or smaller batches")
             return
@@ -134,10 +147,23 @@ class GradientNoiseScale(L.Callback):
         self._rows, self._row_tokens = state_dict["rows"], state_dict["row_tokens"]
 
     def _measure_halves(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: TitleBatch) -> None:
+        halved = _full_rows(batch) > 1
+        own = (self._halves(trainer, pl_module, batch), tuple(batch.targets.shape)) if halved else None
+        found = gathered(trainer, own)
+        measured = [one for one in found if one is not None]
+        if measured:
+            estimates, ((rows, self._row_tokens), *_) = zip(*measured, strict=True)
+            mean = Estimate(*(sum(values) / len(measured) for values in zip(*estimates, strict=True)))
+            self._add(mean, rows=rows * len(found))
+
+    @staticmethod
+    def _halves(trainer: L.Trainer, pl_module: L.LightningModule, batch: TitleBatch) -> Estimate:
+        """From both halves of a batch of this process's own."""
         half = len(batch.targets) // 2
         parameters = [parameter for parameter in pl_module.parameters() if parameter.requires_grad]
         halves, devices = [], [pl_module.device] if pl_module.device.type == "cuda" else []
-        # autograd.grad leaves .grad alone; compiled code would be compiled again for another size, and stay so.
+        # autograd.grad leaves .grad alone, and what joins processes, too; compiled code would be compiled again for
+        # another size, and stay so.
         with (
             torch.random.fork_rng(devices=devices),
             torch.compiler.set_stance("force_eager"),
@@ -149,8 +175,7 @@ class GradientNoiseScale(L.Callback):
         pairs = [(one.float(), other.float()) for one, other in zip(*halves, strict=True) if one is not None]
         small = sum(float(_square(side)) for side in zip(*pairs, strict=True)) / 2
         big = float(_square([one + other for one, other in pairs])) / 4
-        self._row_tokens = batch.targets.shape[1]
-        self._add(estimate(small, big, half, 2 * half), rows=len(batch.targets))
+        return estimate(small, big, half, 2 * half)
 
     def _add(self, one: Estimate, rows: int) -> None:
         kept, new = self.smoothing, 1 - self.smoothing
