@@ -2,11 +2,10 @@
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
 
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from frontpage.analysis.notebooks.execution import notebooks_in, run_notebook
+from frontpage.analysis.notebooks.execution import notebooks_in, run_notebooks
 from frontpage.command.arguments import Arguments, number
 from frontpage.command.endings import Failure
 from frontpage.command.errors import UserError
@@ -20,14 +19,14 @@ def main() -> None:
     parser.add_argument("-k", default="", metavar="NAME", help="only those with this in their names")
     seconds = number(float, 0)
     parser.add_argument("--timeout", default=1800.0, type=seconds, metavar="SECONDS", help="of a cell; 0: none (1800)")
+    parser.add_argument("--jobs", type=number(int, 1, 64), default=1, help="notebooks at a time (1)")
     arguments = parser.parse_args()
     if find_spec("nbclient") is None or find_spec("ipykernel") is None:
         raise UserError("running notebooks needs nbclient and ipykernel: pip install -e '.[dev]'")
     failed = []
-    for path in notebooks_in(arguments.notebooks, arguments.k):
-        start = time.monotonic()
-        problem = run_notebook(path, arguments.timeout or None)
-        print(f"{path.stem}: {'FAILED' if problem else 'ran'}, {time.monotonic() - start:.0f} s", flush=True)
+    paths = notebooks_in(arguments.notebooks, arguments.k)
+    for path, problem, seconds in run_notebooks(paths, arguments.timeout or None, arguments.jobs):
+        print(f"{path.stem}: {'FAILED' if problem else 'ran'}, {seconds:.0f} s", flush=True)
         if problem:
             print(printable_lines(problem), flush=True)
             failed.append(path.stem)

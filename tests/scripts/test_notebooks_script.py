@@ -11,12 +11,13 @@ def write(path, *sources):
     return path
 
 
-def test_each_notebook_runs_to_its_end_or_to_the_cell_that_fails(tmp_path, capfd):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_each_notebook_runs_to_its_end_or_to_the_cell_that_fails(tmp_path, capfd, jobs):
     leave = "import pathlib; pathlib.Path('{}').write_text(str(x))"
     good = write(tmp_path / "a_good.ipynb", "x = 6 * 7", leave.format("good.txt"))
     write(tmp_path / "b_bad.ipynb", "x = 1", "print(1 / 0)", leave.format("bad.txt"))
     before = good.read_bytes()
-    ended = run_script(capfd, "notebooks", tmp_path)
+    ended = run_script(capfd, "notebooks", tmp_path, "--jobs", jobs)
     assert (ended.status, ended.stderr) == (1, "notebooks with a cell that fails: b_bad\n")
     assert "a_good: ran, " in ended.stdout and "b_bad: FAILED, " in ended.stdout
     assert "b_bad.ipynb, cell 2:" in ended.stdout and "ZeroDivisionError: division by zero" in ended.stdout

@@ -1,7 +1,11 @@
 """Every cell of a notebook, run in a kernel of its own; the file stays as it is."""
 
+import asyncio
 import logging
 import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,17 @@ def notebooks_in(places: list[Path], chosen: str = "") -> list[Path]:
     return kept
 
 
+def run_notebooks(paths: list[Path], timeout: float | None, jobs: int) -> Iterator[tuple[Path, str | None, float]]:
+    """(path, what `run_notebook` says of it, seconds) in the order of the paths, `jobs` of them at a time."""
+
+    def timed(path: Path) -> tuple[Path, str | None, float]:
+        start = time.monotonic()
+        return path, run_notebook(path, timeout), time.monotonic() - start
+
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(timed, paths)
+
+
 def run_notebook(path: Path, timeout: float | None) -> str | None:
     """Run the cells in the notebook's folder; None, or the first one that fails with its traceback.
 
@@ -52,7 +67,8 @@ def run_notebook(path: Path, timeout: float | None) -> str | None:
     resources = {"metadata": {"path": str(path.resolve().parent)}}
     hooks = {"on_cell_start": begin, "on_cell_complete": lambda cell, cell_index: line.advance(1)}
     try:
-        NotebookClient(notebook, timeout=timeout, resources=resources, extra_arguments=quiet, **hooks).execute()
+        client = NotebookClient(notebook, timeout=timeout, resources=resources, extra_arguments=quiet, **hooks)
+        asyncio.run(client.async_execute())  # which also a thread may do
     except (CellControlSignal, DeadKernelError) as error:  # the first has also a cell that takes too long
         return COLOURS.sub("", f"{path}, cell {number}:\n{error}")
     finally:
