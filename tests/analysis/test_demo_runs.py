@@ -47,8 +47,9 @@ def test_finished_ones_are_not_trained_again(tmp_path, capfd):
 @pytest.mark.slow
 def test_a_mistake_is_said_in_the_words_of_the_run(tmp_path, capfd):  # `make notebooks` trains them all
     place = [f"paths.cache_dir={tmp_path}/cache", f"paths.log_dir={tmp_path}/logs"]
-    refused = run_script(capfd, "demo_runs", tmp_path / "wrong", "optimizer.lr=-1", *place)
+    refused = run_script(capfd, "demo_runs", tmp_path / "wrong", "optimizer.lr=-1", *place, "--jobs", 1)
     assert refused.status == 2 and "optimizer.lr=-1" in refused.stderr and len(refused.stderr.splitlines()) <= 2
+    assert len([*(tmp_path / "wrong").glob("*.log")]) == 1
 
 
 def test_the_published_claims_at_full_coverage_are_those_that_have_been_worked_out():

@@ -22,11 +22,20 @@ def missing_runs(names: Iterable[str], folder: Path) -> list[str]:
 
 
 def train_all(runs: Runs, folder: Path, jobs: int) -> None:
-    """Train these, `jobs` at a time; UserError where the mistake was the user's, RuntimeError for other failures."""
+    """Train these, `jobs` at a time; UserError where the mistake was the user's, RuntimeError for other failures.
+
+    After a mistake, which the others may well share, no more are begun.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    statuses: dict[str, int] = {}
+
+    def begin(name: str) -> None:
+        if MISTAKE not in statuses.values():
+            statuses[name] = train(name, runs[name], folder, jobs)
+
     with ThreadPoolExecutor(jobs) as pool:
-        statuses = list(pool.map(lambda name: train(name, runs[name], folder, jobs), runs))
-    _complain(folder, dict(zip(runs, statuses, strict=True)))
+        list(pool.map(begin, runs))
+    _complain(folder, statuses)
 
 
 def train(name: str, overrides: Sequence[str], folder: Path, jobs: int) -> int:
@@ -50,7 +59,7 @@ def train(name: str, overrides: Sequence[str], folder: Path, jobs: int) -> int:
 
 def _complain(folder: Path, statuses: Mapping[str, int]) -> None:
     """Raise where a run failed: a UserError with its own words where the mistake was the user's."""
-    for name, status in statuses.items():
+    for name, status in sorted(statuses.items(), key=lambda one: one[1] != MISTAKE):
         log = folder / f"{name}.log"
         if status == MISTAKE:
             raise UserError(log.read_text(encoding="utf-8").strip().splitlines()[-1])
