@@ -3,7 +3,8 @@
 Times what lies between the projections, forward and backward, of every variant and backend that runs here, each in turn
 with dense attention, since machines are noisy: ratios of medians count. Beside it stand the bytes that the forward pass
 keeps for the backward pass and the most that both hold, inputs not counted. On CUDA: --lengths 256,1024,4096, in bf16.
-Long rows: --batch 2 --lengths 512,1024,2048,4096,8192 --auto-only.
+Long rows: --batch 1 --lengths 512,1024,2048,4096,8192,16384 --auto-only
+--picture rows.png.
 """
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)
@@ -11,9 +12,13 @@ from frontpage.command.program import program  # isort: skip  (first: it sends w
 from typing import Any
 
 from frontpage.analysis.benchmarks.attention import Settings, measure_all, slopes, variants
+from frontpage.analysis.benchmarks.attention_picture import plotted
+from frontpage.analysis.rate_plot import pyplot
 from frontpage.command.arguments import Arguments, number, save_json, several
+from frontpage.command.output_file import check_kind, holding, picture
 from frontpage.machine.peak_memory import in_words
 
+MADE_BY = "frontpage benchmark_attention.py"
 SLOPES_FROM = 2048  # tokens, from which growth with the length is told
 
 
@@ -29,7 +34,12 @@ def main() -> None:
     parser.add_argument("--auto-only", action="store_true", help="of each variant the backend that auto takes")
     parser.add_argument("--documents", action="store_true", help="rows of titles of 12 tokens, kept apart")
     parser.add_argument("--device", help="cuda where there is one, else cpu")
+    beside = "draw time and memory over the lengths there"
+    parser.add_output("--picture", holding(MADE_BY), metavar="FILE.png", help=beside)
     arguments = parser.parse_args()
+    if arguments.picture is not None:
+        check_kind(arguments.picture)
+        plt = pyplot(arguments.picture.path)
     sizes = arguments.batch, arguments.heads, arguments.head_width
     settings = Settings(
         *sizes, arguments.rounds, arguments.documents, arguments.device, arguments.only, arguments.auto_only
@@ -37,6 +47,9 @@ def main() -> None:
     result = measure_all(settings, arguments.lengths)
     report(result)
     save_json(arguments.json, result)
+    if arguments.picture is not None:
+        figure = plotted(plt, result, SLOPES_FROM)
+        arguments.picture.write(picture(figure, arguments.picture.path, MADE_BY))
 
 
 def report(result: dict[str, Any]) -> None:

@@ -122,20 +122,20 @@ def measure(settings: Settings, length: int, device: torch.device, dtype: torch.
 def slopes(tables: dict[int, dict[str, dict[str, Any]]], least: int) -> dict[str, dict[str, float]]:
     """How time and peak memory of what `auto` takes grow with the length, as powers of it: 1 is linear.
 
-    From the first length of at least `least` tokens to the last one; no variants where these are not two.
+    The slopes of least squares through the logarithms at all lengths of at least `least` tokens; no variants where
+    these are not two.
     """
-    lengths = [length for length in tables if length >= least]
+    lengths = sorted(length for length in tables if length >= least)
     if len(lengths) < 2:
         return {}
-    first, last = (tables[pick(lengths)] for pick in (min, max))
-    factor = math.log(max(lengths) / min(lengths))
     found: dict[str, dict[str, float]] = {}
-    for name in first:
+    for name in tables[lengths[0]]:
         found[name] = {}
         for what in ("milliseconds", "peak_bytes"):
-            ends = (table[name][what][table[name]["auto"]] for table in (first, last))
-            begin, end = map(math.log, ends)
-            found[name][what] = (end - begin) / factor
+            values = [tables[length][name][what][tables[length][name]["auto"]] for length in lengths]
+            found[name][what] = statistics.linear_regression(
+                [math.log(length) for length in lengths], [math.log(value) for value in values]
+            ).slope
     return found
 
 
