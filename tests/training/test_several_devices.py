@@ -135,7 +135,7 @@ def test_scripts_read_a_run_of_several_devices_like_any_other(tmp_path, with_muo
     titles = tmp_path / "titles.txt"
     titles.write_text("Show HN: A new database\nAsk HN: Who is hiring?\n")
     found = []
-    for kind in ("one", PARTS):
+    for kind in with_muon:
         scored, drawn, exported = (tmp_path / f"{kind}.{name}" for name in ("scored.json", "drawn.json", "exported"))
         ended = [
             run_script(capfd, "evaluate", with_muon[kind], f"data.path={titles}", "--json", scored),
@@ -144,10 +144,11 @@ def test_scripts_read_a_run_of_several_devices_like_any_other(tmp_path, with_muo
         ]
         assert [one.status for one in ended] == [0, 0, 0], ended
         found.append((json.loads(scored.read_text()), json.loads(drawn.read_text())))
-    (scored, drawn), (other_scored, other_drawn) = found
-    assert [one["title"] for one in drawn] == [one["title"] for one in other_drawn]
-    nats = "val/nats_per_char"
-    assert scored["metrics"][nats] == pytest.approx(other_scored["metrics"][nats], rel=1e-5)
+    (scored, drawn), *others = found
+    for other_scored, other_drawn in others:
+        assert [one["title"] for one in drawn] == [one["title"] for one in other_drawn]
+        nats = "val/nats_per_char"
+        assert scored["metrics"][nats] == pytest.approx(other_scored["metrics"][nats], rel=1e-5)
 
 
 @pytest.mark.slow
