@@ -27,6 +27,8 @@ def main() -> None:
     parser.add_argument("--about", metavar="TEXT", help="one paragraph on what it does; an earlier one is kept without")
     parser.add_argument("--reaches", metavar="RECORD", help="in the track `work`: the record whose loss is reached")
     parser.add_argument("--experiment", help="where the runs' name is not that of their experiment")
+    changed = "what the runs change of the experiment, as they were given it; may be said again"
+    parser.add_argument("--override", action="append", default=[], metavar="KEY=VALUE", help=changed)
     added = "more configs, as train.py takes them"
     parser.add_argument("--config-dir", action="append", default=[], metavar="FOLDER", help=added)
     add_trust(parser)
@@ -34,9 +36,9 @@ def main() -> None:
     if arguments.add:
         if arguments.check or arguments.name is None or arguments.track is None:
             raise UserError("--add: takes --name NAME and --track TRACK, and no --check")
-        name, track, about = arguments.name, arguments.track, arguments.about
-        folders, trusted = arguments.config_dir, arguments.trust
-        record = enter(arguments.add, name, track, about, arguments.reaches, arguments.experiment, folders, trusted)
+        name, track, about, reaches = arguments.name, arguments.track, arguments.about, arguments.reaches
+        recipe = arguments.experiment, arguments.override
+        record = enter(arguments.add, name, track, about, reaches, *recipe, arguments.config_dir, arguments.trust)
         print(f"{records.RECORDS / name}: {record.loss:.4f} ± {record.error:.4f} of {len(record.runs)} runs")
     kept = all_records()
     readme = README.read_text(encoding="utf-8")

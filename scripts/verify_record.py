@@ -40,7 +40,7 @@ def main() -> None:
     runs = arguments.run
     if runs is None:
         folder = arguments.folder or fresh_folder(record)
-        print(f"{record.name}: training {record.experiment} again in {folder}", flush=True)
+        print(f"{record.name}: training {record.recipe} again in {folder}", flush=True)
         runs = train_again(record, seeds_to_run(record, arguments.seed), folder, arguments.titles, folders)
     elif arguments.seed is not None or arguments.folder is not None:
         raise UserError("--run: the runs are there; --seed and --folder are for new ones")

@@ -18,14 +18,16 @@ from frontpage.analysis.leaderboard.scores import KeptScores, load_scores
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
 from frontpage.analysis.leaderboard.verification import verdict_on
 
+WIDE = "model.d_model=20"
 ABOUT = ("--about", "Nothing\nbut a test.")
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Runs of one experiment by seed; "again" has the first one's."""
+    """Runs of one experiment by seed; "again" has the first one's, and so has "wide", which changes it."""
     folder = tmp_path_factory.mktemp("runs")
     found = {seed: train_record(folder, seed) for seed in (1, 2)}
+    found["wide"] = train_record(folder, 1, WIDE)
     return found | {"again": train_record(folder, 1, "log_interval=5"), "folder": folder}
 
 
@@ -73,6 +75,18 @@ def loss_of(run):
 def test_the_page_in_docs_is_what_the_records_say(capfd):
     ended = run_script(capfd, "leaderboard", "--check")
     assert ended.status == 0, ended.stderr
+
+
+def test_a_record_may_change_its_experiment_and_says_what(enter, runs, board, verify):
+    refused = enter("tiny", ["wide"])
+    assert refused.status == 2 and "model.d_model=20 (there 16)" in refused.stderr
+    assert enter("tiny", ["wide"], "--override", WIDE).status == 0
+    assert f"`python train.py experiment=tiny_record {WIDE} seed=1`" in (board / "leaderboard.md").read_text()
+    ended, verdict = verify("first", "--run", runs["wide"])
+    assert ended.status == 0 and verdict["holds"], ended
+    ended, verdict = verify("first", "--run", runs[1])
+    assert ended.status == 2 and f"config is not that of experiment=tiny_record {WIDE}" in ended.stderr
+    assert enter("tiny", ["wide"], "--override", "model.d_modle=20").status == 2
 
 
 def test_a_record_says_of_its_runs_what_they_were(enter, runs, board, capfd):

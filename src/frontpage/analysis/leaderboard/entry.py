@@ -10,7 +10,7 @@ from frontpage.analysis.comparison import title_nats
 from frontpage.analysis.curves import logged
 from frontpage.analysis.ensemble import check_titles_apart, score_ensemble
 from frontpage.analysis.leaderboard import records
-from frontpage.analysis.leaderboard.experiment import differences, without_places
+from frontpage.analysis.leaderboard.experiment import Recipe, differences, without_places
 from frontpage.analysis.leaderboard.records import ABOUT, ENTRY, NAME, SCORES, Record, read_record
 from frontpage.analysis.leaderboard.scores import KeptScores
 from frontpage.analysis.leaderboard.tracks import MOST_PASSES, TRACKS, Track
@@ -39,12 +39,14 @@ def enter(
     about: str | None,
     reaches: str | None = None,
     experiment: str | None = None,
+    overrides: Sequence[str] = (),
     folders: Sequence[Path | str] = (),
     trusted: Sequence[Path] = (),
 ) -> Record:
     """Keep `runs`, of one experiment with a seed each, as the record `name`; in the place of one of that name.
 
-    `experiment` is the name in the runs' config where it is not given. Every run is scored on its validation titles.
+    `experiment` is the name in the runs' config where it is not given, `overrides` what they change of it. Every run is
+    scored on its validation titles.
     UserError for a run that is not what its track asks for; then nothing is written.
     """
     if not NAME.fullmatch(name):
@@ -55,7 +57,8 @@ def enter(
         raise BadValue("--about", None, f"one paragraph: what the record does, as {place / ABOUT} will keep it")
     found: dict[int, tuple[dict[str, Any], KeptScores]] = {}
     for run in runs:
-        record = _checked(run, track, experiment, folders)
+        name_of_run = experiment or str(told(read_run(run), "config", "name"))
+        record = _checked(run, track, Recipe(name_of_run, tuple(overrides)), folders)
         seed = record["config"]["seed"]
         if seed in found:
             raise BadValue("--add", run, f"its seed is {seed}, as that of another run; a record has each seed once")
@@ -78,28 +81,28 @@ def enter(
         averaged.save(place / SCORES)
     if about is not None:
         replace_file(place / ABOUT, f"{about.strip()}\n".encode())
-    write_json(place / ENTRY, {"track": track_name, "experiment": experiment or names.pop(), "reaches": reaches})
+    entry = {"track": track_name, "experiment": experiment or names.pop(), "reaches": reaches}
+    write_json(place / ENTRY, entry | ({"overrides": [*overrides]} if overrides else {}))
     return read_record(name)
 
 
-def check_run(run: Path, experiment: str, folders: Sequence[Path | str] = ()) -> dict[str, Any]:
-    """The record of a finished run of an experiment; UserError where it is none of it."""
+def check_run(run: Path, recipe: Recipe, folders: Sequence[Path | str] = ()) -> dict[str, Any]:
+    """The record of a finished run of a recipe; UserError where it is none of it."""
     record = read_run(run)
     if record is None:
         raise BadValue("run", run, damage_of(run) or "it has no run.json")
     if record.get("status") != "finished":
         raise BadValue("run", run, f"its status is {record.get('status')}; a record is of finished runs")
-    changed = differences(experiment, record["config"], folders)
+    changed = differences(recipe, record["config"], folders)
     if changed:
         said = ", ".join(f"{key}={in_words(old)} (there {in_words(new)})" for key, (old, new) in changed.items())
-        raise BadValue("run", run, f"its config is not that of experiment={experiment}: {said}")
+        raise BadValue("run", run, f"its config is not that of {recipe}: {said}")
     return record
 
 
-def _checked(run: Path, track: Track, experiment: str | None, folders: Sequence[Path | str]) -> dict[str, Any]:
+def _checked(run: Path, track: Track, recipe: Recipe, folders: Sequence[Path | str]) -> dict[str, Any]:
     """The record of a run that may stand in a track; UserError for any other."""
-    name = experiment or told(read_run(run), "config", "name")
-    record = check_run(run, str(name), folders)
+    record = check_run(run, recipe, folders)
     data, config = record["data"], record["config"]
     reason = record.get("reason")
     if reason is not None and not str(reason).startswith("early stopping"):

@@ -1,8 +1,9 @@
 """Whether a run is one of an experiment's: its stored config against what the experiment composes to today."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.errors import HydraException
 
@@ -17,23 +18,32 @@ OWN = (*FREE, "data.path", "data.test_path", "data.cache_dir", "test", "trainer.
 FILES = ("path", "test_path")  # of data
 
 
-def overrides_of(experiment: str, seed: int) -> list[str]:
-    """What makes a run of an experiment, but for its titles."""
-    return [f"experiment={word(experiment)}", f"seed={seed}"]
+class Recipe(NamedTuple):
+    """What the runs of a record have in common: an experiment, and what the record changes of it."""
+
+    experiment: str
+    overrides: tuple[str, ...] = ()
+
+    def words(self, seed: int) -> list[str]:
+        """What makes a run of it, but for its titles."""
+        return [f"experiment={word(self.experiment)}", *self.overrides, f"seed={seed}"]
+
+    def __str__(self) -> str:
+        return shlex.join(self.words(0)[:-1])
 
 
 def differences(
-    experiment: str, recorded: Mapping[str, Any], folders: Sequence[Path | str] = ()
+    recipe: Recipe, recorded: Mapping[str, Any], folders: Sequence[Path | str] = ()
 ) -> dict[str, tuple[Any, Any]]:
-    """{key: (recorded, composed today)} of the keys in which a run's config is not the experiment's with its seed.
+    """{key: (recorded, composed today)} of the keys in which a run's config is not the recipe's with its seed.
 
     `recorded` is the `config` of its run.json; keys that are new since then are no difference. `folders` hold more
-    configs. UserError where there is no such experiment.
+    configs. UserError where it cannot be composed.
     """
     try:
-        written, _ = composed(overrides_of(experiment, recorded["seed"]), *folders)
+        written, _ = composed(recipe.words(recorded["seed"]), *folders)
     except HydraException as error:
-        raise BadValue("experiment", experiment, f"cannot be composed ({str(error).splitlines()[0]})") from error
+        raise BadValue("experiment", recipe.experiment, f"cannot be composed ({str(error).splitlines()[0]})") from error
     now = dict(leaves(resolved(written, recorded)))
     before = {key: value for key, value in leaves(recorded) if key.split(".")[0] in written}
     return {

@@ -1,9 +1,9 @@
 """docs/leaderboard.md, made of the records."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 
 from frontpage.analysis.leaderboard import exercise
-from frontpage.analysis.leaderboard.experiment import overrides_of
 from frontpage.analysis.leaderboard.records import Record
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
 from frontpage.command.config_folder import ROOT
@@ -110,11 +110,8 @@ def _reached(record: Record, records: Iterable[Record]) -> str:
 
 
 def _paragraph(record: Record) -> str:
-    words, file = (
-        overrides_of(record.experiment, record.runs[0].seed),
-        record.runs[0].record["config"]["data"].get("path"),
-    )
-    command = " ".join(["python train.py", *words, *([f"data.path={file}"] if file else [])])
+    words, file = record.recipe.words(record.runs[0].seed), record.runs[0].record["config"]["data"].get("path")
+    command = shlex.join(["python", "train.py", *words, *([f"data.path={file}"] if file else [])])
     return f"**{record.name}** (`{command}`): {' '.join(record.about.split())}\n"
 
 

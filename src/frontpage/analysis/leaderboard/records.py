@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frontpage.analysis.leaderboard.experiment import Recipe
 from frontpage.analysis.leaderboard.scores import KeptScores, load_scores
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
 from frontpage.command.config_folder import ROOT
@@ -36,11 +37,11 @@ class KeptRun:
 
 @dataclass(frozen=True)
 class Record:
-    """A claim: the loss of an experiment, by its runs."""
+    """A claim: the loss of a recipe, by its runs."""
 
     name: str
     track: Track
-    experiment: str
+    recipe: Recipe
     reaches: str | None  # the record whose loss it reaches, in a track of work
     about: str
     runs: list[KeptRun]  # by seed
@@ -108,7 +109,7 @@ def read_record(name: str) -> Record:
     return Record(
         name=name,
         track=track,
-        experiment=str(entry["experiment"]),
+        recipe=Recipe(str(entry["experiment"]), tuple(map(str, entry.get("overrides", ())))),
         reaches=entry.get("reaches"),
         about=_text(place / ABOUT),
         runs=runs,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from frontpage.analysis.comparison import title_nats
 from frontpage.analysis.leaderboard.entry import check_run, scores_of_ensemble
-from frontpage.analysis.leaderboard.experiment import differences, overrides_of
+from frontpage.analysis.leaderboard.experiment import differences
 from frontpage.analysis.leaderboard.records import Record
 from frontpage.analysis.leaderboard.scores import KeptScores
 from frontpage.analysis.leaderboard.verification import Verdict, verdict_on
@@ -20,9 +20,9 @@ from frontpage.runs.provenance import said
 def check_experiment(record: Record, folders: Sequence[Path | str] = ()) -> None:
     """Raise a Failure where a record's experiment is today another one than its runs were made with."""
     for run in record.runs:
-        changed = differences(record.experiment, run.record["config"], folders)
+        changed = differences(record.recipe, run.record["config"], folders)
         if changed:
-            raise Failure(f"the record does not hold: experiment={record.experiment} has now {said(changed)}")
+            raise Failure(f"the record does not hold: {record.recipe} has now {said(changed)}")
 
 
 def seeds_to_run(record: Record, seed: int | None) -> list[int]:
@@ -46,7 +46,7 @@ def train_again(
         raise BadValue("--titles", None, f"the record's titles are of a file, {wanted}; name it")
     more = [f"--config-dir={Path(one).absolute()}" for one in folders]
     more += [f"data.path={literal(str(Path(titles).absolute()))}"] if titles is not None else []
-    train_all({f"seed_{seed}": [*overrides_of(record.experiment, seed), *more] for seed in seeds}, folder, jobs=1)
+    train_all({f"seed_{seed}": [*record.recipe.words(seed), *more] for seed in seeds}, folder, jobs=1)
     return [folder / f"seed_{seed}" for seed in seeds]
 
 
@@ -59,7 +59,7 @@ def verify_runs(
     record: Record, runs: Sequence[Path], trusted: Sequence[Path] = (), folders: Sequence[Path | str] = ()
 ) -> Verdict:
     """What new runs of a record's experiment say of it; UserError where they are none of it."""
-    seeds = [check_run(run, record.experiment, folders)["config"]["seed"] for run in runs]
+    seeds = [check_run(run, record.recipe, folders)["config"]["seed"] for run in runs]
     if not record.track.ensembles:
         return verdict_on(record, seeds[0], KeptScores.of_run(title_nats(runs[0], trusted)))
     if sorted(seeds) != [run.seed for run in record.runs]:
