@@ -13,7 +13,10 @@ import pytest
 from tiny import ROOT
 
 import frontpage.command.program
+from frontpage.command.errors import UserError
 from frontpage.command.interrupts import heard
+from frontpage.command.process_family import FIRST_PROCESS
+from frontpage.command.program import FULL_ERROR, program
 
 PATIENCE = 60  # seconds after which a program hangs
 
@@ -159,3 +162,25 @@ def test_the_edges_leave_the_streams_of_others_alone():
     before = sys.stdout
     frontpage.command.program.make_lasting()
     assert sys.stdout is before
+
+
+def test_an_error_that_a_signal_has_caused_is_no_error():
+    body = (
+        "try:\n    signal.raise_signal(signal.SIGINT)\nexcept KeyboardInterrupt:\n    raise AttributeError('half done')"
+    )
+    assert outcome(body) == (130, b"interrupted\n", b"")
+
+
+@pytest.mark.parametrize("asked", ["0", "1"])
+def test_another_process_of_a_run_shows_a_traceback_where_the_user_has_asked_for_it(monkeypatch, capfd, asked):
+    def refuse():
+        raise UserError("x=1: another value")
+
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    of_child = {"LOCAL_RANK": "1", FIRST_PROCESS: str(os.getppid()), "HYDRA_FULL_ERROR": "1", FULL_ERROR: asked}
+    for name, value in of_child.items():  # what Hydra is told is inherited
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        program(refuse)
+    said = capfd.readouterr().err
+    assert ended.value.code == 2 and ("Traceback" in said) == (asked == "1") and "x=1: another value" in said

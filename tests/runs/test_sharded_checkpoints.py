@@ -144,6 +144,15 @@ def test_the_script_converts_and_overwrites_nothing(whole, capfd):
     assert ended.status == 2 and f"{path}: is there already" in ended.stderr and path.read_bytes() == before
 
 
+@pytest.mark.parametrize("target", ["{folder}/whole.ckpt/x.ckpt", "/proc/x.ckpt"])
+def test_a_place_that_cannot_be_written_is_told(whole, tmp_path, capfd, target):
+    target = target.format(folder=whole.parent)
+    ended = run_script(capfd, "convert_checkpoint", whole, target, "--parts", 2)
+    assert ended.status == 2 and f"{target}: cannot be written" in ended.stderr
+    assert run_script(capfd, "convert_checkpoint", whole, tmp_path / "x.ckpt", "--parts", 10**9).status == 2
+    assert [*whole.parent.iterdir()] == [whole]
+
+
 def test_a_name_under_which_its_parts_would_be_lost_is_refused(whole, capfd):
     ended = run_script(capfd, "convert_checkpoint", whole, whole.with_suffix(".pt"), "--parts", 2)
     assert ended.status == 2 and "ends in .ckpt" in ended.stderr

@@ -12,11 +12,12 @@ from studies import add, new_study, record_of
 from tiny import CONFIGS, TINY, options
 
 from frontpage.command.errors import UserError
+from frontpage.command.leaves import leaves
 from frontpage.command.notices import forget_notices, notices
 from frontpage.command.override_words import word
 from frontpage.runs.save import masked
 from frontpage.sweeps import promotion
-from frontpage.sweeps.promotion import composed, experiment_name, leaves, promotion_of, resolved
+from frontpage.sweeps.promotion import composed, experiment_name, promotion_of, resolved
 from frontpage.training.preflight import check_config
 
 PROMOTED = {path.stem for path in (CONFIGS / "experiment").glob("*_best.yaml")} - {*options("experiment")}

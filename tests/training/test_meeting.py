@@ -8,9 +8,13 @@ import sys
 import time
 
 import pytest
+import torch.distributed as dist
 from tiny import ROOT
 
-pytestmark = pytest.mark.slow
+from frontpage.command.errors import UserError
+from frontpage.command.launch import Launch
+from frontpage.training.meeting import Meeting
+
 PROCESS = """
 import os, sys, time
 from frontpage.command.launch import Launch
@@ -45,12 +49,36 @@ def ended(process):
     return process.returncode, stdout, stderr
 
 
+@pytest.mark.slow
 def test_they_begin_in_the_directory_of_the_first_and_the_first_leaves_last():
     first, other = started("train", 3)
     assert ended(other) == (0, "/of 0 ['hydra.run.dir=\"/of 0\"']\n", "")
     assert ended(first) == (0, "/of 0 []\n", "")
 
 
+def of_rank(rank, store):
+    """What a process has met the others in, without any."""
+    met = object.__new__(Meeting)
+    met.here, met._store = Launch("torchrun", rank, 2, 2, 1), store
+    return met
+
+
+SETTINGS = {"seed": 1, "data": {"path": "/a/titles.txt", "batch_size": 4}, "paths": {"run_dir": "/a"}}
+
+
+def test_all_processes_have_the_settings_of_the_first_but_for_places():
+    store = dist.HashStore()
+    of_rank(0, store).agree(SETTINGS)
+    of_rank(1, store).agree(SETTINGS | {"paths": {"run_dir": "/b"}, "data": {"path": "/b/x.txt", "batch_size": 4}})
+    for changed, line in {
+        "batch": (SETTINGS | {"data": {"path": "", "batch_size": 2}}, "data.batch_size=2: 4, as for the first process"),
+        "more": (SETTINGS | {"test": True}, "test=true: no such key, as for the first process"),
+    }.values():
+        with pytest.raises(UserError, match=line):
+            of_rank(1, store).agree(changed)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [0, 1])
 def test_where_the_first_does_not_begin_the_others_leave_without_a_word(status):
     first, other = started(str(status), 1)
@@ -58,6 +86,7 @@ def test_where_the_first_does_not_begin_the_others_leave_without_a_word(status):
     first.communicate(timeout=600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("dying", [0, 1])
 def test_where_one_is_killed_or_stands_still_the_other_ends_and_says_which(dying, number):

@@ -8,7 +8,7 @@ import torch
 from tiny import TINY
 
 from frontpage.training.memory.estimate import CUDA_CONTEXT, TrainingMemory
-from frontpage.training.plan import check_memory, free_memory
+from frontpage.training.plan import check_memory, free_memory, plan_run
 from frontpage.training.summary import FAST, SLOW
 
 RATE = 2e6  # operations a second that the machine is said to have: the run takes minutes at it
@@ -30,6 +30,36 @@ def seconds(line):
     """Its durations, `02:05` or `1:02:05`, in seconds."""
     found = [map(int, one.split(":")) for one in re.findall(r"\b\d+(?::\d\d){1,2}\b", line)]
     return [sum(part * 60**place for place, part in enumerate(reversed([*one]))) for one in found]
+
+
+class OfTwo:
+    """A trainer as one of two devices sees it."""
+
+    world_size = 2
+
+    def __init__(self, trainer):
+        self.__dict__["trainer"] = trainer
+
+    def __getattr__(self, name):
+        return getattr(self.trainer, name)
+
+    def __setattr__(self, name, value):
+        setattr(self.trainer, name, value)
+
+
+def test_two_devices_take_twice_the_rows_and_the_same_time_an_update(command, monkeypatch):
+    plans = []
+
+    def both(trainer, *others):
+        plans.extend(plan_run(one, *others) for one in (OfTwo(trainer), trainer))
+        return plans[-1]
+
+    monkeypatch.setattr("frontpage.training.plan.measure_matmul_peak", lambda device, kind: RATE)
+    monkeypatch.setattr("frontpage.training.prepare.plan_run", both)
+    assert command(*TINY, "trainer.max_steps=4").status == 0
+    two, one = plans
+    assert (two.rows, two.tokens) == (2 * one.rows, 2 * one.tokens)
+    assert two.seconds_at_peak == pytest.approx(one.seconds_at_peak)
 
 
 def test_the_figures_at_the_start_come_true(command, run_directories, monkeypatch):

@@ -19,8 +19,23 @@ KINDS = ("one", "ddp", "fsdp")
 TOGETHER = pytest.mark.xdist_group("with_muon")  # in one worker of pytest, which makes the fixture once
 PARTS = "parts"  # fsdp, each process with a file of its own
 # The last update of an epoch has fewer tokens than the others, and one of its processes fewer than the other.
-ADAMW = ("trainer.max_steps=50", "trainer.max_epochs=9", "model.dropout=0", "log_interval=1", "val_interval=25")
-MUON = (*ADAMW, "optimizer=muon", "optimizer.split_fused=true", "model.activation=swiglu", "model.tie_embeddings=false")
+# ADAMW: the second has the row that is not full, of 130; MUON: the first, of 135, and one row more than the second.
+ADAMW = (
+    "data.num_titles=117",
+    "trainer.max_steps=50",
+    "trainer.max_epochs=9",
+    "model.dropout=0",
+    "log_interval=1",
+    "val_interval=25",
+)
+MUON = (
+    *ADAMW,
+    "data.num_titles=120",
+    "optimizer=muon",
+    "optimizer.split_fused=true",
+    "model.activation=swiglu",
+    "model.tie_embeddings=false",
+)
 MUON += ("callbacks=ema", "trainer.gradient_clip_val=0.3", "trainer.accumulate_grad_batches=2")
 MUON += ("save_interval=20", "callbacks.last_checkpoint.keep=9")
 TASKS = ("trainer.max_steps=20", "val_interval=10", "log_interval=1", "data.batch_policy=constant_examples")
@@ -185,6 +200,17 @@ def killed_after_a_checkpoint(run, rank, *settings):
 
 
 @pytest.mark.slow
+def test_a_signal_to_the_second_process_while_it_starts_ends_the_first(tmp_path):
+    first = started(tmp_path / "run", *TINY, *spread("ddp", 8), "trainer.max_epochs=9999")
+    while first.poll() is None and not children_of(first.pid):
+        time.sleep(0.05)
+    (helper,) = children_of(first.pid)
+    os.kill(helper, signal.SIGTERM)
+    stdout, stderr = first.communicate(timeout=120)
+    assert (first.returncode, stderr) == (130, "") and "interrupted" in stdout and gone(helper)
+
+
+@pytest.mark.slow
 def test_when_a_process_hangs_the_run_ends_and_says_so(tmp_path):
     run = tmp_path / "run"
     endless = ("trainer.max_epochs=9999", "val_interval=10", "callbacks.sample_titles=null", "trainer.timeout=10")
@@ -205,6 +231,23 @@ def gone(pid):
     while os.path.exists(f"/proc/{pid}") and time.monotonic() < ended:
         time.sleep(0.2)
     return not os.path.exists(f"/proc/{pid}")
+
+
+MISTAKES = {
+    "trainer.strategy=fdsp": "one of auto ddp",
+    "trainer.strategy=ddp_spawn": "one of auto ddp",
+    "trainer.timeout=1e15": "up to 10000000",
+    "trainer.devices=[0,1]": "trainer.devices=[0, 1]: a number of processes, or auto",
+    "trainer.devices=two": "trainer.devices=two: a number of processes, or auto",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_about_devices_is_told_in_one_line(command, mistake, run_directories):
+    ended = command(*TINY, *spread("ddp", 8), mistake)
+    (line,) = ended.stderr.splitlines()
+    assert ended.status == 2 and mistake.split("=")[0] in line and MISTAKES[mistake] in line
+    assert run_directories() == []
 
 
 REFUSED = {

@@ -11,11 +11,19 @@ from frontpage.command.first_moment import take_over
 
 Result = TypeVar("Result")
 _deaf: list[threading.Thread] = []
+_interrupted = False
 
 
 def raise_when_interrupted() -> None:
     """From now on a signal raises KeyboardInterrupt."""
+    global _interrupted
+    _interrupted = False
     take_over(_raise)
+
+
+def was_interrupted() -> bool:
+    """Whether a signal has raised since."""
+    return _interrupted
 
 
 def heard(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -52,4 +60,6 @@ def leave(status: int) -> None:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+    global _interrupted
+    _interrupted = True
     raise KeyboardInterrupt

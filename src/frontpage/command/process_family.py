@@ -26,7 +26,7 @@ def launched() -> Launch | None:
 
 def is_helper() -> bool:
     """Whether this process is not the first of its run, which writes and prints."""
-    return _is_child() or (_launch is not None and _launch.rank > 0)
+    return is_child() or (_launch is not None and _launch.rank > 0)
 
 
 def end_with_first_process() -> None:
@@ -34,11 +34,12 @@ def end_with_first_process() -> None:
 
     That the first ends with the others is seen to by `training/processes.py`.
     """
-    if _is_child():
+    if is_child():
         threading.Thread(target=_watch, args=(int(os.environ[FIRST_PROCESS]),), daemon=True).start()
 
 
-def _is_child() -> bool:
+def is_child() -> bool:
+    """Whether the first process of the run has started this one."""
     return int(os.environ.get("LOCAL_RANK", 0)) > 0 and FIRST_PROCESS in os.environ
 
 

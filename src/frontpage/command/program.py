@@ -17,11 +17,12 @@ from frontpage.command.console import make_lasting, what_was_lost
 from frontpage.command.endings import FAILURE, INTERRUPTED, MISTAKE, Failure, Interrupted, TaskError
 from frontpage.command.env_file import load_env_file
 from frontpage.command.errors import UserError
-from frontpage.command.interrupts import leave, raise_when_interrupted
+from frontpage.command.interrupts import leave, raise_when_interrupted, was_interrupted
 from frontpage.command.masking import hide, remember_arguments
-from frontpage.command.process_family import end_with_first_process, is_helper
+from frontpage.command.process_family import end_with_first_process, is_child, is_helper, launched
 from frontpage.command.terminal import printable_lines
 
+FULL_ERROR = "FRONTPAGE_FULL_ERROR"
 make_lasting()
 end_with_first_process()
 
@@ -98,7 +99,9 @@ def program(main: Callable[[], object]) -> None:
     `HYDRA_FULL_ERROR=1` shows the traceback of a mistake instead.
     """
     all_is_imported()
-    full = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    # Processes that this one starts inherit what the user asked for, not what Hydra is told below.
+    full = os.environ.get(FULL_ERROR if is_child() else "HYDRA_FULL_ERROR", "0") not in ("", "0")
+    os.environ[FULL_ERROR] = str(int(full))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise its errors, so that we can word them
     argparse.ArgumentParser.error = _refuse
     try:
@@ -139,6 +142,8 @@ def _outcome(main: Callable[[], object]) -> tuple[str | None, int, BaseException
     except TaskError as carrier:
         error = carrier.__cause__
     except Exception as raised:
+        if was_interrupted():  # what a signal breaks off may end in any error
+            raise KeyboardInterrupt from raised
         error = raised
     sys.stdout.flush()
     if isinstance(error, Failure):
@@ -159,8 +164,8 @@ def quiet_lightning() -> None:
 def _leave_interrupted() -> None:
     """Say it and end; another signal ends at once."""
     leave_when_interrupted()
-    if is_helper():  # Lightning kills the first process of a run when another fails
-        leave(0)
+    if is_helper():
+        leave(0 if launched() else INTERRUPTED)  # a launcher ends all where one fails; our own first process knows
     print("interrupted", flush=True)
     leave(INTERRUPTED)
 

@@ -36,6 +36,8 @@ def find_accelerator(asked: str, key: str = "trainer.accelerator") -> str:
 def check_devices(devices: int | str | list[int], accelerator: str) -> None:
     """Raise a UserError for more devices than this machine has: GPUs, or on a CPU processes, one a core at most."""
     there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator, os.cpu_count() or 1)
+    if accelerator == "cpu" and not (str(devices).isdigit() or devices == "auto"):
+        raise BadValue("trainer.devices", devices, "a number of processes, or auto: on a CPU there is nothing to name")
     asked = int(devices) if str(devices).isdigit() else len(devices) if isinstance(devices, list) else 1
     allowed = f"this machine has {there} {'cores' if accelerator == 'cpu' else 'GPUs'}; at most so many processes"
     if asked > there:

@@ -64,7 +64,12 @@ def opened_parts(index: Mapping[str, Any], beside: Path) -> list[dict[str, Tenso
         path = part_file(folder, process, len(digests))
         if not path.is_file():
             raise ValueError(f"its part {folder.name}/{path.name} is gone")
-        found.append(read_checked(path))
+        try:
+            found.append(read_checked(path))
+        except ValueError:
+            raise
+        except Exception as error:  # zip, pickle and end-of-file errors of every kind
+            raise ValueError(f"its part {folder.name}/{path.name} is damaged") from error
         if digest_of(path) != digest:
             raise ValueError(f"its part {folder.name}/{path.name} is another checkpoint's")
     return found

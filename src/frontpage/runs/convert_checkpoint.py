@@ -1,5 +1,7 @@
 """A checkpoint written anew: as a single file, or in parts as several processes would have written it."""
 
+import os
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -24,13 +26,20 @@ def convert(source: Path, target: Path, parts: int | None) -> None:
         raise UserError(f"{target}: the name of a checkpoint ends in .ckpt")
     if target.exists():
         raise UserError(f"{target}: is there already; nothing is overwritten")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror})") from error
     if parts is not None:
         folder = f"{PARTS}-{content['global_step']:06d}-{uuid.uuid4().hex[:8]}"
+        building = target.parent / f"converting-{folder}"  # a run that saves there would take it for left over
         spread, digests = {key: content[key] for key in SHARDED if key in content}, []
         for process in range(parts):
             index, rows = split(spread, lambda tensor, process=process: _rows(tensor, process, parts))
-            digests.append(write_part(rows, part_file(target.parent / folder, process, parts)))
+            digests.append(write_part(rows, part_file(building, process, parts)))
+        os.replace(building, target.parent / folder)
         content = content | index | {PARTS: {"folder": folder, "digests": digests}}
     write_whole(target, bytes_of(content))
 

@@ -5,7 +5,7 @@ import functools
 import re
 import tempfile
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from omegaconf._utils import get_omega_conf_dumper  # the one that quotes texts 
 
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import BadValue, UserError
+from frontpage.command.leaves import leaves
 from frontpage.command.masking import HIDDEN
 from frontpage.command.notices import notice
 from frontpage.command.output_file import replace_file
@@ -244,15 +245,6 @@ def _check(promotion: Promotion, target: Keys, trial: str, folders: Sequence[Pat
     wrong = [path for path in {**wanted, **found} if not same_value(wanted.get(path), found.get(path))]
     if wrong:
         raise UserError(f"{trial} cannot be written as an experiment: {' '.join(wrong[:5])} would differ")
-
-
-def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of all that is no mapping with something in it."""
-    for key, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def same_value(one: Any, other: Any) -> bool:

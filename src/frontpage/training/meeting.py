@@ -7,14 +7,17 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import wraps
+from typing import Any
 
 import torch.distributed as dist
 
 from frontpage.command.endings import FAILURE, Failure
+from frontpage.command.errors import BadValue
 from frontpage.command.launch import Launch, read_launch
+from frontpage.command.leaves import leaves
 from frontpage.command.override_words import literal
 from frontpage.command.process_family import launched, take_part, tell_end
 from frontpage.runs.open_run import CHECKPOINT, RUN_DIRECTORY
@@ -26,6 +29,7 @@ SILENCE = 30  # looks without one, after which a process is taken for dead
 BROKEN = 6  # the same where an error shows that something is wrong
 STORE = -1  # it is looked at as if it were a process
 PATIENCE = 20.0  # seconds that the first process waits at the end for the others to leave
+PLACES = ("paths.", "data.path.", "data.test_path.", "data.cache_dir.", "ckpt_path.")  # where a node has its files
 _meeting: "Meeting | None" = None
 
 
@@ -90,6 +94,20 @@ class Meeting:
             self._begun = True
             self._say({name: os.environ[name] for name in (RUN_DIRECTORY, CHECKPOINT)})
             self._look()
+
+    def agree(self, settings: Mapping[str, Any]) -> None:
+        """Of the first, tell its settings; of another, compare them: UserError for one that differs, but for PLACES."""
+        own = {
+            key: json.dumps(value, default=str) for key, value in leaves(settings) if not f"{key}.".startswith(PLACES)
+        }
+        if self.here.rank == 0:
+            self._store.set("settings", json.dumps(own))
+            return
+        first = json.loads(self._store.get("settings"))
+        for key in sorted({*own, *first}):
+            if own.get(key) != first.get(key):
+                allowed = f"{first.get(key, 'no such key')}, as for the first process; all take the same command"
+                raise BadValue(key, own.get(key, "no such key"), allowed)
 
     def dissolve(self, status: int) -> None:
         """Where the first has ended without having begun: nobody needs to wait any more."""

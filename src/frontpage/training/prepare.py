@@ -26,6 +26,7 @@ from frontpage.training.callbacks.record_run import RecordRun
 from frontpage.training.callbacks.resume_report import ResumeReport
 from frontpage.training.callbacks.run_clock import RunClock
 from frontpage.training.callbacks.score_test_set import ScoreTestSet
+from frontpage.training.meeting import meeting
 from frontpage.training.memory.fit_batch import fit_batch
 from frontpage.training.memory.out_of_memory import out_of_memory_explained
 from frontpage.training.plan import plan_run
@@ -85,6 +86,8 @@ def prepare(
     weights = run.checkpoint or first_weights(config)
     beginning = adopt_tokenizer(config, data, weights, continued=run.checkpoint is not None) if weights else Beginning()
     settings = masked(config)
+    if (met := meeting()) is not None:
+        met.agree(settings)
     record, events = RecordRun(run.record_file, settings), EventLog(run.events_file, settings)
     data.read()
     if config.test:

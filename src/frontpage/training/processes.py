@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
+import torch.distributed as dist
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from frontpage.command.endings import FAILURE, Failure, Interrupted
+from frontpage.command.endings import FAILURE, INTERRUPTED, Failure, Interrupted
 from frontpage.command.process_family import ended_with, is_helper, tell_end
 from frontpage.training.meeting import meeting
 
@@ -48,15 +49,23 @@ class Launcher(_SubprocessScriptLauncher):
     def killed(self) -> str | None:
         """Which helper a signal has ended, in words; None where there is none."""
         for rank, helper in enumerate(self.helpers, start=1):
-            if (helper.poll() or 0) < 0:
-                name = signal.Signals(-helper.returncode).name
-                return f"process {rank} of {len(self.helpers) + 1} (pid {helper.pid}) was killed by {name}"
+            status = helper.poll() or 0
+            if status < 0 or status == INTERRUPTED:
+                what = "interrupted" if status > 0 else f"killed by {signal.Signals(-status).name}"
+                return f"process {rank} of {len(self.helpers) + 1} (pid {helper.pid}) was {what}"
         return None
 
     def _watch(self) -> None:
         """End all where one has failed and the first does not notice, as where it waits for a GPU of another."""
         while all(helper.poll() in (None, 0) for helper in self.helpers):
             time.sleep(LOOK)
+        if all(helper.poll() in (None, 0, INTERRUPTED) for helper in self.helpers):
+            if dist.is_initialized():
+                return  # the first hears of it at the next exchange, and may still be saving
+            time.sleep(LOOK * 2)  # or it waits for what will never come, in code that hears no signal
+            os.write(1, b"interrupted\n")
+            self.kill(signal.SIGTERM)
+            os._exit(INTERRUPTED)
         time.sleep(PATIENCE)
         tell_end(self.killed() or "another process of the run has failed")
         self.kill(signal.SIGKILL)

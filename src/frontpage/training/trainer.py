@@ -21,6 +21,8 @@ from frontpage.training.nodes import cluster_environment, settle_nodes
 from frontpage.training.processes import use_launcher
 from frontpage.training.validation_schedule import ValidationSchedule
 
+STRATEGIES = "auto", "ddp", "ddp_find_unused_parameters_true", FSDP
+LONGEST_WAIT = 10_000_000  # seconds, some months
 PRECISIONS = "auto 32-true 64-true bf16-mixed bf16-true 16-mixed 16-true 32 64 bf16".split()
 
 
@@ -29,9 +31,9 @@ def make_trainer(
     accelerator: str,
     devices: Annotated[int | str | list[int], DeviceCount()],
     num_nodes: Count | None,
-    strategy: str,
+    strategy: Annotated[str, OneOf(*STRATEGIES)],
     sharded_checkpoints: bool,
-    timeout: Positive,
+    timeout: Annotated[float, Between(0, LONGEST_WAIT, "(]")],
     precision: Annotated[str | int, OneOf(*PRECISIONS)],
     max_epochs: Count | None,
     max_steps: Count | None,

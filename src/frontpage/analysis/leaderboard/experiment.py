@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from hydra.errors import HydraException
 
 from frontpage.command.errors import BadValue
+from frontpage.command.leaves import leaves
 from frontpage.command.masking import HIDDEN
 from frontpage.command.override_words import word
-from frontpage.sweeps.promotion import composed, leaves, resolved, same_value
+from frontpage.sweeps.promotion import composed, resolved, same_value
 from frontpage.sweeps.study import FREE
 
 # What may differ between runs of one experiment: which machine, what is watched, where files lie.
