@@ -10,7 +10,7 @@ PANELS = {"milliseconds": "milliseconds, forward and backward", "peak_bytes": "b
 def plotted(plt: Any, result: dict[str, Any], least: int) -> Any:
     """What `measure_all` gave, of what `auto` takes; slopes from `least` tokens on."""
     tables, grown = result["lengths"], slopes(result["lengths"], least)
-    figure, panels = plt.subplots(1, len(PANELS), figsize=(11, 5), layout="constrained")
+    figure, panels = plt.subplots(1, len(PANELS), figsize=(14, 5), layout="constrained")
     for axes, (what, label) in zip(panels, PANELS.items(), strict=True):
         for place, name in enumerate(next(iter(tables.values()))):
             values = [table[name][what][table[name]["auto"]] for table in tables.values()]
@@ -21,6 +21,11 @@ def plotted(plt: Any, result: dict[str, Any], least: int) -> Any:
         axes.set(xscale="log", yscale="log", xlabel="tokens of a row", title=label)
         axes.set_xticks([*tables], [f"{length:,}" for length in tables], minor=False)
         axes.minorticks_off()
-        axes.legend(fontsize="small", title=f"slopes from {least:,} tokens on" if grown else None)
+        axes.legend(
+            fontsize="small",
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            title=f"slopes from {least:,} tokens on" if grown else None,
+        )
     plt.close(figure)
     return figure
