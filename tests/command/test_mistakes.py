@@ -110,7 +110,7 @@ from frontpage.training.preflight import check_config
         ("trainer.max_time=soon", ["trainer.max_time=soon", "DD:HH:MM:SS"]),
         ("trainer.limit_train_batches=0.001", ["trainer.limit_train_batches=0.001", "none of the 1", "at least 0."]),
         ("trainer.profiler=foo", ["trainer", "profiler", "simple"]),
-        ("trainer.strategy=foo", ["trainer", "strategy='foo'", "auto, ddp"]),
+        ("trainer.strategy=foo", ["trainer", "trainer.strategy=foo", "auto ddp"]),
         ("trainer.limit_val_batches=0.5", ["trainer.limit_val_batches=0.5", "whole validation set", "debug="]),
         ("callbacks.best_checkpoint.mode=up", ["callbacks.best_checkpoint.mode=up: min or max"]),
         ('callbacks.sample_titles.prompt=" x"', ["callbacks.sample_titles.prompt= x", "no blank at its beginning"]),
