@@ -26,6 +26,7 @@ from frontpage.training.callbacks.record_run import RecordRun
 from frontpage.training.callbacks.resume_report import ResumeReport
 from frontpage.training.callbacks.run_clock import RunClock
 from frontpage.training.callbacks.score_test_set import ScoreTestSet
+from frontpage.training.callbacks.stop_on_signal import StopOnSignal
 from frontpage.training.meeting import meeting
 from frontpage.training.memory.fit_batch import fit_batch
 from frontpage.training.memory.out_of_memory import out_of_memory_explained
@@ -62,7 +63,12 @@ class Prepared:
         begins_at = self.run.checkpoint and self.run.checkpoint.path
         self.weights = self.run.checkpoint = None  # else a file that was replaced would stay on the disk
         with out_of_memory_explained(self.trainer, self.data, self.model), ending_together(self.trainer):
-            self.trainer.fit(self.model, datamodule=self.data, ckpt_path=begins_at, weights_only=True)
+            try:
+                self.trainer.fit(self.model, datamodule=self.data, ckpt_path=begins_at, weights_only=True)
+            finally:
+                for callback in self.trainer.callbacks:
+                    if isinstance(callback, StopOnSignal):
+                        callback.give_back()
         if self.trainer.is_global_zero:
             print_summary(self.run, self.trainer, self.data)
 

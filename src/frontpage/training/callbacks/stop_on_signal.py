@@ -42,14 +42,20 @@ class StopOnSignal(L.Callback):
             self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the signals back before Lightning does with its own: a handler left behind holds the run in memory."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
+        """Give the signals back before Lightning does with its own."""
+        self.give_back()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give them back."""
-        self.on_train_end(trainer, pl_module)
+        """Give them back; but where a run stops, the checkpoint is saved first: this process's signal may come yet."""
+        if not isinstance(exception, Interrupted):
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Give back those that nobody else has taken since: a handler left behind holds the run in memory."""
+        for number, handler in self._before.items():
+            if signal.getsignal(number) == self._ask:
+                signal.signal(number, handler)
+        self._before.clear()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked:
