@@ -3,8 +3,7 @@
 Times what lies between the projections, forward and backward, of every variant and backend that runs here, each in turn
 with dense attention, since machines are noisy: ratios of medians count. Beside it stand the bytes that the forward pass
 keeps for the backward pass and the most that both hold, inputs not counted. On CUDA: --lengths 256,1024,4096, in bf16.
-Long rows: --batch 1 --lengths 512,1024,2048,4096,8192,16384 --auto-only
---picture rows.png.
+Long rows: --batch 1 --lengths 512,1024,2048,4096,8192,16384 --auto-only --rounds 1 --picture rows.png.
 """
 
 from frontpage.command.program import program  # isort: skip  (first: it sends warnings to stdout)

@@ -24,12 +24,15 @@ def main() -> None:
     if find_spec("nbclient") is None or find_spec("ipykernel") is None:
         raise UserError("running notebooks needs nbclient and ipykernel: pip install -e '.[dev]'")
     failed = []
-    paths = notebooks_in(arguments.notebooks, arguments.k)
-    for path, problem, seconds in run_notebooks(paths, arguments.timeout or None, arguments.jobs):
+
+    def say(path: Path, problem: str | None, seconds: float) -> None:
         print(f"{path.stem}: {'FAILED' if problem else 'ran'}, {seconds:.0f} s", flush=True)
         if problem:
             print(printable_lines(problem), flush=True)
             failed.append(path.stem)
+
+    paths = notebooks_in(arguments.notebooks, arguments.k)
+    run_notebooks(paths, arguments.timeout or None, arguments.jobs, say)
     if failed:
         raise Failure(f"notebooks with a cell that fails: {' '.join(failed)}")
 

@@ -25,9 +25,12 @@ os.environ |= {"FRONTPAGE_RUN_DIRECTORY": f"/of {rank}", "FRONTPAGE_CHECKPOINT":
 take_part(Launch("torchrun", rank, 2, 2, 1))
 met = meeting.Meeting(Launch("torchrun", rank, 2, 2, 1))
 if rank == 0:
-    met.begin() if work == "train" else met.dissolve(int(work))
+    met.begin() if work in ("train", "refuse") else met.dissolve(int(work))
 elif not met.wait():
     sys.exit(0)
+elif work == "refuse":
+    met.refuse()
+    sys.exit(2)
 print(os.environ["FRONTPAGE_RUN_DIRECTORY"], sys.argv[4:], flush=True)
 time.sleep(float(sys.argv[3]))
 if work == "train":
@@ -63,7 +66,7 @@ def of_rank(rank, store):
     return met
 
 
-SETTINGS = {"seed": 1, "data": {"path": "/a/titles.txt", "batch_size": 4}, "paths": {"run_dir": "/a"}}
+SETTINGS = {"seed": 1, "a": {"seed": 1}, "data": {"path": "/a/titles.txt", "batch_size": 4}, "paths": {"run_dir": "/a"}}
 
 
 def test_all_processes_have_the_settings_of_the_first_but_for_places():
@@ -72,10 +75,20 @@ def test_all_processes_have_the_settings_of_the_first_but_for_places():
     of_rank(1, store).agree(SETTINGS | {"paths": {"run_dir": "/b"}, "data": {"path": "/b/x.txt", "batch_size": 4}})
     for changed, line in {
         "batch": (SETTINGS | {"data": {"path": "", "batch_size": 2}}, "data.batch_size=2: 4, as for the first process"),
+        "one that others take": (SETTINGS | {"seed": 2, "a": {"seed": 2}}, "^seed=2: 1, as for the first process"),
         "more": (SETTINGS | {"test": True}, "test=true: no such key, as for the first process"),
     }.values():
         with pytest.raises(UserError, match=line):
             of_rank(1, store).agree(changed)
+
+
+@pytest.mark.slow
+def test_where_another_one_refuses_the_first_ends_with_it_and_says_which():
+    first, other = started("refuse", 250)  # less than what a silent one is waited for
+    assert ended(other) == (2, "", "")
+    status, _, stderr = ended(first)
+    line = f"process 1 of 2 (pid {other.pid} on {socket.gethostname()}) has not begun, and the run ends with it"
+    assert status == 1 and stderr.startswith(line), stderr
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -343,25 +342,3 @@ def test_a_difference_from_an_undisturbed_run_is_noticed(tmp_path, whole):
     torch.save(saved, other / "checkpoints" / "last.ckpt")
     found = compare(one, other)
     assert any(name in one for one in found) and any("metrics.csv" in one for one in found)
-
-
-def test_a_first_signal_that_comes_while_another_process_s_is_obeyed_does_not_keep_it_from_saving(
-    command, tmp_path, monkeypatch
-):
-    """Of several processes one may hear it a moment later, when all have stopped for the other's."""
-    from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
-    from frontpage.training.callbacks.stop_on_signal import StopOnSignal
-
-    save = LastCheckpoint._save
-
-    def save_late(self, trainer):
-        signal.raise_signal(signal.SIGTERM)
-        save(self, trainer)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    stop_at(monkeypatch, 5, False, Interrupted("stopped by the signal of another process"))
-    monkeypatch.setattr(LastCheckpoint, "_save", save_late)
-    assert command(*TINY, f"hydra.run.dir={tmp_path}/run").status == 130
-    assert checkpoint_of(tmp_path / "run")["global_step"] == 5
-    handlers = [signal.getsignal(number) for number in before]
-    assert not any(isinstance(getattr(one, "__self__", None), StopOnSignal) for one in handlers)

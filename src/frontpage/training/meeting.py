@@ -56,7 +56,11 @@ def together(main: Callable[[], object]) -> Callable[[], None]:
         _meeting = Meeting(here)
         if here.rank > 0:
             if _meeting.wait():
-                main()
+                try:
+                    main()
+                except BaseException:
+                    _meeting.refuse()
+                    raise
             return
         try:
             main()
@@ -86,12 +90,12 @@ class Meeting:
         self._first, self._begun = f"the store of {here.by}", False
         self._looked_at = range(1, here.processes) if here.rank == 0 else range(1)
         self._beats, self._quiet = {STORE: 1, **dict.fromkeys(self._looked_at, 0)}, dict[int, int]()
-        self._over, self._lost = threading.Event(), False
+        self._over, self._lost, self._refused = threading.Event(), False, 0
 
     def begin(self) -> None:
         """Let the others come, where this is the first process; from now on all look after each other."""
+        self._begun = True
         if self.here.rank == 0:
-            self._begun = True
             self._say({name: os.environ[name] for name in (RUN_DIRECTORY, CHECKPOINT)})
             self._look()
 
@@ -104,7 +108,9 @@ class Meeting:
             self._store.set("settings", json.dumps(own))
             return
         first = json.loads(self._store.get("settings"))
-        for key in sorted({*own, *first}):
+        for key in sorted(
+            {*own, *first}, key=lambda key: (key.count("."), key)
+        ):  # others may be made of the first ones
             if own.get(key) != first.get(key):
                 allowed = f"{first.get(key, 'no such key')}, as for the first process; all take the same command"
                 raise BadValue(key, own.get(key, "no such key"), allowed)
@@ -114,6 +120,12 @@ class Meeting:
         if not self._begun:
             with contextlib.suppress(RuntimeError):
                 self._say(status)
+
+    def refuse(self) -> None:
+        """Where another than the first has ended without having begun: the first need not wait for it."""
+        if not self._begun:
+            with contextlib.suppress(RuntimeError):
+                self._store.set(f"refused {self.here.rank}", "")
 
     def wait(self) -> bool:
         """Whether the first has begun: the run's directory is then this process's; SystemExit where it has failed."""
@@ -161,6 +173,8 @@ class Meeting:
                 self._store.add(f"beat {self.here.rank}", 1)
                 for rank in self._looked_at:
                     self._beats[rank] = self._store.add(f"beat {rank}", 0)
+                    if self._store.check([f"refused {rank}"]):
+                        self._refused = rank
                 self._beats[STORE] += 1
         except RuntimeError:
             self._lost = True
@@ -171,6 +185,8 @@ class Meeting:
         while not self._over.wait(LOOK):
             if self._lost:
                 self._end(f"{self._first} has ended")
+            if self._refused:
+                self._end(f"{self._name_of(self._refused)} has not begun")
             for one, beats in [*self._beats.items()]:
                 self._quiet[one] = self._quiet.get(one, 0) + 1 if beats == seen[one] else 0
                 seen[one] = beats
@@ -178,11 +194,13 @@ class Meeting:
                     self._end(self._silent(one))
 
     def _silent(self, one: int) -> str:
-        name = self._first
-        if one > 0:  # the store has answered, or it would be the silent one
-            known = self._store.check([f"name {one}"])
-            name = self._store.get(f"name {one}").decode() if known else f"process {one} of {self.here.processes}"
-        return f"{name} has given no sign of life for {self._quiet[one] * LOOK:.0f} s"
+        return f"{self._name_of(one)} has given no sign of life for {self._quiet[one] * LOOK:.0f} s"
+
+    def _name_of(self, one: int) -> str:
+        if one <= 0:
+            return self._first
+        known = self._store.check([f"name {one}"])  # the store has answered, or it would be the silent one
+        return self._store.get(f"name {one}").decode() if known else f"process {one} of {self.here.processes}"
 
     def _end(self, why: str) -> None:
         if not self._over.is_set():

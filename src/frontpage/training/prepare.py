@@ -26,7 +26,7 @@ from frontpage.training.callbacks.record_run import RecordRun
 from frontpage.training.callbacks.resume_report import ResumeReport
 from frontpage.training.callbacks.run_clock import RunClock
 from frontpage.training.callbacks.score_test_set import ScoreTestSet
-from frontpage.training.callbacks.stop_on_signal import StopOnSignal
+from frontpage.training.callbacks.stop_on_signal import signals_given_back
 from frontpage.training.meeting import meeting
 from frontpage.training.memory.fit_batch import fit_batch
 from frontpage.training.memory.out_of_memory import out_of_memory_explained
@@ -62,13 +62,9 @@ class Prepared:
         """Train, from the run's checkpoint where it has one, and say what came of it."""
         begins_at = self.run.checkpoint and self.run.checkpoint.path
         self.weights = self.run.checkpoint = None  # else a file that was replaced would stay on the disk
-        with out_of_memory_explained(self.trainer, self.data, self.model), ending_together(self.trainer):
-            try:
-                self.trainer.fit(self.model, datamodule=self.data, ckpt_path=begins_at, weights_only=True)
-            finally:
-                for callback in self.trainer.callbacks:
-                    if isinstance(callback, StopOnSignal):
-                        callback.give_back()
+        explained = out_of_memory_explained(self.trainer, self.data, self.model)
+        with explained, ending_together(self.trainer), signals_given_back(self.trainer):
+            self.trainer.fit(self.model, datamodule=self.data, ckpt_path=begins_at, weights_only=True)
         if self.trainer.is_global_zero:
             print_summary(self.run, self.trainer, self.data)
 

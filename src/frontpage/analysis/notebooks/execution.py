@@ -4,14 +4,14 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.progress_line import ProgressLine
 
+Said = Callable[[Path, str | None, float], None]
 COLOURS = re.compile("\x1b\\[[0-9;]*m")  # of a traceback
 
 
@@ -32,18 +32,24 @@ def notebooks_in(places: list[Path], chosen: str = "") -> list[Path]:
     return kept
 
 
-def run_notebooks(paths: list[Path], timeout: float | None, jobs: int) -> Iterator[tuple[Path, str | None, float]]:
-    """(path, what `run_notebook` says of it, seconds) in the order of the paths, `jobs` of them at a time."""
+def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, say: Said) -> None:
+    """Run them, `jobs` at a time, and `say` of each, as it ends, what `run_notebook` does and its seconds."""
 
-    def timed(path: Path) -> tuple[Path, str | None, float]:
-        start = time.monotonic()
-        return path, run_notebook(path, timeout), time.monotonic() - start
+    async def run_all() -> None:
+        free = asyncio.Semaphore(jobs)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(timed, paths)
+        async def run(path: Path) -> None:
+            async with free:
+                start = time.monotonic()
+                problem = await run_notebook(path, timeout)
+                say(path, problem, time.monotonic() - start)
+
+        await asyncio.gather(*map(run, paths))
+
+    asyncio.run(run_all())
 
 
-def run_notebook(path: Path, timeout: float | None) -> str | None:
+async def run_notebook(path: Path, timeout: float | None) -> str | None:
     """Run the cells in the notebook's folder; None, or the first one that fails with its traceback.
 
     `timeout` is that of each cell, in seconds; None: no end. Raises UserError where the file is no notebook.
@@ -68,7 +74,7 @@ def run_notebook(path: Path, timeout: float | None) -> str | None:
     hooks = {"on_cell_start": begin, "on_cell_complete": lambda cell, cell_index: line.advance(1)}
     try:
         client = NotebookClient(notebook, timeout=timeout, resources=resources, extra_arguments=quiet, **hooks)
-        asyncio.run(client.async_execute())  # which also a thread may do
+        await client.async_execute()
     except (CellControlSignal, DeadKernelError) as error:  # the first has also a cell that takes too long
         return COLOURS.sub("", f"{path}, cell {number}:\n{error}")
     finally:

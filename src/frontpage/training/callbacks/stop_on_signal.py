@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -67,3 +69,14 @@ class StopOnSignal(L.Callback):
     def _stop_if_asked(self, trainer: L.Trainer) -> None:
         if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
             raise Interrupted(f"stopped by a signal at update {trainer.global_step}")
+
+
+@contextmanager
+def signals_given_back(trainer: L.Trainer) -> Iterator[None]:
+    """Give back what a StopOnSignal has kept until the checkpoint of a run that stopped was saved."""
+    try:
+        yield
+    finally:
+        for callback in trainer.callbacks:
+            if isinstance(callback, StopOnSignal):
+                callback.give_back()
