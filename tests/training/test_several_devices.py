@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -205,6 +206,8 @@ def test_a_signal_to_the_second_process_while_it_starts_ends_the_first(tmp_path)
     while first.poll() is None and not children_of(first.pid):
         time.sleep(0.05)
     (helper,) = children_of(first.pid)
+    while not hears(helper, signal.SIGTERM):
+        time.sleep(0.01)
     os.kill(helper, signal.SIGTERM)
     stdout, stderr = first.communicate(timeout=120)
     assert (first.returncode, stderr) == (130, "") and "interrupted" in stdout and gone(helper)
@@ -223,6 +226,12 @@ def test_when_a_process_hangs_the_run_ends_and_says_so(tmp_path):
     (said,) = [line for line in stderr.splitlines() if line.endswith("ckpt_path=last continues it")]
     assert first.returncode == 1 and "trainer.timeout=10 s for another one, which hangs" in said, stdout
     assert record_of(run)["status"] == "failed" and gone(helper)
+
+
+def hears(pid, number):
+    """Whether a process has a handler of its own for a signal."""
+    (mask,) = [line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "SigCgt" in line]
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def gone(pid):
