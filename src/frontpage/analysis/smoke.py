@@ -24,6 +24,7 @@ DEBUGS = sorted(path.stem for path in Path(CONFIGS, "debug").glob("*.yaml"))
 # Those of parallel text keep their corpus; one that reads files gets a few lines.
 GUIDE = ("grokking_research", "guide_debug", "large_limited_vram", "max_performance", "multitask", "production")
 FILES = ("bible", *GUIDE)
+LINES = "lines.tsv"
 DEBUG_OF = dict.fromkeys((*FILES, "multitask_debug", "quick_prototype"), "fast_parallel")
 # Batches that the small corpus fills, and widths for two cores, where a search varies them.
 SMALLER = {"data.batch_size": "choice(4,8)", "model.d_model": "choice(64,128)"}
@@ -43,6 +44,7 @@ class Result(NamedTuple):
 
 def smoke_all(folder: Path, experiments: Sequence[str], jobs: int) -> Iterator[Result]:
     """Run `experiments`, or where none is named all of them, every debug option and every search, `jobs` at a time."""
+    _write_lines(folder / LINES)  # once: the runs read it while others begin
     tasks = [(smoke, name, DEBUG_OF.get(name, "fast")) for name in experiments or EXPERIMENTS]
     if not experiments:
         tasks += [(smoke, "quickstart", debug) for debug in DEBUGS if not debug.startswith("fast")]
@@ -56,21 +58,18 @@ def smoke(folder: Path, experiment: str, debug: str) -> Result:
     fast = debug.startswith("fast")
     name = experiment if fast else f"{experiment} debug={debug}"
     directory = folder / f"{experiment}_{debug}"
-    more = [f"data.root={_lines(folder)}", "data.translations=null", "tasks=without_links"]
+    more = [f"data.root={folder / LINES}", "data.translations=null", "tasks=without_links"]
     more = more if experiment in FILES else []
     ended, seconds = train(folder, f"experiment={experiment}", f"debug={debug}", f"hydra.run.dir={directory}", *more)
     problem, loss = look(directory / "run.json", ended.returncode, steps=2 if fast else None)
     return Result(name, seconds, loss, problem, ended.stdout)
 
 
-def _lines(folder: Path) -> Path:
+def _write_lines(path: Path) -> None:
     """A file of aligned lines, in three languages."""
     columns = synthetic_parallel(books=8, chapters=3, verses=5, translations=3, seed=1).texts
     lines = ["\t".join(columns), *("\t".join(line) for line in zip(*columns.values(), strict=True))]
-    path = folder / "lines.tsv"
-    with path.open("w", encoding="utf-8") as file:
-        file.write("\n".join(lines))
-    return path
+    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def smoke_search(folder: Path, search: str) -> Result:
