@@ -86,10 +86,14 @@ class Cluster:
             time.sleep(0.5)
 
     def drained(self) -> bool:
-        """Whether no job is left; one that was put back into the queue begins at once, not after two minutes."""
+        """Whether no job is left; one that was put back into the queue begins soon, not after two minutes.
+
+        Not at once: slurmd refuses, without a word to the user, a job that begins in the second in which it was ended.
+        """
         queue = [line.split() for line in self.do("squeue", "--noheader", "--array", "--format=%A %t %r").splitlines()]
         for job, state, reason in queue:
             if (state, reason) == ("PD", "BeginTime"):
+                time.sleep(2)
                 self.do("scontrol", "update", f"JobId={job}", "StartTime=now")
         return not queue
 
