@@ -77,6 +77,8 @@ sweep-report: .venv/.installed  ## a page about a study (STUDY=name TEST=titles.
 	@$(VENV_PYTHON) scripts/sweep_report.py '$(STUDY)' $(if $(TEST),--test '$(TEST)') $(ARGS)
 
 dashboard: .venv/.installed  ## Optuna's own page about a study, while it runs (STUDY=name ARGS="--port 8081")
+	@test -n '$(findstring /,$(STUDY))' || test -f 'logs/sweeps/$(STUDY)/study.journal' || \
+	  { echo "STUDY=$(STUDY): no such study; logs/sweeps has:" $$(ls logs/sweeps 2>/dev/null) >&2; exit 2; }
 	@.venv/bin/optuna-dashboard '$(if $(findstring /,$(STUDY)),$(STUDY),logs/sweeps/$(STUDY)/study.journal)' $(ARGS)
 
 promote: .venv/.installed  ## the best trial of a study as configs/experiment/<study>_best.yaml (STUDY=name)

@@ -7,6 +7,7 @@ import torch
 from programs import run_script
 
 from frontpage.command.errors import UserError
+from frontpage.command.notices import forget_notices, notices
 from frontpage.runs.checked_file import bytes_of, read_checked, write_whole
 from frontpage.runs.checkpoint import newest_intact, open_checkpoint
 from frontpage.runs.checkpoint_file import copied, read, update_of
@@ -107,7 +108,9 @@ def test_a_part_that_is_not_what_was_written_is_refused_and_the_one_before_found
     with pytest.raises(ValueError, match=told):
         read(path)
     assert update_of(path) is None
+    forget_notices()
     assert newest_intact(path.parent).path == older
+    assert notices()[-1] == "the newest checkpoint that is whole is last-1.ckpt, of update 6"
     with pytest.raises(UserError, match=rf"{told}.*{older}"):
         open_checkpoint(path, "ckpt_path")
 

@@ -17,19 +17,21 @@ from frontpage.training.meeting import Meeting
 
 PROCESS = """
 import os, sys, time
+from frontpage.command.errors import BadValue
 from frontpage.command.launch import Launch
 from frontpage.command.process_family import take_part
 from frontpage.training import meeting
+REFUSED = {"fail": RuntimeError("something"), "refuse": BadValue("seed", 2, "the first process has 1")}
 meeting.SILENCE, rank, work = 5, int(sys.argv[1]), sys.argv[2]
 os.environ |= {"FRONTPAGE_RUN_DIRECTORY": f"/of {rank}", "FRONTPAGE_CHECKPOINT": ""}
 take_part(Launch("torchrun", rank, 2, 2, 1))
 met = meeting.Meeting(Launch("torchrun", rank, 2, 2, 1))
 if rank == 0:
-    met.begin() if work in ("train", "refuse") else met.dissolve(int(work))
+    met.dissolve(int(work)) if work.isdigit() else met.begin()
 elif not met.wait():
     sys.exit(0)
-elif work == "refuse":
-    met.refuse()
+elif work in REFUSED:
+    met.refuse(REFUSED[work])
     sys.exit(2)
 print(os.environ["FRONTPAGE_RUN_DIRECTORY"], sys.argv[4:], flush=True)
 time.sleep(float(sys.argv[3]))
@@ -74,21 +76,28 @@ def test_all_processes_have_the_settings_of_the_first_but_for_places():
     of_rank(0, store).agree(SETTINGS)
     of_rank(1, store).agree(SETTINGS | {"paths": {"run_dir": "/b"}, "data": {"path": "/b/x.txt", "batch_size": 4}})
     for changed, line in {
-        "batch": (SETTINGS | {"data": {"path": "", "batch_size": 2}}, "data.batch_size=2: 4, as for the first process"),
-        "one that others take": (SETTINGS | {"seed": 2, "a": {"seed": 2}}, "^seed=2: 1, as for the first process"),
-        "more": (SETTINGS | {"test": True}, "test=true: no such key, as for the first process"),
+        "batch": (SETTINGS | {"data": {"path": "", "batch_size": 2}}, "data.batch_size=2: the first process has 4"),
+        "one that others take": (SETTINGS | {"seed": 2, "a": {"seed": 2}}, "^seed=2: the first process has 1"),
+        "more": (SETTINGS | {"test": True}, "test=true: the first process has no such key"),
     }.values():
         with pytest.raises(UserError, match=line):
             of_rank(1, store).agree(changed)
 
 
 @pytest.mark.slow
-def test_where_another_one_refuses_the_first_ends_with_it_and_says_which():
-    first, other = started("refuse", 250)  # less than what a silent one is waited for
+@pytest.mark.parametrize(
+    ("work", "own_status", "said"),
+    [
+        ("fail", 1, "has not begun, and the run ends with it"),
+        ("refuse", 2, "refuses seed=2: the first process has 1"),
+    ],
+)
+def test_where_another_one_does_not_begin_the_first_ends_with_it_and_says_why(work, own_status, said):
+    first, other = started(work, 250)  # less than what a silent one is waited for
     assert ended(other) == (2, "", "")
     status, _, stderr = ended(first)
-    line = f"process 1 of 2 (pid {other.pid} on {socket.gethostname()}) has not begun, and the run ends with it"
-    assert status == 1 and stderr.startswith(line), stderr
+    line = f"process 1 of 2 (pid {other.pid} on {socket.gethostname()}) {said}\n"
+    assert (status, stderr) == (own_status, line)
 
 
 @pytest.mark.slow

@@ -41,10 +41,11 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_with_the_same_bits
     while process.poll() is None and not (broken / "metrics.csv").exists():
         time.sleep(0.2)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=180)
+    stdout, stderr = process.communicate(timeout=180)
     assert process.returncode == 130, stderr
     record = record_of(broken)
     assert record["status"] == "interrupted"
+    assert stdout.endswith(f"stopped by a signal at update {record['steps']}\ninterrupted\n")
     assert 0 < record["steps"] < 40 * 16
     for directory in (broken, whole):
         process = start(tmp_path, *arguments, f"hydra.run.dir={directory}", "ckpt_path=last")

@@ -6,8 +6,9 @@ import re
 import pytest
 import torch
 from tiny import TINY
+from tqdm import tqdm
 
-from frontpage.training.callbacks.progress import Progress
+from frontpage.training.callbacks.progress import BAR, Progress
 from frontpage.training.callbacks.run_clock import RunClock
 from frontpage.training.callbacks.since_line import SinceLine
 
@@ -43,6 +44,12 @@ def test_each_task_has_its_own_mean_and_rates_are_those_since_the_line():
         since.batch_done(1, (name, torch.tensor(loss)))
     assert since.tasks == {"lm": 3.0, "coherence": 1.0}
     assert since.rates(50, 3000, 10.0) == (2.5, 500.0)
+
+
+def test_a_bar_of_eighty_columns_has_ten_for_the_bar_and_the_time_left():
+    said = "33%, 10:10 left, loss=6.1524 lr=0.00055 norm=0.619 2.09 steps/s 4,272 tokens/s"
+    line = tqdm.format_meter(10, 30, 1.0, ncols=80, ascii=True, prefix=said, bar_format=BAR)
+    assert line == f"10/30 |###3      | {said}"[:80]
 
 
 @pytest.mark.parametrize("accumulate", [1, 4])

@@ -142,6 +142,7 @@ def test_a_checkpoint_of_each_is_continued_by_each(tmp_path, with_muon, writer, 
             assert same(checkpoint_of(run)[part], checkpoint_of(whole)[part]), part
     else:
         assert "notice: the run goes on with other settings" in said and "trainer.strategy=" in said
+        assert ("as in dropout, starts anew" in said) == ("one" in (writer, reader)) and "other numbers" not in said
 
 
 @TOGETHER
@@ -197,6 +198,7 @@ def killed_after_a_checkpoint(run, rank, *settings):
     assert len(ours) == 1, stderr  # torch may add a line of its own about the broken connection
     (said,) = ours
     assert f"(pid {(first.pid, helper)[rank]}) " in said
+    assert rank == 0 or record_of(run)["reason"] == said
     assert gone(helper)
 
 

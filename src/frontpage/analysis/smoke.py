@@ -69,7 +69,8 @@ def _write_lines(path: Path) -> None:
     """A file of aligned lines, in three languages."""
     columns = synthetic_parallel(books=8, chapters=3, verses=5, translations=3, seed=1).texts
     lines = ["\t".join(columns), *("\t".join(line) for line in zip(*columns.values(), strict=True))]
-    path.write_text("\n".join(lines), encoding="utf-8")
+    with path.open("w", encoding="utf-8") as file:
+        file.write("\n".join(lines))
 
 
 def smoke_search(folder: Path, search: str) -> Result:

@@ -169,7 +169,7 @@ def _no_such_key(error: ConfigKeyError | ConfigAttributeError, override: re.Matc
         or nearest(wrong, everywhere)
     )
     there = f"{prefix.rstrip('.')} has" if prefix else "there are"
-    return f"{given}: no such key{guess}; {there}: {_listed(beside)}"
+    return f"{given}: no such key{guess}; {there}: {_listed(beside) or 'none'}"
 
 
 def _at_its_key(error: OmegaConfBaseException) -> str:

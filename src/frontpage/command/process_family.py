@@ -58,5 +58,10 @@ def ended_with(why: str) -> str:
 
 def tell_end(why: str) -> None:
     """Say that on stderr, whatever else is going on."""
+    say_at_once(ended_with(why))
+
+
+def say_at_once(line: str) -> None:
+    """Write a line to stderr past all that Python does with it."""
     with contextlib.suppress(OSError):
-        os.write(2, f"{ended_with(why)}\n".encode())
+        os.write(2, f"{line}\n".encode())

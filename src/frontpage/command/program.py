@@ -109,11 +109,11 @@ def program(main: Callable[[], object]) -> None:
         lines, status, error = _outcome(main)
         if error is not None and lines is not None:
             print(printable_lines(hide("".join(traceback.format_exception(error)) if full else lines)), file=sys.stderr)
-    except (Interrupted, KeyboardInterrupt):
-        _leave_interrupted()
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        _leave_interrupted(str(stopped))
     except SystemExit as ended:
         if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning leaves with 1 then
-            _leave_interrupted()
+            _leave_interrupted("")
         raise
     finally:
         leave_when_interrupted()
@@ -161,12 +161,12 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _leave_interrupted() -> None:
-    """Say it and end; another signal ends at once."""
+def _leave_interrupted(where: str) -> None:
+    """Say it and where, if that is known, and end; another signal ends at once."""
     leave_when_interrupted()
     if is_helper():
         leave(0 if launched() else INTERRUPTED)  # a launcher ends all where one fails; our own first process knows
-    print("interrupted", flush=True)
+    print(f"{where}\n" * bool(where) + "interrupted", flush=True)
     leave(INTERRUPTED)
 
 

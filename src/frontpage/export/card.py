@@ -19,6 +19,7 @@ MEANING = {
 }
 ABOUT = {  # what a record counts: what the model has read
     "titles": "Hacker News titles",
+    "invented titles": "titles that a grammar invents",
     "questions": "arithmetic modulo a number",
     "documents": "one text in several translations",
     "texts": "short texts",
@@ -65,18 +66,20 @@ def model_card(
         )
         for metric, value, error in metrics
     ]
+    tags = [] if unit != "titles" else ["titles"] if invented else ["hacker-news", "titles"]
     metadata = ModelCardData(
         language=language or ("en" if unit == "titles" else None),
         license=licence or ("mit" if invented else "unknown"),
         library_name="transformers" if form == "hf" else None,
         pipeline_tag="text-generation",
-        tags=[*(("hacker-news", "titles") if unit == "titles" else ()), "frontpage"],
+        tags=[*tags, "frontpage"],
         datasets=repository and [repository],
         model_name=name,
         eval_results=results or None,
     )
     said = {"record": record, "data": data, "metrics": metrics, "meaning": MEANING, "unknown": UNKNOWN}
-    said |= {"name": name, "about": ABOUT[unit], "unit": unit, "invented": invented, "licence": licence}
+    said |= {"name": name, "about": ABOUT["invented titles" if invented else unit], "unit": unit}
+    said |= {"invented": invented, "licence": licence}
     said |= {"form": form, "architecture": architecture, "checkpoint": checkpoint, "facts": facts}
     template = TEMPLATE.read_text(encoding="utf-8")
     return f"{ModelCard.from_template(metadata, template_str=template, **said)}\n"

@@ -34,7 +34,8 @@ class HubRepository:
         except HFValidationError:
             fits = False
         if not fits:
-            raise BadValue("--push", name, "OWNER/NAME, of letters, digits, - _ and single dots, 96 at most")
+            allowed = "OWNER/NAME, of letters, digits, - _ and . (no -- or .., none at an end), 96 at most"
+            raise BadValue("--push", name, allowed)
         self._token = os.environ.get("HF_TOKEN", "").strip()
         self._api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=self._token or False)
 

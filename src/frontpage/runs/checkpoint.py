@@ -168,10 +168,14 @@ def newest_intact(folder: Path) -> Checkpoint | None:
     Of several of one update `last` goes before the others, then the checksum decides: never the time of a file, which
     a copy changes.
     """
+    damaged = False
     for one in _newest_first(folder):
         if _goes_on(one):
+            if damaged:
+                notice(f"the newest checkpoint that is whole is {one.path.name}, of update {one.update}")
             return replace(one, content=read(one.path)) if is_index(one.content) else one
         notice(f"{one.path} is damaged or no checkpoint of a run; it is passed over")
+        damaged = True
     return None
 
 

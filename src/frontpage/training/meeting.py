@@ -14,12 +14,12 @@ from typing import Any
 
 import torch.distributed as dist
 
-from frontpage.command.endings import FAILURE, Failure
-from frontpage.command.errors import BadValue
+from frontpage.command.endings import FAILURE, MISTAKE, Failure, TaskError
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.launch import Launch, read_launch
 from frontpage.command.leaves import leaves
 from frontpage.command.override_words import literal
-from frontpage.command.process_family import launched, take_part, tell_end
+from frontpage.command.process_family import launched, say_at_once, take_part, tell_end
 from frontpage.runs.open_run import CHECKPOINT, RUN_DIRECTORY
 from frontpage.training.nodes import cluster_environment
 
@@ -58,8 +58,8 @@ def together(main: Callable[[], object]) -> Callable[[], None]:
             if _meeting.wait():
                 try:
                     main()
-                except BaseException:
-                    _meeting.refuse()
+                except BaseException as error:
+                    _meeting.refuse(error.__cause__ if isinstance(error, TaskError) else error)
                     raise
             return
         try:
@@ -112,8 +112,8 @@ class Meeting:
             {*own, *first}, key=lambda key: (key.count("."), key)
         ):  # others may be made of the first ones
             if own.get(key) != first.get(key):
-                allowed = f"{first.get(key, 'no such key')}, as for the first process; all take the same command"
-                raise BadValue(key, own.get(key, "no such key"), allowed)
+                problem = f"the first process has {first.get(key, 'no such key')}; all take the same command"
+                raise BadValue(key, own.get(key, "no such key"), problem)
 
     def dissolve(self, status: int) -> None:
         """Where the first has ended without having begun: nobody needs to wait any more."""
@@ -121,11 +121,11 @@ class Meeting:
             with contextlib.suppress(RuntimeError):
                 self._say(status)
 
-    def refuse(self) -> None:
-        """Where another than the first has ended without having begun: the first need not wait for it."""
+    def refuse(self, error: BaseException | None) -> None:
+        """Where another than the first has ended without having begun: the first need not wait, and tells a mistake."""
         if not self._begun:
             with contextlib.suppress(RuntimeError):
-                self._store.set(f"refused {self.here.rank}", "")
+                self._store.set(f"refused {self.here.rank}", str(error) if isinstance(error, UserError) else "")
 
     def wait(self) -> bool:
         """Whether the first has begun: the run's directory is then this process's; SystemExit where it has failed."""
@@ -186,7 +186,7 @@ class Meeting:
             if self._lost:
                 self._end(f"{self._first} has ended")
             if self._refused:
-                self._end(f"{self._name_of(self._refused)} has not begun")
+                self._end_refused(self._store.get(f"refused {self._refused}").decode())
             for one, beats in [*self._beats.items()]:
                 self._quiet[one] = self._quiet.get(one, 0) + 1 if beats == seen[one] else 0
                 seen[one] = beats
@@ -201,6 +201,12 @@ class Meeting:
             return self._first
         known = self._store.check([f"name {one}"])  # the store has answered, or it would be the silent one
         return self._store.get(f"name {one}").decode() if known else f"process {one} of {self.here.processes}"
+
+    def _end_refused(self, mistake: str) -> None:
+        if not self._over.is_set():
+            told = f"refuses {mistake}" if mistake else "has not begun, and the run ends with it"
+            say_at_once(f"{self._name_of(self._refused)} {told}")
+            os._exit(MISTAKE if mistake else FAILURE)
 
     def _end(self, why: str) -> None:
         if not self._over.is_set():

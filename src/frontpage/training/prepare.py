@@ -8,6 +8,7 @@ import lightning as L
 from omegaconf import DictConfig
 
 from frontpage.command.build import build, build_all
+from frontpage.command.endings import Failure
 from frontpage.data.run_data import RunData
 from frontpage.recipe.precision.mode import PrecisionMode, mode_of
 from frontpage.recipe.training_module import TrainingModule
@@ -63,8 +64,12 @@ class Prepared:
         begins_at = self.run.checkpoint and self.run.checkpoint.path
         self.weights = self.run.checkpoint = None  # else a file that was replaced would stay on the disk
         explained = out_of_memory_explained(self.trainer, self.data, self.model)
-        with explained, ending_together(self.trainer), signals_given_back(self.trainer):
-            self.trainer.fit(self.model, datamodule=self.data, ckpt_path=begins_at, weights_only=True)
+        try:
+            with explained, ending_together(self.trainer), signals_given_back(self.trainer):
+                self.trainer.fit(self.model, datamodule=self.data, ckpt_path=begins_at, weights_only=True)
+        except Failure as failure:  # which process has ended; the callbacks have seen a connection break
+            self.record.on_exception(self.trainer, self.model, failure)
+            raise
         if self.trainer.is_global_zero:
             print_summary(self.run, self.trainer, self.data)
 

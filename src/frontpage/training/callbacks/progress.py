@@ -16,6 +16,8 @@ from frontpage.training.callbacks.run_clock import clock_of
 from frontpage.training.callbacks.since_line import SinceLine
 from frontpage.training.callbacks.time_left import TimeLeft
 
+BAR = "{n_fmt}/{total_fmt} |{bar:10}| {desc}"  # cut at the terminal's width: what is wanted first stands first
+
 
 class Progress(L.Callback):
     """A bar over all optimizer updates of the run; where stdout is no terminal, a line every `seconds`.
@@ -41,7 +43,7 @@ class Progress(L.Callback):
                 initial=trainer.global_step,
                 file=sys.stdout,
                 dynamic_ncols=True,
-                bar_format="{n_fmt}/{total_fmt} |{bar}| {postfix}",
+                bar_format=BAR,
             )
 
     def on_train_batch_end(
@@ -59,10 +61,11 @@ class Progress(L.Callback):
         if self._bar is not None:
             self._bar.n = trainer.global_step
             if self._due(trainer, trainer._logger_connector.should_update_logs):
-                self._bar.set_postfix_str(self._status(trainer, pl_module), refresh=False)
+                numbers, time_left = self._status(trainer, pl_module)
+                self._bar.set_description_str(f"{time_left}, {numbers}", refresh=False)
             self._bar.refresh()
         elif trainer.is_global_zero and self._due(trainer, time.perf_counter() - self._line_at > self.seconds):
-            status = self._status(trainer, pl_module)
+            status = " ".join(self._status(trainer, pl_module))
             print(f"[{trainer.global_step:>5}/{pl_module.total_steps}] training: {status}", flush=True)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -94,8 +97,8 @@ class Progress(L.Callback):
         self._since = SinceLine(trainer.global_step, clock.tokens_seen, clock.training_seconds)
         self._line_at = time.perf_counter()
 
-    def _status(self, trainer: L.Trainer, pl_module: L.LightningModule) -> str:
-        """What is shown of the updates since the last time, with which the next line begins."""
+    def _status(self, trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[str, str]:
+        """What is shown of the updates since the last time, and how far the run is; the next line begins here."""
         since, clock, step = self._since, clock_of(trainer), trainer.global_step
         updates, tokens = since.rates(step, clock.tokens_seen, clock.training_seconds)
         tasks = since.tasks if len(since.tasks) > 1 else {}
@@ -109,7 +112,7 @@ class Progress(L.Callback):
         shown = "time left not known yet" if left is None else f"{tqdm.format_interval(left)} left"
         share = f"{step / pl_module.total_steps:.0%}"
         self._begin_line(trainer)
-        return f"{' '.join(parts)} {updates:.3g} steps/s {tokens:,.0f} tokens/s {share}, {shown}"
+        return f"{' '.join(parts)} {updates:.3g} steps/s {tokens:,.0f} tokens/s", f"{share}, {shown}"
 
     def _seconds_left(self, trainer: L.Trainer, last: int) -> float | None:
         updates = max(last - trainer.global_step, 0)

@@ -51,7 +51,8 @@ class RandomState(L.Callback):
             return
         if loaded is not None:
             notice(
-                f"the checkpoint was written by {len(loaded)} processes: dropout starts anew in {trainer.world_size}"
+                f"the checkpoint was written by {len(loaded)} processes: what is drawn, as in dropout, starts anew in "
+                f"{trainer.world_size}"
             )
         if trainer.global_rank > 0:
             L.seed_everything(torch.initial_seed() + trainer.global_rank, verbose=False)

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from frontpage.attention.kernels.describe import describe_attention
 from frontpage.command.disk_full import ADVICE, NotSaved, explain_full_disk, is_full
-from frontpage.command.endings import Interrupted, Pruned
+from frontpage.command.endings import Failure, Interrupted, Pruned
 from frontpage.command.json_file import write_json
 from frontpage.command.masking import hide_argument
 from frontpage.command.notices import notice, notices
@@ -129,9 +129,9 @@ class RecordRun(Checkpoint):
         if not self.record:
             return
         stopped = isinstance(exception, Interrupted | KeyboardInterrupt) or explain_full_disk(exception) is not None
-        pruned = isinstance(exception, Pruned)
+        pruned, told = isinstance(exception, Pruned), isinstance(exception, Pruned | Failure)
         self.record["status"] = "interrupted" if stopped else "pruned" if pruned else "failed"
-        self.record["reason"] = str(exception) if pruned else f"{type(exception).__name__}: {exception}"
+        self.record["reason"] = str(exception) if told else f"{type(exception).__name__}: {exception}"
         try:
             self._write(trainer, pl_module)
         except OSError as error:

@@ -53,6 +53,8 @@ class ResumeReport(L.Callback):
             about = {"checkpoint": str(path), "digest": whole, "update": content["global_step"]}
             events.write(trainer, "resumed", **about, parts=found)
         differing = [name for name, part in found.items() if not part["equal"]]
+        if _writers(content) != trainer.world_size:  # RandomState has said so
+            differing = [name for name in differing if name != "generators"]
         if differing:
             notice(f"the run goes on with other numbers than {path} holds: {', '.join(differing)}")
 
@@ -86,6 +88,12 @@ def parts_of(content: Mapping[str, Any], rank: int = 0) -> dict[str, Any]:
         else:
             parts[f"callback {name}"] = state
     return parts
+
+
+def _writers(content: Mapping[str, Any]) -> int:
+    """How many processes have written a checkpoint."""
+    states = [state for key, state in content["callbacks"].items() if key.startswith(RandomState.__name__)]
+    return len(states[0].get("processes", states)) if states else 1
 
 
 def digest(part: Any) -> str:
