@@ -129,8 +129,9 @@ class RecordRun(Checkpoint):
         if not self.record:
             return
         stopped = isinstance(exception, Interrupted | KeyboardInterrupt) or explain_full_disk(exception) is not None
-        pruned, told = isinstance(exception, Pruned), isinstance(exception, Pruned | Failure)
+        pruned = isinstance(exception, Pruned)
         self.record["status"] = "interrupted" if stopped else "pruned" if pruned else "failed"
+        told = pruned or type(exception) is Failure
         self.record["reason"] = str(exception) if told else f"{type(exception).__name__}: {exception}"
         try:
             self._write(trainer, pl_module)
