@@ -107,6 +107,14 @@ def test_workflows_are_what_github_reads(schema, paths):
     assert asked.returncode == 0, asked.stdout + asked.stderr
 
 
+@pytest.mark.xdist_group("of_one")
+def test_a_group_of_tests_goes_to_one_worker(request):
+    """pytest-xdist tells a group by the end of a test's name; without it what a group shares is made in each worker."""
+    if not request.config.getoption("loadgroup", False):
+        pytest.skip("needs pytest -n 2 --dist loadgroup, as in `make test`")
+    assert request.node.nodeid.endswith("@of_one")
+
+
 def test_what_is_no_release_yet_is_pinned_exactly():
     for one in requirements((ROOT / "pyproject.toml").read_text(encoding="utf-8")):
         if any(Version(bound.version).is_prerelease for bound in one.specifier):
