@@ -116,6 +116,16 @@ def test_one_process_and_two_train_alike_with_muon_accumulation_clipping_and_an_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_early_stopping_ends_two_processes_where_it_ends_one(tmp_path, kind):
+    """Nothing is ever better by 10 than the first validation, at update 2; two more are waited for."""
+    early = ("callbacks=early_stopping", "callbacks.early_stopping.min_delta=10.0", "val_interval=2")
+    trained(tmp_path / kind, *TINY, *spread(kind, 8), *early, "callbacks.early_stopping.patience=2")
+    record = record_of(tmp_path / kind)
+    assert record["steps"] == 2 + 2 * 2 and record["reason"].startswith("early stopping")
+
+
+@pytest.mark.slow
 def test_one_process_and_two_train_all_tasks_alike(tmp_path):
     for kind in KINDS:
         trained(tmp_path / kind, *SMALL, *spread(kind, 8), *TASKS)
