@@ -108,9 +108,8 @@ class Meeting:
             self._store.set("settings", json.dumps(own))
             return
         first = json.loads(self._store.get("settings"))
-        for key in sorted(
-            {*own, *first}, key=lambda key: (key.count("."), key)
-        ):  # others may be made of the first ones
+        keys = sorted({*own, *first}, key=lambda key: (key.count("."), key))  # the deep may be made of the others
+        for key in keys:
             if own.get(key) != first.get(key):
                 problem = f"the first process has {first.get(key, 'no such key')}; all take the same command"
                 raise BadValue(key, own.get(key, "no such key"), problem)
