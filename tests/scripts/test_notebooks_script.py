@@ -1,9 +1,18 @@
 """Promises of the script that runs notebooks: every cell runs, one that fails is told with its traceback and a 1."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from programs import run_script
+from tiny import ROOT
+
+PATIENCE = 120  # seconds after which a program hangs
 
 
 def write(path, *sources):
@@ -30,6 +39,28 @@ def test_a_cell_without_end_is_stopped(tmp_path, capfd):
     write(tmp_path / "slow.ipynb", "import time; time.sleep(600)")
     ended = run_script(capfd, "notebooks", tmp_path / "slow.ipynb", "--timeout", 1)
     assert ended.status == 1 and "slow.ipynb, cell 1:" in ended.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_its_kernel_without_a_traceback(tmp_path, number):
+    begun = tmp_path / "begun"
+    write(
+        tmp_path / "slow.ipynb", f"import os, time; open({str(begun)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
+    )
+    command = [sys.executable, "scripts/notebooks.py", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        wait_until(lambda: begun.exists() and begun.read_text())
+        program.send_signal(number)
+        assert program.communicate(timeout=PATIENCE) == ("interrupted\n", "") and program.returncode == 130
+    wait_until(lambda: not os.path.exists(f"/proc/{begun.read_text()}"))
+
+
+def wait_until(true):
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 MISTAKES = {

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from frontpage.command.build import build, build_all
 from frontpage.command.endings import Failure
+from frontpage.command.kept_by_experiment import say_what_the_experiment_keeps
 from frontpage.data.run_data import RunData
 from frontpage.recipe.precision.mode import PrecisionMode, mode_of
 from frontpage.recipe.training_module import TrainingModule
@@ -86,6 +87,7 @@ def prepare(
         return None
     check_config(config, to_train=run.checkpoint is None)
     check_places(config, run)
+    say_what_the_experiment_keeps(config)
     mode = mode_of(config)
     L.seed_everything(config.seed, verbose=False)
 

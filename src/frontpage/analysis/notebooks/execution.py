@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frontpage.command.errors import BadValue, UserError
+from frontpage.command.interrupts import heard
 from frontpage.command.progress_line import ProgressLine
 
 Said = Callable[[Path, str | None, float], None]
@@ -33,7 +34,11 @@ def notebooks_in(places: list[Path], chosen: str = "") -> list[Path]:
 
 
 def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, say: Said) -> None:
-    """Run them, `jobs` at a time, and `say` of each, as it ends, what `run_notebook` does and its seconds."""
+    """Run them, `jobs` at a time, and `say` of each, as it ends, what `run_notebook` does and its seconds.
+
+    In a thread of its own, where nbclient takes no signals over: it would answer them with a traceback. Kernels end by
+    themselves when the program has ended.
+    """
 
     async def run_all() -> None:
         free = asyncio.Semaphore(jobs)
@@ -46,7 +51,7 @@ def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, say: Said
 
         await asyncio.gather(*map(run, paths))
 
-    asyncio.run(run_all())
+    heard(lambda: asyncio.run(run_all()))
 
 
 async def run_notebook(path: Path, timeout: float | None) -> str | None:
@@ -69,7 +74,7 @@ async def run_notebook(path: Path, timeout: float | None) -> str | None:
         nonlocal number
         number = cell_index
 
-    quiet = ["--log-level=ERROR"]  # the kernel warns on stderr that what it says to this process is not encrypted
+    quiet = ["--log-level=CRITICAL"]  # what it says on stderr is of itself: no encryption, a reply no one waits for
     resources = {"metadata": {"path": str(path.resolve().parent)}}
     hooks = {"on_cell_start": begin, "on_cell_complete": lambda cell, cell_index: line.advance(1)}
     try:
