@@ -58,7 +58,7 @@ test: .venv/.installed  ## the fast tests, without a network (ARGS="-k local")
 test-slow: .venv/.installed  ## the slow tests: sweeps, kills, resumes
 	$(PYTEST) -n auto --dist loadgroup -m slow $(ARGS)
 
-test-export: .venv/.installed  ## exports, loaded by transformers (installs it; every run then starts a little later)
+test-export: .venv/.installed  ## exports, loaded by transformers (installs it)
 	@$(VENV_PYTHON) -c 'import transformers' 2>/dev/null || \
 	  $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[transformers]'
 	$(PYTEST) -n auto tests/export/test_export_transformers.py $(ARGS)

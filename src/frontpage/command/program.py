@@ -17,6 +17,7 @@ from frontpage.command.console import make_lasting, what_was_lost
 from frontpage.command.endings import FAILURE, INTERRUPTED, MISTAKE, Failure, Interrupted, TaskError
 from frontpage.command.env_file import load_env_file
 from frontpage.command.errors import UserError
+from frontpage.command.fewer_imports import leave_them_alone
 from frontpage.command.interrupts import leave, raise_when_interrupted, was_interrupted
 from frontpage.command.masking import hide, remember_arguments
 from frontpage.command.process_family import end_with_first_process, is_child, is_helper, launched
@@ -25,6 +26,7 @@ from frontpage.command.terminal import printable_lines
 FULL_ERROR = "FRONTPAGE_FULL_ERROR"
 make_lasting()
 end_with_first_process()
+leave_them_alone()
 
 
 # Before torch and Lightning are imported: stderr is for errors only, all else goes to stdout.

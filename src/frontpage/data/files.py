@@ -7,9 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet
-
 from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.command.notices import notice
 from frontpage.data.csv_file import read_csv
@@ -91,6 +88,9 @@ def _read_errors(path: Path, key: str) -> Iterator[None]:
 
 
 def _parquet(path: Path, column: str, key: str, option: str) -> Iterator[Any]:
+    import pyarrow as pa  # not before it is used: a run on other files starts without it
+    import pyarrow.parquet
+
     try:
         with pa.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
             _check_column(column, file.schema_arrow.names, path, key, option)
