@@ -52,6 +52,7 @@ def test_curves_are_read_by_monitor_and_row():
     assert curves_of(lines, "concepts", ["nmi", "silhouette"], layer=1) == {"nmi": {}, "silhouette": {10: 0.5}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SEEDS)
 def test_the_control_differs_from_its_run_in_the_decay_alone(size, config):
     runs = runs_of(size)

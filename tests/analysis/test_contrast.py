@@ -19,6 +19,7 @@ def test_the_summary_by_hand():
     assert found["difference"] == 0.75 and found["difference_se"] == pytest.approx(math.sqrt(4.75 / 3 / 4))
 
 
+@pytest.mark.slow
 def test_pairs_of_a_run(tmp_path, capfd):
     run = train_tiny(tmp_path / "run")
     file = tmp_path / "pairs.tsv"

@@ -152,6 +152,7 @@ def test_a_run_that_cannot_be_scored_is_left_out_of_the_comparison(tmp_path, mon
     assert all(any(str(run) in said for said in notices()) for run in runs)
 
 
+@pytest.mark.slow
 def test_a_damaged_record_of_a_trial_is_said_on_the_page_of_the_study(tmp_path, capfd):
     pytest.importorskip("plotly", reason="needs frontpage[report]")
     study = new_study(tmp_path / "study")

@@ -16,6 +16,7 @@ def test_every_demonstration_run_composes(config, name):
     check_config(config(*choices(name), f"name={name}"))
 
 
+@pytest.mark.slow
 def test_they_differ_in_architecture_attention_optimizer_and_batch(config):
     runs = [config(*choices(name)) for name in RUNS]
     assert len(runs) == 6

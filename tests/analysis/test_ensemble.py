@@ -39,6 +39,7 @@ def brute_force(runs, titles):
     return torch.tensor(found, dtype=torch.float64)
 
 
+@pytest.mark.slow
 def test_the_ensemble_is_the_mean_of_the_models_distributions(runs, tmp_path, capfd):
     output = tmp_path / "ensemble.json"
     ended = run_script(capfd, "evaluate", *runs, "--json", output)
@@ -61,6 +62,7 @@ def test_the_ensemble_is_the_mean_of_the_models_distributions(runs, tmp_path, ca
     assert f"{result['difference']:+.6f} ± {result['difference_se']:.6f}" in ended.stdout
 
 
+@pytest.mark.slow
 def test_titles_of_a_file_that_a_run_has_trained_on_are_left_out(runs, tmp_path, capfd):
     trained, held_out = training_titles(runs[0])
     file, output = write_csv(tmp_path / "titles.csv", [*trained[:5], *held_out]), tmp_path / "ensemble.json"
@@ -70,6 +72,7 @@ def test_titles_of_a_file_that_a_run_has_trained_on_are_left_out(runs, tmp_path,
     assert (result["titles"], result["seen_titles"]) == (len(held_out), 5)
 
 
+@pytest.mark.slow
 def test_nats_of_tokens_add_up_to_those_of_titles_also_beyond_the_context(runs):
     config, module = load_run(runs[0])
     titles = ["word " * 40, "a b", "another title " * 20, "x"]  # two need windows that slide
@@ -95,6 +98,7 @@ def test_means_of_probabilities_by_value():
         averaged([])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change, said",
     [("tokenizer.vocab_size=290", "another tokenizer"), ("data.val_frac=0.3", "validated on other titles")],

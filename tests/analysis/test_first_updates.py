@@ -11,6 +11,7 @@ from torch import nn
 from frontpage.analysis.benchmarks.first_updates import SHOWN, VOCABULARY, Sizes, batches, build, compare, table
 
 
+@pytest.mark.slow
 def test_our_start_is_near_ln_v_and_that_of_pytorchs_layers_is_not():
     result = compare([Sizes(2, 32, 4, "deepnorm"), Sizes(2, 32, 4, "layernorm")], updates=2)
     assert [row["start"] for row in result] == ["ours", "pytorch"] * 2
@@ -32,11 +33,13 @@ def test_pytorchs_start_has_the_weights_of_its_layers_and_no_scale():
         assert float(layer.weight.detach().abs().max()) <= layer.in_features**-0.5
 
 
+@pytest.mark.slow
 def test_no_row_is_trained_on_twice_or_measured_as_well():
     rows = batches(SHOWN[-1] + 1, seed=0)
     assert rows.shape == (51, 4, 33) and len(torch.unique(rows.flatten(0, 1), dim=0)) == 51 * 4
 
 
+@pytest.mark.slow
 def test_the_script_prints_a_table_and_refuses_what_is_no_net(tmp_path, capfd):
     outcome = run_script(
         capfd, "first_updates", "--nets", "1x32x4:rmsnorm", "--updates", 1, "--json", tmp_path / "x.json"

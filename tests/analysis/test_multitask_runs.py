@@ -27,12 +27,14 @@ def planned():
     return {size: runs_of(size) for size in SIZES}
 
 
+@pytest.mark.slow
 def test_each_size_has_every_kind_of_every_seed(planned):
     for size, runs in planned.items():
         assert [*runs] == [f"{kind}-{seed}" for seed in SEEDS[size] for kind in KINDS]
     assert SEEDS["small"] == (1,) and SEEDS["full"] == (1, 2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_run_composes_and_differs_from_the_mixture_in_what_it_is_for(config, planned, size, kind):
@@ -47,6 +49,7 @@ def test_every_run_composes_and_differs_from_the_mixture_in_what_it_is_for(confi
         assert OmegaConf.select(run, key) == OmegaConf.select(mixture, key), key
 
 
+@pytest.mark.slow
 def test_the_updates_of_the_next_token_follow_the_order_of_tasks():
     """Without a course by its share; with one, by the sum of its shares over the updates."""
     base = ("experiment=quick_prototype", "trainer.max_steps=400")
@@ -61,6 +64,7 @@ def test_the_updates_of_the_next_token_follow_the_order_of_tasks():
     assert language_updates("experiment=quick_prototype") == pytest.approx(whole, abs=5)  # half a block is shuffled
 
 
+@pytest.mark.slow
 def test_the_shapes_need_equal_operations(config, planned):
     updates = 4500
     language = language_updates(*planned["full"]["mixture-1"])
@@ -80,6 +84,7 @@ def test_the_runs_of_a_size_lie_in_a_folder_of_their_own(tmp_path):
     assert runs_folder("full", {"FRONTPAGE_MULTITASK_RUNS": str(tmp_path)}) == tmp_path / "full"
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_trained_again(tmp_path, planned):
     for name in planned["small"]:
         (tmp_path / name).mkdir()

@@ -15,6 +15,7 @@ def test_every_preset_of_a_model_up_to_the_largest_for_daily_work_is_planned():
     assert {*PRESETS} == {*options("model")} - {"deep_narrow_100"} | {"7 billion"}
 
 
+@pytest.mark.slow
 def test_the_page_holds_what_is_planned():
     plan = plan_preset("tiny", [1, 8, 64, 512], Cluster())
     page = PAGE.read_text(encoding="utf-8")
@@ -30,6 +31,7 @@ def test_the_page_has_what_the_script_prints(name, capfd):
     assert ended.stdout.strip() in (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_operations_and_rates_are_those_of_a_calculation_by_hand():
     plan = plan_preset("tiny", [1, 8], Cluster(card=80, peak=1e12, utilization=0.5))
     width, layers, tokens, vocabulary = 64, 2, 512, 8192

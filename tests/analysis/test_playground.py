@@ -65,6 +65,7 @@ def events(ask):
     return asked
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file_that_asks_nobody_else(ask):
     status, headers, content = ask("GET", "/")
     page = content.decode()
@@ -115,6 +116,7 @@ def test_an_answer_is_what_the_model_generates_token_by_token(events, playground
             assert (token["rank"] <= ALTERNATIVES) == (token["spelling"] in others)
 
 
+@pytest.mark.slow
 def test_two_who_ask_at_once_get_what_each_would_get_alone(events):
     asked = [{"prompt": "Show", "seed": seed, "num": 4, "run": seed % 2} for seed in range(6)]
     alone, found = [events(**settings) for settings in asked], [None] * len(asked)

@@ -99,6 +99,7 @@ def test_the_page_tells_all_and_asks_for_nothing(page, trained):
     assert outside == [] and len(text) < 200_000
 
 
+@pytest.mark.slow
 def test_text_from_runs_cannot_become_a_part_of_the_page(page, folder, tmp_path, capfd):
     write_run(folder / "nasty", 1.0, name=NASTY)
     second = tmp_path / "second.html"

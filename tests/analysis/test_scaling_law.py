@@ -28,6 +28,7 @@ def test_the_formulas_are_the_published_ones():
     assert exact_at(FORMS[1], n, d) == pytest.approx(e + a / n**alpha + b / d**beta)
 
 
+@pytest.mark.slow
 @EACH
 def test_noisy_losses_still_predict_a_larger_run_and_tell_the_forms_apart(form):
     noisy = losses(form, noise=0.003, seed=1)

@@ -52,6 +52,7 @@ def fitted(capfd, *arguments):
     return run_script(capfd, "scaling_law", "--draws", 20, *arguments)
 
 
+@pytest.mark.slow
 def test_a_real_run_is_read_as_it_was(run):
     (point,) = read_points([run])
     record = json.loads((run / "run.json").read_text())
@@ -62,6 +63,7 @@ def test_a_real_run_is_read_as_it_was(run):
     assert (other.parameters, other.loss) == (record["parameters"], record["metrics"]["final"]["val/loss"])
 
 
+@pytest.mark.slow
 def test_the_script_fits_chooses_predicts_and_draws(study, capfd, tmp_path):
     form = FORMS[1]
     sizes = [*GRID, LARGER]
@@ -82,6 +84,7 @@ def test_the_script_fits_chooses_predicts_and_draws(study, capfd, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG") and plot.stat().st_size > 20_000
 
 
+@pytest.mark.slow
 def test_the_script_compares_shapes_and_counts_tokens_to_a_loss(study, capfd, tmp_path):
     form, seeds = FORMS[1], {"seed": 2}
     folder = study([*GRID, *GRID], [*losses(form, noise=0.002, seed=1), *losses(form, noise=0.002, seed=2)])
@@ -115,6 +118,7 @@ def test_the_script_compares_shapes_and_counts_tokens_to_a_loss(study, capfd, tm
         assert refused.status == 2 and words[0] in refused.stderr and len(refused.stderr.splitlines()) <= 3
 
 
+@pytest.mark.slow
 def test_runs_of_one_size_give_a_law_of_tokens(study, capfd, tmp_path):
     forget_notices()
     tokens = np.geomspace(1e5, 1e7, 4)
@@ -141,6 +145,7 @@ def test_titles_seen_too_often_and_other_recipes_are_said(study):
     assert "GPTModule with CausalAttention; UNetGPTModule with CausalAttention" in notices()[1]
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_left_out_and_said(study, capfd):
     folder = study(GRID, losses(FORMS[1]))
     edit(folder / "03", lambda record: record.update(status="interrupted"))
@@ -189,6 +194,7 @@ def test_other_mistakes(study, run, capfd, tmp_path):
         assert len(ended.stderr.splitlines()) <= 3 and all(piece in ended.stderr for piece in pieces), ended.stderr
 
 
+@pytest.mark.slow
 def test_without_scipy_or_matplotlib_it_says_what_to_install(study, capfd, tmp_path, monkeypatch):
     folder = study(GRID, losses(FORMS[1]))
     with monkeypatch.context() as patch:

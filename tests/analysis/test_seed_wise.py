@@ -16,6 +16,7 @@ def test_an_interval_is_students_of_the_mean():
     assert interval([1.0, 2.0, 3.0, 4.0], level=0.9).reach == pytest.approx(2.35336 * math.sqrt(5 / 3) / 2, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_three_seeds_hold_the_true_mean_as_often_as_is_said():
     draws = np.random.default_rng(0).normal(1.0, 0.3, (4000, 3))
     held = [abs(found.mean - 1.0) <= found.reach for found in map(interval, draws.tolist())]

@@ -44,6 +44,7 @@ def test_trials_keep_their_numbers_where_others_have_failed(holed):
     assert [text.split(" (")[0] for text in points.text] == ["trial 1", "trial 3", "trial 5"]
 
 
+@pytest.mark.slow
 def test_of_a_maximised_objective_the_best_so_far_rises_and_the_highest_ranks_first(tmp_path):
     new_study(tmp_path)  # for the verbosity
     study = optuna.create_study(direction="maximize", study_name="up", storage=f"sqlite:///{tmp_path}/up.db")
@@ -91,6 +92,7 @@ def test_pairs_of_a_large_study_are_of_its_best_trials_alone(tmp_path):
     assert len(points.x) == len(points.text) == SURFACE and max(points.x) == pytest.approx((SURFACE - 1) / 1000)
 
 
+@pytest.mark.slow
 def test_no_name_and_no_value_of_a_study_is_read_as_markup(tmp_path):
     space = {NASTY: FloatDistribution(0, 1), LR: FloatDistribution(0, 1)}
     space |= {"choice": CategoricalDistribution([NASTY, "<a href='x'>"])}

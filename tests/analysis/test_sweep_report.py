@@ -28,6 +28,7 @@ def lacking(page):
     return re.findall(r'class="lacking">Not drawn: (.*?)\.</p>', page)
 
 
+@pytest.mark.slow
 def test_the_page_tells_the_whole_study(told):
     result, page = told
     losses = {trial["number"]: trial["values"][0] for trial in result["trials"] if trial["values"]}
@@ -67,6 +68,7 @@ def test_the_honest_and_the_legacy_metric_stand_side_by_side(full):
     assert names[at : at + 4] == ["val/nats_per_char", "± standard error", "val/mainrun_loss", "val/mainrun_coverage"]
 
 
+@pytest.mark.slow
 def test_several_objectives_have_a_front(tmp_path, report):
     study = new_study(tmp_path / "two", objectives=("val/nats_per_char", "parameters"))
     points = [(1.0, 900.0, 16), (2.0, 500.0, 32), (2.5, 950.0, 64), (1.5, 700.0, 128), (1.0, 901.0, 17)]

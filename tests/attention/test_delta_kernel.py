@@ -58,6 +58,7 @@ def test_any_widths_and_lengths_give_what_the_recurrence_gives(kernel, width, va
     assert_near(gradients(found, given), gradients(expected, given))
 
 
+@pytest.mark.slow
 def test_tensors_may_lie_in_memory_as_they_like(kernel):
     """Heads beside each other as a layer splits them, in columns, and a gradient that is one number everywhere."""
     given = parts()
@@ -72,6 +73,7 @@ def test_tensors_may_lie_in_memory_as_they_like(kernel):
         assert_near(torch.autograd.grad(found[0].sum(), turned), wanted)
 
 
+@pytest.mark.slow
 def test_a_gradient_may_come_from_the_last_state_alone(kernel):
     given = parts()[1:]
     q = torch.zeros(2, 4, 23, 8, dtype=torch.float64)
@@ -111,6 +113,7 @@ def test_the_bits_do_not_depend_on_the_threads(kernel):
     assert_near(results[2], results[0], within=0)
 
 
+@pytest.mark.slow
 def test_it_is_an_operation_that_pytorch_can_trace(kernel):
     q, k, v, log_decay, log_write = (part.detach() for part in parts())
     state = torch.randn(2, 2, 8, 8, dtype=torch.float64)
@@ -120,6 +123,7 @@ def test_it_is_an_operation_that_pytorch_can_trace(kernel):
     torch.library.opcheck(torch.ops.frontpage.delta_rule.default, [*columns, *given[3:]])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by the compiler itself
 def test_a_compiled_layer_gives_the_same(kernel, make):
     attention, x = make(), inputs(2, 40)
@@ -131,6 +135,7 @@ def test_a_compiled_layer_gives_the_same(kernel, make):
     torch.testing.assert_close(gradients([found], weights), gradients([expected], weights), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_auto_takes_it_on_a_cpu_for_heads_that_are_narrow_enough(kernel, make):
     assert make().route(BLOCK, CPU) == "cpp"
     assert make(d_model=256, n_head=2).route(BLOCK, CPU) == "chunk"

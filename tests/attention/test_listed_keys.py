@@ -126,6 +126,7 @@ def test_both_ways_give_what_a_mask_gives_and_its_gradients(kernel, monkeypatch,
         assert_near(with_gradients(run(*given, list_keys(patterns, time, ids, CPU)), given), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 2, 4, 7, 8, 16, 33, 64])
 def test_any_width_of_heads_and_single_precision(kernel, width):
     given, keys = heads(40, width=width), list_keys([SlidingWindow(5, 2)], 40, None, CPU)
@@ -209,6 +210,7 @@ def test_it_leaves_its_inputs_alone(kernel):
     assert_near([part.detach() for part in given], before, within=0)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_the_numeric_one(kernel):
     given, keys = heads(9, width=3), list_keys([SlidingWindow(2, 1)], 9, documents(9), CPU)
     torch.autograd.gradcheck(lambda *parts: by_kernel(*parts, keys), given)
@@ -228,6 +230,7 @@ def test_the_bits_do_not_depend_on_the_threads(kernel, patterns):
     assert_near(results[2], results[0], within=0)
 
 
+@pytest.mark.slow
 def test_it_is_an_operation_that_pytorch_can_trace(kernel):
     keys, given = list_keys([Local(4), Strided(4)], 20, None, CPU), heads(20)
     lists = keys.near, keys.first, keys.count, None, None
@@ -270,6 +273,7 @@ def layer(variant, length, **settings):
     return factory(WIDTH, HEADS, length, **VARIANTS[variant], **settings)
 
 
+@pytest.mark.slow
 def test_auto_takes_lists_where_they_were_measured_to_be_faster(kernel):
     def route(variant, length, documents=False, device=CPU, **settings):
         return layer_paths(layer(variant, 512, **settings)).route(length, device, documents=documents)
@@ -352,6 +356,7 @@ def test_long_rows_give_the_references_numbers_and_gradients(kernel, variant, pa
     assert_near(*found, within=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by the compiler itself
 @pytest.mark.parametrize("variant", ["fixed", "sparsek"])
 def test_a_compiled_layer_gives_the_same(kernel, variant):

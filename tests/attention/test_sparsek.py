@@ -106,6 +106,7 @@ def test_the_layer_is_its_formula(gate, k, window, documents):
         torch.testing.assert_close(y[row], expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_soft_gates_weaken_values_and_nothing_makes_up_for_it():
     attention = make("soft", k=3, window=1, d_model=10, n_head=1, epsilon=0.0)
     attention.scorer.data = torch.eye(10)[0]

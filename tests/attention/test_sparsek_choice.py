@@ -177,6 +177,7 @@ def test_attention_over_the_choice_is_gated_attention_under_a_mask(by_kernel, ga
             torch.testing.assert_close(ours, theirs.expand_as(ours), rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_with_soft_gates_the_gradient_is_the_numeric_one():
     ids = documents(12, seed=1, share=0.1)[:1]
     first, _ = candidate_ranges(12, 1, ids, ids.device)
@@ -198,6 +199,7 @@ def test_what_is_saved_is_what_was_given():
     assert sorted(part.data_ptr() for part in kept) == sorted(part.data_ptr() for part in (*given, first))
 
 
+@pytest.mark.slow
 def test_the_bits_do_not_depend_on_the_threads():
     given, threads, results = [part.detach().float().requires_grad_() for part in layer_inputs(2, 150)], [], []
     first, before = torch.zeros(1, 150, dtype=torch.int64), torch.get_num_threads()

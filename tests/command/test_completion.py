@@ -37,12 +37,14 @@ def offered(tmp_path):
     return ask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["python train.py", "frontpage-train"])
 def test_it_offers_the_options_of_a_group(offered, start):
     expected = {f"model/attention={name}" for name in options("model/attention") if name.startswith("s")}
     assert {*offered(f"{start} model/attention=s")} == expected
 
 
+@pytest.mark.slow
 def test_it_offers_groups_and_keys(offered):
     assert {*offered("python train.py optimizer")} == {"optimizer=", "optimizer."}
     assert offered("python train.py trainer.max_s") == ["trainer.max_steps="]

@@ -138,6 +138,7 @@ def test_what_is_heard_returns_and_raises_as_if_called():
         heard(divmod, 7, 0)
 
 
+@pytest.mark.slow
 def test_a_helper_process_ends_with_the_first_one_of_its_run():
     """SIGKILL of the first: nothing is left that it could do for the others."""
     helper = "import frontpage.command.program, time\nprint('up', flush=True)\ntime.sleep(600)"

@@ -135,6 +135,7 @@ def test_what_hides_text_from_the_first_update_on_is_a_course_too():
     check_config(composed(f"experiment={EXPERIMENT}", *SMALL, *words))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"--min-lr-ratio": 0.1}, {"--min-lr-ratio": 0.1, "--schedule": "constant"}])
 def test_the_lowest_rate_of_a_constant_one_is_refused(given):
     """`scheduler.floor` of a constant schedule multiplies every rate."""

@@ -35,6 +35,7 @@ def test_a_long_path_given_to_a_script_is_named(tmp_path, capfd, name, words, ke
     check_message(ended.stderr, [f"{key}{'x' * 60}...: {TOLD}"])
 
 
+@pytest.mark.slow
 def test_long_paths_beside_a_run_are_named(tmp_path_factory, capfd):
     run = train_tiny(tmp_path_factory.mktemp("long") / "run", "trainer.max_steps=1")
     words = {"export": ["--format", "safetensors", "--output", LONG], "generate": ["--checkpoint", LONG]}

@@ -207,12 +207,14 @@ def test_a_search_is_told_of_a_key_that_was_taken_away_before_its_study(config, 
         check_point(config(f"~{key}"))
 
 
+@pytest.mark.slow
 def test_a_test_set_without_best_weights_is_refused(mistake, tmp_path):
     (tmp_path / "titles.txt").write_text("A title\nAnother title\n")
     for given in (["callbacks.best_checkpoint.save_top_k=0"], ["~callbacks.best_checkpoint"]):
         mistake([*given, "test=true", f"data.test_path={tmp_path}/titles.txt"], "test=true", "best_checkpoint")
 
 
+@pytest.mark.slow
 def test_an_error_inside_a_new_file_is_not_called_a_mistake(command, tmp_path, monkeypatch):
     (tmp_path / "faulty.py").write_text("undefined")
     (tmp_path / "faulty_too.py").write_text(
@@ -226,6 +228,7 @@ def test_an_error_inside_a_new_file_is_not_called_a_mistake(command, tmp_path, m
         command(*TINY, "model._target_=frontpage.faulty_too.Model")
 
 
+@pytest.mark.slow
 def test_a_knob_of_a_users_experiment_that_the_chosen_attention_lacks(command, mistake, tmp_path):
     path = tmp_path / "experiment" / "mine.yaml"
     path.parent.mkdir()
@@ -243,6 +246,7 @@ def test_a_device_that_is_not_there(command, asked):
     check_message(outcome.stderr, ["trainer.accelerator=", "auto cpu"])
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_sweep(command, tmp_path):
     outcome = command(*TINY, "--multirun", "model.n_head=3", f"hydra.sweep.dir={tmp_path}/sweep")
     assert outcome.status == 2

@@ -11,6 +11,7 @@ from refusals import mistake_fixture  # noqa: F401
 from tiny import TINY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
@@ -55,6 +56,7 @@ def test_a_run_directory_with_other_files_is_left_alone(mistake, tmp_path):
         mistake([f"hydra.run.dir={tmp_path}/mine", *more], f"hydra.run.dir={tmp_path}/mine", allowed)
 
 
+@pytest.mark.slow
 def test_a_named_run_directory_is_empty_after_a_mistake_and_can_be_used(mistake, command, tmp_path):
     (tmp_path / "mine").mkdir()
     mistake([f"hydra.run.dir={tmp_path}/mine", "model.n_head=3"], "model.n_head=3")
@@ -75,6 +77,7 @@ def finished(tmp_path_factory) -> Path:
     return train_tiny(tmp_path_factory.mktemp("finished") / "run")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_touched(command, finished):
     before = contents(finished.parent)
     outcome = command(*TINY, f"hydra.run.dir={finished}")
@@ -87,12 +90,14 @@ def test_a_finished_run_is_not_touched(command, finished):
     assert contents(finished.parent) == before
 
 
+@pytest.mark.slow
 def test_nothing_to_continue_is_said(command, run_directories, tmp_path):
     outcome = command(*TINY, "ckpt_path=last", f"hydra.run.dir={tmp_path}/logs/runs/a/b")
     assert (outcome.status, outcome.stderr) == (0, "")
     assert "ckpt_path=last" in outcome.stdout and "starts at step 0" in outcome.stdout
 
 
+@pytest.mark.slow
 def test_checkpoints_that_do_not_fit(mistake, finished, tmp_path):
     good = finished / "checkpoints" / "last.ckpt"
     corrupt, foreign, weights = (tmp_path / f"{name}.ckpt" for name in ("corrupt", "foreign", "weights"))

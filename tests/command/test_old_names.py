@@ -51,6 +51,7 @@ def test_an_old_name_is_refused_with_ours(refused, old):
     check_form(refused, old, forms[[*OLD_NAMES].index(old) % len(forms)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("override", ["--multirun model.num_verts=4,8", "--multirun +model.num_verts=4,8"])
 def test_in_a_sweep_too(command, tmp_path, override):
     outcome = command(*TINY, *override.split(), f"hydra.sweep.dir={tmp_path}/sweep")
@@ -155,12 +156,14 @@ def test_the_page_has_every_old_name_with_the_key_of_the_message():
         assert OLD_NAMES[old].option in here + remark, old
 
 
+@pytest.mark.slow
 def test_names_that_stayed_are_found_at_their_place(refused):
     kept = re.search(r"These kept their names and have a place now: (.*?), and", PAGE)[1]
     for place in re.findall(r"`([\w.]+)`", kept):
         assert f"did you mean '{place}'" in refused(f"{place.split('.')[-1]}=1")
 
 
+@pytest.mark.slow
 def test_names_that_stayed_with_one_option_are_found_there(refused, config):
     stayed = re.search(r"These kept their names.*?, and (`.*?`)\. ", PAGE)[1]
     pairs = {place.split(".")[-1]: (place, option) for place, option in re.findall(r"`([\w.]+)` with `(.*?)`", stayed)}
@@ -195,6 +198,7 @@ def test_what_the_page_shows_is_what_happens(refused, config, words, line):
         assert refused(*sizes, *overrides).rstrip("\n") == line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", rows("The three saved sparse configurations"), ids=lambda row: row[0])
 def test_a_saved_sparse_configuration_breaks_the_rules_that_the_page_names(refused, config, row):
     """The published rules, in blocks of `sparseblocksize` tokens; its neighbour breaks none."""

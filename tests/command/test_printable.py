@@ -24,6 +24,7 @@ def test_control_characters_are_made_visible():
         assert printable(safe) == safe
 
 
+@pytest.mark.slow
 def test_every_character_that_acts_is_escaped_and_no_letter_is():
     for number in range(0x110000):
         letter = chr(number)
@@ -63,6 +64,7 @@ def test_what_another_library_says_in_a_mistake_is_one_line_and_advice_the_next(
     assert str(said).split("\n")[1:] == ["name another"]
 
 
+@pytest.mark.slow
 def test_a_mistake_with_control_characters_is_one_line(command, tmp_path):
     outcome = command(*TINY, f'data.path="{tmp_path}/a\x1b[31m\u202eb.csv"')
     assert outcome.status == 2 and "\\x1b[31m\\u202eb.csv: no such file" in outcome.stderr
@@ -77,6 +79,7 @@ def titles_of_hostile_words(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_invented_titles_take_a_line_each(command, run_directories, titles_of_hostile_words):
     torch.manual_seed(0)
     asked = ["callbacks.sample_titles.num=4", "data.num_titles=null", "tokenizer=bytes", "tokenizer.vocab_size=259"]

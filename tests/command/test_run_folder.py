@@ -40,6 +40,7 @@ def test_a_name_that_is_no_folders_is_refused_before_anything_is_made(command, t
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_name_of_many_words_and_letters_is_one(command, run_directories):
     assert command(*SHORT, 'name="größer, 2 x 3 (naïve)"').status == 0
     assert run_directories()[0].parent.name == "größer, 2 x 3 (naïve)"
@@ -66,6 +67,7 @@ def logging_as_before():
     root.handlers[:], root.level = before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ["hydra.output_subdir=.hydra", "hydra/job_logging=default"])
 def test_what_hydra_writes_does_not_make_a_new_folder_a_used_one(command, tmp_path, logging_as_before, written):
     path = tmp_path / "run"
@@ -90,6 +92,7 @@ def test_a_url_is_named_as_it_was_given_without_its_password(command, tmp_path, 
     assert folders(tmp_path) == set()
 
 
+@pytest.mark.slow
 def test_a_home_folder_is_written_out_for_hydra_for_scripts_and_for_config_files(command, home):
     for written in ("~/one", '"~/one"', "'~/one'"):
         assert with_homes([f"hydra.run.dir={written}"]) == [f'hydra.run.dir="{home}/one"']

@@ -132,6 +132,7 @@ def test_ordinary_settings_of_an_env_file_are_not_hidden(env_file):
     assert hide("bias=false path=/data/titles") == "bias=false path=/data/titles"
 
 
+@pytest.mark.slow
 def test_a_planted_secret_is_in_no_file_of_a_run_and_in_no_output(env_file, command, run_directories, tmp_path):
     """In .env and so in the environment, in the middle of other values of the config, below a key that names it."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
@@ -182,6 +183,7 @@ def test_what_stood_under_a_secrets_name_is_hidden_elsewhere_too():
     assert hide('told: it\'s "hush" hush and 98765432 of me') == "told: *** and *** of me"
 
 
+@pytest.mark.slow
 def test_secrets_with_quotes_and_blanks_stand_in_no_file_of_a_run_and_in_no_message(command, run_directories, tmp_path):
     given = {
         "+aws_secret_access_key": "AB/c+d9f8e7d",

@@ -135,6 +135,7 @@ def test_what_configs_compose_may_be_stored(chosen, tmp_path):
     check_recorded(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_command_in_a_copied_run_is_not_run(tampered, tmp_path, capfd):
     mark = tmp_path / "mark"
     attack = {"_target_": SHELL, "command": f"touch {mark}", "regex": "(.*)"}
@@ -158,6 +159,7 @@ def test_a_command_in_a_copied_run_is_not_run(tampered, tmp_path, capfd):
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_an_export_is_as_little_trusted_as_a_run(run, tmp_path, capfd):
     pytest.importorskip("safetensors", reason="the extra export is not installed")
     assert run_script(capfd, "export", run, "--format", "safetensors", "--output", tmp_path / "out").status == 0
@@ -170,6 +172,7 @@ def test_an_export_is_as_little_trusted_as_a_run(run, tmp_path, capfd):
             load_export(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_trust_is_for_the_run_it_names(tampered, tmp_path, monkeypatch, capfd):
     (tmp_path / "mine.py").write_text(
         "from frontpage.recipe.modules import GPTModule\n\n\nclass Mine(GPTModule):\n    pass\n"
@@ -204,6 +207,7 @@ def test_no_config_file_names_it_so_no_command_line_may(target, command):
     assert outcome.status == 2 and f"model.attention._target_={target}: no such class" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_a_value_is_never_built(command):
     outcome = command(*TINY, "+model.d_ff._target_=frontpage.recipe.modules.GPTModule")
     assert outcome.status == 2
@@ -211,6 +215,7 @@ def test_a_value_is_never_built(command):
     assert outcome.status == 2 and "model.positions=" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_a_class_of_the_users_own_folder_trains_and_needs_trust_afterwards(
     command, run_directories, tmp_path, monkeypatch
 ):
@@ -245,6 +250,7 @@ def test_the_list_holds_every_target_of_configs_and_nothing_wide():
 # A stored study
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["overrides", "record"])
 def test_promote_writes_no_strangers_class_and_no_question_to_the_environment(place, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("FP_PLANTED", "planted-9f8e7d")

@@ -45,6 +45,7 @@ def test_what_any_writer_wrote_comes_back(tmp_path, trial):
     assert read_titles(tmp_path / "titles.csv") == titles
 
 
+@pytest.mark.slow
 def test_a_carriage_return_and_newline_in_quotes_survives_wherever_a_block_may_end(tmp_path):
     titles = [f"{'x' * (number % 7)}\r\n{number}" for number in range(150_000)]  # pyarrow 26 lost some of their LF
     with (tmp_path / "titles.csv").open("w", newline="", encoding="utf-8") as file:

@@ -147,6 +147,7 @@ def test_every_form_of_file_has_times(tmp_path, suffix):
     assert read_times(path, "when") == times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl", ".txt"])
 def test_a_file_without_times_is_refused_by_the_key(command, run_directories, tmp_path, suffix):
     path = tmp_path / f"titles{suffix}"
@@ -209,6 +210,7 @@ def titles(tmp_path):
     return data_of(tmp_path, *more), data_of(tmp_path, *more, "data.join=day")
 
 
+@pytest.mark.slow
 def test_a_title_by_itself_has_the_fingerprint_of_before(titles):
     apart, _ = titles
     splits = {"train": apart.selection.train, "validation": apart.selection.validation}
@@ -222,6 +224,7 @@ def test_where_documents_begin_tells_two_runs_apart():
     assert len(several | {APART.fingerprint("abc")}) == 4 and APART.fingerprint("abc") == "abc"
 
 
+@pytest.mark.slow
 def test_documents_have_all_tokens_and_sizes_of_their_titles(titles):
     _, data = titles
     for side in ("train", "validation"):
@@ -255,6 +258,7 @@ def test_the_embedded_calendar_has_a_hundred_draws_a_day(titles):
             assert drawn == sorted(drawn) and drawn[0] // 100 == drawn[-1] // 100
 
 
+@pytest.mark.slow
 def test_the_floor_of_days_is_that_of_their_titles(titles):
     from frontpage.data.grammar.title_rules import title_grammar
 
@@ -264,6 +268,7 @@ def test_the_floor_of_days_is_that_of_their_titles(titles):
     assert floor["floor/nats_per_char"] == pytest.approx(nats / count, rel=1e-12) and floor["floor/coverage"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("data.recase=0.5", "tokenizer=unigram", "data.subword_alpha=0.2")], ids=str)
 def test_each_epoch_shows_every_title_once_after_those_of_its_day(tmp_path, more):
     data = data_of(tmp_path, "data.num_titles=450", "data.join=day", *more)
@@ -321,6 +326,7 @@ def test_another_join_is_refused(command, value):
     assert ended.status == 2 and ended.stderr.startswith(f"data.join={value}:") and "none day" in ended.stderr
 
 
+@pytest.mark.slow
 def test_real_titles_are_all_there_by_day(real_titles):
     table = pa.parquet.read_table(real_titles).to_pydict()
     titles, documents = all_days(table["title"], as_times(table["created"], "created", "x"), seed=1337)

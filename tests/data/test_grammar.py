@@ -133,6 +133,7 @@ def test_bad_rules_are_refused(rules: Rules, message: str) -> None:
         Grammar(rules)
 
 
+@pytest.mark.slow
 def test_every_sampled_title_has_exactly_one_derivation(titles: list[str], log_probs: np.ndarray) -> None:
     grammar = title_grammar()
     assert [title for title in titles[:2000] if grammar.derivations(title) != 1] == []
@@ -145,6 +146,7 @@ def test_sampled_log_probs_average_to_the_exact_entropy(log_probs: np.ndarray) -
     assert abs(-log_probs.mean() - exact_entropy(TITLE_RULES, "title", {})) < 4 * standard_error
 
 
+@pytest.mark.slow
 def test_importance_sampling_recovers_the_normalisation() -> None:
     """Under titles drawn with other weights at the top, the mean of p / q is 1: log_prob is a distribution."""
     other = Grammar({**TITLE_RULES, "title": [(1, template) for _, template in TITLE_RULES["title"]]})
@@ -167,6 +169,7 @@ def test_fewer_than_one_title_in_a_thousand_is_a_repeat(titles: list[str]) -> No
     assert len(titles) - len(set(titles)) < 0.001 * len(titles)
 
 
+@pytest.mark.slow
 def test_titles_look_like_titles(titles: list[str], log_probs: np.ndarray) -> None:
     for title in titles:
         assert title == title.strip() and "  " not in title and title.isprintable(), repr(title)

@@ -319,6 +319,7 @@ def test_a_process_reads_the_tokens_of_its_own_windows():
     assert max(map(len, read)) < everything / 4 * 1.3  # its own windows, and what stands before each
 
 
+@pytest.mark.slow
 def test_memory_grows_by_a_few_numbers_a_title(tmp_path, monkeypatch):
     """Whatever the titles' length: of ten times as many titles the text is 22 MB larger."""
     for module, pieces in ((large_file, 1000), (stored_titles, 500), (token_cache, 500)):

@@ -68,6 +68,7 @@ def test_a_way_to_write_a_word_is_as_likely_as_enumeration_says(alpha):
         assert {way: pytest.approx(p, abs=2e-3) for way, p in expected.items()} == ways[len(word)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0, 0.3])
 def test_the_tokens_of_a_title_over_many_epochs_have_the_probabilities_of_enumeration(tokenizer, alpha):
     title, epochs = "Is attention", 3000

@@ -68,6 +68,7 @@ def test_more_titles_than_the_grammar_has_are_refused_before_any_is_drawn(tmp_pa
     SyntheticTitles(tokenizer=None, cache_dir=tmp_path, num_titles=most)
 
 
+@pytest.mark.slow
 def test_the_most_titles_are_what_one_draw_in_fifty_repeated_allows():
     grammar, most = title_grammar(), SyntheticTitles.MOST_TITLES
     probability = np.exp([grammar.log_prob(title) for title in grammar.sample(400, seed=3)])

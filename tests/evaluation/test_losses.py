@@ -97,6 +97,7 @@ def test_no_more_logits_are_held_at_once_than_the_devices_chunk_has(monkeypatch,
     assert max(sizes) == most and sum(sizes) == 21 * 11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 4, 21, 64])
 def test_the_gradient_of_own_chunks_is_that_of_the_sum(rows):
     hidden, weight, targets = problem(torch.float64)

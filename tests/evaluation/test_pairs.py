@@ -35,6 +35,7 @@ def test_the_area_is_the_share_of_pairs_in_order_with_ties_as_halves():
     assert auroc_with_error(-scores, labels)[0] == pytest.approx(1 - expected)
 
 
+@pytest.mark.slow
 def test_the_error_of_an_area_is_its_deviation_over_samples():
     torch.manual_seed(0)
     drawn = [

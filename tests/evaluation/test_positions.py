@@ -73,6 +73,7 @@ def scored(request, tmp_path):
     return module, data
 
 
+@pytest.mark.slow
 def test_the_sums_are_those_of_the_headline_and_each_token_is_where_it_belongs(scored):
     module, data = scored
     settings = composed("data=synthetic", "data.block_size=32", "data.evaluation_tokens=400").data
@@ -100,6 +101,7 @@ def test_the_sums_are_those_of_the_headline_and_each_token_is_where_it_belongs(s
     assert [one.nats for one in found] == pytest.approx([expected[place] for place in sorted(expected)], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_was_not_scored_once_is_no_number(scored, monkeypatch):
     module, data = scored
     settings = composed("data=synthetic", "data.block_size=32").data

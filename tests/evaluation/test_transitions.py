@@ -175,6 +175,7 @@ def test_it_goes_on_from_its_state():
         assert [one for one in found if one[1] != IDLE] == verdicts(curve)
 
 
+@pytest.mark.slow
 def test_only_the_windows_are_kept():
     watch = TransitionWatch(Rule())
     for step in range(10, 50_000, 10):

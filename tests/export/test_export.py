@@ -74,6 +74,7 @@ def test_a_gguf_file_can_be_smaller(precision, tmp_path):
     assert sizes[precision] < 0.8 * sizes["fp32"]
 
 
+@pytest.mark.slow
 def test_a_gguf_file_holds_the_vocabulary(tmp_path):
     import gguf
 
@@ -105,6 +106,7 @@ def test_the_tokenizer_of_a_folder_reads_and_writes_as_ours_with_eos_before_it(n
         assert theirs.decode([tokenizer.eos_id, *ids, tokenizer.eos_id]) == tokenizer.decode(ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", options("model"))
 def test_our_own_names_hold_every_architecture(model, tmp_path):
     config, module = exportable(model, {"attention": "gated"})
@@ -214,6 +216,7 @@ def config_name(run):
     return OmegaConf.load(run / "config.yaml").name
 
 
+@pytest.mark.slow
 def test_the_script_writes_the_averaged_weights_and_a_card(run, tmp_path, capfd):
     record = json.loads((run / "run.json").read_text())
     for form in FORMATS[:3]:  # the last is for runs that were trained for it
@@ -246,6 +249,7 @@ def test_the_script_writes_the_averaged_weights_and_a_card(run, tmp_path, capfd)
     assert not torch.equal(module.net.state_dict()[name], next(as_trained[key] for key in as_trained if name in key))
 
 
+@pytest.mark.slow
 def test_the_example_of_our_own_card_runs(run, tmp_path, capfd, monkeypatch):
     assert run_script(capfd, "export", run, "--format", "safetensors", "--output", tmp_path / "out").status == 0
     monkeypatch.chdir(tmp_path / "out")
@@ -254,6 +258,7 @@ def test_the_example_of_our_own_card_runs(run, tmp_path, capfd, monkeypatch):
     assert "Show HN:" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_default_folder_is_in_the_run_and_used_once(run, capfd):
     assert run_script(capfd, "export", run, "--format", "safetensors").status == 0
     again = run_script(capfd, "export", run, "--format", "safetensors")
@@ -315,6 +320,7 @@ def test_a_run_without_a_checkpoint_is_refused(run, tmp_path, capfd):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_card_of_a_checkpoint_from_elsewhere_has_no_metrics_of_the_run(run, tmp_path, capfd):
     shutil.copy(run / "checkpoints" / "last.ckpt", tmp_path / "best.ckpt")
     for place, recorded in ((run / "checkpoints" / "best.ckpt", True), (tmp_path / "best.ckpt", False)):

@@ -18,6 +18,7 @@ def added(*names):
     return {"addition": OmegaConf.to_container(nodes)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["gpt", "deep_narrow"])
 def test_our_own_names_keep_all_additions(model, tmp_path):
     config, module = exportable(model, SHARED | added(*options("model/addition")))

@@ -48,6 +48,7 @@ def push(capfd, run, output, *more, form="hf"):
     return run_script(capfd, "export", run, *options, *more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["hf", "safetensors", "gguf"])
 def test_what_is_pushed_is_the_folder_and_private(form, run, hub, tmp_path, capfd):
     ended = push(capfd, run, tmp_path / "out", "--json", tmp_path / "result.json", form=form)
@@ -61,6 +62,7 @@ def test_what_is_pushed_is_the_folder_and_private(form, run, hub, tmp_path, capf
     assert TOKEN not in ended.stdout
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_weights_that_come_back_from_the_hub_give_the_same_logits(run, hub, tmp_path, capfd):
     _, module = load_run(run)
@@ -106,6 +108,7 @@ def test_from_pretrained_of_what_was_pushed_gives_the_same_logits(run, hub, tmp_
     assert (theirs - module(ids_of(module, TITLES[0])[:, :20])).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_all_and_asks_and_keeps_nothing(run, hub, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
@@ -121,6 +124,7 @@ def test_a_dry_run_shows_all_and_asks_and_keeps_nothing(run, hub, tmp_path, capf
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_second_push_goes_to_the_same_place_and_says_what_it_leaves(run, hub, tmp_path, capfd):
     assert push(capfd, run, tmp_path / "first").status == 0
     ended = push(capfd, run, tmp_path / "second", form="gguf")
@@ -131,6 +135,7 @@ def test_a_second_push_goes_to_the_same_place_and_says_what_it_leaves(run, hub, 
     assert {"model.safetensors", f"{record_of(run)['config']['name']}-fp32.gguf"} <= {*there}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("public", [False, True])
 def test_a_repository_of_the_other_visibility_is_refused_before_all_work(public, run, hub, tmp_path, capfd):
     first, second = (["--public"] * chosen for chosen in (public, not public))

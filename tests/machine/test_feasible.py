@@ -15,6 +15,7 @@ from frontpage.training.preflight import check_config, check_fits
 SMALL = ("model.n_layer=1", "model.d_model=32", "model.n_head=4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "key"),
     [
@@ -35,6 +36,7 @@ def test_what_no_machine_holds_is_refused_at_once(overrides, key):
     assert str(raised.value).startswith(f"{key}: ") and "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a card's memory is asked with the plan of the run")
 def test_a_block_of_which_no_row_can_be_trained_on(monkeypatch):
     monkeypatch.setattr(feasible, "machine_memory", lambda: 16 * 2**30)
@@ -58,6 +60,7 @@ def test_a_step_that_the_machine_cannot_hold_is_refused():
     assert raised.value.estimated_memory_bytes == machine_memory() + 1
 
 
+@pytest.mark.slow
 def test_a_large_batch_is_on_the_line_through_smaller_ones(monkeypatch):
     config = composed(*SMALL, "data.block_size=64")
     model = build(config.model, "model", vocab_size=300)
@@ -80,6 +83,7 @@ def needed(config, card=False):
 FP32 = ("trainer.accelerator=cpu", "trainer.precision=32-true", "data.batch_size=8", "data.block_size=32")
 
 
+@pytest.mark.slow
 def test_a_large_net_without_memory_for_a_step_is_refused_before_it_is_built(monkeypatch):
     config = composed(*SMALL, *FP32)
     there = needed(config)
@@ -97,6 +101,7 @@ def test_a_large_net_without_memory_for_a_step_is_refused_before_it_is_built(mon
     check_fits(config)
 
 
+@pytest.mark.slow
 def test_a_gpus_own_memory_is_asked_where_there_is_one(monkeypatch):
     config = composed(*SMALL, *FP32, "trainer.precision=16-mixed")  # in which a CPU's kernels keep other copies
     free = needed(config, card=True)

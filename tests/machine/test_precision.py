@@ -120,6 +120,7 @@ def test_every_precision_that_is_taken_stands_in_the_list_of_what_is_allowed(com
     assert ended.status == 2 and f" {precision} " in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_run_in_fp64_works(tmp_path):
     run = train_tiny(tmp_path / "run", "trainer.precision=64-true", "trainer.max_steps=2")
     assert record(run)["precision"] == "64-true" and record(run)["status"] == "finished"
@@ -161,6 +162,7 @@ def test_a_precision_that_a_device_lacks_is_a_mistake(asked, device, has):
         settle_precision(asked, device)
 
 
+@pytest.mark.slow
 def test_a_run_says_what_auto_took_and_keeps_it_when_it_is_continued(rates, tmp_path):
     rates(2.0, 1.0)
     run = train_tiny(tmp_path / "run", "trainer.precision=auto", "trainer.max_steps=2")

@@ -240,6 +240,7 @@ ATTENTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", ATTENTIONS)
 def test_an_experiment_has_its_own_knobs_and_another_attention_those_of_its_file(config, experiment):
     own = config(f"experiment={experiment}").model.attention

@@ -53,6 +53,7 @@ def parameters(net):
     return sum(weight.numel() for weight in net.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_has_exactly_the_parameters_of_the_arithmetic(preset):
     net = on_meta(f"model={preset}")
@@ -60,6 +61,7 @@ def test_a_preset_has_exactly_the_parameters_of_the_arithmetic(preset):
     assert parameters(net) == formula(net)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_parameters_are_those_of_the_formula_for_every_norm(norm):
     net = on_meta("model=deep_narrow", f"model.norm={norm}")

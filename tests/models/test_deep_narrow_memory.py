@@ -64,6 +64,7 @@ def test_a_layer_keeps_what_the_closed_formula_says(norm, precision):
     assert slope(norm, precision) == pytest.approx(formula(norm, precision), rel=0.001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_estimate_of_a_layer_is_the_same(norm, precision):

@@ -48,6 +48,7 @@ def command(installed: Path, folder: Path, name: str, *words: str) -> subprocess
     return run(installed, folder, "-c", start, *words)
 
 
+@pytest.mark.slow
 def test_the_configs_and_the_commands_are_in_the_wheel(installed):
     files = {path.relative_to(CONFIGS): path.read_bytes() for path in CONFIGS.rglob("*.yaml")}
     there = installed / "frontpage" / "configs"

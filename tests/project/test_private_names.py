@@ -148,6 +148,7 @@ def used():
     return found
 
 
+@pytest.mark.slow
 def test_every_private_name_that_is_used_has_its_row(used):
     missing = {name: places for name, places in used.items() if name not in TABLE}
     assert missing == {}, "say in TABLE where it lives and what to do when it moves, or do without it"

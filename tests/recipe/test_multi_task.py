@@ -149,6 +149,7 @@ def test_the_heads_have_the_sizes_of_the_original():
         assert counted == [classifier, projector, projector]
 
 
+@pytest.mark.slow
 def test_a_loss_scale_multiplies_its_task_and_follows_its_course(data, batches):
     plain = module_of(data, "tasks.coherence.loss_scale=1.0")
     scaled = module_of(data, "tasks.coherence.loss_scale=[[0,2.0],[10,4.0]]")
@@ -164,6 +165,7 @@ def test_a_loss_scale_multiplies_its_task_and_follows_its_course(data, batches):
     )
 
 
+@pytest.mark.slow
 def test_eight_rows_at_once_and_four_times_two_descend_the_same(tmp_path):
     gradients = []
     for batch, accumulate in ((8, 1), (2, 4)):
@@ -175,6 +177,7 @@ def test_eight_rows_at_once_and_four_times_two_descend_the_same(tmp_path):
     assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(*gradients, strict=True))
 
 
+@pytest.mark.slow
 def test_what_is_declared_follows_the_tasks(config, data):
     def declared(*overrides):
         return [

@@ -81,6 +81,7 @@ def test_small_weights_are_estimated_with_their_32_bits_and_large_ones_with_thei
     assert optimizer_bytes(net, lambda groups: Bytes(groups, {"lr": 1.0})) == expected
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_optimizer_that_wrote_it_and_with_no_other(tmp_path):
     names = [name for name in options("optimizer") if not missing(name)]
     for written in names:

@@ -200,6 +200,7 @@ def test_every_config_names_a_schedule_with_that_closed_form(name):
     assert found[4:] == pytest.approx([PEAK * shape(place, 36, 4, 0.5) for place in range(37)])
 
 
+@pytest.mark.slow
 def test_a_schedule_too_long_for_the_run_ends_with_status_2(command, run_directories):
     outcome = command(*TINY, "scheduler=wsd", "scheduler.decay=900", "trainer.max_steps=5", "trainer.max_epochs=null")
     assert outcome.status == 2, outcome.stdout

@@ -67,6 +67,7 @@ def test_a_predicted_token_goes_through_the_language_head_and_no_other(data):
     assert mixture.flops_of_examples(batch) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_run_records_the_sum_over_its_micro_batches(command, run_directories, tmp_path):
     outcome = command(*SMALL, "trainer.max_steps=40", "val_interval=40", "callbacks.sample_titles=null")
     assert outcome.status == 0, outcome.stderr

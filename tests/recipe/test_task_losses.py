@@ -15,6 +15,7 @@ def data(tmp_path_factory):
     return data_of(tmp_path_factory.mktemp("parallel"))
 
 
+@pytest.mark.slow
 def test_the_mixture_weighs_by_the_last_weights_and_scales_which_need_not_sum_to_one(data):
     module = module_of(data, "tasks=[lm,coherence]", "tasks.lm.weight=[[0,1.0],[9,3.0]]", "tasks.coherence.weight=2.0")
     found = module._mixture({"val/loss": 4.0, "val/coherence/loss": 0.5})

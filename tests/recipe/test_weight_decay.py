@@ -123,6 +123,7 @@ def test_training_sets_the_decay_of_every_update_by_the_course(monkeypatch):
     assert seen == []
 
 
+@pytest.mark.slow
 def test_a_run_logs_its_decay_where_it_has_a_course(tmp_path):
     settings = ("optimizer.weight_decay=[[0,0.8],[0.5,0.1],[1,0.9]]", "trainer.max_steps=10", "log_interval=1")
     run = train_tiny(tmp_path / "run", *settings, "trainer.max_epochs=9")

@@ -38,6 +38,7 @@ def best(directory):
     return update_of(directory / "checkpoints" / "best.ckpt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keep", "kept"), [(1, []), (2, [6, 12]), (3, [6, 9, 12]), (-1, [3, 6, 9, 12, 15, 17])], ids=str
 )
@@ -53,6 +54,7 @@ def test_the_best_are_kept_under_their_own_names_and_best_is_the_best(command, t
     assert re.search(r"(\d+) kept", said)[1] == str(len(contents))
 
 
+@pytest.mark.slow
 def test_none_are_kept_where_none_are_asked_for(command, tmp_path):
     directory = tmp_path / "run"
     assert command(*RUN, "callbacks.best_checkpoint.save_top_k=0", f"hydra.run.dir={directory}").status == 0
@@ -93,6 +95,7 @@ def test_a_run_that_broke_off_goes_on_with_its_best(command, tmp_path, monkeypat
     assert state["kept"] == [[1.0, 12], [2.0, 6]]
 
 
+@pytest.mark.slow
 def test_a_full_disk_in_the_middle_leaves_the_best_before_and_says_what_is_missing(
     command, tmp_path, monkeypatch, scored
 ):
@@ -114,6 +117,7 @@ def test_a_full_disk_in_the_middle_leaves_the_best_before_and_says_what_is_missi
     assert any("best.ckpt does not hold update 12, the best" in one for one in record_of(directory)["notices"])
 
 
+@pytest.mark.slow
 def test_best_files_that_were_taken_away_are_looked_for_anew_and_that_is_said(command, tmp_path, scored):
     directory = tmp_path / "run"
     settings = (*RUN, "callbacks.best_checkpoint.save_top_k=2", f"hydra.run.dir={directory}")
@@ -127,6 +131,7 @@ def test_best_files_that_were_taken_away_are_looked_for_anew_and_that_is_said(co
     assert steps(directory) == [9, 12] and best(directory) == 12
 
 
+@pytest.mark.slow
 def test_another_number_to_keep_is_taken_over_with_what_is_there(command, tmp_path, scored):
     """From one to three the best gets its own name, and back to two the worst goes."""
     directory = tmp_path / "run"
@@ -141,6 +146,7 @@ def test_another_number_to_keep_is_taken_over_with_what_is_there(command, tmp_pa
         assert steps(directory) == kept and best(directory) == min(last, 12)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_continued_elsewhere_brings_its_own_best_along(command, tmp_path, scored):
     first, second = tmp_path / "first", tmp_path / "second"
     assert command(*RUN, "trainer.max_steps=12", f"hydra.run.dir={first}").status == 0

@@ -24,6 +24,7 @@ def test_what_is_written_comes_back_and_nothing_else_stays(file):
     assert os.listdir(file.parent) == [file.name]
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(file):
     content = file.read_bytes()
     for position in range(len(content)):
@@ -67,6 +68,7 @@ class Malicious:
         return os.system, (f"touch {self.path}",)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run_it(tmp_path, command):
     path, trace = tmp_path / "evil.ckpt", tmp_path / "was_here"
     CheckpointFile().save_checkpoint({**SMALL, "callbacks": Malicious(trace)}, path)
@@ -111,6 +113,7 @@ def test_a_crash_between_any_two_calls_leaves_an_intact_checkpoint(file, monkeyp
         assert open_checkpoint(file, "x").content["global_step"] == 8
 
 
+@pytest.mark.slow
 def test_random_positions_in_a_real_checkpoint(run):
     """The same as for the small file, for what a run writes: a thousandth of its bits would take too long."""
     path, chosen = run / "checkpoints" / "last.ckpt", random.Random(0)

@@ -199,6 +199,7 @@ def test_weights_and_their_average_have_the_same_shapes():
         assert [*_weights(content, {"32-true"})] == said
 
 
+@pytest.mark.slow
 def test_a_malformed_last_checkpoint_ends_with_status_2_and_leaves_the_run_as_it_was(run, content, command, built):
     """The state of another shape that crashed the fused kernel, through the command line."""
     spoiled = copy.deepcopy(content)

@@ -20,6 +20,7 @@ def tear(path, share=0.7):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
+@pytest.mark.slow
 def test_the_newest_is_the_one_of_the_latest_update_whatever_the_times_of_the_files(run):
     """`cp -r` gives the files other times; of the same update `last.ckpt` goes first."""
     folder = run / "checkpoints"
@@ -32,6 +33,7 @@ def test_the_newest_is_the_one_of_the_latest_update_whatever_the_times_of_the_fi
     assert newest_intact(folder).path == folder / "best.ckpt"
 
 
+@pytest.mark.slow
 def test_a_start_reads_a_checkpoint_for_its_checksum_once(run, command, monkeypatch):
     read = []
 
@@ -47,6 +49,7 @@ def test_a_start_reads_a_checkpoint_for_its_checksum_once(run, command, monkeypa
     assert before_the_end.count("last.ckpt") == 1 and before_the_end.count("best.ckpt") == 1
 
 
+@pytest.mark.slow
 def test_a_torn_last_checkpoint_is_passed_over_for_the_one_before_and_the_end_is_the_same(run, command):
     tear(run / "checkpoints" / "last.ckpt")
     (run / "checkpoints" / "best.ckpt").unlink()
@@ -77,6 +80,7 @@ def test_a_bit_flipped_inside_a_weight_is_not_trained_on(run, command):
     assert outcome.status == 2 and "its checksum is wrong" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_a_run_whose_directory_was_moved_still_knows_its_best(run, command):
     """The best is made unbeatable; a resumed run in another place must not replace it by its own next validation."""
     folder = run / "checkpoints"
@@ -93,6 +97,7 @@ def test_a_run_whose_directory_was_moved_still_knows_its_best(run, command):
     assert (folder / "best.ckpt").read_bytes() == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["last.ckpt", "all"])
 def test_a_finished_run_whose_end_is_lost_is_not_called_finished(run, command, lost):
     """It goes on from what there is; where nothing is left it is refused, and nothing of it is changed."""
@@ -112,6 +117,7 @@ def test_a_finished_run_whose_end_is_lost_is_not_called_finished(run, command, l
         assert update_of(run / "checkpoints" / "last.ckpt") == 17
 
 
+@pytest.mark.slow
 def test_what_lies_in_the_place_of_a_runs_files_is_told_and_what_a_crash_left_is_cleared(run, command):
     last = (*TINY, "save_interval=5", f"hydra.run.dir={run}", "ckpt_path=last")
     (run / "run.json").write_text((run / "run.json").read_text().replace('"finished"', '"failed"', 1))
@@ -137,6 +143,7 @@ def test_what_lies_in_the_place_of_a_runs_files_is_told_and_what_a_crash_left_is
     assert (run / "checkpoints").read_text() == "a file"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "record", ["[]", '"text"', "3", '{"status": "finished", "steps": "x", "config": []}', '{"data": 1}']
 )

@@ -12,6 +12,7 @@ from frontpage.runs.provenance import differences
 from frontpage.runs.resumed_settings import _differing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "words"),
     [
@@ -36,6 +37,7 @@ def test_keys_that_came_later_are_no_difference_where_they_are_off():
     assert [*_differing(before, later)] == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -65,6 +67,7 @@ def test_what_a_checkpoint_has_settled_cannot_be_set_anew(finished, command, ove
     assert all(word in outcome.stderr for word in words), outcome.stderr
 
 
+@pytest.mark.slow
 def test_other_rows_are_refused_where_no_key_tells_how_many_devices_there_are(finished, command, tmp_path):
     """As with trainer.devices=auto on another number of GPUs or nodes."""
     run = shutil.copytree(finished, tmp_path / "run")
@@ -73,6 +76,7 @@ def test_other_rows_are_refused_where_no_key_tells_how_many_devices_there_are(fi
     assert outcome.status == 2 and "8 rows of all processes at once (they were 16)" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_settings_that_hold_from_now_on_are_said_once(run, command):
     """And nothing is said of those that follow from them, of places, or of a run that is continued as it was."""
     (run / "run.json").write_text((run / "run.json").read_text().replace('"status": "finished"', '"status": "failed"'))
@@ -89,6 +93,7 @@ def test_settings_that_hold_from_now_on_are_said_once(run, command):
     assert outcome.status == 0 and "other settings" not in outcome.stdout
 
 
+@pytest.mark.slow
 def test_callbacks_that_differ_are_named_on_the_console(run, command):
     path = run / "checkpoints" / "last-1.ckpt"
     outcome = command(

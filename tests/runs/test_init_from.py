@@ -59,6 +59,7 @@ def notices_of(directory: Path) -> list[str]:
     return [one for one in record_of(directory)["notices"] if one.startswith("init_from")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["run", "checkpoint elsewhere", "run from before"])
 def test_a_new_run_starts_with_the_tokenizer_and_the_loss_of_its_weights(command, origin, others, tmp_path, form):
     """The rate is 0, so what is validated are the origin's weights, on other titles, in the origin's tokens."""
@@ -83,6 +84,7 @@ def test_a_new_run_starts_with_the_tokenizer_and_the_loss_of_its_weights(command
     assert record_of(new)["metrics"]["final"]["val/nats_per_char"] == pytest.approx(right, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_says_nothing_of_itself_is_told(command, origin, others, tmp_path):
     bare, new = without_provenance(origin / "checkpoints" / "best.ckpt", tmp_path / "bare.ckpt"), tmp_path / "new"
     outcome = command(*TINY, f"data.path={others}", "trainer.max_steps=1", f"init_from={bare}", f"hydra.run.dir={new}")
@@ -123,6 +125,7 @@ def test_an_untied_head_is_not_tied_in_silence(origin, tmp_path):
         first_weights(composed(*TINY, f"init_from={tmp_path}/untied.ckpt"))
 
 
+@pytest.mark.slow
 def test_what_people_change_on_purpose_is_said(command, origin, tmp_path):
     changed = ("model/attention=local", "model.attention.window=8", "model.document_mask=false")
     new = tmp_path / "new"
@@ -149,6 +152,7 @@ def continued(command, begun, tmp_path, *overrides):
     return command(*TINY, *arguments, *overrides), copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_it", [True, False])
 def test_such_a_run_is_continued_with_its_own_weights_and_tokenizer(command, origin, begun, tmp_path, with_it):
     """With the command that it began with, and with init_from left out."""
@@ -161,6 +165,7 @@ def test_such_a_run_is_continued_with_its_own_weights_and_tokenizer(command, ori
     assert bool(notices_of(copy)) == with_it
 
 
+@pytest.mark.slow
 def test_another_origin_beside_ckpt_path_is_refused(command, origin, begun, tmp_path):
     other = shutil.copy(origin / "checkpoints" / "last.ckpt", tmp_path / "other.ckpt")
     outcome, _ = continued(command, begun, tmp_path, f"init_from={other}")
@@ -169,6 +174,7 @@ def test_another_origin_beside_ckpt_path_is_refused(command, origin, begun, tmp_
     assert str(origin / "checkpoints" / "best.ckpt") in outcome.stderr
 
 
+@pytest.mark.slow
 def test_a_run_is_not_continued_as_another_net(command, origin, tmp_path):
     for override, words in (
         ("model.n_head=4", "model.n_head=4 (was 2)"),
@@ -219,6 +225,7 @@ def test_a_checkpoint_put_into_another_runs_folder_is_refused(origin, tmp_path, 
         load_run(copy)
 
 
+@pytest.mark.slow
 def test_what_a_foreign_checkpoint_calls_its_tokenizer_is_not_run(command, origin, others, tmp_path):
     """The vocabulary is taken; a class that it names is not written down as what a later reader would build."""
     content = torch.load(origin / "checkpoints" / "best.ckpt", weights_only=True)
@@ -242,6 +249,7 @@ def test_a_provenance_that_makes_no_sense_is_a_mistake_and_no_traceback(origin, 
         load_run(origin, tmp_path / "damaged.ckpt")
 
 
+@pytest.mark.slow
 def test_the_titles_behind_a_checkpoint_are_not_those_of_the_folder_it_was_put_into(command, origin, begun, tmp_path):
     """So what the new run calls seen is not what another run had seen."""
     mixed, new = shutil.copytree(begun, tmp_path / "mixed"), tmp_path / "new"

@@ -48,6 +48,7 @@ def test_another_error_of_the_disk_is_not_hidden(file, monkeypatch):
     assert os.listdir(file.parent) == [file.name]
 
 
+@pytest.mark.slow
 def test_a_run_on_a_full_disk_goes_on_to_its_end_and_is_not_finished(command, run_directories, monkeypatch):
     with monkeypatch.context() as patch:
         full_disk(patch, "before")
@@ -64,6 +65,7 @@ def test_a_run_on_a_full_disk_goes_on_to_its_end_and_is_not_finished(command, ru
     assert update_of(directory / "checkpoints" / "last.ckpt") == 4
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_the_end_only_costs_no_more_than_the_updates_since(command, tmp_path, monkeypatch):
     """The issue's own case: the run had a best and a last checkpoint, and its end has no room."""
     settings, save = (*TINY, "val_interval=5", f"hydra.run.dir={tmp_path}/run"), CheckpointFile.save_checkpoint

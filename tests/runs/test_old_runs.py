@@ -52,6 +52,7 @@ def test_an_old_run_reopens_and_scores_what_it_scored(old):
     assert now["val/loss"] == pytest.approx(then["val/loss"], rel=1e-6) and now["val/coverage"] == 1
 
 
+@pytest.mark.slow
 def test_an_old_run_that_was_killed_goes_on_as_if_it_had_not_been(command, old):
     """To the bits on the machine that began it; another one rounds otherwise."""
     directory = old("killed")

@@ -51,6 +51,7 @@ def test_before_the_first_update_the_parts_are_those_of_the_checkpoint_digest_by
         assert part["equal"] and part["checkpoint"] == part["run"] and len(part["run"]) == 32, name
 
 
+@pytest.mark.slow
 def test_a_part_that_is_not_the_checkpoints_is_named(command, run, monkeypatch):
     monkeypatch.setattr(RandomState, "on_train_start", lambda *unused: torch.manual_seed(0))
     event = next(event for event in resume(command, run) if event["event"] == "resumed")
@@ -72,6 +73,7 @@ def test_a_digest_tells_values_types_keys_and_order_apart():
     assert len({digest(one), *map(digest, others)}) == 7
 
 
+@pytest.mark.slow
 def test_a_gap_is_said_and_what_is_no_text_or_no_object_is_left_out(command, run):
     file = run / "metrics.csv"
     lines = file.read_bytes().splitlines(keepends=True)

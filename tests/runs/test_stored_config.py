@@ -59,6 +59,7 @@ def test_a_torn_config_is_taken_from_run_json_or_a_checkpoint_and_that_is_said(r
         stored_config(Run(run))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_a_torn_config_and_writes_it_anew(run, command, capfd):
     whole = (run / "config.yaml").read_text()
     record = json.loads((run / "run.json").read_text())

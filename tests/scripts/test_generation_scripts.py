@@ -65,6 +65,7 @@ def scored(capfd, tmp_path, *arguments):
     return json.loads(output.read_text(encoding="utf-8")), ended.stdout
 
 
+@pytest.mark.slow
 def test_nobody_reads_and_generating_ends(runs, capfd, monkeypatch, tmp_path):
     monkeypatch.setattr("frontpage.analysis.invention.reader_gone", lambda: True)
     arguments = (runs("bytes"), "--num", 30, "--batch", 10, "--max-tokens", 2)
@@ -74,6 +75,7 @@ def test_nobody_reads_and_generating_ends(runs, capfd, monkeypatch, tmp_path):
     assert ended.status == 0 and len(json.loads((tmp_path / "all.json").read_text())) == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_tokens_sum_up_to_what_an_evaluation_gives_each_title(runs, name):
     config, module = load_run(runs(name))
@@ -156,6 +158,7 @@ def read_all(descriptor, text):
             text += part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "environment"), [([], {}), (["--no-color"], {}), ([], {"NO_COLOR": "1"})])
 def test_score_has_colours_and_a_legend_on_a_terminal_that_wants_them(runs, arguments, environment, on_a_terminal):
     text = on_a_terminal("score", runs("bpe"), "Show HN: <x>", *arguments, **environment)

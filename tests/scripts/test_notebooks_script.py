@@ -20,6 +20,7 @@ def write(path, *sources):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_each_notebook_runs_to_its_end_or_to_the_cell_that_fails(tmp_path, capfd, jobs):
     leave = "import pathlib; pathlib.Path('{}').write_text(str(x))"
@@ -35,6 +36,7 @@ def test_each_notebook_runs_to_its_end_or_to_the_cell_that_fails(tmp_path, capfd
     assert run_script(capfd, "notebooks", tmp_path, "-k", "good").status == 0
 
 
+@pytest.mark.slow
 def test_a_cell_without_end_is_stopped(tmp_path, capfd):
     write(tmp_path / "slow.ipynb", "import time; time.sleep(600)")
     ended = run_script(capfd, "notebooks", tmp_path / "slow.ipynb", "--timeout", 1)

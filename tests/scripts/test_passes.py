@@ -32,6 +32,7 @@ def counted(module):
     return calls
 
 
+@pytest.mark.slow
 def test_a_part_of_the_titles_is_a_sum_and_equals_what_scoring_it_alone_gives(run):
     config, module = load_run(run)
     titles, calls = [*NEW, *training_titles(run)[0][:40]], counted(module)
@@ -65,6 +66,7 @@ def test_a_part_of_the_titles_is_a_sum_and_equals_what_scoring_it_alone_gives(ru
         assert stream["val/mainrun_coverage"] > 0.5 and stream["val/packed_nats_per_char"] > 1
 
 
+@pytest.mark.slow
 def test_evaluate_passes_over_the_titles_again_on_request_only(run, capfd, tmp_path):
     seen = training_titles(run)[0][:20]
     path, output = write_csv(tmp_path / "titles.csv", [*NEW, *seen]), tmp_path / "scored.json"

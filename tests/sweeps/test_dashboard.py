@@ -81,6 +81,7 @@ def test_it_serves_a_journal(tmp_path):
         assert_shows_them(ask, "night")
 
 
+@pytest.mark.slow
 @NEEDED[0]
 @NEEDED[1]
 def test_it_serves_a_database_whose_password_is_in_the_environment(server, tmp_path):  # noqa: F811

@@ -78,6 +78,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [next(iter(KINDS)), *(pytest.param(kind, marks=slow) for kind in [*KINDS][1:])])
 def test_an_experiment_composes_to_what_the_trial_was(kind, experiments):
     overrides = KINDS[kind]

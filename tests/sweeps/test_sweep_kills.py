@@ -128,6 +128,7 @@ def test_a_search_over_variants_killed_anywhere_ends_as_if_undisturbed(toy):  # 
     assert same_wherever_it_is_killed(toy, again, journal) == []
 
 
+@pytest.mark.slow
 def test_a_journal_cut_at_any_byte_holds_its_whole_records(toy):  # noqa: F811
     search(toy, "tpe", n_trials=1)
     path = toy.folder / "sweeps/toy/study.journal"
@@ -170,6 +171,7 @@ def files_end_at(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.75, 0.8, 0.97])
 def test_a_disk_that_fills_up_is_one_line_and_loses_nothing(toy, share):  # noqa: F811
     search(toy, "tpe")

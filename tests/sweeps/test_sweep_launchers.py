@@ -14,6 +14,7 @@ from frontpage.command.program import task
 from frontpage.sweeps.cluster import SLURM, check_launcher
 
 
+@pytest.mark.slow
 def test_the_toy_program_is_a_search(toy):  # noqa: F811
     """By Hydra's own launcher, with groups, and with its console in files."""
     said = toy.program("kind=choice(round,flat)", "hydra/sweeper/sampler=grid")

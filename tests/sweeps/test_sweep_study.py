@@ -30,6 +30,7 @@ def test_a_url_is_a_database(toy):  # noqa: F811
     assert not list(toy.folder.rglob("*.journal"))
 
 
+@pytest.mark.slow
 def test_a_lost_database_is_one_line_and_loses_no_trial(toy):  # noqa: F811
     path, intact = toy.folder / "study.db", []
 

@@ -45,6 +45,7 @@ def record(trial):
         return json.load(file)
 
 
+@pytest.mark.slow
 def test_a_search_leaves_runs_and_a_short_console(sweep):
     outcome, found = sweep("hydra/sweeper/sampler=grid", "optimizer.lr=choice(1e-3,1e-2)", "trainer.max_steps=2")
     assert outcome.stderr == "" and len(outcome.stdout.splitlines()) == 6, outcome.stdout
@@ -108,6 +109,7 @@ def test_running_out_of_memory_leaves_the_estimate(sweep, monkeypatch):
     assert trial.user_attrs["estimated_memory_bytes"] == record(trial)["estimated_memory_bytes"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "pieces"),
     [
@@ -148,6 +150,7 @@ def test_a_mistake_leaves_no_study(sweep, tmp_path, overrides, pieces):
     assert found is None and contents(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_an_objective_that_no_run_would_have_is_found_before_the_study(sweep, tmp_path):
     asked = ["objective=[val/mainrun_loss]", "model.original_metric=always", "data.batch_size=choice(512,1024)"]
     outcome, found = sweep(*asked, status=2)

@@ -34,6 +34,7 @@ def raises(error):
     return objective
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

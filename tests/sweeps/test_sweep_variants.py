@@ -72,6 +72,7 @@ def test_what_is_no_variant_is_refused(variants, said, toy):  # noqa: F811
     check_message(toy(valley, "x=0", status=2, variants=variants), ["hydra.sweeper.variants", said])
 
 
+@pytest.mark.slow
 def test_every_search_over_variants_in_configs_composes_with_each_of_them():
     for name in options("hparams_search"):
         node = OmegaConf.load(CONFIGS / "hparams_search" / f"{name}.yaml")

@@ -39,6 +39,7 @@ def curve(directory):
     return np.array([[float(row[name]) for name in ("step", "train/loss", "train/grad_norm")] for row in rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drop_tail", ["false", "true"])
 def test_rows_of_an_update_train_alike_however_they_are_split(tmp_path, drop_tail):
     runs = []
@@ -55,6 +56,7 @@ def test_rows_of_an_update_train_alike_however_they_are_split(tmp_path, drop_tai
         assert {name: record_of(whole)[name] for name in same} == {name: record_of(part)[name] for name in same}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [split(8, 1000), split(1000, 1)], ids=" ".join)
 def test_an_update_larger_than_an_epoch_is_the_epoch(tmp_path, asked, capsys):
     scaled = ("model.lr_scaling=linear", "model.lr_scaling_rows=8", "optimizer.lr=0.001")
@@ -165,11 +167,13 @@ def test_a_process_has_the_targets_that_are_counted_for_it(batch, world):
         assert counted == [int((one.targets != IGNORED).sum()) for one in loader]
 
 
+@pytest.mark.slow
 def test_too_few_tokens_for_an_update_without_a_tail_are_refused(command):
     ended = command(*TINY, "data.drop_tail=true", "trainer.accumulate_grad_batches=1000")
     assert ended.status == 2 and "data.batch_size=8" in ended.stderr and "1000 of them" in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_intervals_count_updates_and_what_falls_on_one_has_its_order(tmp_path, monkeypatch, accumulate):
     """The update, its log and line, its validation, what callbacks make of that, its checkpoint, whether to stop."""

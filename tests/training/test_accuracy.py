@@ -40,6 +40,7 @@ def test_right_tokens_are_those_whose_logit_is_the_largest():
     assert right_tokens(hidden[:0], partial(F.linear, weight=weight), targets[:0]).shape == (0,)
 
 
+@pytest.mark.slow
 def test_a_validation_has_the_share_of_right_tokens_and_its_error_over_titles(command, tmp_path, config):
     run = tmp_path / "run"
     assert command(*RUN, f"hydra.run.dir={run}").status == 0
@@ -60,6 +61,7 @@ def test_a_validation_has_the_share_of_right_tokens_and_its_error_over_titles(co
     assert measured["val/accuracy_se"] == pytest.approx(error, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_training_accuracy_is_that_since_the_validation_before(command, tmp_path, monkeypatch):
     from frontpage.recipe.language_module import LanguageModule
 
@@ -78,6 +80,7 @@ def test_training_accuracy_is_that_since_the_validation_before(command, tmp_path
     assert [one["train/accuracy"] for one in final_of(run)] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_numbers(command, tmp_path, monkeypatch):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert command(*RUN, f"hydra.run.dir={whole}").status == 0
@@ -91,6 +94,7 @@ def test_a_resumed_run_has_the_same_numbers(command, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_it_changes_no_loss_and_is_off_unless_asked_for(command, tmp_path):
     with_it, without = tmp_path / "with", tmp_path / "without"
     assert command(*RUN, f"hydra.run.dir={with_it}").status == 0
@@ -99,6 +103,7 @@ def test_it_changes_no_loss_and_is_off_unless_asked_for(command, tmp_path):
     assert not composed().model.accuracy and not any("accuracy" in name for name in final_of(without)[-1])
 
 
+@pytest.mark.slow
 def test_it_can_be_followed_only_where_it_is_measured(command):
     follow = ("callbacks.best_checkpoint.monitor=val/accuracy", "callbacks.best_checkpoint.mode=max")
     outcome = command(*TINY, *follow)

@@ -39,6 +39,7 @@ def measured(data, module, **settings):
     return monitor, monitor.measure(module, data, 2)
 
 
+@pytest.mark.slow
 def test_titles_are_told_apart_by_their_words(titles):
     data, module = titles
     monitor, rows = measured(data, module, least=5, seed=2)

@@ -54,6 +54,7 @@ def broken_by(monkeypatch, where, document=None):
     monkeypatch.setattr(LanguageModule, "loss_of", loss_of)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "accumulate"), [("loss", 1), ("gradient", 2)])
 def test_a_title_that_breaks_the_loss_is_named_and_changes_no_weight(
     tmp_path, monkeypatch, diverged, titles, where, accumulate
@@ -73,6 +74,7 @@ def test_a_title_that_breaks_the_loss_is_named_and_changes_no_weight(
     assert "\x1b" not in text and r"title\x1b[31m number " in text, "control characters are escaped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("decay", "said"), [("0", "all 8 rows of batch 1 of epoch 0"), ("1e10", "not saved")])
 def test_weights_that_an_update_broke_are_never_saved(tmp_path, diverged, decay, said):
     """The loss of an update is finite; the weights behind it are huge, or not finite."""

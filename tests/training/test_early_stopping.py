@@ -15,6 +15,7 @@ def ended_at(directory):
     return record["steps"] if (record["reason"] or "").startswith("early stopping") else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("interval", "asked", "end"),
     [
@@ -30,6 +31,7 @@ def test_patience_in_updates_is_as_many_validations_as_they_have_rounded_up(comm
     assert ended_at(tmp_path / "run") == end
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_has_the_patience_that_it_is_given_now(command, tmp_path):
     settings = (*RUN, "val_interval=2", f"hydra.run.dir={tmp_path}/run", "ckpt_path=last")
     assert command(*settings, f"{PATIENCE}=6", "trainer.max_steps=6").status == 0

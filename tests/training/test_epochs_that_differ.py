@@ -50,6 +50,7 @@ SINGLE = {"subwords": SUBWORDS, "recased": RECASED, "course": COURSE}
 KINDS = [pytest.param(one, id=name, marks=pytest.mark.slow) for name, one in SINGLE.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [*KINDS, pytest.param(BOTH, id="both")])
 def test_updates_tokens_and_validations_are_those_of_each_epoch(tmp_path, overrides, capsys):
     run = train_tiny(tmp_path / "run", *PLAIN, *overrides)

@@ -40,6 +40,7 @@ def assert_mean(directory, updates):
         torch.testing.assert_close(weight.double(), expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_is_the_mean_of_the_weights_after_the_chosen_updates(runs):
     averaged, plain = runs
     assert_mean(averaged, [10, 12, 14, 16])
@@ -47,6 +48,7 @@ def test_it_is_the_mean_of_the_weights_after_the_chosen_updates(runs):
     assert record_of(plain)["validated_weights"] == "as trained"
 
 
+@pytest.mark.slow
 def test_before_its_start_validations_and_checkpoints_are_of_the_weights_as_trained(runs):
     averaged, plain = runs
     validated = {}
@@ -61,6 +63,7 @@ def test_before_its_start_validations_and_checkpoints_are_of_the_weights_as_trai
         assert same(saved["state_dict"], saved["current_model_state"]) == (update <= 10)
 
 
+@pytest.mark.slow
 def test_without_an_interval_it_is_of_the_ends_of_epochs_and_of_the_run(tmp_path):
     chosen = ("callbacks.final_average.every=null", "callbacks.final_average.start=0.4", "val_interval=40")
     run = train_tiny(tmp_path / "run", *AVERAGE, *ALL_KEPT, *chosen, "trainer.max_steps=40")
@@ -117,6 +120,7 @@ def test_what_cannot_be_averaged_is_refused(mistake, overrides, words):
     mistake([*AVERAGE, *overrides], *words)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_average_that_it_had(command, runs):
     averaged, plain = (f"ckpt_path={run}/checkpoints/last.ckpt" for run in runs)
     for callbacks, last, words in (

@@ -51,6 +51,7 @@ def test_groups_keep_the_ratio_of_their_rates():
         schedule.step()
 
 
+@pytest.mark.slow
 def test_it_suggests_plots_and_writes_the_curve(capfd, tmp_path):
     out, places = tmp_path / "rates.png", f"paths.cache_dir={tmp_path}/cache"
     arguments = (*TINY, places, "--out", out, "--json", tmp_path / "rates.json", "--updates", "60", "--lowest", "1e-5")

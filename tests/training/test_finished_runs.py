@@ -20,6 +20,7 @@ def finished(tmp_path_factory) -> Path:
     return train_tiny(tmp_path_factory.mktemp("finished") / "run", *SHORT)
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_and_ends_as_one_that_was_planned_so(command, finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy")
     outcome = command(*TINY, *SHORT, "trainer.max_steps=20", f"hydra.run.dir={copy}", "ckpt_path=last")
@@ -33,6 +34,7 @@ def test_a_longer_run_goes_on_and_ends_as_one_that_was_planned_so(command, finis
     assert losses_of(copy)[-1] == losses_of(whole)[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -84,6 +86,7 @@ def test_the_checkpoint_of_a_finished_run_says_what_it_belongs_to(finished):
     assert (found["started_from"], found["tokenizer_taken"]) == (None, False)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_end_that_is_continued_in_a_new_folder_is_kept_there(command, tmp_path):
     """As a search does with a trial that was killed behind its last update: no step is left, so no hook is called."""
     arguments = (*TINY, "trainer.max_steps=4")
@@ -119,6 +122,7 @@ def test_a_finished_run_with_a_damaged_record_is_finished_all_the_same(command, 
     assert contents(copy) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("had", [f"{10**14}:00:00:00", {"days": 1e30}, {"weird": 1}, 5])
 def test_a_run_that_had_a_time_beyond_all_limits_goes_on_as_one_with_more(command, finished, tmp_path, had):
     copy = shutil.copytree(finished, tmp_path / "copy")

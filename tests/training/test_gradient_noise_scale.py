@@ -85,6 +85,7 @@ def measured(data, every=1, **trainer):
     return callback
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "sizes", "padded", "accumulate"),
     [(503, [16], (), 1), (503, [17], (4,), 1), (1503, [8], (), 2), (1503, [4], (9,), 4)],
@@ -226,6 +227,7 @@ def test_scaled_gradients_are_refused():
         GradientNoiseScale().check(trainer, batch_size=8)
 
 
+@pytest.mark.slow
 def test_one_row_is_enough_with_accumulation(command, tmp_path):
     more = ("data.batch_size=1", "trainer.accumulate_grad_batches=4", "trainer.max_steps=3")
     assert command(*MEASURED, *more, f"hydra.run.dir={tmp_path}/run").status == 0

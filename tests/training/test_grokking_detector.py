@@ -50,6 +50,7 @@ def snapshots(run):
     return sorted(path.stem for path in (run / "checkpoints").glob("grokking-*.ckpt"))
 
 
+@pytest.mark.slow
 def test_training_is_the_same_to_the_bit_with_it_and_without(trained):
     with_it, without = trained("with", *WATCH), trained("without")
     assert course(with_it) == course(without)
@@ -57,6 +58,7 @@ def test_training_is_the_same_to_the_bit_with_it_and_without(trained):
     assert told(with_it) and not told(without)
 
 
+@pytest.mark.slow
 def test_every_verdict_is_told_and_each_snapshot_stays(trained):
     run = trained("run", *WATCH)
     found = told(run)
@@ -92,6 +94,7 @@ def test_a_resumed_run_tells_and_keeps_the_same(trained, tmp_path, monkeypatch, 
     assert same(*states)
 
 
+@pytest.mark.slow
 def test_a_crash_before_a_snapshot_is_made_up_for(trained, monkeypatch):
     whole = trained("whole", *WATCH)
     due = told(whole)[0]["step"]

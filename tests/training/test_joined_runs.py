@@ -55,6 +55,7 @@ def scored(capfd, folder, run, *arguments):
     return json.loads((folder / "scored.json").read_text()), ended.stdout
 
 
+@pytest.mark.slow
 def test_the_whole_validation_set_is_scored_and_told_by_position(run, sides):
     record = record_of(run)
     final, found = record["metrics"]["final"], record["nats_by_position"]
@@ -67,6 +68,7 @@ def test_the_whole_validation_set_is_scored_and_told_by_position(run, sides):
     assert found[-1]["first"] < record["data"]["longest_document_tokens"]
 
 
+@pytest.mark.slow
 def test_evaluate_gives_the_numbers_of_days_back_and_others_of_titles_alone(run, sides, capfd, tmp_path):
     path, final = write_days(tmp_path / "days.csv", sides[1]), record_of(run)["metrics"]["final"]
     result, said = scored(capfd, tmp_path, run, f"data.path={path}", "--by-position", "--all-metrics")
@@ -96,6 +98,7 @@ def test_days_that_have_a_training_title_are_set_apart(run, sides, capfd, tmp_pa
     assert result["metrics"]["val/loss"] != result["metrics_unseen"]["val/loss"]
 
 
+@pytest.mark.slow
 def test_a_file_without_times_is_not_scored_by_days(run, capfd, tmp_path):
     (tmp_path / "titles.csv").write_text("title\none\n")
     for more, said in (((), "data.time_column=created: "), (("data.join=week",), "data.join=week: one of none day")):
@@ -103,6 +106,7 @@ def test_a_file_without_times_is_not_scored_by_days(run, capfd, tmp_path):
         assert ended.status == 2 and ended.stderr.startswith(said) and len(ended.stderr.splitlines()) <= 2
 
 
+@pytest.mark.slow
 def test_a_test_set_is_scored_by_days(sides, tmp_path):
     path = write_days(tmp_path / "days.csv", sides[1])
     tested = train_tiny(tmp_path / "run", *DAYS, "test=true", f"data.test_path={path}")
@@ -111,6 +115,7 @@ def test_a_test_set_is_scored_by_days(sides, tmp_path):
     assert found == pytest.approx(record["metrics"]["best"]["val/nats_per_char"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_runs_are_compared_by_days(run, sides, tmp_path):
     other = train_tiny(tmp_path / "other", *DAYS, "seed=3")
     nats = title_nats(run)
@@ -126,11 +131,13 @@ def test_what_scores_titles_one_by_one_refuses_days(run, capfd):
         assert ended.status == 2 and "data.join=day" in ended.stderr and len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_without_best_weights_there_are_no_nats_by_position(command):
     ended = command(*TINY, *DAYS, "callbacks.best_checkpoint.save_top_k=0")
     assert ended.status == 2 and ended.stderr.startswith("callbacks.position_nats=") and "save_top_k" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_corpus_without_titles_has_no_nats_by_position(command):
     more = (
         "data=modular_arithmetic",
@@ -143,6 +150,7 @@ def test_a_corpus_without_titles_has_no_nats_by_position(command):
     assert ended.status == 2 and ended.stderr.startswith("callbacks.position_nats: ModularArithmetic has no titles")
 
 
+@pytest.mark.slow
 def test_a_run_on_days_that_broke_off_ends_with_the_same_bits(command, tmp_path, monkeypatch):
     words = (*TINY, *DAYS, "data.recase=0.5", "trainer.max_epochs=2", "model.dropout=0.2", "log_interval=1")
     whole, broken = (tmp_path / name for name in ("whole", "broken"))
@@ -159,6 +167,7 @@ def test_a_run_on_days_that_broke_off_ends_with_the_same_bits(command, tmp_path,
     assert record_of(whole)["nats_by_position"] == record_of(broken)["nats_by_position"]
 
 
+@pytest.mark.slow
 def test_a_run_on_titles_does_not_go_on_with_days(command, tmp_path):
     run = tmp_path / "run"
     words = (*TINY, "data.num_titles=450", f"hydra.run.dir={run}")

@@ -82,6 +82,7 @@ def end(command, tmp_path_factory, ends):
     return ends["run"], ends["outcome"]
 
 
+@pytest.mark.slow
 def test_rotation_keeps_exactly_k_and_best_and_last_and_milestones(end):
     run, outcome = end
     assert outcome.status == 0, outcome.stderr
@@ -92,6 +93,7 @@ def test_rotation_keeps_exactly_k_and_best_and_last_and_milestones(end):
     assert planned(outcome) == ("at most ", "7")
 
 
+@pytest.mark.slow
 def test_without_milestones_the_planned_number_is_that_of_the_files_on_the_disk(command, tmp_path):
     for keep, expected in ((1, 3), (2, 3), (4, 5)):
         run = tmp_path / str(keep)
@@ -101,11 +103,13 @@ def test_without_milestones_the_planned_number_is_that_of_the_files_on_the_disk(
         assert planned(outcome) == (None, str(expected)) and contents(run) == expected
 
 
+@pytest.mark.slow
 def test_the_defaults_keep_no_more_than_the_last_two_and_the_best(command, tmp_path):
     outcome = command(*LONG, f"hydra.run.dir={tmp_path}/run")
     assert outcome.status == 0 and kept(tmp_path / "run") == NAMES and planned(outcome) == (None, "3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [("milestone", 21), ("step", 21), ("step", 22), ("step", 30)], ids=str)
 def test_a_kill_between_a_checkpoint_and_its_other_names_is_made_up_for(command, tmp_path, monkeypatch, end, broken):
     """last.ckpt is there, its other name is not, and what the new one takes the place of still is."""
@@ -167,6 +171,7 @@ def test_k_and_the_three_best_and_last_and_milestones_through_kills_between_writ
     assert planned(outcome) == ("at most ", "9") and contents(run) == 9
 
 
+@pytest.mark.slow
 def test_where_the_last_two_are_damaged_a_run_goes_on_from_a_rolling_one(command, tmp_path, monkeypatch, end):
     """Damage is that of all names of a file. What the run writes again is removed, but for milestones."""
     run = tmp_path / "run"
@@ -184,6 +189,7 @@ def test_where_the_last_two_are_damaged_a_run_goes_on_from_a_rolling_one(command
     assert kept(run) == files(26, 28, 30) and same(weights_of(end[0]), weights_of(run))
 
 
+@pytest.mark.slow
 def test_other_numbers_are_taken_over_on_resume(command, tmp_path, monkeypatch):
     run = tmp_path / "run"
     settings = (*LONG, f"hydra.run.dir={run}", "ckpt_path=last")
@@ -197,6 +203,7 @@ def test_other_numbers_are_taken_over_on_resume(command, tmp_path, monkeypatch):
     assert kept(run) == files(12, 14, 15, 16, milestones=[7, 15]), "0 lets be what is there"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["the checkpoint", "its copy"])
 def test_a_full_disk_costs_what_it_has_no_room_for_and_no_more(command, tmp_path, monkeypatch, way):
     run, save, copy = tmp_path / "run", CheckpointFile.save_checkpoint, shutil.copyfile
@@ -236,6 +243,7 @@ def test_numbered_files_are_read_only_where_they_can_be_the_newest(end, tmp_path
     assert read == ["milestone-000035.ckpt", "step-000028.ckpt"]
 
 
+@pytest.mark.slow
 def test_a_place_with_kept_checkpoints_of_another_run_is_refused(command, tmp_path):
     folder = tmp_path / "elsewhere"
     settings = (*RUN, "trainer.max_steps=4", f"hydra.run.dir={tmp_path}/run")

@@ -50,6 +50,7 @@ def kinds() -> dict[str, list[Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_key_has_a_type(kinds):
     passed_on = ("hydra.sweeper.sampler.", "hydra.sweeper.pruner.")
     untyped = [key for key, places in kinds.items() if Any in places or None in places]
@@ -57,6 +58,7 @@ def test_every_key_has_a_type(kinds):
     assert len(kinds) > 120
 
 
+@pytest.mark.slow
 def test_what_the_files_say_is_within_the_limits(kinds):
     root = ["train", *(f"{folder}/*" for folder in ("experiment", "debug"))]
     files = [(path, "") for pattern in root for path in CONFIGS.glob(f"{pattern}.yaml")]

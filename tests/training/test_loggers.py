@@ -87,6 +87,7 @@ def test_several_loggers_at_once(command, run_directories, finished_with, tmp_pa
     assert finished_with == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "code"), [(Interrupted("stopped"), 130), (RuntimeError("crash"), 1)])
 def test_a_run_that_breaks_off_is_finished_with_its_exit_code(
     command, run_directories, finished_with, monkeypatch, error, code
@@ -185,6 +186,7 @@ def test_a_project_that_weights_and_biases_would_refuse_is_refused_at_once(tmp_p
         WandbRun(tmp_path, project, "name", None, "offline")
 
 
+@pytest.mark.slow
 def test_a_run_has_its_entity_tags_and_notes_and_brings_its_events(command, run_directories, monkeypatch):
     import wandb
 
@@ -210,6 +212,7 @@ def test_entity_tags_and_notes_are_words(command, key, value):
     assert outcome.status == 2 and f"logger.wandb.{key}=" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_an_unknown_mode_is_refused(command):
     outcome = command(*SHORT, "logger=wandb", "logger.wandb.mode=maybe")
     assert outcome.status == 2
@@ -225,6 +228,7 @@ def test_a_key_that_is_refused_is_a_mistake(unset, tmp_path):
     assert len(str(refused.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_tensorboard_without_its_extra(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     outcome = command(*SHORT, "logger=tensorboard")
@@ -234,6 +238,7 @@ def test_tensorboard_without_its_extra(command, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_columns_of_its_file(command, tmp_path, monkeypatch):
     import frontpage.training.callbacks.stop_on_signal as module
 
@@ -345,6 +350,7 @@ def test_without_mlflow_its_extra_is_named(command, monkeypatch):
     assert "logger.mlflow" in outcome.stderr and "pip install -e '.[mlflow]'" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_any_other_logger_is_three_lines_in_a_folder_of_ones_own(command, run_directories, tmp_path):
     (tmp_path / "mine" / "logger").mkdir(parents=True)
     lines = ["own:", "  _target_: lightning.pytorch.loggers.CSVLogger", f"  save_dir: {tmp_path}/own"]

@@ -107,6 +107,7 @@ def record_of(directory):
     return json.loads((directory / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_jump_is_said_and_recorded(command, run_directories, jumping):
     outcome = command(*JUMPY)
     assert outcome.status == 0
@@ -115,6 +116,7 @@ def test_a_jump_is_said_and_recorded(command, run_directories, jumping):
     assert said[0] in outcome.stdout
 
 
+@pytest.mark.slow
 def test_a_jump_stops_the_run_where_that_was_asked_for(command, run_directories, jumping):
     outcome = command(*JUMPY, "callbacks.loss_spike.action=stop")
     assert outcome.status == 1 and re.match("train/loss jumped by .* at update 33 ", outcome.stderr)
@@ -123,6 +125,7 @@ def test_a_jump_stops_the_run_where_that_was_asked_for(command, run_directories,
     assert record["status"] == "failed" and record["steps"] == 35, "it is looked at on logging steps"
 
 
+@pytest.mark.slow
 def test_a_run_without_jumps_says_nothing(command, run_directories):
     assert command(*TINY, "trainer.max_epochs=2", "callbacks.loss_spike.window=10").status == 0
     assert not [line for line in record_of(run_directories()[0])["notices"] if "jumped" in line]

@@ -56,6 +56,7 @@ def counted(net, precision, inputs=None):
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "attention"), GPT_FAST, ids=lambda name: name)
 def test_the_estimate_is_within_a_tenth_of_what_autograd_keeps(model, attention):
     module = module_of(f"model={model}", f"model/attention={attention}")
@@ -130,6 +131,7 @@ ADDED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["causal", "local", "sparsek"])
 def test_what_is_added_to_heads_is_estimated_too(attention):
     net = module_of(f"model/attention={attention}", *ADDED.split()).net
@@ -146,6 +148,7 @@ def test_what_a_net_keeps_beside_its_attentions_counts_as_it_says(monkeypatch):
     assert generation_bytes(net, ROWS, TIME) == (weights, caches + ROWS * 3 * 96 * 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("activation", ["gelu", "swiglu"])
 def test_a_layer_keeps_what_the_closed_formula_says(activation, precision):
@@ -177,6 +180,7 @@ def slope(net, precision):
     return (more - few) / (4 * 64)
 
 
+@pytest.mark.slow
 def test_a_half_precision_copy_of_each_linear_weight_is_kept_under_autocast():
     net = plain_gpt()
     linear = sum(part.weight.numel() + part.bias.numel() for block in net.blocks for part in linears(block))

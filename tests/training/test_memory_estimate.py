@@ -41,6 +41,7 @@ def test_an_optimizers_state_is_counted_by_what_it_is(factory, bytes_a_weight):
     assert optimizer_bytes(net, factory, torch.bfloat16) == bytes_a_weight * weights // 2
 
 
+@pytest.mark.slow
 def test_an_unfused_update_holds_all_weights_at_once_on_a_card_and_two_of_one_here():
     net = plain_gpt()
     sizes = [weight.numel() * 4 for weight in net.parameters()]
@@ -69,6 +70,7 @@ def test_a_model_on_the_meta_device_is_estimated_like_a_real_one():
     assert estimate_training(abstract, ADAMW, 4, 64) == estimate_training(plain_gpt(), ADAMW, 4, 64)
 
 
+@pytest.mark.slow
 def test_activation_checkpointing_lowers_the_peak_and_keeps_the_inputs_of_blocks():
     states = ("none", "every_2", "full")
     unet = [module_of("model=unet_gpt", "model.n_layer=4", f"model.activation_checkpointing={s}").net for s in states]
@@ -79,6 +81,7 @@ def test_activation_checkpointing_lowers_the_peak_and_keeps_the_inputs_of_blocks
         assert layer.checkpointed == 32 * 64 * 96 * 4 < layer.saved / 10
 
 
+@pytest.mark.slow
 def test_explaining_a_step_leaves_the_nets_checkpointing_as_it_is(monkeypatch):
     net, seen = plain_gpt(activation_checkpointing="full"), []
 
@@ -121,6 +124,7 @@ def test_the_largest_batch_fits_and_the_next_does_not(limit, step):
     assert found == 100_000 or estimate(found + 1) > limit
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_estimated_says_so(command, run_directories, monkeypatch):
     def refuse(*arguments, **options):
         raise RuntimeError("a layer looks at numbers")
@@ -132,6 +136,7 @@ def test_a_run_that_cannot_be_estimated_says_so(command, run_directories, monkey
     assert record["estimated_memory_bytes"] is None and "a layer looks at numbers" in record["notices"][-1]
 
 
+@pytest.mark.slow
 def test_a_run_says_its_estimate_beside_its_measured_peak(command, run_directories):
     outcome = command(*TINY, "trainer.max_steps=1")
     record = json.loads((run_directories()[0] / "run.json").read_text())

@@ -47,6 +47,7 @@ def test_generation_is_counted_for_every_attention_in_every_experiments_model(ex
     assert all(f"n_head={heads}" in said or any(name in said for name in of_heads) for said in refused.values())
 
 
+@pytest.mark.slow
 def test_generation_says_whose_sizes_do_not_fit_and_has_the_configs_own_knobs():
     sizes = ("model.n_layer=1", "model.n_head=6", "model.d_model=96", "model/attention=local")
     config = tables.composed([*sizes, "model.attention.window=5"])

@@ -50,6 +50,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", RUNS)
 def test_training_does_not_notice(command, tmp_path, settings):
     watched, plain = trained(command, tmp_path / "watched", *settings), tmp_path / "plain"
@@ -142,6 +143,7 @@ def test_averaged_weights_are_validated_and_those_as_trained_are_watched(command
     assert lines_of(one) == lines_of(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "pieces"),
     [

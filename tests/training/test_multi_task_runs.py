@@ -53,6 +53,7 @@ def run(command, run_directories):
     return train
 
 
+@pytest.mark.slow
 def test_a_run_records_every_metric_of_every_task_and_language(run):
     directory, outcome = run("trainer.max_steps=40", "val_interval=20", "log_interval=1")
     record = record_of(directory)
@@ -106,6 +107,7 @@ def test_a_run_that_breaks_off_within_a_cycle_of_tasks_ends_as_if_it_had_not(run
     assert record_of(whole)["metrics"]["best"] == record_of(broken)["metrics"]["best"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed", ["tasks.coherence.weight=0.5", "data.task_order=iid", "data.batch_policy=constant_examples"]
 )
@@ -117,6 +119,7 @@ def test_a_run_that_goes_on_keeps_its_tasks(run, command, changed):
     assert record_of(directory)["steps"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tasks", options("tasks"))
 def test_every_option_of_tasks_trains(run, tasks):
     directory, _ = run(f"tasks={tasks}", "trainer.max_steps=3", "val_interval=3")
@@ -126,6 +129,7 @@ def test_every_option_of_tasks_trains(run, tasks):
     assert record_of(directory)["headline"]["name"] == (f"val/{alone}/accuracy" if alone else "val/nats_per_char")
 
 
+@pytest.mark.slow
 def test_a_task_without_a_weight_needs_no_examples(run):
     directory, _ = run(
         "data.languages=1", "tasks.paraphrase.weight=0", "trainer.max_steps=3", "val_interval=3", "model.n_layer=1"
@@ -136,6 +140,7 @@ def test_a_task_without_a_weight_needs_no_examples(run):
     assert {*measured_always(declared)} <= final.keys()
 
 
+@pytest.mark.slow
 def test_it_is_listed_drawn_evaluated_and_reopened(run, tmp_path, capfd):
     directory, _ = run("trainer.max_steps=3", "val_interval=3")
     (row,) = collect_runs(directory)
@@ -160,6 +165,7 @@ def test_it_is_listed_drawn_evaluated_and_reopened(run, tmp_path, capfd):
     assert run_script(capfd, "score", directory, "a verse").status == 0
 
 
+@pytest.mark.slow
 def test_of_another_corpus_what_it_has_no_examples_of_is_left_out(command, run_directories, tmp_path, capfd):
     words = [f"{place} {end}" for place in range(120) for end in ("begins", "goes on", "ends")]
     (tmp_path / "linked").mkdir()
@@ -180,6 +186,7 @@ def test_of_another_corpus_what_it_has_no_examples_of_is_left_out(command, run_d
     assert "cross_reference is not measured: tasks.cross_reference" in other.stdout + other.stderr
 
 
+@pytest.mark.slow
 def test_a_model_that_sees_what_it_should_predict_is_below_the_floor(run, monkeypatch):
     """Its loss would be the pride of any table: the floor tells that it cannot be."""
 

@@ -35,6 +35,7 @@ def toy(command, run_directories):
     return run
 
 
+@pytest.mark.slow
 def test_it_trains_validates_and_is_recorded_with_its_own_headline(toy):
     run = toy()
     record = record_of(run)
@@ -55,6 +56,7 @@ def test_it_trains_validates_and_is_recorded_with_its_own_headline(toy):
     assert record["estimated_memory_bytes"] > 0
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_that_of_the_highest_headline(toy):
     run = toy("val_interval=1", "optimizer.lr=0.1", "trainer.max_steps=6", "callbacks.sample_titles=null")
     values = [event[HEADLINE] for event in events_of(run) if event["event"] == "validation_step"]
@@ -84,6 +86,7 @@ def test_a_run_that_breaks_off_ends_as_if_it_had_not(toy, command, monkeypatch):
     assert all(part["equal"] for part in resumed["parts"].values())
 
 
+@pytest.mark.slow
 def test_it_is_listed_and_drawn_beside_runs_of_titles(toy, tmp_path, capfd):
     run = toy("trainer.max_steps=3")
     (row,) = collect_runs(run)
@@ -129,6 +132,7 @@ def test_what_its_module_does_not_declare_is_refused(overrides, toy, run_directo
     assert outcome.stderr.count("\n") <= 3 and run_directories() == []
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_names_the_sentence(command, monkeypatch):
     right = toy_tasks.ToyModule.loss_of
 
@@ -144,6 +148,7 @@ def test_a_loss_that_is_not_finite_names_the_sentence(command, monkeypatch):
     assert outcome.status == 1 and re.search(named, outcome.stderr)
 
 
+@pytest.mark.slow
 def test_a_module_that_does_not_say_what_its_loss_holds_trains_without_an_estimate(toy, monkeypatch):
     monkeypatch.delattr(toy_tasks.ToyModule, "planned_loss")
     outcome = toy("trainer.fit_batch=true", status=2)
@@ -153,6 +158,7 @@ def test_a_module_that_does_not_say_what_its_loss_holds_trains_without_an_estima
     assert any(one.startswith("no memory estimate") for one in record_of(run)["notices"])
 
 
+@pytest.mark.slow
 def test_a_module_that_writes_no_text_invents_none_and_says_so(toy, monkeypatch):
     monkeypatch.setattr(toy_tasks.ToyModule, "writes_text", False)
     run = toy("trainer.max_steps=1")

@@ -45,6 +45,7 @@ def test_the_systems_own_error_is_known():
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_names_the_estimate_the_batch_and_what_fits(command, tmp_path, monkeypatch):
     def full(*args):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
@@ -62,6 +63,7 @@ def test_running_out_of_memory_names_the_estimate_the_batch_and_what_fits(comman
     assert "out of memory" in record(tmp_path / "run")["reason"]
 
 
+@pytest.mark.slow
 def test_another_error_stays_what_it_is(command, monkeypatch):
     def wrong(*args):
         raise RuntimeError("shapes cannot be multiplied")
@@ -71,6 +73,7 @@ def test_another_error_stays_what_it_is(command, monkeypatch):
         command(*TINY)
 
 
+@pytest.mark.slow
 def test_the_largest_micro_batch_that_fits_is_taken_and_nothing_else_changes(tmp_path, memory, needs):
     memory(100 * 7 / frontpage.training.memory.fit_batch.USED)  # 7 rows, of whose divisors of 24 the largest is 6
     fitted = train_tiny(tmp_path / "fitted", *ROWS, "trainer.fit_batch=true")
@@ -87,6 +90,7 @@ def test_the_largest_micro_batch_that_fits_is_taken_and_nothing_else_changes(tmp
         torch.testing.assert_close(one, other, rtol=0, atol=2e-4)  # the same update, summed in another order
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_micro_batch(tmp_path, memory, needs):
     memory(100 * 7 / frontpage.training.memory.fit_batch.USED)
     run = train_tiny(tmp_path / "run", *ROWS, "trainer.fit_batch=true", "trainer.max_time=00:00:00:01")
@@ -105,6 +109,7 @@ def test_a_model_of_which_not_one_row_fits_is_refused(command, memory, needs):
     assert "trainer.fit_batch=true: true needs memory for one row of 32 tokens" in ended.stderr
 
 
+@pytest.mark.slow
 def test_the_estimate_decides_on_real_sizes(tmp_path, memory):
     memory(2**40)
     roomy = train_tiny(tmp_path / "roomy", *ROWS, "trainer.fit_batch=true")

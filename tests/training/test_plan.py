@@ -47,6 +47,7 @@ class OfTwo:
         setattr(self.trainer, name, value)
 
 
+@pytest.mark.slow
 def test_two_devices_take_twice_the_rows_and_the_same_time_an_update(command, monkeypatch):
     plans = []
 
@@ -62,6 +63,7 @@ def test_two_devices_take_twice_the_rows_and_the_same_time_an_update(command, mo
     assert two.seconds_at_peak == pytest.approx(one.seconds_at_peak)
 
 
+@pytest.mark.slow
 def test_the_figures_at_the_start_come_true(command, run_directories, monkeypatch):
     monkeypatch.setattr("frontpage.training.plan.measure_matmul_peak", lambda device, kind: RATE)
     asked = (
@@ -90,6 +92,7 @@ def test_the_figures_at_the_start_come_true(command, run_directories, monkeypatc
     assert said["run"] == str(directory)
 
 
+@pytest.mark.slow
 def test_a_whole_run_of_several_epochs_is_counted(command):
     said = start_of(
         command(*TINY, "trainer.max_epochs=2", "trainer.limit_train_batches=4", "callbacks.best_checkpoint=null")
@@ -117,6 +120,7 @@ def test_only_a_gpu_is_asked_for_its_memory(monkeypatch):
     assert free_memory(torch.device("cpu")) is None
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_fit_leaves_nothing_behind(command, run_directories, monkeypatch):
     monkeypatch.setattr("frontpage.training.plan.free_memory", lambda device: (2**20, 24 * 2**30))
     outcome = command(*TINY)

@@ -65,6 +65,7 @@ def sigint():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "signals", "callbacks", "number"),
     [

@@ -119,6 +119,7 @@ def test_the_state_goes_on_and_drift_starts_anew_on_other_texts(titles):
         assert other.measure(module, data, 4) == [] and "drift starts anew" in notices()[-1]
 
 
+@pytest.mark.slow
 def test_translations_are_compared_unit_by_unit(parallel):
     data, module = parallel
     monitor = monitor_of("languages", texts=20)

@@ -52,6 +52,7 @@ def test_a_bar_of_eighty_columns_has_ten_for_the_bar_and_the_time_left():
     assert line == f"10/30 |###3      | {said}"[:80]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_every_so_many_updates_a_line_has_the_mean_of_all_targets_since_the_last(command, monkeypatch, accumulate):
     """The last update of an epoch has fewer targets; two epochs, so that one stands in the midst of a line."""
@@ -75,6 +76,7 @@ def test_every_so_many_updates_a_line_has_the_mean_of_all_targets_since_the_last
         assert number(line, r"loss=([\d.]+)") == pytest.approx(mean, abs=5.1e-5), step
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_log_paces_the_console_where_it_is_asked_to(command, run_directories):
     paced = ("callbacks.progress.every=${log_interval}", "log_interval=4", "trainer.max_steps=10")
     lines = lines_of(command(*RUN, *paced))
@@ -84,6 +86,7 @@ def test_the_interval_of_the_log_paces_the_console_where_it_is_asked_to(command,
     assert lines_of(command(*RUN, "trainer.max_steps=10", "log_interval=4")) == []  # by seconds, of which few pass
 
 
+@pytest.mark.slow
 def test_rates_are_those_since_the_line_before_by_the_run_s_clock(command, monkeypatch):
     """A clock of half a second an update, whatever validations take."""
     at = {"update": 0}

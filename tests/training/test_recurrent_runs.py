@@ -23,6 +23,7 @@ def run(tmp_path_factory):
     return train_tiny(tmp_path_factory.mktemp("recurrent") / "run", *RUN, "val_interval=5", "callbacks=ema")
 
 
+@pytest.mark.slow
 def test_each_checkpoint_says_how_many_rounds_its_weights_have(run):
     for name, twice in (("last-1", False), ("last", True)):
         saved = checkpoint_of(run, name)
@@ -40,6 +41,7 @@ def test_what_is_reopened_has_the_rounds_of_the_validation_that_it_was_saved_at(
         assert found == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_its_operations_are_those_of_the_rounds_that_each_update_had(run):
     _, module = load_run(run, "last")
     expected = 0.0
@@ -50,6 +52,7 @@ def test_its_operations_are_those_of_the_rounds_that_each_update_had(run):
     assert record_of(run)["training_flops"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", ["none", "full"])
 def test_the_first_round_keeps_its_result_alone_for_the_backward_pass(checkpointing):
     more = ("model/addition=recurrence", f"model.activation_checkpointing={checkpointing}")

@@ -126,6 +126,7 @@ def test_every_checkpoint_of_a_run_can_be_continued(command, tmp_path, whole, na
     assert record_of(copy)["metrics"]["final"]["val/loss"] == record_of(expected)["metrics"]["final"]["val/loss"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_never_written_within_an_accumulation(command, tmp_path, monkeypatch):
     from frontpage.runs.checkpoint_file import CheckpointFile
 
@@ -171,6 +172,7 @@ DAMAGED_EVENTS = {
 DAMAGED_STEPS = {"no digit": "²", "5,000 digits": "9" * 5000, "200,000 characters": "x" * 200_000}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*DAMAGED_EVENTS, *DAMAGED_STEPS])
 def test_damaged_lines_are_left_out_and_the_run_goes_on(command, tmp_path, kind):
     words = [*TINY, "log_interval=1", f"hydra.run.dir={tmp_path}/run"]
@@ -191,6 +193,7 @@ def test_damaged_lines_are_left_out_and_the_run_goes_on(command, tmp_path, kind)
     assert [int(step) for step, trained, _ in losses_of(tmp_path / "run") if trained] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [b"x" * 200_000, b"a,b", "²".encode()])
 def test_metrics_under_a_damaged_first_line_are_a_gap_that_is_told(command, tmp_path, first):
     words = [*TINY, "log_interval=1", f"hydra.run.dir={tmp_path}/run"]
@@ -203,6 +206,7 @@ def test_metrics_under_a_damaged_first_line_are_a_gap_that_is_told(command, tmp_
     assert [int(step) for step, trained, _ in losses_of(tmp_path / "run") if trained] == [2, 3]
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_the_closed_form_and_training_does_not_notice(command, tmp_path, monkeypatch, whole):
     """average after n updates = d^(n-1) w_1 + (1-d) sum of d^(n-k) w_k, k from 2."""
     from frontpage.training.callbacks.log_metrics import LogMetrics
@@ -230,6 +234,7 @@ def test_averaged_weights_are_the_closed_form_and_training_does_not_notice(comma
     assert record_of(tmp_path / "run")["validated_weights"] == "exponential moving average, decay 0.7"
 
 
+@pytest.mark.slow
 def test_validation_and_load_run_use_the_averaged_weights(command, whole):
     from frontpage.command.build import build
 
@@ -252,6 +257,7 @@ def test_validation_and_load_run_use_the_averaged_weights(command, whole):
 EARLY = ("callbacks=early_stopping", "callbacks.early_stopping.min_delta=10.0", "callbacks.early_stopping.patience=2")
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_the_run_as_finished_with_the_reason(whole):
     """The first validation is the best by definition, the next two are not better by 10 nats."""
     record = record_of(whole(*EARLY))
@@ -331,6 +337,7 @@ def test_three_kills_at_random_moments_change_nothing(tmp_path):
     assert len(result["kills"]) >= 2 and result["differences"] == []
 
 
+@pytest.mark.slow
 def test_a_difference_from_an_undisturbed_run_is_noticed(tmp_path, whole):
     one, other = whole(), tmp_path / "other"
     shutil.copytree(one, other)

@@ -35,6 +35,7 @@ def test_the_best_is_the_lowest_the_newest_of_equals_and_the_final_is_the_newest
     assert resumed.record["metrics"]["best"] == {"val/nats_per_char": 1.0, "val/loss": 2.0, "step": 21}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "length, shown", [(["trainer.max_epochs=2"], 216), (["trainer.max_epochs=2", "trainer.max_steps=20"], 127)]
 )
@@ -45,6 +46,7 @@ def test_titles_shown_are_those_of_the_epochs_and_of_an_epoch_left_early_its_sha
     assert record["processor"] == processor_name(torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_counts_the_titles_that_it_has_shown_before(tmp_path):
     longer = ("trainer.max_epochs=2", "ckpt_path=last")
     first = record_of(train_tiny(tmp_path / "run", *longer, "trainer.max_steps=20"))["titles_shown"]

@@ -2,6 +2,7 @@
 
 import signal
 
+import pytest
 from run_outputs import checkpoint_of, stop_at
 from tiny import TINY
 
@@ -10,6 +11,7 @@ from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.callbacks.stop_on_signal import StopOnSignal
 
 
+@pytest.mark.slow
 def test_a_first_signal_that_comes_while_another_process_s_is_obeyed_does_not_keep_it_from_saving(
     command, tmp_path, monkeypatch
 ):

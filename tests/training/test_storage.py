@@ -95,6 +95,7 @@ def test_what_a_run_has_on_the_disk_already_is_room_for_what_comes_once_for_all_
         check_room(trainer, kept, each)
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_fit_on_the_disk_leaves_nothing_behind(command, run_directories, monkeypatch):
     monkeypatch.setattr(storage, "disk_usage", lambda path: SimpleNamespace(free=RESERVE))
     outcome = command(*RUN, f"{KEEP}=9", "save_interval=1")
@@ -102,6 +103,7 @@ def test_a_run_that_does_not_fit_on_the_disk_leaves_nothing_behind(command, run_
     assert len(outcome.stderr.splitlines()) == 1 and run_directories() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [(f"{KEEP}=4", f"{MILESTONES}=5", "save_interval=2"), (f"{TOP}=3",), (f"{TOP}=-1",)])
 def test_the_plan_of_a_run_is_what_lies_on_the_disk_in_its_end(tmp_path, capfd, way):
     run: Path = train_tiny(tmp_path / "run", *RUN[len(TINY) :], "val_interval=4", *way)

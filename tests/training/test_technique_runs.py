@@ -66,6 +66,7 @@ def test_a_run_with_all_techniques_is_told_and_resumes_to_the_bit(command, tmp_p
     assert module.passes == 2 and not any("teacher" in name for name in checkpoint_of(whole)["state_dict"])
 
 
+@pytest.mark.slow
 def test_a_run_with_one_technique_says_its_passes_and_its_next_token_loss(command, run_directories):
     assert command(*TINY, "model/technique=[r_drop]", "trainer.max_steps=2", "log_interval=1").status == 0
     record = json.loads((run_directories()[0] / "run.json").read_text())
@@ -91,6 +92,7 @@ def test_what_a_technique_refuses_is_named_by_its_key(name, changed, pieces):
     check_message(f"{error.value}\n", [f"model.technique.{name}.{pieces[0]}", *pieces[1:]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacking", ["nothing there", "a run of other tokens"])
 def test_a_teacher_that_is_none_is_refused_in_one_line(command, tmp_path, lacking):
     teacher = tmp_path / "teacher"

@@ -111,6 +111,7 @@ def test_a_checkpoint_that_stands_alone_is_no_part_of_a_validation(clock):
     assert time_left.seconds(0, 1, 0) == pytest.approx(50) and time_left.seconds(0, 0, 1) == pytest.approx(7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "extra",
     [
@@ -149,6 +150,7 @@ def test_the_events_that_are_counted_as_left_are_those_that_come(command, monkey
         assert left == [done["validations"] - validations, len(done["saves"]) - saves]
 
 
+@pytest.mark.slow
 def test_a_progress_line_says_when_the_run_ends(command):
     outcome = command(*TINY, "callbacks.progress.seconds=0", "trainer.max_steps=6", "val_interval=2")
     lines = [line for line in outcome.stdout.splitlines() if "training: loss=" in line]
@@ -157,6 +159,7 @@ def test_a_progress_line_says_when_the_run_ends(command):
     assert all(line.endswith(" left") and "00:0" in line for line in lines[3:])
 
 
+@pytest.mark.slow
 def test_a_limit_of_time_bounds_what_is_said(command):
     limits = ("trainer.max_epochs=1000000", "trainer.max_steps=8000000", "trainer.max_time=00:00:00:01")
     outcome = command(*TINY, "callbacks.progress.seconds=0", *limits, "model.original_metric=never")

@@ -111,6 +111,7 @@ def test_events_tell_the_whole_run(command, run_directories):
     assert last["event"] == "validation_step" and line in outcome.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -137,6 +138,7 @@ def test_validations_come_when_they_should_and_always_at_the_end(command, run_di
     assert all(event["val/coverage"] == 1 for event in events)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(command, run_directories):
     arguments = (*TINY, "log_interval=1", "model.dropout=0.2", "model.attention_dropout=0.1")
     for seed in (1, 1, 2):
@@ -249,6 +251,7 @@ def test_the_test_set_is_scored_once_and_only_on_request(command, run_directorie
     assert with_test["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_test_set_of_training_titles_is_told_and_scored_without_them(command, run_directories, tmp_path):
     """By value: what `scripts/evaluate.py` computes from the same run."""
     command(*TINY, "trainer.max_steps=1")

@@ -33,6 +33,7 @@ CURVES = {
 }
 
 
+@pytest.mark.slow
 def test_every_logging_step_has_every_curve(command, run_directories):
     assert command(*TINY, "log_interval=3", "scheduler=constant", "optimizer.lr=0.00305").status == 0
     (directory,) = run_directories()
@@ -69,6 +70,7 @@ def table(directory):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_row_that_anything_logs_has_the_seconds(command, run_directories, tmp_path):
     (tmp_path / "test.txt").write_text("Show HN: a title\nAsk HN: another?\n")
     scored = (f"data.test_path={tmp_path}/test.txt", "test=true")
@@ -86,6 +88,7 @@ def test_every_row_that_anything_logs_has_the_seconds(command, run_directories, 
     assert not {"time/elapsed_seconds"} & {*record["metrics"]["best"]}
 
 
+@pytest.mark.slow
 def test_the_seconds_of_a_resumed_run_go_on_from_its_checkpoint(command, tmp_path, monkeypatch):
     from frontpage.training.callbacks.run_clock import RunClock
     from frontpage.training.callbacks.stop_on_signal import StopOnSignal
@@ -106,6 +109,7 @@ def test_the_seconds_of_a_resumed_run_go_on_from_its_checkpoint(command, tmp_pat
     assert seconds[first - 1] < 1000.0 < seconds[first]
 
 
+@pytest.mark.slow
 def test_trackers_get_the_seconds_in_the_same_row(command, monkeypatch):
     wandb = pytest.importorskip("wandb")
     rows, log = [], wandb.sdk.wandb_run.Run.log
@@ -134,6 +138,7 @@ def test_every_row_of_two_processes_has_the_seconds(tmp_path):
     assert len([row for row in rows if row["val/loss"]]) == 2
 
 
+@pytest.mark.slow
 def test_between_logging_steps_nothing_waits_for_the_device(command, monkeypatch):
     """Reading a number from a tensor is what waits. The guard against NaN reads every loss, but on the CPU only."""
     from frontpage.training.callbacks.random_state import RandomState

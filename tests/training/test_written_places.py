@@ -22,6 +22,7 @@ def test_a_place_that_cannot_be_written_is_refused_at_the_start(command, tmp_pat
     assert folders(tmp_path) == set() and len(contents(tmp_path)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", FILES)
 def test_a_file_that_is_there_is_not_replaced(command, tmp_path, key):
     (tmp_path / "mine").write_text("written by hand")
@@ -43,6 +44,7 @@ def test_another_runs_files_are_not_replaced(command, tmp_path, key, name):
     assert (tmp_path / name).read_text() == "another run's"
 
 
+@pytest.mark.slow
 def test_places_elsewhere_are_made_and_a_resumed_run_goes_on_with_them(command, tmp_path):
     elsewhere = tmp_path / "new" / "place"
     places = [f"{FILES[0]}={elsewhere}/samples.txt", f"{FILES[1]}={elsewhere}/last.ckpt"]
@@ -56,6 +58,7 @@ def test_places_elsewhere_are_made_and_a_resumed_run_goes_on_with_them(command, 
     assert "update 2\n" in (elsewhere / "samples.txt").read_text()
 
 
+@pytest.mark.slow
 def test_runs_that_begin_at_once_do_not_take_each_others_places_away(config, tmp_path):
     from frontpage.training.written_places import check_places
 
@@ -67,6 +70,7 @@ def test_runs_that_begin_at_once_do_not_take_each_others_places_away(config, tmp
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_can_be_followed_is_what_every_validation_has(command, config, tmp_path):
     from frontpage.command.build import build
 
@@ -85,6 +89,7 @@ def two_runs(command, tmp_path):
     return tmp_path / "own", tmp_path / "other"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begin", ["last", "{other}/checkpoints/last.ckpt"])
 @pytest.mark.parametrize(
     ("key", "below"),
@@ -107,6 +112,7 @@ def test_a_run_that_is_continued_writes_into_no_other_run(command, two_runs, beg
     assert contents(other) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_is_continued_goes_on_where_it_wrote_and_replaces_nothing_elsewhere(command, tmp_path):
     best = tmp_path / "kept" / "best"
     words = [*TINY, f"hydra.run.dir={tmp_path}/run"]

@@ -77,6 +77,7 @@ def test_the_page_in_docs_is_what_the_records_say(capfd):
     assert ended.status == 0, ended.stderr
 
 
+@pytest.mark.slow
 def test_a_record_may_change_its_experiment_and_says_what(enter, runs, board, verify):
     refused = enter("tiny", ["wide"])
     assert refused.status == 2 and "model.d_model=20 (there 16)" in refused.stderr
@@ -89,6 +90,7 @@ def test_a_record_may_change_its_experiment_and_says_what(enter, runs, board, ve
     assert enter("tiny", ["wide"], "--override", "model.d_modle=20").status == 2
 
 
+@pytest.mark.slow
 def test_a_record_says_of_its_runs_what_they_were(enter, runs, board, capfd):
     assert enter("tiny", [1, 2]).status == 0
     losses = [loss_of(runs[seed]) for seed in (1, 2)]
@@ -125,6 +127,7 @@ def test_a_record_says_of_its_runs_what_they_were(enter, runs, board, capfd):
     assert "experiment=tiny_record seed=1 data.path=my.parquet`)" in (board / "leaderboard.md").read_text()
 
 
+@pytest.mark.slow
 def test_one_run_has_the_error_over_titles_and_the_second_its_paired_difference(enter, runs, board):
     assert enter("tiny", [1]).status == 0
     assert enter("tiny", [2], name="second").status == 0
@@ -201,6 +204,7 @@ def test_scores_are_kept_small_and_come_back(tmp_path):
     assert torch.allclose(kept.nll[hashes.astype(int)], nll, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_later_titles_are_scored_once_without_those_that_were_trained_or_validated_on(
     enter,
     verify,
@@ -234,6 +238,7 @@ def run_json(run, file):
     return ScoredTitles(module, file.read_text().replace('"', "").splitlines()[1:], config.data).metrics()
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_entered_and_repeated_as_a_whole(enter, verify, runs, board, capfd):
     assert enter("ensembles", [1, 2]).status == 0
     found = read_record("first")
@@ -249,6 +254,7 @@ def test_an_ensemble_is_entered_and_repeated_as_a_whole(enter, verify, runs, boa
     assert verify("first", "--seed", "2")[0].status == 2
 
 
+@pytest.mark.slow
 def test_a_record_of_work_reaches_what_it_says(enter, runs, board):
     order = sorted((1, 2), key=lambda seed: loss_of(runs[seed]))
     assert enter("tiny", [order[1]], name="aim").status == 0

@@ -90,6 +90,7 @@ def test_a_validation_scores_every_answer_once(tmp_path):
     assert data.sizes.characters.tolist() == [float(len(text.split()[-1])) for text in data.validation_texts()]
 
 
+@pytest.mark.slow
 def test_the_split_depends_on_its_seed_alone(tmp_path):
     one, same, other = (data_of(tmp_path, *more).training_texts() for more in (["seed=1"], ["seed=2"], ["data.seed=2"]))
     assert one == same and {*one} != {*other}
@@ -113,6 +114,7 @@ def test_mistakes_name_the_key(overrides, said, tmp_path):
     assert said in str(error.value) and len(str(error.value).splitlines()) <= 2
 
 
+@pytest.mark.slow
 def test_processes_share_the_rows_of_a_batch(tmp_path):
     data = data_of(tmp_path, "data.batch_size=8")
     whole = data_of(tmp_path, "data.batch_size=16").loader_of().batch(0, 0).inputs

@@ -20,6 +20,7 @@ def bible():
     return read_parallel(BIBLE)
 
 
+@pytest.mark.slow
 def test_its_counts(bible):
     counts = {name: sum(text is not None for text in texts) for name, texts in bible.texts.items()}
     assert counts == {
@@ -38,6 +39,7 @@ def test_its_counts(bible):
     )
 
 
+@pytest.mark.slow
 def test_its_links(bible):
     table = pa.parquet.read_table(BIBLE / "cross_references.parquet")
     columns = [table.column(name).to_numpy().astype(np.int64) for name in table.schema.names]

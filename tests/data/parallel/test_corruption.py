@@ -27,6 +27,7 @@ def corruption(data, kind, share=0.2):
     return Corruption(kind, Points.of(share), data.tokenizer, 3)
 
 
+@pytest.mark.slow
 def test_the_mask_is_a_token_of_its_own_that_no_text_has(data):
     tokenizer = data.tokenizer
     assert tokenizer.mask_id == tokenizer.vocab_size - 1 == data.vocab_size - 1
@@ -95,6 +96,7 @@ def test_a_course_of_the_share_begins_with_clean_text(data):
     assert share == pytest.approx(0.25, abs=0.04)
 
 
+@pytest.mark.slow
 def test_loaders_hide_inputs_and_validations_do_not(tmp_path):
     plain, hiding = data_of(tmp_path), data_of(tmp_path, "data.corruption=token", "data.corruption_share=0.5")
     hiding.trainer = None

@@ -246,6 +246,7 @@ def test_what_cannot_be_is_refused_at_the_start(overrides, tmp_path):
     assert str(refused.value).startswith(IMPOSSIBLE[overrides]) and "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_the_fingerprint_follows_the_text_and_its_split(tmp_path):
     found = [
         data_of(tmp_path, *more).fingerprint for more in ((), (), ("data.seed=5",), ("data.translations=[aa,bb]",))
@@ -293,6 +294,7 @@ def lines_with_links(folder, *links, repeated=False):
     return data
 
 
+@pytest.mark.slow
 def test_the_fingerprint_follows_the_links(tmp_path):
     pairs = [(2, 30), (4, 40)]
     found = [lines_with_links(tmp_path / "a"), lines_with_links(tmp_path / "b", *pairs)]
@@ -301,6 +303,7 @@ def test_the_fingerprint_follows_the_links(tmp_path):
     assert len({data.fingerprint for data in found}) == 3
 
 
+@pytest.mark.slow
 def test_held_out_texts_that_are_trained_on_too_are_counted(tmp_path):
     forget_notices()
     lines_with_links(tmp_path / "a")

@@ -60,6 +60,7 @@ def test_the_probabilities_of_a_reduced_grammar_sum_to_one_and_are_those_by_hand
     assert math.fsum(math.exp(REDUCED.log_prob(chapter)) for chapter in expected) == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_has_the_frequencies_that_its_nats_say():
     expected, draws = dict(enumerated()), 20_000
     uniforms = iter(np.random.default_rng(0).random(20 * draws).tolist())
@@ -225,6 +226,7 @@ def test_a_seed_fixes_the_corpus_on_every_platform(text):
     assert text.least_nats["aa"][0] == pytest.approx(PINNED_NATS, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_best_accuracy_of_coherence_is_reached_by_who_reads_the_chain_and_the_place():
     text = synthetic_parallel(books=60, chapters=8, verses=8, translations=1, seed=0)
     lines = [line.split() for line in text.texts["aa"]]

@@ -61,6 +61,7 @@ def test_without_its_package_a_mode_says_how_to_install_it(command, monkeypatch,
         assert word in ended.stderr
 
 
+@pytest.mark.slow
 def test_rounding_to_the_nearest_needs_no_package_and_takes_any_optimizer(command, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torchao", None)
     run = (*RUN, "precision=bf16_true", "precision.rounding=nearest", "optimizer=lion", "trainer.max_steps=2")

@@ -77,6 +77,7 @@ def estimated(names, rows=4):
     return estimate_training(module.net, module.make_optimizer, rows, TIME, **settings)
 
 
+@pytest.mark.slow
 def test_the_estimate_of_memory_counts_passes_and_what_terms_hold():
     plain, of_twice_the_rows, dropped = estimated([]), estimated([], 8), estimated(["r_drop"])
     assert of_twice_the_rows.step <= dropped.step < 1.5 * of_twice_the_rows.step and dropped.weights == plain.weights
