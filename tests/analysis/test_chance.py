@@ -26,6 +26,7 @@ def of_tasks(directory, headline=None, **chance):
     return directory
 
 
+@pytest.mark.slow
 def test_the_chances_of_data_are_those_of_every_task_on_its_fixed_examples(tmp_path):
     data = data_of(tmp_path)
     chances, side = data.chances(), data.sides[VALIDATION]

@@ -11,6 +11,7 @@ from frontpage.analysis.published import CLAIMS, TABLE, UPDATES
 from frontpage.training.preflight import check_config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_every_demonstration_run_composes(config, name):
     check_config(config(*choices(name), f"name={name}"))
@@ -24,6 +25,7 @@ def test_they_differ_in_architecture_attention_optimizer_and_batch(config):
         assert len({str(OmegaConf.select(run, key)) for run in runs}) > 1, key
 
 
+@pytest.mark.slow
 def test_the_pair_is_validated_at_the_23_points_of_the_published_table(config):
     for name in ("baseline", "adamw"):
         run = config(*choices(name))

@@ -78,6 +78,7 @@ def test_the_page_is_one_file_that_asks_nobody_else(ask):
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.slow
 def test_the_page_is_told_of_the_runs(ask, runs):
     _, _, content = ask("GET", "/")
     first, second = re.findall(r"<section.*?</section>", content.decode(), re.DOTALL)
@@ -93,6 +94,7 @@ def test_a_runs_name_cannot_become_a_part_of_the_page():
     assert page.count("<script") == page.count("</script") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("run", [0, 1])
 def test_an_answer_is_what_the_model_generates_token_by_token(events, playground, run, prompt):

@@ -58,6 +58,7 @@ def test_two_hundred_requests_at_once_are_all_answered():
     assert all(answer.startswith(b"HTTP/1.0 200") and answer.endswith(b"</html>\n") for answer in answers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", ["", "GET / HTTP/1.1\r\nX-Long: ", "POST /continue HTTP/1.1\r\n{needed}\r\n\r\n{{"])
 def test_a_request_that_drips_is_cut_off(monkeypatch, begun):
     monkeypatch.setattr(Handler, "timeout", 0.3)

@@ -165,6 +165,7 @@ def test_a_curve_that_rises_is_read_where_it_first_has_the_loss():
     )
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_power_holds_it_and_is_as_wide_as_the_seeds_make_it():
     inside, powers, widths = 0, [], []
     for at in range(40):

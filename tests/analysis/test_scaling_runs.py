@@ -72,6 +72,7 @@ def test_mistakes_in_the_grid(capfd, tmp_path, arguments, pieces):
     assert not (tmp_path / "grid").exists() or not list((tmp_path / "grid").glob("*/run.json"))
 
 
+@pytest.mark.slow
 def test_a_folder_with_other_files_is_left_alone(capfd, tmp_path):
     place = tmp_path / "grid" / "32x1_4200"
     place.mkdir(parents=True)

@@ -133,6 +133,7 @@ def test_runs_of_one_size_give_a_law_of_tokens(study, capfd, tmp_path):
     assert refused.status == 2 and "--budget=1e+14: needs runs of several sizes" in refused.stderr
 
 
+@pytest.mark.slow
 def test_titles_seen_too_often_and_other_recipes_are_said(study):
     forget_notices()
     folder = study([(1e5, 1e6), (1e5, 20e6)], [2.0, 1.5])

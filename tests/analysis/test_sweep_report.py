@@ -49,6 +49,7 @@ def test_the_page_tells_the_whole_study(told):
     assert "val/mainrun_coverage" in page and "0.9000" in page
 
 
+@pytest.mark.slow
 def test_text_from_runs_cannot_become_a_part_of_the_page(told):
     page = told[1]
     assert "document.title='broken'</script>" not in page
@@ -155,6 +156,7 @@ def test_a_journal_cut_off_in_its_last_line_is_read(full, tmp_path):
     assert read_sweep(open_study(str(moved))).counts["finished"] == 14
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [("objectives", 5), ("space", 5), ("space", "x"), ("overrides", 5), ("overrides", [5]), ("sweep_dir", 5)],

@@ -49,6 +49,7 @@ def no_compiler(monkeypatch):
     forget_notices()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "value_width"), [(1, 1), (3, 5), (16, 16), (24, 8), (64, 64)])
 @pytest.mark.parametrize("time", [1, 16, 17, 45])
 def test_any_widths_and_lengths_give_what_the_recurrence_gives(kernel, width, value_width, time):
@@ -81,6 +82,7 @@ def test_a_gradient_may_come_from_the_last_state_alone(kernel):
     assert_near(gradients([found], given), gradients([expected], given))
 
 
+@pytest.mark.slow
 def test_it_leaves_its_inputs_alone(kernel):
     given = parts()
     state = torch.randn(2, 2, 8, 8, dtype=torch.float64, requires_grad=True)

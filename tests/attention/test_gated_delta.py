@@ -205,6 +205,7 @@ def test_the_decay_keeps_its_own_first_values_in_a_net(make):
     assert not any(isinstance(layer, torch.nn.Linear) and layer.bias is not None for layer in [attention.gates])
 
 
+@pytest.mark.slow
 def test_it_runs_where_there_is_no_data(make):
     """The memory estimate traces nets on the meta device or with fake tensors."""
     attention = make().to("meta")

@@ -84,6 +84,7 @@ def test_a_pattern_that_knows_no_formula_is_counted_row_by_row(monkeypatch):
         assert torch.equal(layer.mask_0, mask(Odd(), length))  # made in parts, too
 
 
+@pytest.mark.slow
 def test_pairs_of_a_block_whose_square_no_machine_holds():
     length = 10**6
     assert Causal().pairs(length) == length * (length + 1) // 2

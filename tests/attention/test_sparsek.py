@@ -302,6 +302,7 @@ def test_knobs_that_mean_nothing_are_refused(settings, message):
         make(**settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gate", GATES)
 def test_it_runs_without_looking_at_a_number(gate, capsys):
     """No loop over tokens, no copy to the host: fake tensors have no numbers to look at. And it prints nothing."""

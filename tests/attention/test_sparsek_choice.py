@@ -216,6 +216,7 @@ def test_the_bits_do_not_depend_on_the_threads():
         assert all(map(torch.equal, other, results[0]))
 
 
+@pytest.mark.slow
 def test_they_are_operations_that_pytorch_can_trace():
     scores, first = normal(3, 30), torch.zeros(1, 30, dtype=torch.int64)
     choice = choose(scores, first, 5, 2, 30, by_kernel=True)

@@ -56,6 +56,7 @@ def test_what_a_utf_8_console_can_show_is_shown(tmp_path):
     assert outcome(body, environment={"PYTHONIOENCODING": "utf-8"}) == (0, "ж \\udcff\n".encode(), b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_goes_away_ends_nothing(tmp_path, unbuffered):
     """`| head -1`: the rest is dropped, the work is done, the status is its own."""
@@ -68,6 +69,7 @@ def test_a_reader_that_goes_away_ends_nothing(tmp_path, unbuffered):
     assert (tmp_path / "done").exists()
 
 
+@pytest.mark.slow
 def test_closed_outputs_are_not_missed_and_no_other_file_takes_their_place(tmp_path):
     body = f"file = open({str(tmp_path / 'mine')!r}, 'w')\nprint('lost')\nprint('lost', file=sys.stderr)\n"
     body += "os.write(1, b'lost')\nfile.write('kept')"
@@ -112,6 +114,7 @@ def test_every_signal_that_asks_for_an_end_gives_130(number):
     assert outcome(body) == (130, b"interrupted\n", b"")
 
 
+@pytest.mark.slow
 def test_nohup_is_obeyed():
     ignored = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
     assert outcome("signal.raise_signal(signal.SIGHUP)\nprint('went on')", **ignored) == (0, b"went on\n", b"")
@@ -124,6 +127,7 @@ def test_a_second_ctrl_c_while_a_program_leaves_is_quiet(ending):
     assert (status, stderr) == (130, b"") and stdout.endswith(b"interrupted\n")
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_heard_while_native_code_is_deaf():
     """As the trainers of the tokenizers library are; so is a hash that takes an hour."""
     body = "import hashlib, threading\nfrom frontpage.command.interrupts import heard\n"

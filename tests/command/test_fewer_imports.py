@@ -22,6 +22,7 @@ print(len(hamming(4)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (find_spec("scipy") and find_spec("matplotlib")), reason="needs scipy and matplotlib to avoid")
 def test_a_program_starts_without_what_it_does_not_need_and_can_import_it_later():
     ended = subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, capture_output=True, text=True, timeout=240)

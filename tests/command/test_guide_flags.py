@@ -117,6 +117,7 @@ def test_a_precision_is_an_option(name, text, words, values):
     composed(*translated({name: text}).words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_flag_without_a_place_here_says_what_to_write(name):
     text, instead = REFUSED[name]
@@ -129,6 +130,7 @@ def test_a_flag_without_a_place_here_says_what_to_write(name):
     check_config(composed(f"experiment={EXPERIMENT}", *SMALL, *words))
 
 
+@pytest.mark.slow
 def test_what_hides_text_from_the_first_update_on_is_a_course_too():
     words = course({"--wwm-trigger": 0, "--wwm-prob": 0.0})
     assert words[1] == "data.corruption_share=[[0,0.05],[1000,0.0]]"
@@ -170,6 +172,7 @@ def test_the_modes_are_architectures():
     assert {*MODES} <= {*options("model")}
 
 
+@pytest.mark.slow
 def test_one_language_alone_has_the_originals_shares_of_tasks():
     found = translated({"--language": ["en"]})
     tasks = composed(*found.words).tasks
@@ -223,6 +226,7 @@ def test_the_page_has_every_flag_with_its_words():
 EXAMPLES = [(row[0], row[1], shlex.split(row[2].strip("`"))) for row in rows("Example configurations")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("called", "here", "words"), EXAMPLES, ids=[called for called, *_ in EXAMPLES])
 def test_an_example_configuration_of_the_guide_is_the_experiment_of_its_row(called, here, words):
     """All that the command line sets, the experiment has; what it leaves alone, the two share."""

@@ -43,6 +43,7 @@ def test_a_command_says_what_its_script_says(name, capfd):
     assert refused == run_script(capfd, script, "--no-such-option") and refused.status == 2
 
 
+@pytest.mark.slow
 def test_the_training_command_helps_and_refuses(capfd):
     helped = ended_by(capfd, started_by("frontpage-train"), "/somewhere/bin/frontpage-train", "--help")
     assert helped.status == 0 and "experiment: " in helped.stdout

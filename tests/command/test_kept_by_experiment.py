@@ -25,6 +25,7 @@ def said(monkeypatch):
     forget_notices()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "notice"),
     [
@@ -47,6 +48,7 @@ def test_values_that_an_option_was_chosen_for_and_an_experiment_has_set_are_told
     assert said(*words) == [notice]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -63,6 +65,7 @@ def test_of_nothing_else_anything_is_said(said, words):
     assert said(*words) == []
 
 
+@pytest.mark.slow
 def test_a_run_says_it(command):
     outcome = command("experiment=adamw_gpt", "model=deep_narrow_40", *TINY, "trainer.max_steps=1")
     assert outcome.status == 0, outcome.stderr

@@ -28,6 +28,7 @@ def test_a_file_that_cannot_be_read(mistake, tmp_path, name, content, problem):
     mistake(["test=true", f"data.test_path={path}"], f"data.test_path={path}", problem)
 
 
+@pytest.mark.slow
 def test_a_file_with_fewer_titles_than_asked_for(mistake, tmp_path):
     (tmp_path / "few.txt").write_text("first\nsecond\nfirst\n")
     mistake(f"data.path={tmp_path}/few.txt", "data.num_titles=120", "2 distinct titles", "null")
@@ -43,12 +44,14 @@ def test_a_run_directory_that_cannot_be_made(command, tmp_path, place):
     assert (tmp_path / "below").read_text() == "a file"
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written(mistake, tmp_path):
     (tmp_path / "file").write_text("a file")
     mistake(f"paths.cache_dir={tmp_path}/file/tokens", f"paths.cache_dir={tmp_path}/file/tokens", "cannot be written")
     assert (tmp_path / "file").read_text() == "a file"
 
 
+@pytest.mark.slow
 def test_a_run_directory_with_other_files_is_left_alone(mistake, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.yaml").write_text("not a run's")
@@ -64,6 +67,7 @@ def test_a_named_run_directory_is_empty_after_a_mistake_and_can_be_used(mistake,
     assert command(*TINY, f"hydra.run.dir={tmp_path}/mine").status == 0
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_directory_at_once(mistake, tmp_path):
     (tmp_path / "mine").mkdir()
     with filelock.FileLock(tmp_path / "mine" / "run.lock"):

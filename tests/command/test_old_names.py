@@ -59,6 +59,7 @@ def test_in_a_sweep_too(command, tmp_path, override):
     check_message(outcome.stderr, ["model.num_verts=4: ", "model.attention.groups", "model/attention=fixed"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "shown"),
     [("true", "true"), ("null", "null"), ("[512,256]", "[512, 256]"), ("fixed", "fixed"), ("1e-6", "1e-06")],
@@ -96,6 +97,7 @@ def test_in_an_experiment_of_the_users_own(config, content, key):
         check_config(OmegaConf.merge(composed, OmegaConf.create(content)))
 
 
+@pytest.mark.slow
 def test_a_callback_may_have_any_name(config):
     OmegaConf.set_struct(composed := config("data=synthetic"), False)
     composed.callbacks.log_file = composed.callbacks.progress
@@ -111,6 +113,7 @@ def configured() -> set[str]:
     return set().union(*(keys(OmegaConf.to_container(OmegaConf.load(path))) for path in CONFIGS.rglob("*.yaml")))
 
 
+@pytest.mark.slow
 def test_no_key_of_ours_is_an_old_name():
     assert not configured() & {*OLD_NAMES}
 
@@ -188,6 +191,7 @@ def test_the_page_shows_refusals_and_what_runs():
     assert len(SHOWN) >= 7 and len([line for _, line in SHOWN if line]) >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "line"), SHOWN, ids=[words for words, _ in SHOWN])
 def test_what_the_page_shows_is_what_happens(refused, config, words, line):
     overrides = shlex.split(words)

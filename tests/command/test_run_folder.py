@@ -46,6 +46,7 @@ def test_a_name_of_many_words_and_letters_is_one(command, run_directories):
     assert run_directories()[0].parent.name == "größer, 2 x 3 (naïve)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("there", [False, True])
 def test_a_refused_run_leaves_the_folders_that_there_were(command, tmp_path, there):
     path = tmp_path / "above" / "run"
@@ -106,6 +107,7 @@ def test_a_home_folder_is_written_out_for_hydra_for_scripts_and_for_config_files
     assert {path.name for path in home.iterdir()} == {"run", "tokens"}
 
 
+@pytest.mark.slow
 def test_a_folder_whose_name_is_no_text_is_refused(command, tmp_path, monkeypatch):
     strange = Path(os.fsdecode(bytes(tmp_path / "strange") + b"\xff"))
     try:

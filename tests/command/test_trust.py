@@ -87,6 +87,7 @@ def tampered(run, tmp_path):
 # A stored config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", FOREIGN)
 def test_a_stored_run_names_nothing_that_configs_do_not_offer_there(target, tmp_path):
     config = composed(*TINY)

@@ -248,6 +248,7 @@ def alone_longest(data):
     return max(map(len, data.tokenizer.encode_batch([*data.selection.train, *data.selection.validation]))) + 1
 
 
+@pytest.mark.slow
 def test_the_embedded_calendar_has_a_hundred_draws_a_day(titles):
     apart, data = titles
     assert {*apart.source()} >= {*data.selection.train, *data.selection.validation}
@@ -314,6 +315,7 @@ def test_sums_over_documents():
     assert APART.sums(values) is values and APART.texts(["a", "b"]) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_the_keys_are_those_of_every_corpus_of_titles():
     for corpus in ("hn_titles", "synthetic"):
         data = build(composed(f"data={corpus}", "data.join=day", "data.time_column=time").data, "data")

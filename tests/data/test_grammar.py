@@ -140,6 +140,7 @@ def test_every_sampled_title_has_exactly_one_derivation(titles: list[str], log_p
     assert np.isfinite(log_probs).all() and (log_probs < 0).all()
 
 
+@pytest.mark.slow
 def test_sampled_log_probs_average_to_the_exact_entropy(log_probs: np.ndarray) -> None:
     """For an unambiguous grammar the entropy of titles is that of derivations, which has a closed form."""
     standard_error = log_probs.std() / math.sqrt(len(log_probs))

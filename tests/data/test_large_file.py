@@ -236,6 +236,7 @@ def built(path, folder, *overrides):
     return data
 
 
+@pytest.mark.slow
 def test_a_run_has_the_same_data_however_its_file_is_read(tmp_path, monkeypatch):
     path = write(tmp_path / "titles.parquet", [f"title {n * n % 97} of {n % 60}" for n in range(400)])
     at_once = built(path, tmp_path / "one")

@@ -123,6 +123,7 @@ def test_an_epoch_shows_its_share_of_titles_in_the_other_case(both):
         assert abs(together - 0.09) < 4 * math.sqrt(0.09 * 0.91 / len(titles))
 
 
+@pytest.mark.slow
 def test_what_is_drawn_depends_on_seed_epoch_and_title_alone(both):
     whole, some = shown(both, [0.5]), shown(both, [0.5], some=slice(60, 20, -1))
     last, first = (texts_of(both, whole, epoch) for epoch in (3, 0))  # in any order
@@ -131,6 +132,7 @@ def test_what_is_drawn_depends_on_seed_epoch_and_title_alone(both):
     assert 0.3 < np.mean([a == b for a, b in zip(first, other, strict=True)]) < 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("data.subword_alpha=0.2",)], ids=["best tokens", "drawn tokens"])
 def test_training_alone_sees_the_other_case(tmp_path, more):
     plain, recased = data_of(tmp_path), data_of(tmp_path, "data.recase=[0.9,0.0]", *more)

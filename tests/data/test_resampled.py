@@ -134,6 +134,7 @@ def test_another_tokenizer_is_refused_before_the_titles_are_read(tmp_path):
         data.read()
 
 
+@pytest.mark.slow
 def test_training_alone_sees_other_tokens(tmp_path):
     plain, drawn = (
         data_of(tmp_path),
@@ -148,6 +149,7 @@ def test_training_alone_sees_other_tokens(tmp_path):
     assert drawn.loader_of().sizes_of(0).tokens > plain.loader_of().sizes_of(0).tokens
 
 
+@pytest.mark.slow
 def test_an_epoch_has_the_targets_that_are_counted_for_it_and_is_the_same_from_anywhere(tmp_path):
     """Epochs have different numbers of tokens, batches and updates."""
     data = data_of(tmp_path, "data.subword_alpha=0.2", "data.batch_size=1")

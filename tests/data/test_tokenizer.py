@@ -157,6 +157,7 @@ def test_nothing_is_learned_from_validation_titles(factory, tmp_path):
     assert (len(swapped.encode("zyzzogeton")) == 1) == learns  # as training titles they do teach it
 
 
+@pytest.mark.slow
 def test_real_titles_come_back_exactly_in_fewer_tokens_than_bytes(factory, real_titles):
     titles = [title for row in itertools.islice(read_titles(real_titles, "title"), 4000) if (title := row.strip())]
     train, held_out = titles[:3000], titles[3000:]

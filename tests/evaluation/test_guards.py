@@ -96,6 +96,7 @@ def test_guard_2_a_trained_model_lies_above_the_floor_and_a_leaking_one_far_belo
     assert floor_guard(data, leaking) < -3, "the guard must fire for a model that sees the next token"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", ["true", "false"])
 def test_guard_3_the_number_does_not_depend_on_batches_or_packing(built, mask):
     data, module = built("data.block_size=96", f"model.document_mask={mask}", "model.positions=rotary")
@@ -107,6 +108,7 @@ def test_guard_3_the_number_does_not_depend_on_batches_or_packing(built, mask):
                 assert got[name] == pytest.approx(value, rel=1e-6), (name, rows, row_length)
 
 
+@pytest.mark.slow
 def test_guard_3_titles_longer_than_the_block_are_scored_whole(built):
     data, module = built("data.block_size=8")
     assert int(data.validation.lengths.max()) > 8
@@ -134,6 +136,7 @@ def test_guard_5_the_layer_that_was_asked_for_is_the_one_that_runs(config, name)
     assert reached == REACH.get(name) or (name == "sparsek" and 16 <= reached < 32)  # which chooses by content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("block", "batch"), [(16, 2), (32, 4), (64, 1), (32, 3)])
 @pytest.mark.parametrize("mask", [False, True])
 def test_the_original_metric_is_the_originals_formula(built, block, batch, mask):

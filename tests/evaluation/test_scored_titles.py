@@ -32,6 +32,7 @@ def shares(capsys):
     return found
 
 
+@pytest.mark.slow
 def test_a_pass_that_has_a_name_says_how_far_it_is_and_one_without_says_nothing(scoring, capsys):
     silent = ScoredTitles(*scoring)
     stream = silent.metrics_of_the_stream()

@@ -147,6 +147,7 @@ def test_a_repository_of_the_other_visibility_is_refused_before_all_work(public,
     assert ("give --public" if public else "leave out --public") in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_token_that_the_hub_refuses_is_named_and_not_shown(run, hub, tmp_path, capfd, monkeypatch):
     other = "hf_" + "unknown" * 5
     monkeypatch.setenv("HF_TOKEN", other)
@@ -162,6 +163,7 @@ def test_a_token_that_the_hub_refuses_is_named_and_not_shown(run, hub, tmp_path,
     assert second.startswith(f"the export is kept in {tmp_path / 'out'}; `hf upload somebody/titles ")
 
 
+@pytest.mark.slow
 def test_only_the_environment_gives_a_token(run, hub, tmp_path, capfd, monkeypatch):
     """Not the file that `hf auth login` writes."""
     (tmp_path / "token").write_text(TOKEN)
@@ -172,6 +174,7 @@ def test_only_the_environment_gives_a_token(run, hub, tmp_path, capfd, monkeypat
     assert ended.stderr.startswith("HF_TOKEN: not set")
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_ends_with_1(run, hub, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     ended = push(capfd, run, tmp_path / "out")
@@ -198,6 +201,7 @@ def test_a_mistake_of_a_push_ends_with_2(mistake, run, tmp_path, capfd):
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.slow
 def test_offline_a_push_is_refused(run, hub, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="HF_HUB_OFFLINE=1: a push needs the hub"):

@@ -17,6 +17,7 @@ from frontpage.machine.processor import FEATURES
 SMALL = ("data.batch_size=2", "data.block_size=16", "model.n_head=2", "model.d_model=32")
 
 
+@pytest.mark.slow
 def test_it_reports_the_machine_and_no_secret(capfd, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "planted-9f8e7d6c")
     monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -87,6 +88,7 @@ def test_it_can_insist_on_free_memory():
         doctor.check_free_memory([gpu, {**gpu, "free_bytes": 100 * 2**30}], 8)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of a machine without a GPU")
 def test_a_gpu_that_is_not_there_has_no_free_memory(capfd, tmp_path):
     ended = run_script(capfd, "doctor", *SMALL, "--free-gpu", 8, "--json", tmp_path / "found.json")

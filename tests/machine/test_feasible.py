@@ -116,6 +116,7 @@ def test_a_gpus_own_memory_is_asked_where_there_is_one(monkeypatch):
     check_fits(composed(*SMALL, *FP32, "model.attention_dropout=0.1"))  # which its kernels may not keep
 
 
+@pytest.mark.slow
 def test_a_run_of_such_a_net_leaves_nothing_and_reads_nothing(command, run_directories, monkeypatch, tmp_path):
     monkeypatch.setattr(preflight, "LARGE", 1)
     monkeypatch.setattr(feasible, "machine_memory", lambda: 10**6)

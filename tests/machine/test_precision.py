@@ -106,6 +106,7 @@ def test_the_peak_is_that_of_the_products_of_the_run(precision, kind):
     assert product_type(precision) == kind
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_titles_is_told_before_anything_is_measured(command, monkeypatch):
     monkeypatch.setattr(frontpage.machine.precision, "measure_matmul_peak", lambda *_: pytest.fail("measured"))
     forget()
@@ -114,6 +115,7 @@ def test_a_mistake_in_the_titles_is_told_before_anything_is_measured(command, mo
     assert ended.status == 2 and "data.path=/nowhere.csv" in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["64-true", "32", "16-true"])
 def test_every_precision_that_is_taken_stands_in_the_list_of_what_is_allowed(command, precision):
     ended = command(*TINY, "trainer.precision=x")

@@ -220,6 +220,7 @@ def check_combinations(config, experiment, places):
             assert any(name in str(error) for name in composed.model.addition), error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(len(options("experiment"))), ids=options("experiment"))
 def test_every_experiment_goes_with_an_architecture_and_an_attention(config, place):
     check_combinations(config, options("experiment")[place], [place])
@@ -255,6 +256,7 @@ def test_an_experiment_has_its_own_knobs_and_another_attention_those_of_its_file
         check_config(config(f"experiment={experiment}", chosen, "debug=fast"))
 
 
+@pytest.mark.slow
 def test_the_unet_experiment_has_no_skips_and_another_architecture_none_to_leave_out(config):
     assert config("experiment=unet_gpt").model.skips is False and config("model=unet_gpt").model.skips is True
     assert "skips" not in config("experiment=unet_gpt", "model=gpt").model

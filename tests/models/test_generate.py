@@ -178,6 +178,7 @@ def test_top_k_keeps_the_k_likeliest_and_one_is_greedy(module, tokenizer):
     assert begun == set(allowed)
 
 
+@pytest.mark.slow
 def test_sampling_follows_the_probabilities(module, tokenizer):
     module.eval()
     with torch.no_grad():

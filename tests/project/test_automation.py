@@ -97,6 +97,7 @@ jobs:
     assert problems(bad) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "paths"), [("github-workflows", WORKFLOWS), ("github-actions", ACTIONS)], ids=["workflows", "actions"]
 )

@@ -17,6 +17,7 @@ def test_every_row_is_read():
     assert len(ROWS) == PAGE.count("python train.py") == len(re.findall(r"^\| ", PAGE, re.MULTILINE)) - 1 >= 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "words", "file", "test"), ROWS, ids=lambda value: value if len(value) < 25 else "")
 def test_a_command_composes_with_allowed_values_and_its_test_exists(option, words, file, test):
     overrides = shlex.split(words)

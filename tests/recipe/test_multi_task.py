@@ -33,6 +33,7 @@ def batches(data):
     return first_of_each_task(data.loader_of())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["layernorm", "rmsnorm", "deepnorm", "postnorm"])
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_every_weight_gets_a_gradient_over_a_cycle_of_tasks(data, batches, norm, pooling):
@@ -75,6 +76,7 @@ def test_more_padding_changes_no_vector_and_no_loss(module, batches, data, pooli
             assert module.loss_of(changed).item() == pytest.approx(module.loss_of(batch).item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_techniques_are_of_the_language_task_alone(data, batches):
     names = "[r_drop,label_smoothing,multi_token_prediction,token_dropout]"
     module, plain = module_of(data, f"model/technique={names}").train(), module_of(data).train()

@@ -31,6 +31,7 @@ def vectors_in(*modules):
     return sum(weight.numel() for module in modules for weight in module.parameters() if weight.dim() < 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOUR[1:])
 def test_operations_of_examples_are_three_times_the_counted_forward_products(data, name):
     """Of texts without padding; what the formula adds for norms, biases and attention is taken off again."""

@@ -23,6 +23,7 @@ def test_the_mixture_weighs_by_the_last_weights_and_scales_which_need_not_sum_to
     assert module._mixture({"val/loss": 4.0}) == {}
 
 
+@pytest.mark.slow
 def test_the_training_loss_of_a_task_is_the_mean_since_the_newest_row(data):
     module = module_of(data)
     module._task_losses = {"coherence": [torch.tensor(1.0), torch.tensor(4.0)], "lm": [torch.tensor(2.0)]}
@@ -30,6 +31,7 @@ def test_the_training_loss_of_a_task_is_the_mean_since_the_newest_row(data):
     assert module.training_values() == {}
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_validation_loss_is_the_mean_over_examples_however_they_are_cut(data, monkeypatch):
     torch.manual_seed(0)

@@ -62,6 +62,7 @@ def test_a_torn_last_checkpoint_is_passed_over_for_the_one_before_and_the_end_is
     assert any("last.ckpt is damaged" in notice for notice in record_of(run)["notices"])
 
 
+@pytest.mark.slow
 def test_a_torn_checkpoint_that_is_named_is_refused_with_the_newest_intact_one(run, command):
     folder = run / "checkpoints"
     tear(folder / "last.ckpt")
@@ -71,6 +72,7 @@ def test_a_torn_checkpoint_that_is_named_is_refused_with_the_newest_intact_one(r
     assert f"the newest intact one beside it is {newest_intact(folder).path}" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_a_bit_flipped_inside_a_weight_is_not_trained_on(run, command):
     path = run / "checkpoints" / "last.ckpt"
     content, weight = bytearray(path.read_bytes()), next(iter(weights_of(run).values()))

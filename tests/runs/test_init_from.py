@@ -93,6 +93,7 @@ def test_a_checkpoint_that_says_nothing_of_itself_is_told(command, origin, other
     assert "may mean nothing" in said and str(bare) in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "words"),
     [
@@ -191,6 +192,7 @@ def test_a_run_is_not_continued_as_another_net(command, origin, tmp_path):
         assert outcome.status == 2 and words in outcome.stderr and "a run that is continued keeps" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_a_checkpoint_belongs_to_its_run(origin, begun, tmp_path):
     """Every script reopens runs by `load_run`, so what is refused there is refused everywhere."""
     with pytest.raises(UserError, match=f"belongs to another run than .*; name {begun.resolve()} as the run"):
@@ -238,6 +240,7 @@ def test_what_a_foreign_checkpoint_calls_its_tokenizer_is_not_run(command, origi
     assert "torch.hub" not in written and "frontpage.data.tokenizer.bpe.bpe" in written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [{"tokenizer": "{}"}, {"tokenizer": 3}, {"model": None}, {"titles": None}, "text"])
 def test_a_provenance_that_makes_no_sense_is_a_mistake_and_no_traceback(origin, tmp_path, damage):
     content = torch.load(origin / "checkpoints" / "best.ckpt", weights_only=True)

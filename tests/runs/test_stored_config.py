@@ -44,6 +44,7 @@ TORN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TORN)
 def test_a_torn_config_is_taken_from_run_json_or_a_checkpoint_and_that_is_said(run, kind):
     whole = OmegaConf.load(run / "config.yaml")

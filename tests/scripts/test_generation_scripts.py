@@ -98,6 +98,7 @@ def test_tokens_sum_up_to_what_an_evaluation_gives_each_title(runs, name):
     assert any(len(one.tokens) > config.data.block_size for one in found)  # what is scored in several windows
 
 
+@pytest.mark.slow
 def test_score_says_what_evaluate_says(runs, capfd, tmp_path):
     result, _ = scored(capfd, tmp_path, runs("bpe"), *TITLES, "--top", 3)
     path, output = write_csv(tmp_path / "titles.csv", TITLES), tmp_path / "evaluated.json"
@@ -113,6 +114,7 @@ def test_score_says_what_evaluate_says(runs, capfd, tmp_path):
             assert len(token["alternatives"]) == 3
 
 
+@pytest.mark.slow
 def test_score_shows_parts_of_characters_as_bytes(runs, capfd, tmp_path):
     result, text = scored(capfd, tmp_path, runs("bytes"), "a 東")
     assert [token["token"] for token in result["titles"][0]["tokens"]] == [*"␣a␣", "\\xe6", "\\x9d", "\\xb1", "<eos>"]
@@ -120,6 +122,7 @@ def test_score_shows_parts_of_characters_as_bytes(runs, capfd, tmp_path):
     assert "\\x9d" in text and "\033" not in text  # no colours where stdout is no terminal
 
 
+@pytest.mark.slow
 def test_score_reads_titles_from_stdin(runs, capfd, tmp_path, typed):
     typed("first title\n\n  東京 \r\nlast without an end".encode())
     result, _ = scored(capfd, tmp_path, runs("bpe"), "named", "-")
@@ -166,6 +169,7 @@ def test_score_has_colours_and_a_legend_on_a_terminal_that_wants_them(runs, argu
     assert "<eos>" in text
 
 
+@pytest.mark.slow
 def test_titles_grow_on_a_terminal(runs, on_a_terminal):
     text = on_a_terminal("generate", runs("bytes"), "--num", 3, "--prompt", "Show", "--max-tokens", 6)
     drawn, taken_away = text.count("\033[2K\033[1A\033[2K\033[1A\033[2K"), text.split("\033[2K")[-1]
@@ -202,6 +206,7 @@ def test_generate_says_how_many_titles_are_copies(runs, capfd, tmp_path):
         np.save(Run(runs("bpe")).titles_file, known)
 
 
+@pytest.mark.slow
 def test_generate_asks_for_one_prompt_after_another(runs, capfd, tmp_path, typed):
     typed(b"Show HN:\n\n" + b"x" * 300 + "\n\xff".encode("latin-1") + "\n東".encode())
     output = tmp_path / "titles.json"
@@ -217,6 +222,7 @@ def test_generate_asks_for_one_prompt_after_another(runs, capfd, tmp_path, typed
     assert json.loads(output.read_text()) == result[2:4]  # each prompt has the next seed
 
 
+@pytest.mark.slow
 def test_generate_takes_every_setting_and_a_checkpoint_for_a_run(runs, capfd, tmp_path):
     settings = "--temperature 0.8 --top-k 50 --top-p 0.9 --min-p 0.02 --repetition-penalty 1.2 --heal --seed 3".split()
     found = []
@@ -268,6 +274,7 @@ def test_what_a_terminal_would_act_upon_is_spelled():
     assert printable("a\033[2Jb\n\u202ec \x9b\u2028 é\u200d日") == "a\\x1b[2Jb\\n\\u202ec \\x9b\\u2028 é\u200d日"
 
 
+@pytest.mark.slow
 def test_a_blank_behind_the_prompt_is_noticed_and_healed(runs, capfd):
     plain = run_script(capfd, "generate", runs("bpe"), "--prompt", "Show HN: ", "--num", 1)
     assert plain.status == 0 and "the prompt ends with a blank" in plain.stdout

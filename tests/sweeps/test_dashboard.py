@@ -75,6 +75,7 @@ def assert_shows_them(ask, name):
     assert curve == [(10, 1.75), (20, 1.25)]
 
 
+@pytest.mark.slow
 def test_it_serves_a_journal(tmp_path):
     fill(new_study(tmp_path / "night"))
     with served(str(tmp_path / "night" / "study.journal")) as ask:

@@ -318,6 +318,7 @@ def test_a_mistake_ends_with_2_and_says_what_is_allowed(mistake, tmp_path, capfd
 ODD = {"objectives": 5, "space": "x", "command": [1], "git_commit": 5, "search": {}, "overrides": 5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_an_attribute_of_a_wrong_type_is_said_and_left_out(name, tmp_path, capfd, experiments):
     study = new_study(tmp_path / "odd")

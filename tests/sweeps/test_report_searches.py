@@ -81,6 +81,7 @@ def test_every_point_of_a_search_over_patterns_is_an_attention(search):
         assert attention.n_head == n_head and pattern["summary"] < pattern["block"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("model.attention={block:16,summary:4,groups:2}", "model.attention.d_inner=128")])
 def test_a_pattern_and_an_inner_width_are_set_together(config, words):
     for order in itertools.permutations(words):

@@ -73,6 +73,7 @@ def test_a_launcher_without_its_extra(command, monkeypatch, launcher, plugin):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "slurm"])
 def test_a_launcher_is_an_option(command, launcher):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")

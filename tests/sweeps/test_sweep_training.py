@@ -158,6 +158,7 @@ def test_an_objective_that_no_run_would_have_is_found_before_the_study(sweep, tm
     assert found is None and not (tmp_path / "logs").exists()
 
 
+@pytest.mark.slow
 def test_a_search_without_multirun(command, tmp_path):
     outcome = command(*TINY, "hparams_search=attention")
     assert outcome.status == 2

@@ -122,6 +122,7 @@ def test_a_record_that_does_not_say_how_its_run_ended_is_not_believed(toy, conte
     assert toy.states() == ["COMPLETE", "FAIL", "COMPLETE"]
 
 
+@pytest.mark.slow
 def test_a_living_workers_trial_is_left_alone_and_promised(toy):  # noqa: F811
     """Its lock is held by another process, as a living worker holds it."""
     abandoned(toy, DEAD)

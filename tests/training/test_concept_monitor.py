@@ -58,6 +58,7 @@ def test_titles_are_told_apart_by_their_words(titles):
         assert 1 <= row["effective_rank"] <= 32 and -1 <= row["anisotropy"] <= 1 and 0 <= row["linear_probe"] <= 1
 
 
+@pytest.mark.slow
 def test_every_number_is_logged_and_those_that_tell_most_for_each_layer(titles):
     monitor, rows = measured(*titles, least=5)
     found = dict(monitor.scalars(rows))
@@ -65,12 +66,14 @@ def test_every_number_is_logged_and_those_that_tell_most_for_each_layer(titles):
     assert found["silhouette/1"] == rows[1]["silhouette"] and found["silhouette_z/0"] == rows[0]["silhouette_z"]
 
 
+@pytest.mark.slow
 def test_languages_that_share_no_word_are_found_in_the_embedding(parallel):
     monitor, rows = measured(*parallel, labels="language", texts=80)
     assert monitor._classes.names == ["aa", "bb"] and len(monitor._classes.texts) == 80
     assert rows[0]["silhouette_z"] > 10 and rows[0]["linear_probe"] > 0.9
 
 
+@pytest.mark.slow
 def test_books_are_classes(parallel):
     data, module = parallel
     monitor, rows = measured(data, module, labels="book", texts=60)
@@ -78,6 +81,7 @@ def test_books_are_classes(parallel):
     assert len(monitor._classes.names) >= 2 and len(rows) == 3
 
 
+@pytest.mark.slow
 def test_own_concepts_and_layers(titles):
     concepts = {"show": ["show hn"], "ask": ["ask hn"]}
     monitor, rows = measured(*titles, concepts=concepts, layers=[1], texts=30)

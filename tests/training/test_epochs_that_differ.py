@@ -123,6 +123,7 @@ def test_a_run_that_broke_off_anywhere_in_its_epochs_ends_with_the_same_bits(
     assert updates[0] == updates[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

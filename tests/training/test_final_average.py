@@ -105,6 +105,7 @@ def test_a_run_that_is_made_longer_averages_anew_in_its_last_part(tmp_path):
     assert any("averages anew from update 10 on" in one for one in record_of(run)["notices"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

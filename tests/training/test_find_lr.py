@@ -22,6 +22,7 @@ def test_the_suggestion_is_the_steepest_point_over_the_logarithm():
     assert suggest([1e-3, 1e-2], [3.0, 2.0]) is None
 
 
+@pytest.mark.slow
 def test_the_rate_grows_with_every_update_to_the_end(config, monkeypatch, tmp_path):
     from frontpage.recipe.language_module import LanguageModule
 

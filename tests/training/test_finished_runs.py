@@ -51,6 +51,7 @@ def test_a_finished_run_without_more_updates_says_so_and_stays_as_it_is(command,
     assert contents(finished) == before
 
 
+@pytest.mark.slow
 def test_a_length_that_is_none_is_a_mistake_here_as_well(command, finished):
     before = contents(finished)
     outcome = command(*TINY, *SHORT, "trainer.max_steps=x", f"hydra.run.dir={finished}", "ckpt_path=last")
@@ -58,6 +59,7 @@ def test_a_length_that_is_none_is_a_mistake_here_as_well(command, finished):
     assert contents(finished) == before
 
 
+@pytest.mark.slow
 def test_a_test_set_asked_of_a_finished_run_is_not_passed_over_in_silence(command, finished, tmp_path):
     file = tmp_path / "test.txt"
     file.write_text("Show HN: a title\n")

@@ -204,6 +204,7 @@ def test_a_resumed_run_has_the_averages_of_an_uninterrupted_one(command, tmp_pat
     assert whole == broken and whole["measurements"] > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "pieces"),
     [

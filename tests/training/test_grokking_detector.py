@@ -127,6 +127,7 @@ def test_the_lag_is_that_of_the_two_levels(trained):
     assert found["grokking_lag"]["updates"] == first["val/accuracy"] - first["train/accuracy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

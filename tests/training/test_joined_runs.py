@@ -87,6 +87,7 @@ def test_evaluate_gives_the_numbers_of_days_back_and_others_of_titles_alone(run,
     assert "documents" not in alone["data"] and "nats_by_position" not in alone
 
 
+@pytest.mark.slow
 def test_days_that_have_a_training_title_are_set_apart(run, sides, capfd, tmp_path):
     days = [sides[1][0], [*sides[0][0][:3], *(f"New title {number}" for number in range(4))]]
     path = write_days(tmp_path / "days.csv", days)
@@ -125,6 +126,7 @@ def test_runs_are_compared_by_days(run, sides, tmp_path):
     assert [one.titles for one in differences] == [len(sides[1])] * 2
 
 
+@pytest.mark.slow
 def test_what_scores_titles_one_by_one_refuses_days(run, capfd):
     for more in ((), ("data.join=day",)):
         ended = run_script(capfd, "evaluate", run, run, *more)

@@ -230,6 +230,7 @@ def test_a_full_disk_costs_what_it_has_no_room_for_and_no_more(command, tmp_path
     assert any("the disk is full" in one for one in record_of(run)["notices"])
 
 
+@pytest.mark.slow
 def test_numbered_files_are_read_only_where_they_can_be_the_newest(end, tmp_path, monkeypatch):
     read, folder = [], tmp_path / "checkpoints"
     shutil.copytree(end[0] / "checkpoints", folder)

@@ -204,6 +204,7 @@ def test_a_run_has_its_entity_tags_and_notes_and_brings_its_events(command, run_
     assert str(directory / "events.jsonl") in brought
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value"), [("entity", "''"), ("tags", "small"), ("tags", "[small,'']"), ("notes", "''")]
 )
@@ -343,6 +344,7 @@ def test_a_store_that_cannot_be_used_is_a_mistake(uri, said, command, store, tmp
     assert len(outcome.stderr.splitlines()) <= 2
 
 
+@pytest.mark.slow
 def test_without_mlflow_its_extra_is_named(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     outcome = command(*SHORT, "logger=mlflow")

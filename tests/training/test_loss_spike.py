@@ -49,6 +49,7 @@ def test_a_spike_does_not_hide_the_next():
     assert steps == [301, 311]
 
 
+@pytest.mark.slow
 def test_a_level_that_stays_up_becomes_the_new_course():
     guard, losses = LossSpike(), course(2000)
     losses[1000:] += 3
@@ -131,6 +132,7 @@ def test_a_run_without_jumps_says_nothing(command, run_directories):
     assert not [line for line in record_of(run_directories()[0])["notices"] if "jumped" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "allowed"),
     [

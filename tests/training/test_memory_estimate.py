@@ -51,6 +51,7 @@ def test_an_unfused_update_holds_all_weights_at_once_on_a_card_and_two_of_one_he
     assert estimate_training(net, functools.partial(ADAMW, fused=True), 1, 64, card=True).update == 0
 
 
+@pytest.mark.slow
 def test_the_total_is_the_sum_of_its_parts_and_no_weight_is_touched():
     net, factory = plain_gpt(), ADAMW
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -64,6 +65,7 @@ def test_the_total_is_the_sum_of_its_parts_and_no_weight_is_touched():
     assert all(weight.grad is None for weight in net.parameters())
 
 
+@pytest.mark.slow
 def test_a_model_on_the_meta_device_is_estimated_like_a_real_one():
     with torch.device("meta"):
         abstract = plain_gpt()
@@ -94,6 +96,7 @@ def test_explaining_a_step_leaves_the_nets_checkpointing_as_it_is(monkeypatch):
     assert set(seen) == {1}
 
 
+@pytest.mark.slow
 def test_the_chunked_loss_holds_a_fraction_of_the_plain_ones_logits():
     net = plain_gpt(tie_embeddings=True)
     net.head = LanguageHead(96, 16_000)

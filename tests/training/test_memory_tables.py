@@ -72,6 +72,7 @@ def test_cards_are_sized_with_the_optimizers_temporaries_of_cuda(monkeypatch):
     assert found == {"none": 512, "full": 1024}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -232,6 +232,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", MISTAKES)
 def test_a_mistake_is_told_in_a_line(overrides, command, run_directories):
     base = [

@@ -102,6 +102,7 @@ def test_a_resumed_run_keeps_its_micro_batch(tmp_path, memory, needs):
     assert record(run)["micro_batch"] == 6 and record(run)["steps"] == 6
 
 
+@pytest.mark.slow
 def test_a_model_of_which_not_one_row_fits_is_refused(command, memory, needs):
     memory(50)
     ended = command(*TINY, "trainer.fit_batch=true")

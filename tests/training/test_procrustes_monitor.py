@@ -136,6 +136,7 @@ def test_translations_are_compared_unit_by_unit(parallel):
     assert [row["disparity"] for row in rows] == pytest.approx([0, 0, 0], abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_probe_of_a_parallel_corpus_holds_units_of_the_held_out_books(parallel):
     data, module = parallel
     monitor = monitor_of("layers", texts=30)

@@ -30,6 +30,7 @@ def test_each_checkpoint_says_how_many_rounds_its_weights_have(run):
         assert saved["state_dict"][TWICE] == saved["current_model_state"][TWICE] == twice
 
 
+@pytest.mark.slow
 def test_what_is_reopened_has_the_rounds_of_the_validation_that_it_was_saved_at(run):
     with (run / "metrics.csv").open() as file:
         measured = [float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]]

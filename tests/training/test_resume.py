@@ -266,6 +266,7 @@ def test_early_stopping_ends_the_run_as_finished_with_the_reason(whole):
     assert checkpoint_of(whole(*EARLY))["global_step"] == 12
 
 
+@pytest.mark.slow
 def test_the_last_validation_of_a_run_that_stopped_early_is_complete(whole):
     """With the metrics that only the end of a run computes, wherever they are told; those before have not."""
     end = {"val/mainrun_loss", "val/mainrun_coverage", "val/packed_nats_per_char"}

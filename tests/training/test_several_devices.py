@@ -263,6 +263,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_about_devices_is_told_in_one_line(command, mistake, run_directories):
     ended = command(*TINY, *spread("ddp", 8), mistake)
@@ -281,6 +282,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_sharded_is_refused_in_one_line(command, case, run_directories):
     overrides, words = REFUSED[case]
@@ -290,6 +292,7 @@ def test_what_cannot_be_sharded_is_refused_in_one_line(command, case, run_direct
     assert run_directories() == []
 
 
+@pytest.mark.slow
 def test_checkpoints_in_parts_are_those_of_a_sharded_run(command, run_directories):
     ended = command(*TINY, *spread("ddp", 8), "trainer.sharded_checkpoints=true")
     assert ended.status == 2

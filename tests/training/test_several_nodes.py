@@ -122,6 +122,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_nodes_and_devices_that_do_not_fit_the_launcher_are_refused_in_one_line(
     command, run_directories, launched, case

@@ -13,6 +13,7 @@ FILES = ("callbacks.sample_titles.path", "callbacks.last_checkpoint.path")
 FOLDERS = ("callbacks.best_checkpoint.dirpath", "logger.csv.directory", "trainer.default_root_dir", "paths.cache_dir")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [*FILES, *FOLDERS])
 def test_a_place_that_cannot_be_written_is_refused_at_the_start(command, tmp_path, key):
     (tmp_path / "file").write_text("a file")
@@ -35,6 +36,7 @@ def test_a_file_that_is_there_is_not_replaced(command, tmp_path, key):
     assert (tmp_path / "mine").read_text() == "written by hand"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "name"), [(FOLDERS[0], "best.ckpt"), (FOLDERS[1], "metrics.csv")])
 def test_another_runs_files_are_not_replaced(command, tmp_path, key, name):
     (tmp_path / name).write_text("another run's")

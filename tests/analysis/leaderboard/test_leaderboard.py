@@ -144,6 +144,7 @@ def test_one_run_has_the_error_over_titles_and_the_second_its_paired_difference(
     assert rows[0][1] == f"{by_loss[0][0]:.4f} ± {kept:.4f} (titles)"
 
 
+@pytest.mark.slow
 def test_a_repetition_holds_and_a_changed_score_does_not(enter, verify, runs, board):
     enter("tiny", [1])
     ended, result = verify("first", "--run", runs["again"])
@@ -156,6 +157,7 @@ def test_a_repetition_holds_and_a_changed_score_does_not(enter, verify, runs, bo
     assert result["difference"] == pytest.approx(0.01 * result["value"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_an_experiment_that_was_changed_does_not_hold(enter, verify, runs, board):
     enter("tiny", [1])
     kept = board / "records" / "first" / "seed_1" / "run.json"

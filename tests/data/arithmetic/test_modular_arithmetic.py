@@ -70,6 +70,7 @@ def test_the_answer_is_the_only_target(tmp_path):
     assert batch.positions.tolist() == [[0, 1, 2, 3, 4]] * len(batch.inputs) and (batch.document_ids == 0).all()
 
 
+@pytest.mark.slow
 def test_an_epoch_has_every_question_once_in_an_order_of_its_own(tmp_path):
     data = data_of(tmp_path, "data.batch_size=16")
     loader = data.loader_of()

@@ -272,6 +272,7 @@ def test_the_floor_belongs_to_the_held_out_documents(data):
     assert nats.tolist() == [data.text.least_nats[name][place] for name in ("aa", "bb") for place in held_out]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("longest", [4, 5, 20])
 def test_no_text_is_longer_than_a_window_whatever_its_length(longest, tmp_path):
     data = data_of(tmp_path, f"data.block_size={longest}", f"data.text_tokens={longest + 100}")

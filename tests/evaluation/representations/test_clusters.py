@@ -39,6 +39,7 @@ def test_starts_that_are_far_apart_find_most_blobs_at_once():
     assert sum(found) >= 18  # of starts anywhere 10
 
 
+@pytest.mark.slow
 def test_of_few_rows_the_best_of_all_partitions_is_found():
     vectors = torch.randn(7, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     partitions = (torch.tensor(one) for one in itertools.product(range(3), repeat=7))

@@ -37,6 +37,7 @@ CONTRADICTIONS = {
 }
 
 
+@pytest.mark.slow
 @needs_torchao
 @pytest.mark.parametrize("case", CONTRADICTIONS)
 def test_a_contradiction_is_one_line_that_names_the_keys(command, case):
@@ -48,6 +49,7 @@ def test_a_contradiction_is_one_line_that_names_the_keys(command, case):
         assert word in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "package"),
     [("int8_optim", "bitsandbytes.optim"), ("bf16_true", "torchao.optim"), ("int4_qat", "torchao.quantization")],

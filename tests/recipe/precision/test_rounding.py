@@ -141,6 +141,7 @@ def adams_way(updates):
     return way
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bf16_true", "int8_weight"])
 def test_rounding_by_chance_keeps_small_updates_on_average(name):
     moved, asked = drift(name)

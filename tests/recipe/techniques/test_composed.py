@@ -97,6 +97,7 @@ class LossOnly(torch.nn.Module):
         return self.states
 
 
+@pytest.mark.slow
 def test_the_estimate_does_not_hold_the_graph_of_more_than_a_chunk(monkeypatch):
     peaks, loss = [], module_of(technique=chosen(["label_smoothing"])).planned_loss
     for numbers in (2**17, 2**14):  # all logits of the 256 places, and an eighth of them
