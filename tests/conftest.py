@@ -24,6 +24,12 @@ for _number, _usual in {signal.SIGINT: signal.default_int_handler, signal.SIGHUP
         signal.signal(_number, _usual)
 
 
+def pytest_xdist_auto_num_workers(config):
+    """`-n auto` of the slow tests: a worker more than cores, since they wait for the processes that they start."""
+    if config.option.markexpr == "slow":
+        return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def pytest_collection_finish(session):
     """Nothing that a module of tests made is garbage."""
     all_is_imported()
