@@ -37,6 +37,17 @@ def test_each_notebook_runs_to_its_end_or_to_the_cell_that_fails(tmp_path, capfd
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize(("said", "jobs", "threads"), [(None, 64, "1"), ("3", 2, "3")])
+def test_kernels_share_the_cores_unless_the_user_says_otherwise(tmp_path, capfd, monkeypatch, said, jobs, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    write(tmp_path / "x.ipynb", "import os, pathlib; pathlib.Path('n').write_text(os.environ['OMP_NUM_THREADS'])")
+    assert run_script(capfd, "notebooks", tmp_path, "--jobs", jobs).status == 0
+    assert (tmp_path / "n").read_text() == threads
+
+
 def test_a_cell_without_end_is_stopped(tmp_path, capfd):
     write(tmp_path / "slow.ipynb", "import time; time.sleep(600)")
     ended = run_script(capfd, "notebooks", tmp_path / "slow.ipynb", "--timeout", 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import re
 import time
 from collections.abc import Callable
@@ -36,9 +37,11 @@ def notebooks_in(places: list[Path], chosen: str = "") -> list[Path]:
 def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, say: Said) -> None:
     """Run them, `jobs` at a time, and `say` of each, as it ends, what `run_notebook` does and its seconds.
 
-    In a thread of its own, where nbclient takes no signals over: it would answer them with a traceback. Kernels end by
-    themselves when the program has ended.
+    Each kernel has its share of the cores for threads, unless OMP_NUM_THREADS says how many: threads that share a core
+    wait for each other. All this in a thread of its own, where nbclient takes no signals over: it would answer them
+    with a traceback. Kernels end by themselves when the program has ended.
     """
+    threads = str(max((os.cpu_count() or 1) // jobs, 1))
 
     async def run_all() -> None:
         free = asyncio.Semaphore(jobs)
@@ -46,7 +49,7 @@ def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, say: Said
         async def run(path: Path) -> None:
             async with free:
                 start = time.monotonic()
-                problem = await run_notebook(path, timeout)
+                problem = await run_notebook(path, timeout, {"OMP_NUM_THREADS": threads} | os.environ)
                 say(path, problem, time.monotonic() - start)
 
         await asyncio.gather(*map(run, paths))
@@ -54,10 +57,11 @@ def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, say: Said
     heard(lambda: asyncio.run(run_all()))
 
 
-async def run_notebook(path: Path, timeout: float | None) -> str | None:
+async def run_notebook(path: Path, timeout: float | None, environment: dict[str, str]) -> str | None:
     """Run the cells in the notebook's folder; None, or the first one that fails with its traceback.
 
-    `timeout` is that of each cell, in seconds; None: no end. Raises UserError where the file is no notebook.
+    `timeout` is that of each cell, in seconds (None: no end), `environment` that of the kernel. Raises UserError where
+    the file is no notebook.
     """
     import nbformat
     from nbclient import NotebookClient
@@ -79,7 +83,7 @@ async def run_notebook(path: Path, timeout: float | None) -> str | None:
     hooks = {"on_cell_start": begin, "on_cell_complete": lambda cell, cell_index: line.advance(1)}
     try:
         client = NotebookClient(notebook, timeout=timeout, resources=resources, extra_arguments=quiet, **hooks)
-        await client.async_execute()
+        await client.async_execute(env=environment)
     except (CellControlSignal, DeadKernelError) as error:  # the first has also a cell that takes too long
         return COLOURS.sub("", f"{path}, cell {number}:\n{error}")
     finally:
