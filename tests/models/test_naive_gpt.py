@@ -33,7 +33,7 @@ def test_the_naive_gpt_and_ours_have_the_same_loss_and_gradients():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--checkpointing",), ("--precision", "bf16-mixed"), ("--compile",)], ids=str)
+@pytest.mark.parametrize("options", [(), ("--checkpointing", "--precision", "bf16-mixed"), ("--compile",)], ids=str)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # --compile: torch imports torch.jit for itself
 def test_the_benchmark_reports_both_sides(capfd, tmp_path, options):
     ended = run_script(capfd, "benchmark", *TINY_SIZES, *options, "--device", "cpu", "--json", tmp_path / "found.json")
