@@ -59,10 +59,19 @@ def test_values_that_an_option_was_chosen_for_and_an_experiment_has_set_are_told
         ["experiment=quickstart", "model.n_layer=2"],
         ["model=tower"],
         ["experiment=quickstart", "model=tower", "debug=fast"],
+        ["experiment=quickstart", "~scheduler"],  # an axis that is taken away has no option
     ],
 )
 def test_of_nothing_else_anything_is_said(said, words):
     assert said(*words) == []
+
+
+def test_an_experiment_of_a_folder_of_ones_own_is_found(said, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults:\n  - quickstart\nmodel:\n  d_model: 64\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    (notice,) = said(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", "model=tower")
+    assert notice.startswith("model=tower: experiment=mine sets model.d_model=64 (not 288), ")
 
 
 @pytest.mark.slow
