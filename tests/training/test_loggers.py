@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import socket
 import sys
 import threading
@@ -73,7 +74,7 @@ def test_several_loggers_at_once(command, run_directories, finished_with, tmp_pa
     assert (outcome.status, outcome.stderr) == (0, "")
     (directory,) = run_directories()
     nats = json.loads((directory / "run.json").read_text())["test"]["metrics"]["test/nats_per_char"]
-    assert f"test/nats_per_char   {nats:.4f}" in outcome.stdout
+    assert re.search(rf"^  test/nats_per_char +{nats:.4f} ", outcome.stdout, re.MULTILINE)
     with (directory / "metrics.csv").open() as table:
         rows = list(csv.DictReader(table))
     assert [row["test/nats_per_char"] for row in rows if row["test/nats_per_char"]] == [str(nats)]

@@ -265,35 +265,33 @@ class LanguageModule(TrainingModule):
             line += f" accuracy={metrics['val/accuracy']:.4f}" + ("" if trained is None else f" (train {trained:.4f})")
         return line
 
-    def summary_lines(self, final: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
+    def summary_rows(self, final: Mapping[str, Any], best: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The honest metrics, and those of the stream where there are any."""
         error, loss = final["val/nats_per_char_se"], final["val/loss"]
         headline = f"{final['val/nats_per_char']:.4f} ± {error:.4f}, best {best['val/nats_per_char']:.4f}"
-        lines = [
-            f"  val/loss             {loss:.4f} nats a token (perplexity {final['val/perplexity']:.2f})",
-            f"  val/nats_per_char    {headline}",
-            f"  val/bits_per_byte    {final['val/bits_per_byte']:.4f}",
-            f"  val/coverage         {final['val/coverage']:.4g}",
+        rows = [
+            ("val/loss", f"{loss:.4f} nats a token (perplexity {final['val/perplexity']:.2f})"),
+            ("val/nats_per_char", headline),
+            ("val/bits_per_byte", f"{final['val/bits_per_byte']:.4f}"),
+            ("val/coverage", f"{final['val/coverage']:.4g}"),
         ]
-        if final.get("val/packed_nats_per_char") is not None:
-            lines.append(f"  val/packed_nats_per_char {final['val/packed_nats_per_char']:.4f}")
-        for name in ("val/accuracy", "train/accuracy"):
+        for name in ("val/packed_nats_per_char", "val/accuracy", "train/accuracy"):
             if final.get(name) is not None:
-                lines.append(f"  {name:<20} {final[name]:.4f}")
+                rows.append((name, f"{final[name]:.4f}"))
         if "val/mainrun_coverage" in final:
             loss, share = final["val/mainrun_loss"], final["val/mainrun_coverage"]
             shown = "none: no span fits" if loss is None else f"{loss:.4f}"
-            lines.append(f"  val/mainrun_loss     {shown} (of {share:.1%} of the tokens: no loss, see docs/metrics.md)")
-        return lines
+            rows.append(("val/mainrun_loss", f"{shown} (of {share:.1%} of the tokens: no loss, see docs/metrics.md)"))
+        return rows
 
-    def floor_lines(self, final: Mapping[str, Any], data: TitleData) -> list[str]:
+    def floor_rows(self, final: Mapping[str, Any], data: TitleData) -> list[tuple[str, str]]:
         """How far the run is from the floor of its corpus, where that is known."""
         floor = floor_of(data)
         if floor is None:
             return []
         least = floor["floor/nats_per_char"]
         at = final["val/nats_per_char"] / least
-        lines = [f"  floor of the grammar {least:.4f} nats a character; this run is at {at:.3f} of it"]
+        rows = [("floor of the grammar", f"{least:.4f} nats a character; this run is at {at:.3f} of it")]
         if final["val/nats_per_char"] < least - 4 * final["val/nats_per_char_se"]:
-            lines.append("                       no model can be below it: this one has seen what it should predict")
-        return lines
+            rows.append(("", "no model can be below it: this one has seen what it should predict"))
+        return rows

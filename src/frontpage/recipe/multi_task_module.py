@@ -189,17 +189,17 @@ class MultiTaskModule(LanguageModule):
                 parts.append(f"{name}={self.metrics[first]:.3f}")
         return " ".join(parts)
 
-    def summary_lines(self, final: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
+    def summary_rows(self, final: Mapping[str, Any], best: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The honest metrics of the text and of each translation, then every task beside what guessing would score."""
-        lines = super().summary_lines(final, best)
+        rows = super().summary_rows(final, best)
         data = self.trainer.datamodule
         if not isinstance(data, ParallelData):
-            return lines
+            return rows
         if len(data.text.texts) > 1:
             for translation in data.text.texts:
                 if f"val/nats_per_char/{translation}" in final:
                     value, error = (final[f"val/{one}/{translation}"] for one in ("nats_per_char", "nats_per_char_se"))
-                    lines.append(f"    of {translation:<17} {value:.4f} ± {error:.4f}")
+                    rows.append((f"  of {translation}", f"{value:.4f} ± {error:.4f}"))
         chances = data.chances()
         for name in data.examples:
             task = self.tasks[name]
@@ -208,17 +208,17 @@ class MultiTaskModule(LanguageModule):
                 if metric.better is None or final.get(metric.name) is None:
                     continue
                 error = f" ± {final[metric.error]:.4f}" if metric.error else ""
-                said = f"  {metric.name:<32} {final[metric.name]:.4f}{error}, chance {chances[metric.name]:.4f}"
+                said = f"{final[metric.name]:.4f}{error}, chance {chances[metric.name]:.4f}"
                 known = best_possible is not None and metric.name.endswith("/accuracy")
-                lines.append(said + (f", at best {best_possible:.4f}" if known else ""))
-        return lines
+                rows.append((metric.name, said + (f", at best {best_possible:.4f}" if known else "")))
+        return rows
 
-    def floor_lines(self, final: Mapping[str, Any], data: Any) -> list[str]:
+    def floor_rows(self, final: Mapping[str, Any], data: Any) -> list[tuple[str, str]]:
         """The floor, where it is known, and what a model of single characters scores."""
-        lines = super().floor_lines(final, data)
+        rows = super().floor_rows(final, data)
         if isinstance(data, ParallelData):
-            lines.append(f"  characters alone     {data.character_nats():.4f} nats a character (their frequencies)")
-        return lines
+            rows.append(("characters alone", f"{data.character_nats():.4f} nats a character (their frequencies)"))
+        return rows
 
 
 def _is_idle(task: Any) -> bool:

@@ -153,18 +153,18 @@ class TrainingModule(L.LightningModule):
         """What the console shows of a validation, beside its update, its loss and the time."""
         return f"{self.headline.name.removeprefix('val/')}={_with_error(self.headline, self.metrics)}"
 
-    def summary_lines(self, final: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
-        """What the console shows of a run's metrics at its end."""
-        lines = []
+    def summary_rows(self, final: Mapping[str, Any], best: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """What the console shows of a run's metrics at its end: names and words."""
+        rows = []
         for metric in self.declared:
             if final.get(metric.name) is not None and metric.name not in {one.error for one in self.declared}:
                 more = f", best {best[metric.name]:.4f}" if metric == self.headline else ""
                 unit = f" {metric.unit}" if metric.unit else ""
-                lines.append(f"  {metric.name:<20} {_with_error(metric, final)}{unit}{more}")
-        return lines
+                rows.append((metric.name, f"{_with_error(metric, final)}{unit}{more}"))
+        return rows
 
-    def floor_lines(self, final: Mapping[str, Any], data: L.LightningDataModule) -> list[str]:
-        """What the console shows of the least loss that is possible, where that is known."""
+    def floor_rows(self, final: Mapping[str, Any], data: L.LightningDataModule) -> list[tuple[str, str]]:
+        """What the console shows of the least loss that is possible, where that is known: names and words."""
         return []
 
     # How any net learns.

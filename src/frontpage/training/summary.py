@@ -1,5 +1,8 @@
 """What a run prints before and after it trains."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import lightning as L
 from omegaconf import DictConfig
 from tqdm import tqdm
@@ -94,38 +97,44 @@ def print_summary(run: CurrentRun, trainer: L.Trainer, data: RunData) -> None:
     record = next(callback for callback in trainer.callbacks if isinstance(callback, RecordRun)).record
     final, best, module = record["metrics"]["final"], record["metrics"]["best"], trainer.lightning_module
     clock = clock_of(trainer)
-    lines = ["", f"finished: {record['steps']:,} updates, {clock.tokens_seen:,} tokens, {clock.elapsed_seconds:.0f} s"]
-    if record["validated_weights"] != "as trained":
-        lines.append(f"  validated weights    {record['validated_weights']}")
-    if record["reason"]:
-        lines.append(f"  ended early          {record['reason']}")
     unit = f" {module.loss_unit}" if module.loss_unit else ""
-    lines.append(f"  train/loss           {final.get('train/loss', float('nan')):.4f}{unit}")
-    lines += module.summary_lines(final, best)
-    if "test" in record:
-        test, titles = record["test"]["metrics"], record["test"]["titles"]
-        lines.append(f"  test/nats_per_char   {_with_error(test)} ({titles:,} titles of the test set)")
-        seen, unseen = record["test"]["seen_titles"], record["test"]["metrics_unseen"]
-        if seen and unseen is None:
-            lines.append("                       all of them were trained on: this says nothing of new titles")
-        elif seen:
-            lines.append(f"  of unseen titles     {_with_error(unseen)} ({titles - seen:,}; {seen:,} were trained on)")
-    lines += module.floor_lines(final, data)
-    lines.append(f"  speed                {clock.tokens_per_second:,.0f} tokens/s")
+    rows = [("train/loss", f"{final.get('train/loss', float('nan')):.4f}{unit}"), *module.summary_rows(final, best)]
+    if record["reason"]:
+        rows.insert(0, ("ended early", record["reason"]))
+    if record["validated_weights"] != "as trained":
+        rows.insert(0, ("validated weights", record["validated_weights"]))
+    rows += [*_test_rows(record.get("test")), *module.floor_rows(final, data)]
+    rows.append(("speed", f"{clock.tokens_per_second:,.0f} tokens/s"))
     slowest = next(one for one in trainer.callbacks if isinstance(one, ProcessTimes)).summary(record["processes"])
     if slowest is not None:
-        lines.append(f"  slowest process      {slowest}")
+        rows.append(("slowest process", slowest))
     estimated, measured = record["estimated_memory_bytes"], record["peak_memory_bytes"]
     shown = "no estimate" if estimated is None else f"estimated {estimated / GIB:.2f} GiB"
-    lines.append(f"  memory               {shown}, measured peak {measured / GIB:.2f} GiB")
+    rows.append(("memory", f"{shown}, measured peak {measured / GIB:.2f} GiB"))
     counted = next(callback for callback in trainer.callbacks if isinstance(callback, RecordRun)).static_bytes
     if counted is not None:
-        lines.append(f"  static memory        measured {counted.a_parameter(record['parameters'])}")
+        rows.append(("static memory", f"measured {counted.a_parameter(record['parameters'])}"))
+    rows += [("profile", str(path)) for path in sorted(run.path.glob("*profile*"))]
+    rows.append(("run directory", str(run.path)))
+    width = max(len(name) for name, _ in rows)
+    lines = ["", f"finished: {record['steps']:,} updates, {clock.tokens_seen:,} tokens, {clock.elapsed_seconds:.0f} s"]
+    lines += [f"  {name:<{width}} {words}" for name, words in rows]
     titles = next((callback.titles for callback in trainer.callbacks if isinstance(callback, SampleTitles)), [])
     lines += ["  invented titles:"] + [f"    {title}" for title in titles] if titles else []
-    lines += [f"  profile              {path}" for path in sorted(run.path.glob("*profile*"))]
-    lines.append(f"  run directory        {run.path}")
     print("\n".join(map(printable_lines, lines)), flush=True)
+
+
+def _test_rows(test: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """The headline of the test set, and of those of its titles that were not trained on."""
+    if test is None:
+        return []
+    titles, seen, unseen = test["titles"], test["seen_titles"], test["metrics_unseen"]
+    rows = [("test/nats_per_char", f"{_with_error(test['metrics'])} ({titles:,} titles of the test set)")]
+    if seen and unseen is None:
+        rows.append(("", "all of them were trained on: this says nothing of new titles"))
+    elif seen:
+        rows.append(("of unseen titles", f"{_with_error(unseen)} ({titles - seen:,}; {seen:,} were trained on)"))
+    return rows
 
 
 def _with_error(test: dict[str, float | None]) -> str:
