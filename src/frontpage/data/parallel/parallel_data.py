@@ -4,7 +4,6 @@ import hashlib
 import math
 import zlib
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +20,7 @@ from frontpage.command.points import Course, Points
 from frontpage.data.encoded import EncodedTitles
 from frontpage.data.epoch_sizes import EpochSizes
 from frontpage.data.packing import IGNORED, TitleBatch
+from frontpage.data.parallel.character_nats import character_nats
 from frontpage.data.parallel.corruption import KINDS, Corruption
 from frontpage.data.parallel.examples import ROUNDED, DrawsExamples, Examples, PairBatch, Texts
 from frontpage.data.parallel.loader import LM, ParallelLoader, Windows
@@ -39,7 +39,6 @@ POLICIES = ("constant_tokens", "constant_examples")
 SHOWN = 80  # characters of a text, in words
 SHORTEST = 4  # tokens of a text with its two `<eos>`, where it may be cut
 TRAIN, VALIDATION = "train", "validation"
-END = "<eos>"  # beside the characters, which are one letter each
 
 
 class ParallelData(RunData):
@@ -289,18 +288,9 @@ class ParallelData(RunData):
         return found
 
     def character_nats(self) -> float:
-        """Nats a character of the held-out text to a model that knows the training text's characters only.
-
-        Each has its frequency, one more than counted, and the end of a text is one of five characters.
-        """
-        counts = Counter("".join(text for _, text in self._documents(TRAIN)))
-        counts[END] += len(self.train)
-        kinds = counts.keys() | {letter for text in self.validation_texts() for letter in text}
-        total = math.log(counts.total() + len(kinds))
-        seen = Counter("".join(self.validation_texts()))
-        seen[END] = len(self.validation)
-        nats = sum(times * (total - math.log(counts[letter] + 1)) for letter, times in seen.items())
-        return nats / float(self.sizes.characters.sum())
+        """Nats a character of the held-out text to a model that knows the training text's characters only."""
+        training = [text for _, text in self._documents(TRAIN)]
+        return character_nats(training, self.validation_texts(), float(self.sizes.characters.sum()))
 
     def description(self) -> dict[str, Any]:
         """What the run's record says of the data."""
