@@ -25,8 +25,9 @@ of titles that differ. *Later* is the loss on titles of a later time, scored onc
 of one run of training, of all runs together in an ensemble; a technique that reads a title several times an update \
 has so many passes.
 
-`python scripts/verify_record.py NAME` trains a record again and says whether it holds; how to enter one stands in \
-[CONTRIBUTING.md](../CONTRIBUTING.md#entering-a-record).
+`python scripts/verify_record.py NAME --titles hn_titles.parquet` trains a record again, on the \
+[titles](metrics.md#the-titles-behind-the-numbers) that it names, and says whether it holds; how to enter one stands \
+in [CONTRIBUTING.md](../CONTRIBUTING.md#entering-a-record).
 """
 COLUMNS = (
     "record",
