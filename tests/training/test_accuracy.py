@@ -1,6 +1,7 @@
 """Promises of model.accuracy: the share of tokens that are the likeliest, of validation and of what was trained on."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -92,6 +93,14 @@ def test_a_resumed_run_has_the_same_numbers(command, tmp_path, monkeypatch):
     assert [[one[name] for name in names] for one in final_of(whole)] == [
         [one[name] for name in names] for one in final_of(broken)
     ]
+
+
+def test_what_all_processes_have_counted_goes_on_in_the_first_one_alone():
+    for first, expected in ((True, [3, 4]), (False, [0, 0])):
+        module = build(composed(*RUN).model, "model", vocab_size=300)
+        module._trainer = SimpleNamespace(is_global_zero=first)
+        module.on_load_checkpoint({"newest": {"trained_right": torch.tensor([3, 4])}})
+        assert module._trained_right.tolist() == expected
 
 
 @pytest.mark.slow

@@ -61,6 +61,7 @@ def test_two_devices_take_twice_the_rows_and_the_same_time_an_update(command, mo
     two, one = plans
     assert (two.rows, two.tokens) == (2 * one.rows, 2 * one.tokens)
     assert two.seconds_at_peak == pytest.approx(one.seconds_at_peak)
+    assert two.memory.total - one.memory.total == one.memory.gradients > 0  # in the buckets of DDP, too
 
 
 @pytest.mark.slow

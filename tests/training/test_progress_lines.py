@@ -1,7 +1,9 @@
 """Promises of the training lines on the console: exact means and rates since the line before, paced as asked."""
 
 import json
+import math
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,6 +46,14 @@ def test_each_task_has_its_own_mean_and_rates_are_those_since_the_line():
         since.batch_done(1, (name, torch.tensor(loss)))
     assert since.tasks == {"lm": 3.0, "coherence": 1.0}
     assert since.rates(50, 3000, 10.0) == (2.5, 500.0)
+
+
+def test_a_process_that_shows_nothing_keeps_nothing():
+    progress, loss = Progress(), torch.tensor(1.0)
+    progress.on_train_batch_end(
+        SimpleNamespace(is_global_zero=False), SimpleNamespace(loss=loss, newest_task=("lm", loss)), None, None, 0
+    )
+    assert progress._since.tasks == {} and math.isnan(progress._since.loss)
 
 
 def test_a_bar_of_eighty_columns_has_ten_for_the_bar_and_the_time_left():

@@ -28,6 +28,7 @@ ADAMW = (
     "model.dropout=0",
     "log_interval=1",
     "val_interval=25",
+    "model.accuracy=true",
 )
 MUON = (
     *ADAMW,

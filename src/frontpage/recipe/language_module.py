@@ -117,7 +117,8 @@ class LanguageModule(TrainingModule):
         scored = targets != IGNORED
         right = right_tokens(hidden[scored], self.language_head, targets[scored])
         counts = torch.stack([right.sum(), scored.sum()])
-        self._trained_right = counts if self._trained_right is None else self._trained_right + counts
+        before = self._trained_right
+        self._trained_right = counts if before is None else before.to(counts.device) + counts
 
     def planned_loss(self, net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
         """The same loss, for the estimate of its memory."""
@@ -156,11 +157,11 @@ class LanguageModule(TrainingModule):
         super()._keep_loss(loss, share, begins, joined)
         nats, self._nats = self._nats, None
         if begins:
-            self._update_nats = UpdateMean()
+            self._update_nats, self.next_token_loss = UpdateMean(), None
         if nats is not None:
             self.next_token_loss = self._update_nats.after(nats, share)
-            if joined:
-                self.next_token_loss = self._update_nats.joined(self._summed)
+        if joined and self.next_token_loss is not None:  # of one of the update's micro-batches, in every process
+            self.next_token_loss = self._update_nats.joined(self._summed)
 
     def score(self, batch: ScoringBatch) -> tuple[Tensor, Tensor]:
         """(nats, index of the title) of each of the batch's N scored tokens, both (N,)."""
@@ -196,11 +197,11 @@ class LanguageModule(TrainingModule):
         """Of the tokens scored, with the error over titles; and of those trained on since the newest validation."""
         if self._right is None:
             return {}
-        right, scored = (part[self._scores.tokens.cpu() > 0] for part in self._right.compute())
-        share, error = ratio_with_error(right, scored.double())
+        right, scored = (part.reshape(-1) for part in self._right.compute())  # of all processes
+        share, error = ratio_with_error(right[scored > 0], scored[scored > 0].double())
         found = {"val/accuracy": share, "val/accuracy_se": error}
         if self._trained_right is not None:
-            trained, seen = self.trainer.strategy.reduce(self._trained_right, reduce_op="sum").tolist()
+            trained, seen = self._summed(self._trained_right.to(self.device)).tolist()
             found["train/accuracy"] = trained / max(seen, 1)
             self._trained_right = None
         return found
@@ -209,7 +210,7 @@ class LanguageModule(TrainingModule):
         """What was counted since the newest validation belongs to it, too."""
         super().on_save_checkpoint(checkpoint)
         if self._trained_right is not None:
-            checkpoint["newest"]["trained_right"] = self._trained_right.cpu()
+            checkpoint["newest"]["trained_right"] = self._summed(self._trained_right.to(self.device).clone()).cpu()
         if self.next_token_loss is not None:
             checkpoint["newest"]["next_token_loss"] = self.next_token_loss
 
@@ -218,7 +219,8 @@ class LanguageModule(TrainingModule):
         super().on_load_checkpoint(checkpoint)
         self.next_token_loss = checkpoint.get("newest", {}).get("next_token_loss")
         counts = checkpoint.get("newest", {}).get("trained_right")
-        self._trained_right = None if counts is None else counts.to(self.device)
+        first = self._trainer is None or self._trainer.is_global_zero  # the counts are of all processes
+        self._trained_right = None if counts is None else counts if first else torch.zeros_like(counts)
 
     def measured_at_end(self) -> dict[str, float | None]:
         """Those of the stream that only the last validation has."""

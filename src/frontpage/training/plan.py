@@ -106,8 +106,8 @@ def _memory(trainer: L.Trainer, data: RunData, model: TrainingModule, micro_batc
     sizes |= {"passes": model.passes, "mode": model.precision_mode}
     try:
         memory = estimate_training(model.net, model.make_optimizer, micro_batch, data.block_size, **sizes)
-        sharded = isinstance(trainer.strategy, FullySharded)
-        return memory.spread(trainer.world_size, model.net) if sharded else memory
+        processes, sharded = trainer.world_size, isinstance(trainer.strategy, FullySharded)
+        return memory.spread(processes, model.net) if sharded else memory.copied(processes)
     except (NotImplementedError, RuntimeError) as error:
         notice(f"no memory estimate: {type(error).__name__}: {str(error).splitlines()[0]}")
         return None

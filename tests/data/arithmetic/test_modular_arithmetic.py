@@ -126,3 +126,15 @@ def test_processes_share_the_rows_of_a_batch(tmp_path):
         shares.append(loader.batch(0, 0).inputs)
     assert torch.equal(torch.stack(shares, 1).flatten(0, 1), whole)
     assert np.all([len(share) == 8 for share in shares])
+
+
+def test_a_process_without_a_row_has_one_without_a_target(tmp_path):
+    """Two processes of a row each: the last batch of an odd number of questions has one row."""
+    loader = data_of(tmp_path).loader_of()
+    rows, found = len(loader.rows.inputs), []
+    assert rows % 2 == 1
+    loader.run_sizes = RunSizes.same(replace(loader.sizes_of(0), batch_size=1, world_size=2))
+    for loader.rank in (0, 1):
+        last = loader.batch(0, rows // 2)
+        found.append((len(last.inputs), int((last.targets != IGNORED).sum())))
+    assert found == [(1, 1), (1, 0)] and int((loader.rows.targets != IGNORED).sum()) == rows

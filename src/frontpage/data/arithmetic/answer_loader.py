@@ -22,7 +22,10 @@ def answer_rows(rows: Sequence[Sequence[int]], eos_id: int) -> TitleBatch:
 
 
 class AnswerLoader(EpochLoader):
-    """The rows in a new order every epoch; each process takes every `world_size`-th row of a batch."""
+    """The rows in a new order every epoch; each process takes every `world_size`-th row of a batch.
+
+    One that would have a row less than others has one more, without a target: none has an empty batch.
+    """
 
     def __init__(self, rows: TitleBatch, sizes: RunSizes, seed: int, rank: int = 0, one_order: bool = False) -> None:
         super().__init__(sizes)
@@ -33,8 +36,14 @@ class AnswerLoader(EpochLoader):
         order = np.random.default_rng((self.seed, 0 if self.one_order else epoch)).permutation(len(self.rows.inputs))
         sizes = self.sizes_of(epoch)
         share = sizes.batch_size * sizes.world_size
-        mine = order[index * share : (index + 1) * share][self.rank :: sizes.world_size]
-        return TitleBatch(*(field[mine] for field in self.rows))
+        all_of_it = order[index * share : (index + 1) * share]
+        mine = all_of_it[self.rank :: sizes.world_size]
+        batch = TitleBatch(*(field[mine] for field in self.rows))
+        if len(mine) * sizes.world_size >= len(all_of_it):
+            return batch
+        idle = TitleBatch(*(field[all_of_it[-1:]] for field in self.rows))
+        idle.targets.fill_(IGNORED)  # of a copy
+        return TitleBatch(*map(torch.cat, zip(batch, idle, strict=True)))
 
 
 class ScoringAnswers:

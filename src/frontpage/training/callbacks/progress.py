@@ -49,7 +49,9 @@ class Progress(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move on; losses are read from the device where they are shown only."""
+        """Move on, in the first process; losses are read from the device where they are shown only."""
+        if not trainer.is_global_zero:
+            return
         sizes = sizes_now(trainer)
         targets = 1 if sizes is None else sizes.targets_of(batch_idx, trainer.global_rank)
         self._since.batch_done(targets, pl_module.newest_task)
@@ -64,7 +66,7 @@ class Progress(L.Callback):
                 numbers, time_left = self._status(trainer, pl_module)
                 self._bar.set_description_str(f"{time_left}, {numbers}", refresh=False)
             self._bar.refresh()
-        elif trainer.is_global_zero and self._due(trainer, time.perf_counter() - self._line_at > self.seconds):
+        elif self._due(trainer, time.perf_counter() - self._line_at > self.seconds):
             status = " ".join(self._status(trainer, pl_module))
             print(f"[{trainer.global_step:>5}/{pl_module.total_steps}] training: {status}", flush=True)
 

@@ -65,7 +65,7 @@ def needed(trainer: L.Trainer, data: RunData, model: TrainingModule, micro: int,
         net.checkpoint_every = 1
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "card": device.type == "cuda"}
     sizes |= {"loss": model.planned_loss, "passes": model.passes, "mode": model.precision_mode}
-    memory = estimate_training(net, model.make_optimizer, micro, data.block_size, **sizes)
+    memory = estimate_training(net, model.make_optimizer, micro, data.block_size, **sizes).copied(trainer.world_size)
     return memory.on_card() if device.type == "cuda" else memory.total
 
 
