@@ -87,3 +87,9 @@ def test_the_first_updates_of_an_epoch_have_the_targets_of_each(updates):
     each = [sizes.targets_of_update(index * 3) for index in range(sizes.updates)]
     assert sizes.targets_of_first(updates) == sum(each[:updates])
     assert [sizes.update_of(index) for index in range(10)] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
+
+
+def test_a_micro_batch_of_a_run_belongs_to_the_update_that_is_made_of_it():
+    """Of 5 micro-batches an epoch has 3 updates of 2, the last of them smaller."""
+    sizes = EpochSizes(tokens=50, block_size=10, batch_size=1, accumulate=2)
+    assert [sizes.update_of_run(step) for step in range(12)] == [0, 0, 1, 1, 2, 3, 3, 4, 4, 5, 6, 6]

@@ -57,7 +57,7 @@ def test_drawn_tasks_have_their_shares_on_average():
 
 def test_a_course_of_weights_is_followed_in_updates():
     weights = {"lm": 1.0, "coherence": [[0, 0.0], [40, 0.0], [80, 1.0]]}
-    order = order_of(weights, accumulate=2)
+    order = order_of(weights, update_of=lambda step: step // 2)
     shares = [sum(order.at(step)[0] == "coherence" for step in range(s, s + BLOCK)) for s in range(0, 320, BLOCK)]
     assert shares[:4] == [0, 0, 0, 13] and shares[4:] == [20] * 4  # of 40: 60 updates are half way, 80 the end
     assert order.share("coherence") == 0.5 and order.share("nothing") == 0

@@ -5,9 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from parallel_runs import data_of, module_of
+from torch import nn
 
 from frontpage.data.parallel.parallel_data import VALIDATION
 from frontpage.recipe.language_module import LanguageModule
+from frontpage.recipe.modules import DeepNarrowModule
+from frontpage.recipe.update_mean import UpdateMean
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +29,15 @@ def test_the_mixture_weighs_by_the_last_weights_and_scales_which_need_not_sum_to
 @pytest.mark.slow
 def test_the_training_loss_of_a_task_is_the_mean_since_the_newest_row(data):
     module = module_of(data)
-    module._task_losses = {"coherence": [torch.tensor(1.0), torch.tensor(4.0)], "lm": [torch.tensor(2.0)]}
-    assert module.training_values() == {"train/coherence/loss": 2.5, "train/lm/loss": 2.0}
-    assert module.training_values() == {}
+    for task, loss in (("coherence", 1.0), ("coherence", 4.0), ("lm", 2.0)):
+        module._task_means.add(task, torch.tensor(loss))
+    found = {"train/coherence/loss": 2.5, "train/lm/loss": 2.0}
+    assert module.training_values() == module.training_values() == module.newest_values() == found
+    module.on_logged()
+    assert module.training_values() == {} and module.newest_values() == found
+    module._task_means.add("lm", torch.tensor(3.0))
+    assert module.training_values() == {"train/lm/loss": 3.0}
+    assert module.newest_values() == found | {"train/lm/loss": 3.0}
 
 
 @pytest.mark.slow
@@ -55,3 +64,21 @@ def test_a_logit_of_paraphrases_is_a_scaled_cosine_and_an_offset(data):
     head.scale.fill_(3.0), head.offset.fill_(0.7)
     cosine = torch.nn.functional.cosine_similarity(*head(vectors).unbind(1))
     torch.testing.assert_close(task.judged(head, vectors)[:, -1], 3 * cosine + 0.7)
+
+
+def test_the_nats_of_the_next_token_are_of_this_update_and_of_all_processes():
+    module = DeepNarrowModule.__new__(DeepNarrowModule)
+    nn.Module.__init__(module)
+    module._losses = module._update_nats = UpdateMean()
+    module.loss = module.next_token_loss = module._nats = None
+    module._summed = lambda own: own + torch.tensor([3.0 * 0.25, 0.25])  # of another process, 3 nats at a share of 0.25
+    other = torch.tensor(9.0)
+
+    def keep(nats, begins, joined):
+        module._nats = None if nats is None else torch.tensor(nats)
+        module._keep_loss(other, 0.25, begins, joined)
+        return module.next_token_loss
+
+    assert float(keep(2.0, True, False)) == 2.0
+    assert float(keep(None, False, True)) == 2.5  # joined, though the last micro-batch is of another task
+    assert keep(None, True, False) is None and keep(None, False, True) is None  # an update of other tasks alone

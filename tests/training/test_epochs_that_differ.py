@@ -55,6 +55,7 @@ KINDS = [pytest.param(one, id=name, marks=pytest.mark.slow) for name, one in SIN
 def test_updates_tokens_and_validations_are_those_of_each_epoch(tmp_path, overrides, capsys):
     run = train_tiny(tmp_path / "run", *PLAIN, *overrides)
     record, sizes, said = record_of(run), loader_of(run).run_sizes, capsys.readouterr().out
+    assert record["titles_shown"] == 3 * record["data"]["train_titles"]
     each = [sizes.of(epoch) for epoch in range(3)]
     ends = [sum(one.updates for one in each[: count + 1]) for count in range(3)]
     if overrides == BOTH:  # an epoch with more batches than the one before, and one with fewer

@@ -8,6 +8,8 @@ from run_outputs import checkpoint_of, losses_of, same, stop_at
 from tiny import TINY
 
 from frontpage.command.endings import Interrupted
+from frontpage.data.epoch_sizes import EpochSizes
+from frontpage.data.run_sizes import RunSizes, by_epoch
 from frontpage.runs.reopen import load_run
 from frontpage.training.callbacks.final_average import FinalAverage
 
@@ -106,6 +108,17 @@ def test_a_run_that_is_made_longer_averages_anew_in_its_last_part(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_that_is_made_longer_drops_weights_that_it_would_not_have_chosen(tmp_path):
+    """Of 8 updates those from the fourth on, of 12 those from the sixth: what was averaged until 8 has the fourth."""
+    chosen = (*ALL_KEPT, "callbacks.final_average.start=0.5", "callbacks.final_average.every=1")
+    run = train_tiny(tmp_path / "run", *AVERAGE, *chosen, "trainer.max_steps=8")
+    assert_mean(run, [4, 5, 6, 7, 8])
+    train_tiny(run, *AVERAGE, *chosen, "trainer.max_steps=12", "ckpt_path=last")
+    assert_mean(run, [9, 10, 11, 12])
+    assert any("averages anew from update 9 on" in one for one in record_of(run)["notices"])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -134,7 +147,12 @@ def test_a_run_goes_on_with_the_average_that_it_had(command, runs):
 
 
 def test_the_chosen_updates_count_back_from_the_last():
-    average = FinalAverage(start=0.6, every=10)
-    assert [update for update in range(1, 96) if average._chosen(update, 95, 30)] == [65, 75, 85, 95]
-    assert [update for update in range(1, 96) if FinalAverage(30, None)._chosen(update, 95, 30)] == [30, 60, 90, 95]
-    assert [update for update in range(1, 5) if FinalAverage(0, 1)._chosen(update, 4, 2)] == [1, 2, 3, 4]
+    alike = RunSizes.same(EpochSizes(tokens=300, block_size=10, batch_size=1))  # 30 updates an epoch
+    assert FinalAverage(start=0.6, every=10)._until(95, 95, alike) == [65, 75, 85, 95]
+    assert FinalAverage(30, None)._until(95, 95, alike) == [30, 60, 90, 95]
+    assert FinalAverage(0, 1)._until(4, 4, alike) == [1, 2, 3, 4]
+
+
+def test_without_an_interval_epochs_that_differ_end_where_they_do():
+    sizes = by_epoch(EpochSizes(tokens=170, block_size=10, batch_size=1), (1, 2))  # 17 updates, then 9 an epoch
+    assert FinalAverage(0, None)._until(40, 40, sizes) == [17, 26, 35, 40]

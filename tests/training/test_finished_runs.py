@@ -11,6 +11,8 @@ from programs import record_of, train_tiny
 from run_outputs import checkpoint_of, losses_of, same
 from tiny import TINY
 
+from frontpage.recipe.training_module import TrainingModule
+
 # An epoch is 17 updates. A schedule that the run's length does not change, so that a longer one can be compared.
 SHORT = ("trainer.max_steps=5", "trainer.max_epochs=2", "scheduler=constant", "model.dropout=0.2", "log_interval=1")
 
@@ -32,6 +34,24 @@ def test_a_longer_run_goes_on_and_ends_as_one_that_was_planned_so(command, finis
         assert same(checkpoint_of(whole)[part], checkpoint_of(copy)[part])
     assert record_of(copy)["steps"] == 20 and record_of(copy)["status"] == "finished"
     assert losses_of(copy)[-1] == losses_of(whole)[-1]
+
+
+@pytest.mark.slow
+def test_a_longer_run_has_the_rates_of_its_own_schedule_from_its_first_update_on(monkeypatch, tmp_path):
+    """The schedule of the shorter one ended at a rate of 0."""
+    rates, usual = {}, TrainingModule.on_before_optimizer_step
+
+    def told(self, optimizer):
+        rates[self.trainer.global_step] = optimizer.param_groups[0]["lr"]
+        usual(self, optimizer)
+
+    monkeypatch.setattr(TrainingModule, "on_before_optimizer_step", told)
+    falling = ("scheduler=linear", "trainer.max_epochs=2")
+    run = train_tiny(tmp_path / "run", *falling, "trainer.max_steps=5")
+    rates.clear()
+    train_tiny(run, *falling, "trainer.max_steps=20", "ckpt_path=last")
+    peak = rates[5] / (1 - 5 / 20)
+    assert rates == {update: pytest.approx(peak * (1 - update / 20)) for update in range(5, 20)} and peak > 0
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from run_outputs import stop_at
 from tiny import TINY
 
 from frontpage.command.endings import Interrupted
@@ -231,6 +232,22 @@ def test_a_key_that_is_refused_is_a_mistake(unset, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_tensorboard_shows_each_update_of_a_run_that_broke_off_once(command, monkeypatch, tmp_path):
+    """It broke off behind update 5, two behind its newest checkpoint."""
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = (*TINY, "trainer.max_steps=8", "log_interval=1", "save_interval=3", "logger=tensorboard")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5, False, RuntimeError("crash"))
+        with pytest.raises(RuntimeError, match="crash"):
+            command(*run, f"hydra.run.dir={tmp_path}/run")
+    assert command(*run, f"hydra.run.dir={tmp_path}/run", "ckpt_path=last").status == 0
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [one.step for one in events.Scalars("train/loss")] == [*range(8)]
+
+
 def test_tensorboard_without_its_extra(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     outcome = command(*SHORT, "logger=tensorboard")

@@ -89,6 +89,11 @@ class EpochSizes:
         """Which update of an epoch, 0, 1, ..., micro-batch `index` is a part of."""
         return index // self.accumulate
 
+    def update_of_run(self, step: int) -> int:
+        """The update of a run of such epochs that micro-batch `step`, counted from the run's first, is a part of."""
+        epoch, index = divmod(step, self.batches)
+        return epoch * self.updates + self.update_of(index)
+
     def targets_of(self, index: int, rank: int) -> int:
         """Targets of micro-batch `index` that process `rank` has, which takes every `world_size`-th row."""
         targets = self.targets_in(index)

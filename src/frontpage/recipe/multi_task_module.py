@@ -19,6 +19,7 @@ from frontpage.machine.flops import training_flops_per_token
 from frontpage.models.text_heads import POOLINGS, pooled
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.tasks.task import ExampleTask, Task
+from frontpage.recipe.tasks.task_means import TaskMeans
 
 
 class MultiTaskModule(LanguageModule):
@@ -45,7 +46,7 @@ class MultiTaskModule(LanguageModule):
         self._trunk_flops: dict[tuple[int, int], float] = {}  # a token, by the length of its row and the net's rounds
         self._judged: dict[str, list[Tensor]] = {}
         self._judged_losses: dict[str, list[Tensor]] = {}  # summed over the examples of a batch
-        self._task_losses: dict[str, list[Tensor]] = {}  # unscaled, since the newest logging step
+        self._task_means = TaskMeans()  # of the losses, unscaled
 
     def setup(self, stage: str) -> None:
         """With several processes, let heads go without a gradient: those of the tasks that an update does not train."""
@@ -94,7 +95,7 @@ class MultiTaskModule(LanguageModule):
         """As of any net; the loss of the task is kept for the logs."""
         loss = super().training_step(batch, batch_idx)
         name, unscaled = self.newest_task
-        self._task_losses.setdefault(name, []).append(unscaled)
+        self._task_means.add(name, unscaled)
         return loss
 
     def vectors(self, batch: PairBatch) -> Tensor:
@@ -119,12 +120,37 @@ class MultiTaskModule(LanguageModule):
 
     def training_values(self) -> dict[str, float]:
         """The mean loss of each task over its micro-batches since the newest logging step, unscaled."""
-        means = {name: torch.stack(losses).mean() for name, losses in self._task_losses.items()}
-        if self._trainer is not None and self._trainer.world_size > 1:
-            means = {name: self.trainer.strategy.reduce(mean, reduce_op="mean") for name, mean in means.items()}
-        found = {f"train/{name}/loss": float(mean) for name, mean in means.items()}
-        self._task_losses = {}
-        return super().training_values() | (found if self.tasks else {})
+        return super().training_values() | self._named(self._task_means.since(self._mean))
+
+    def newest_values(self) -> dict[str, float]:
+        """The same, and what was logged of tasks that had no micro-batch since."""
+        return super().newest_values() | self._named(self._task_means.newest(self._mean))
+
+    def on_logged(self) -> None:
+        """Begin the means anew."""
+        self._task_means.begin_anew(self._mean)
+
+    def _named(self, means: Mapping[str, float]) -> dict[str, float]:
+        return {f"train/{name}/loss": mean for name, mean in means.items()} if self.tasks else {}
+
+    def _mean(self, value: Tensor | float) -> float:
+        """The mean over all processes; a collective."""
+        if self._trainer is None or self._trainer.world_size == 1:
+            return float(value)
+        own = torch.as_tensor(value, dtype=torch.float32, device=self.device).clone()
+        return float(self.trainer.strategy.reduce(own, reduce_op="mean"))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The means belong to it, too."""
+        super().on_save_checkpoint(checkpoint)
+        if self.tasks:
+            checkpoint["newest"]["task_means"] = self._task_means.state(self._mean)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them back."""
+        super().on_load_checkpoint(checkpoint)
+        if "task_means" in checkpoint.get("newest", {}):
+            self._task_means.load(checkpoint["newest"]["task_means"])
 
     def on_validation_epoch_start(self) -> None:
         """Start anew."""

@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from frontpage.attention.kernels.pattern_paths import accelerate
 from frontpage.command.limits import Count, OneOf
@@ -146,6 +146,13 @@ class TrainingModule(L.LightningModule):
         """More numbers for the logs at a logging step, by name, such as the loss of each task (`train/...`)."""
         return {}
 
+    def newest_values(self) -> dict[str, float]:
+        """The same for the run's record, at any update."""
+        return self.training_values()
+
+    def on_logged(self) -> None:
+        """A logging step is over: what is a mean since the newest one begins anew."""
+
     def check(self, data: L.LightningDataModule, followed: set[str | None]) -> None:
         """Raise a UserError where a run of `data` could not measure a metric that is `followed`."""
 
@@ -201,6 +208,14 @@ class TrainingModule(L.LightningModule):
         """Tell what is added to the net how far the run is."""
         for addition in self.net.additions.values():
             addition.at(self.trainer.global_step / self.total_steps)
+
+    def on_train_start(self) -> None:
+        """Take the rate of the next update from the schedule as it is now: a checkpoint brings that of its own."""
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, LambdaLR):
+            rates = zip(self.optimizers().param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True)
+            for group, peak, factor in rates:
+                group["lr"] = peak * factor(schedule.last_epoch)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The mean loss a target, weighed so that an update descends the mean over all of its targets.

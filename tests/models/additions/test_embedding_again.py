@@ -1,5 +1,7 @@
 """EmbeddingAgain by value."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from nets import added, embedded
@@ -27,3 +29,8 @@ def test_its_factors_start_as_they_are_told():
 def test_layers_of_several_widths_are_refused():
     with pytest.raises(ValueError, match=r"^widths=\[32, 16, 32\]: embedding_again needs layers of one width"):
         added(UNetGPT, widths=[32, 16, 32], addition={"embedding_again": EmbeddingAgain})
+
+
+def test_whole_numbers_are_numbers():
+    factors = EmbeddingAgain(SimpleNamespace(widths=[8, 8]), stream=1, embedding=0).factors
+    assert factors.dtype == torch.float32 and factors.tolist() == [[1.0, 0.0]] * 2

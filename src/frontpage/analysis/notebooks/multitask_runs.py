@@ -51,7 +51,7 @@ def language_updates(*overrides: str) -> int:
     """How many updates of a run train the next token, by the order of its tasks."""
     config = compose_run(*overrides)
     data, accumulated = build(config.data, "data"), config.trainer.accumulate_grad_batches
-    order = TaskOrder(data.weights, data.packing_seed, accumulated, data.task_order)
+    order = TaskOrder(data.weights, data.packing_seed, lambda step: step // accumulated, data.task_order)
     steps = range(config.trainer.max_steps * accumulated)
     return sum(order.at(step)[0] == LM for step in steps) // accumulated
 

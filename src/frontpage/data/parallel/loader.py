@@ -91,7 +91,7 @@ class ParallelLoader(EpochLoader):
             if self.corruption is None:
                 return self.windows.batch(before * len(rows) + rows[own])
             whole = self.windows.batch(before * len(rows) + rows)
-            return TitleBatch(*(field[own] for field in self.corruption.masked(whole, step, step // sizes.accumulate)))
+            return TitleBatch(*(field[own] for field in self.corruption.masked(whole, step, sizes.update_of_run(step))))
         task, count = self.tasks[name]
         draws = np.random.default_rng((self.seed, zlib.crc32(name.encode()), before, 0))
         return self.texts.batch(task.draw(self.side, count * world, draws), name, own)

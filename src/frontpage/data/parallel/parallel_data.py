@@ -209,10 +209,9 @@ class ParallelData(RunData):
             asked = [accumulate, *others]
             raise BadValue("trainer.accumulate_grad_batches", asked, "one number, by which the tasks take their turns")
         overfit = bool(trainer and trainer.overfit_batches)
-        order = TaskOrder(self.weights, self.packing_seed, accumulate, self.task_order)
         special = {"pad_id": self.tokenizer.pad_id, "eos_id": self.tokenizer.eos_id}
         windows = Windows(self.train, self.block_size, self.packing_seed, **special, repack=self.repack)
-        batches = self._epoch(order, windows, world)
+        batches = self._epoch(windows, world)
         sizes = EpochSizes(
             batches * self.block_size * self.batch_size * world,
             self.block_size,
@@ -221,6 +220,7 @@ class ParallelData(RunData):
             world,
             limit=trainer.limit_train_batches if trainer else 1.0,
         )
+        order = TaskOrder(self.weights, self.packing_seed, sizes.update_of_run, self.task_order)
         tasks = {name: (task, self.examples_of(task)) for name, task in self.example_tasks.items()}
         rank = trainer.global_rank if trainer else 0
         side, texts = self.sides[TRAIN], self.texts[TRAIN]
@@ -240,9 +240,10 @@ class ParallelData(RunData):
             corruption=corruption,
         )
 
-    def _epoch(self, order: TaskOrder, windows: Windows, world: int) -> int:
+    def _epoch(self, windows: Windows, world: int) -> int:
         """Micro-batches of an epoch: those in which the language task passes once over its windows; without that task,
         those in which the others have seen as many texts as there are."""
+        order = TaskOrder(self.weights, self.packing_seed)  # for the shares
         share = order.share(LM)
         if share:
             return math.ceil(windows.count / (self.batch_size * world) / share)

@@ -1,6 +1,6 @@
 """TaskOrder: which task each micro-step trains, a pure function of the seed and the number of the step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -15,15 +15,21 @@ class TaskOrder:
 
     What a weight leaves over after whole micro-steps is carried into the next block, so that over a run every task has
     its share. With `how="iid"` each micro-step draws its task by itself. `weights` are looked at in the update in which
-    a block begins. Nothing is stored: a resumed run and all processes find the same order. Raises ValueError where at
-    some update no task has a weight.
+    a block begins, which `update_of(step)` tells. Nothing is stored: a resumed run and all processes find the same
+    order. Raises ValueError where at some update no task has a weight.
     """
 
-    def __init__(self, weights: Mapping[str, Points], seed: int, accumulate: int = 1, how: str = "stratified") -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, Points],
+        seed: int,
+        update_of: Callable[[int], int] = int,
+        how: str = "stratified",
+    ) -> None:
         if how not in ORDERS:
             raise ValueError(f"task_order={how}: one of {' '.join(ORDERS)}")
         self.names, self.weights = list(weights), list(weights.values())
-        self.seed, self.accumulate, self.how = seed, accumulate, how
+        self.seed, self.update_of, self.how = seed, update_of, how
         for update in sorted({0.0, *(update for points in self.weights for update in points.updates)}):
             if sum(points.at(int(update)) for points in self.weights) <= 0:
                 raise ValueError(f"tasks: no task has a weight at update {int(update)}; one of them must be above 0")
@@ -47,8 +53,7 @@ class TaskOrder:
 
     def _add_block(self) -> None:
         block = len(self._blocks)
-        update = block * BLOCK // self.accumulate
-        shares = np.array([points.at(update) for points in self.weights])
+        shares = np.array([points.at(self.update_of(block * BLOCK)) for points in self.weights])
         shares = shares / shares.sum()
         draws = np.random.default_rng((self.seed, block))
         if self.how == "iid":

@@ -20,7 +20,7 @@ class EmbeddingAgain(Addition):
         if len({*net.widths}) > 1:
             raise ValueError(f"widths={net.widths}: embedding_again needs layers of one width")
         layers = len(net.widths)
-        self.factors = nn.Parameter(torch.tensor([[stream, embedding]] * layers))  # (L, 2)
+        self.factors = nn.Parameter(torch.tensor([[float(stream), float(embedding)]] * layers))  # (L, 2)
 
     def before_layer(self, index: int, x: Tensor, stream: Stream) -> Tensor:
         """(B, T, C) -> (B, T, C)."""

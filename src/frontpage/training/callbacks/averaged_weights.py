@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from frontpage.command.errors import BadValue, UserError
 from frontpage.data.run_data import RunData
@@ -25,7 +25,7 @@ class AveragedWeights(L.Callback):
 
     def __init__(self, rule: Callable[..., None]) -> None:
         self._rule = rule
-        self._average: dict[str, Tensor] = {}  # of the net's weights, by name; tied ones once
+        self._average: dict[str, Tensor] = {}  # by name, tied weights once
         self.averaged = 0  # how many sets of weights it is of
         self._swapped = False  # whether the net holds the average, and the average the weights as trained
         self._updates = 0
@@ -53,11 +53,11 @@ class AveragedWeights(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make room for the average."""
         if stage == "fit":
-            self._average = {name: weight.detach().clone() for name, weight in pl_module.net.named_parameters()}
+            self._average = {name: weight.detach().clone() for name, weight in _averaged(pl_module.net).items()}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Follow the net to its device; where it is sharded, this process keeps the same rows of the average."""
-        pairs = zip(self._average.items(), pl_module.net.parameters(), strict=True)
+        pairs = zip(self._average.items(), _averaged(pl_module.net).values(), strict=True)
         self._average = {name: placed_like(average, weight) for (name, average), weight in pairs}
 
     def on_train_batch_end(
@@ -127,13 +127,27 @@ class AveragedWeights(L.Callback):
 
     def _parts(self, pl_module: L.LightningModule) -> tuple[list[Tensor], list[Tensor]]:
         """The average and the weights, of which this process may have some rows."""
-        return [own_part(one) for one in self._average.values()], [own_part(one) for one in pl_module.net.parameters()]
+        trained = _averaged(pl_module.net).values()
+        return [own_part(one) for one in self._average.values()], [own_part(one) for one in trained]
 
     def _state_with_it(self, pl_module: L.LightningModule, state: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
         """A module's state with the average in place of its weights, where `keep`; a collective of a sharded net."""
         kept, net = list(collected(self._average, keep).values()), pl_module.net
         if not kept:
             return {}
-        place = {id(weight): index for index, weight in enumerate(net.parameters())}
-        names = {f"net.{name}": place[id(weight)] for name, weight in net.named_parameters(remove_duplicate=False)}
+        place = {id(weight): index for index, weight in enumerate(_averaged(net).values())}
+        named = [*net.named_parameters(remove_duplicate=False), *_running_means(net).items()]
+        names = {f"net.{name}": place[id(weight)] for name, weight in named}
         return state | {name: kept[index].reshape(state[name].shape) for name, index in names.items()}
+
+
+def _averaged(net: nn.Module) -> dict[str, Tensor]:
+    """What is averaged, by name: the weights, tied ones once, and the running means that belong to them."""
+    return dict(net.named_parameters()) | _running_means(net)
+
+
+def _running_means(net: nn.Module) -> dict[str, Tensor]:
+    """Those of batch normalisations, of what they read; others would not fit to averaged weights."""
+    names = ("running_mean", "running_var")
+    norms = {place: module for place, module in net.named_modules() if isinstance(module, nn.BatchNorm1d)}
+    return {f"{place}.{name}": getattr(norm, name) for place, norm in norms.items() for name in names}

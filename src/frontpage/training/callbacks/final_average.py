@@ -1,5 +1,6 @@
 """FinalAverage: the mean of the weights over the last part of a run."""
 
+from itertools import islice
 from typing import Any
 
 import lightning as L
@@ -9,8 +10,8 @@ from frontpage.command.errors import BadValue
 from frontpage.command.limits import Amount, Count
 from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
+from frontpage.data.run_sizes import RunSizes
 from frontpage.recipe.schedules import updates_of
-from frontpage.recipe.steps import updates_per_epoch
 from frontpage.training.callbacks.averaged_weights import AveragedWeights
 
 
@@ -26,11 +27,12 @@ class FinalAverage(AveragedWeights):
     def __init__(self, start: Amount = 0.6, every: Count | None = 10) -> None:
         super().__init__(get_swa_multi_avg_fn())
         self.start, self.every = start, every
+        self._loaded: dict[str, Any] | None = None  # what a checkpoint says of its average
         updates_of("start", start, 1)
 
     def takes(self, trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
         """Those of the chosen updates."""
-        return self._chosen(trainer.global_step, pl_module.total_steps, updates_per_epoch(trainer))
+        return self._chosen(trainer.global_step, pl_module.total_steps, self._sizes)
 
     def words(self) -> str:
         """For `run.json`."""
@@ -44,21 +46,43 @@ class FinalAverage(AveragedWeights):
     def check(self, trainer: L.Trainer, data: RunData, updates: int) -> None:
         """Raise a UserError, too, where a run of so many `updates` has fewer than two sets of weights to average."""
         super().check(trainer, data, updates)
-        per_epoch = updates_per_epoch(trainer, data)
-        if sum(self._chosen(update, updates, per_epoch) for update in range(1, updates + 1)) < 2:
+        sizes = data.run_sizes(trainer)
+        chosen = (update for update in range(updates, 0, -1) if self._chosen(update, updates, sizes))
+        if len([*islice(chosen, 2)]) < 2:
             few = f"from there to the end of {updates} updates there are fewer than two sets of weights"
             raise BadValue("callbacks.final_average.start", self.start, f"{few}, {self.words()}; a lower one")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin anew where a run that goes on is longer than it was, and has not come to its last part again."""
-        first = updates_of("start", self.start, pl_module.total_steps)
-        if self.averaged and trainer.global_step < first:
+        """Begin anew where a run that goes on would not have averaged the weights that it has until now."""
+        self._sizes = trainer.datamodule.run_sizes(trainer)
+        now, planned, had = trainer.global_step, pl_module.total_steps, self._loaded
+        if not self.averaged or had is None:
+            return
+        first = updates_of("start", self.start, planned)
+        before = FinalAverage(had["start"], had["every"])._until(now, had.get("planned", planned), self._sizes)
+        if now < first or self._until(now, planned, self._sizes) != before:
             if trainer.is_global_zero:
-                notice(f"callbacks.final_average: the run is longer now, and averages anew from update {first} on")
+                begins = f"averages anew from update {max(first, now + 1)} on"
+                notice(f"callbacks.final_average: of a run of {planned} updates others are chosen, and it {begins}")
             self.forget()
 
-    def _chosen(self, update: int, updates: int, per_epoch: int) -> bool:
-        late = update >= updates_of("start", self.start, updates)
-        if self.every is None:
-            return late and (update % per_epoch == 0 or update == updates)
-        return late and (updates - update) % self.every == 0
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """With the length of the run, by which updates are chosen."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        checkpoint["averaging_state"]["planned"] = pl_module.total_steps
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """And what was chosen until then."""
+        super().on_load_checkpoint(trainer, pl_module, checkpoint)
+        self._loaded = checkpoint["averaging_state"]
+
+    def _until(self, now: int, planned: int, sizes: RunSizes) -> list[int]:
+        return [update for update in range(1, now + 1) if self._chosen(update, planned, sizes)]
+
+    def _chosen(self, update: int, updates: int, sizes: RunSizes) -> bool:
+        if update < updates_of("start", self.start, updates):
+            return False
+        if self.every is not None:
+            return (updates - update) % self.every == 0
+        epoch, place = sizes.place(update - 1)
+        return update == updates or place + 1 == sizes.of(epoch).updates

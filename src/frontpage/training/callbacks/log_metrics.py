@@ -29,6 +29,7 @@ class LogMetrics(L.Callback):
         connector = trainer._logger_connector
         if connector.should_update_logs and not trainer.fit_loop._should_accumulate():
             connector.log_metrics(training_metrics(trainer, pl_module, pl_module.loss))
+            pl_module.on_logged()
 
 
 @torch.no_grad()

@@ -105,7 +105,8 @@ class RecordRun(Checkpoint):
         if trainer.state.fn != "fit":
             return
         trained = pl_module.loss is not None
-        final = pl_module.metrics | (training_metrics(trainer, pl_module, pl_module.loss) if trained else {})
+        values = training_metrics(trainer, pl_module, pl_module.loss) | pl_module.newest_values() if trained else {}
+        final = pl_module.metrics | values
         self.record["metrics"]["final"] = self._final = final
         headline = pl_module.headline
         if not self._best or headline.as_good(final[headline.name], self._best[headline.name]):
@@ -192,7 +193,10 @@ def _shown(trainer: L.Trainer, titles: int | None) -> int | None:
     begun, batches = loop.epoch_progress.current.ready, loop.epoch_loop.batch_progress.current.ready
     if titles is None:
         return None
-    return round(titles * (begun - 1 + batches / len(loader))) if begun and loader is not None else 0
+    if not begun or loader is None:
+        return 0
+    sizes_of = getattr(loader, "sizes_of", None)
+    return round(titles * (begun - 1 + batches / (sizes_of(begun - 1).all_batches if sizes_of else len(loader))))
 
 
 def _early_end(trainer: L.Trainer, module: L.LightningModule) -> str | None:

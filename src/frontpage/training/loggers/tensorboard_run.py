@@ -14,3 +14,7 @@ class TensorBoardRun(TensorBoardLogger):
         except ImportError as error:
             raise ImportError("needs the extra `tensorboard`: pip install -e '.[tensorboard]'") from error
         super().__init__(directory, name="", version="tensorboard")
+
+    def rewind(self, step: int) -> None:
+        """Hide the rows of updates after `step`, which come again; rows are numbered from 0."""
+        self._kwargs["purge_step"] = step
