@@ -68,8 +68,9 @@ def test_cards_are_sized_with_the_optimizers_temporaries_of_cuda(monkeypatch):
         return TrainingMemory(0, 0, 0, 0, 0, 0, total=batch_size * (2 - net.checkpointed(0)) * 2**20)
 
     monkeypatch.setattr(tables, "estimate_training", estimated)
-    found = tables.fits(tables.composed(["experiment=quickstart", "model.n_layer=1"]), 1.671)
-    assert found == {"none": 512, "full": 1024}
+    found = tables.fits(tables.composed(["experiment=quickstart", "model.n_layer=1"]), [1.671, 1.1])
+    assert found["1.671"] == {"none": 512, "full": 1024} and [*found] == ["1.671", "1.1"]
+    assert found["1.1"]["none"] < found["1.1"]["full"] < 512
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def memory_of(
     check_backends(module.net, config.data.block_size, CPU, documents=config.model.document_mask)
     return training(config, module) | {
         "generation": generation(config, titles, lengths),
-        "fits": {f"{card:g}": fits(config, card) for card in cards},
+        "fits": fits(config, cards),
     }
 
 
@@ -98,7 +98,7 @@ def training(config: DictConfig, module: LanguageModule) -> dict[str, Any]:
         totals[state] = estimate(changed, on_meta(changed))._asdict()
     return {
         "parameters": sum(weight.numel() for weight in module.net.parameters()),
-        "training": estimate(config, module)._asdict(),
+        "training": totals.get(config.model.activation_checkpointing) or estimate(config, module)._asdict(),
         "activation_checkpointing": totals,
         "layers": [layer._asdict() for layer in step.layers],
         "casts": step.casts,
@@ -133,13 +133,14 @@ def generation(config: DictConfig, titles: list[int], lengths: list[int] | None 
     return rows
 
 
-def fits(config: DictConfig, card: float) -> dict[str, int]:
-    """The largest micro-batch on a card of so many GiB, with and without activation checkpointing."""
-    found = {}
-    for state in STATES:
+def fits(config: DictConfig, cards: list[float]) -> dict[str, dict[str, int]]:
+    """The largest micro-batch on a card of so many GiB, with and without activation checkpointing, by the card."""
+    found: dict[str, dict[str, int]] = {f"{card:g}": {} for card in cards}
+    for state in STATES if cards else ():
         changed = config.copy()
         changed.model.activation_checkpointing = state
         module = on_meta(changed)
         needed = functools.cache(lambda batch, c=changed, m=module: estimate(c, m, batch, card=True).on_card())
-        found[state] = largest_batch(needed, int(card * GIB))
+        for card in cards:  # which are asked about the same batches
+            found[f"{card:g}"][state] = largest_batch(needed, int(card * GIB))
     return found
