@@ -43,6 +43,8 @@ def main() -> None:
     overrides = file_overrides([word for word in words if word not in runs])
     times = PartTimes()
     if runs:
+        if arguments.all_metrics or arguments.by_position or "data.root" in overrides:
+            raise UserError("an ensemble is scored on titles, by the headline metrics: no more options, no data.root")
         if overrides.get("data.join", "none") != "none":
             raise BadValue("data.join", overrides["data.join"], "none: an ensemble scores each title by itself")
         with times.part("scoring"):
@@ -72,6 +74,8 @@ def score_own(
     """What the run holds out of a corpus that is no file of titles, every task beside what guessing would score."""
     if "path" in config.data:
         raise UserError("data.path: give the file of titles to score, data.path=titles.parquet")
+    if arguments.all_metrics or arguments.by_position:
+        raise UserError("--all-metrics and --by-position: of a file of titles; this run's corpus is none")
     if root is not None and "root" not in config.data:
         raise UserError(f"data.root={root}: the run's corpus has no folder; without it, what it holds out is scored")
     with times.part("scoring"):

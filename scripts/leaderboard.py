@@ -40,6 +40,8 @@ def main() -> None:
         recipe = arguments.experiment, arguments.override
         record = enter(arguments.add, name, track, about, reaches, *recipe, arguments.config_dir, arguments.trust)
         print(f"{records.RECORDS / name}: {record.loss:.4f} ± {record.error:.4f} of {len(record.runs)} runs")
+    elif any((arguments.name, arguments.track, arguments.about, arguments.reaches, arguments.experiment)):
+        raise UserError("--name, --track, --about, --reaches and --experiment: of runs that --add RUN enters")
     kept = all_records()
     readme = README.read_text(encoding="utf-8")
     for path, text in {PAGE: page_of(kept), README: with_excerpt(readme, kept)}.items():

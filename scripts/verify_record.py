@@ -42,17 +42,18 @@ def main() -> None:
         folder = arguments.folder or fresh_folder(record)
         print(f"{record.name}: training {record.recipe} again in {folder}", flush=True)
         runs = train_again(record, seeds_to_run(record, arguments.seed), folder, arguments.titles, folders)
-    elif arguments.seed is not None or arguments.folder is not None:
-        raise UserError("--run: the runs are there; --seed and --folder are for new ones")
+    elif any(one is not None for one in (arguments.seed, arguments.folder, arguments.titles)):
+        raise UserError("--run: the runs are there; --seed, --folder and --titles are for new ones")
     verdict = verify_runs(record, runs, arguments.trust, folders)
     print(verdict)
     result = {"record": record.name, "runs": [str(run) for run in runs], **verdict.as_dict()}
     if arguments.later:
-        later = score_later(record, runs, arguments.later, arguments.trust)
+        later = score_later(record, runs, arguments.later, arguments.trust, keep=verdict.holds)
         result |= {"later": later}
         print(
             f"{later['titles']:,} later titles ({later['file']}): {later['value']:.6f} ± {later['error']:.6f}, scored"
             f" {later['when']}; left out: {later['trained_on']:,} trained on, {later['validated_on']:,} validated on"
+            + ("" if verdict.holds else "; not kept, since the record does not hold")
         )
     save_json(arguments.json, result | {"notices": notices()})
     if not verdict.holds:

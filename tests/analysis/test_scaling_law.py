@@ -110,8 +110,9 @@ def test_what_counts_as_one_size_and_as_the_frontier():
 @pytest.mark.parametrize(
     ("rows", "allowed"),
     [
-        (GRID[:5], "needs 6 runs; there are 5"),
-        (GRID[GRID[:, 1] == 0.5e6].repeat(2, 0), "different values of D; there are 1"),
+        (GRID[:5], "needs 6 runs of different sizes or tokens; there are 5"),
+        (GRID[:5].repeat(3, 0), "needs 6 runs of different sizes or tokens; there are 5"),  # three seeds of each
+        (np.column_stack([np.geomspace(1e4, 1e6, 7), np.full(7, 5e5)]), "different values of D; there are 1"),
     ],
 )
 def test_a_fit_of_too_little_is_refused(rows, allowed):

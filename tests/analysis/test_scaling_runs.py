@@ -27,6 +27,8 @@ def test_a_grid_is_trained_once_and_can_be_fitted(capfd, tmp_path):
     ended = run_script(capfd, *start, "--sizes", "32x1,64x1", "--held-out", "96x1:4200")
     assert ended.status == 0 and "3 runs, 2 finished before" in ended.stdout
     assert f"scaling_law.py {folder} --hold-out {folder}/96x1_4200" in ended.stdout
+    ended = run_script(capfd, *start, "--sizes", "32x1,64x1", "--held-out", "", "model.dropout=0.3")
+    assert ended.status == 2 and "model.dropout=0.0, not 0.3; name another folder" in ended.stderr
     ended = run_script(capfd, "scaling_law", folder, "--hold-out", folder / "96x1_4200")
     assert ended.status == 2 and "needs 3 runs" in ended.stderr
 

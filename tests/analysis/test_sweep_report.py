@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 
+import optuna
 import pytest
 from markupsafe import escape
 from optuna.distributions import IntDistribution
@@ -177,3 +178,17 @@ def test_attributes_of_a_trial_that_are_of_a_wrong_type_are_said(tmp_path, repor
     notices = report(tmp_path / "odd")[0]["notices"]
     assert "trial 0: its attribute overrides is no list of texts; it counts as if it were not there" in notices
     assert "trial 1: its attribute directory is no text; it counts as if it were not there" in notices
+
+
+@pytest.mark.slow
+def test_studies_that_share_a_journal_have_runs_of_their_own(tmp_path):
+    first = new_study(tmp_path / "a")
+    add(first, {"optimizer.lr": 1e-2}, 1.0, record={"seconds": 1})
+    (tmp_path / "b").mkdir()
+    second = optuna.create_study(study_name="b", storage=first._storage)
+    for key, value in (first.user_attrs | {"sweep_dir": str(tmp_path / "b")}).items():
+        second.set_user_attr(key, value)
+    add(second, {"optimizer.lr": 2e-2}, 2.0, record={"seconds": 2})
+    for name in "ab":
+        (trial,) = read_sweep(open_study(f"{tmp_path}/a/study.journal#{name}")).trials
+        assert trial.directory == tmp_path / name / "0"

@@ -9,6 +9,7 @@ from toy_searches import SPACE, toy, valley  # noqa: F401
 
 from frontpage.command.errors import UserError
 from frontpage.sweeps.storage import open_storage
+from frontpage.sweeps.study import _fixed_otherwise
 
 
 def test_a_path_is_a_journal_and_the_command_continues_it(toy):  # noqa: F811
@@ -105,6 +106,7 @@ def test_results_are_written_as_the_plugin_does(toy):  # noqa: F811
         ([SPACE, "y=choice(1,2)"], {}, "y=nothing, not choice(1,2)"),
         ([SPACE], {"config": {"budget": 2}}, "budget=1, not 2"),
         ([SPACE], {"config": {"kind": {"offset": 1}}}, "kind.offset=0, not 1"),
+        ([SPACE, "z=5"], {}, "z=as it was, not 5"),
         ([SPACE], {"direction": "maximize"}, "direction=['minimize'], not ['maximize']"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -115,6 +117,23 @@ def test_another_search_is_refused_and_the_study_untouched(toy, changed, keys, s
     refused = toy(valley, *changed, n_trials=2, status=2, **keys)
     check_message(refused, ("hydra.sweeper.study_name=toy", said, "name another study"))
     assert contents(toy.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (["optimizer.weight_decay=0.1"], ["optimizer.weight_decay=5e-1"], ["optimizer.weight_decay=0.1, not 0.5"]),
+        (["optimizer.weight_decay=1e-1"], ["optimizer.weight_decay=0.1"], []),
+        (["a=1"], [], ["a=1, not as it was"]),  # among the parameters of a search
+        (["budget=2"], [], []),  # in the signature, with this value
+        (["trainer.devices=2", "name=x"], ["name=y"], []),  # free
+        (["data=titles"], [], []),  # a group, whose keys the signature has
+        (["model/attention=local"], ["model/attention=causal"], ["model.attention=local, not causal"]),
+    ],
+)
+def test_what_is_fixed_where_the_signature_does_not_tell_is_compared_by_its_value(before, now, said):
+    signature = {"budget": 2, "data.path": None}
+    assert _fixed_otherwise((before, signature), (now, signature)) == said
 
 
 def test_the_same_space_in_other_words_is_the_same_search(toy):  # noqa: F811

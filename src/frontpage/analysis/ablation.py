@@ -19,7 +19,8 @@ import torch
 from frontpage.analysis.comparison import TitleNats, title_nats
 from frontpage.analysis.notebooks.seed_wise import interval
 from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial
-from frontpage.command.errors import BadValue
+from frontpage.command.errors import BadValue, UserError
+from frontpage.command.notices import notice
 from frontpage.evaluation.metrics import ratio_with_error
 from frontpage.sweeps.space import VARIANT
 
@@ -65,8 +66,15 @@ def ablation(sweep: Sweep, base: str = "base", trusted: Sequence[Path] = ()) -> 
     found: dict[str, dict[str, TitleNats]] = {name: {} for name in variants}
     for trial in sweep.finished:
         name = trial.frozen.params.get(VARIANT)
-        if name in found and trial.directory is not None:
+        if name not in found:
+            continue
+        if trial.directory is None:
+            notice(f"trial {trial.number} ({name}) is left out: its directory is not there any more")
+            continue
+        try:
             found[name][_rest(trial)] = title_nats(trial.directory, trusted)
+        except UserError as error:
+            notice(f"trial {trial.number} ({name}) is left out: {error}")
     begun = {trial.frozen.params.get(VARIANT) for trial in sweep.trials}
     effects = [_effect(name, list(words), found, base, sweep) for name, words in variants.items() if name in begun]
     return sorted(effects, key=lambda one: (one.variant != base, one.difference is None, one.difference or 0.0))

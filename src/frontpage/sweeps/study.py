@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import distribution_to_json
 
@@ -38,6 +40,7 @@ FREE += (
     "trainer.profiler",
 )
 LISTED = 3  # differences that are named
+MISSING = "as it was"  # of a key that nothing sets
 
 
 def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> optuna.Study:
@@ -76,7 +79,7 @@ def open_study(settings: Settings, space: SearchSpace, config: DictConfig) -> op
     else:
         known, used = study.user_attrs.keys(), bool(study.get_trials(deepcopy=False))
         if known >= own.keys():
-            check_same(study, own, directions, settings)
+            check_same(study, own | {"fixed": space.fixed}, directions, settings)
             return study if used else _described(study, said)
         if used or not known <= said.keys():
             raise BadValue(
@@ -128,6 +131,7 @@ def check_same(study: optuna.Study, own: dict[str, Any], directions: list[str], 
     before, now = there.get("signature", {}), mask(own["signature"])
     before = {key: moved(value) if key.endswith("_target_") else value for key, value in before.items()}
     differing += [f"{key}={before[key]}, not {now[key]}" for key in now if key in before and before[key] != now[key]]
+    differing += _fixed_otherwise((there.get("overrides", []), before), (mask(own)["fixed"], now))
     pairs = {name: (there.get(name), own.get(name)) for name in ("objectives", "custom_search_space", "variants")}
     pairs["direction"] = [one.name.lower() for one in study.directions], directions
     differing += [f"{name}={one}, not {other}" for name, (one, other) in pairs.items() if one != other]
@@ -137,6 +141,25 @@ def check_same(study: optuna.Study, own: dict[str, Any], directions: list[str], 
             f"hydra.sweeper.study_name={settings.study_name}: the study in {settings.storage} is another search; it has"
             f"\n{'; '.join(differing[:LISTED])}{more}\nname another study, or repeat its settings"
         )
+
+
+def _fixed_otherwise(*sides: tuple[list[str], dict[str, Any]]) -> list[str]:
+    """What is fixed to another value where the signature, given beside, does not tell: below a varied group, or among
+    the parameters of the search."""
+    fixed = [dict(map(_value_of, OverridesParser.create().parse_overrides(texts))) for texts, _ in sides]
+    signatures, found = [signature for _, signature in sides], []
+    for key in sorted(fixed[0].keys() | fixed[1].keys()):
+        free = any(f"{key}.".startswith(f"{one}.") for one in FREE)
+        told = any(name.startswith(f"{key}.") for signature in signatures for name in signature)  # a group's keys
+        values = [one.get(key, signature.get(key, MISSING)) for one, signature in zip(fixed, signatures, strict=True)]
+        if values[0] != values[1] and not free and not told:
+            found.append(f"{key}={values[0]}, not {values[1]}")
+    return found
+
+
+def _value_of(override: Override) -> tuple[str, Any]:
+    key = override.get_key_element().lstrip("+~").split("@")[0].replace("/", ".")
+    return key, MISSING if override.is_delete() else override.value()
 
 
 def _flat(content: dict, prefix: str = "") -> list[tuple[str, Any]]:

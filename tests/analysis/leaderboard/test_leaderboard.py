@@ -149,12 +149,18 @@ def test_a_repetition_holds_and_a_changed_score_does_not(enter, verify, runs, bo
     enter("tiny", [1])
     ended, result = verify("first", "--run", runs["again"])
     assert ended.status == 0 and result["holds"] and result["difference"] == pytest.approx(0, abs=1e-7), ended
+    for more in (("--run", runs[1], runs["again"]), ("--seed", "7"), ("--run", runs[1], "--titles", "x.csv")):
+        assert verify("first", *more)[0].status == 2, more
     place = board / "records" / "first" / "seed_1" / "titles.npz"
     kept = load_scores(place)
     KeptScores(kept.titles, kept.nll * 0.99, kept.characters).save(place)
     ended, result = verify("first", "--run", runs["again"])
     assert ended.status == 1 and not result["holds"] and "does not hold" in ended.stdout
     assert result["difference"] == pytest.approx(0.01 * result["value"], rel=1e-4)
+    file = write_csv(board / "later.csv", ["A later title", "and another one"])
+    ended, result = verify("first", "--run", runs["again"], "--later", file)
+    assert ended.status == 1 and result["later"]["titles"] == 2 and "not kept" in ended.stdout
+    assert not (board / "records" / "first" / "later.json").exists()
 
 
 @pytest.mark.slow

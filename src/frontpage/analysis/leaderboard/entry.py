@@ -1,6 +1,7 @@
 """Entering a record: runs of one experiment, looked at, and kept without what is of their machine alone."""
 
 import argparse
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from frontpage.analysis.curves import logged
 from frontpage.analysis.ensemble import check_titles_apart, score_ensemble
 from frontpage.analysis.leaderboard import records
 from frontpage.analysis.leaderboard.experiment import Recipe, differences, without_places
-from frontpage.analysis.leaderboard.records import ABOUT, ENTRY, NAME, SCORES, Record, read_record
+from frontpage.analysis.leaderboard.records import ABOUT, ENTRY, LATER, NAME, SCORES, Record, read_record
 from frontpage.analysis.leaderboard.scores import KeptScores
 from frontpage.analysis.leaderboard.tracks import MOST_PASSES, TRACKS, Track
 from frontpage.command.errors import BadValue
@@ -70,9 +71,13 @@ def enter(
         raise BadValue("--add", " ".join(sorted(names)), "runs of several experiments; a record is of one")
     averaged = scores_of_ensemble(runs, trusted) if track.ensembles else None
     _check_reached(track, reaches, [scores for _, scores in found.values()])
+    entry = {"track": track_name, "experiment": experiment or names.pop(), "reaches": reaches}
+    entry |= {"overrides": [*overrides]} if overrides else {}
     if place.is_dir():
         for old in place.glob("seed_*"):
             shutil.rmtree(old)
+        if (place / ENTRY).is_file() and json.loads((place / ENTRY).read_text(encoding="utf-8")) != entry:
+            (place / LATER).unlink(missing_ok=True)  # those of another recipe
     for seed, (record, scores) in found.items():
         (place / f"seed_{seed}").mkdir(parents=True)
         write_json(place / f"seed_{seed}" / "run.json", _kept(record))
@@ -81,8 +86,7 @@ def enter(
         averaged.save(place / SCORES)
     if about is not None:
         replace_file(place / ABOUT, f"{about.strip()}\n".encode())
-    entry = {"track": track_name, "experiment": experiment or names.pop(), "reaches": reaches}
-    write_json(place / ENTRY, entry | ({"overrides": [*overrides]} if overrides else {}))
+    write_json(place / ENTRY, entry)
     return read_record(name)
 
 

@@ -25,8 +25,10 @@ from frontpage.runs.stored_config import stored_config
 from frontpage.runs.training_titles import load_training_titles, seen_in_training, title_hashes
 
 
-def score_later(record: Record, runs: Sequence[Path], file: str, trusted: Sequence[Path] = ()) -> dict[str, Any]:
-    """Score new runs of a record, one or an ensemble, on the distinct titles of `file`, and keep that beside it.
+def score_later(
+    record: Record, runs: Sequence[Path], file: str, trusted: Sequence[Path] = (), keep: bool = True
+) -> dict[str, Any]:
+    """Score new runs of a record, one or an ensemble, on the distinct titles of `file`, and `keep` that beside it.
 
     Titles that the runs have trained on, or were validated on, are left out and counted. What was scored on the same
     titles before is given back, and nothing is scored again. UserError where nothing is left, and where a run does not
@@ -36,7 +38,7 @@ def score_later(record: Record, runs: Sequence[Path], file: str, trusted: Sequen
     rows = read_titles(file, config.get("column", "title"), key="--later")
     titles = distinct_titles(without_entities(rows, config.get("unescape_html", False), f"--later={file}"))
     fingerprint = hashlib.sha256("\n".join(sorted(titles)).encode("utf-8", "surrogatepass")).hexdigest()
-    before = next((one for one in record.later if one["fingerprint"] == fingerprint), None)
+    before = _scored(record, fingerprint)
     if before is not None:
         return before
     trained, chosen = np.zeros(len(titles), bool), np.zeros(len(titles), bool)
@@ -63,5 +65,14 @@ def score_later(record: Record, runs: Sequence[Path], file: str, trusted: Sequen
         "git_commit": git_state()["git_commit"],
         "when": f"{datetime.now():%Y-%m-%d}",
     }
-    write_json(records.RECORDS / record.name / LATER, [*record.later, score])
+    if keep:
+        before = _scored(record, fingerprint)  # by another repetition meanwhile
+        if before is not None:
+            return before
+        write_json(records.RECORDS / record.name / LATER, [*records.read_record(record.name).later, score])
     return score
+
+
+def _scored(record: Record, fingerprint: str) -> dict[str, Any] | None:
+    """What these titles gave before, as the record says now."""
+    return next((one for one in records.read_record(record.name).later if one["fingerprint"] == fingerprint), None)

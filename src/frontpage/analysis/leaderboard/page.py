@@ -1,5 +1,6 @@
 """docs/leaderboard.md, made of the records."""
 
+import math
 import shlex
 from collections.abc import Iterable, Sequence
 
@@ -50,9 +51,12 @@ def page_of(records: Sequence[Record]) -> str:
 
 
 def ranked(track: Track, records: Sequence[Record]) -> list[Record]:
-    """The records of a track, the best first."""
+    """The records of a track, the best first; of work those with the lowest aim, and of these the least work."""
     found = [record for record in records if record.track == track]
-    return sorted(found, key=lambda one: one.work("training_flops") if track.by_work else one.loss)
+    if not track.by_work:
+        return sorted(found, key=lambda one: one.loss)
+    aims = {record.name: record.loss for record in records}
+    return sorted(found, key=lambda one: (aims.get(one.reaches, math.inf), one.work("training_flops")))
 
 
 def _section(track: Track, records: Sequence[Record]) -> str:

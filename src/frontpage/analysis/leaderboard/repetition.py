@@ -28,7 +28,10 @@ def check_experiment(record: Record, folders: Sequence[Path | str] = ()) -> None
 def seeds_to_run(record: Record, seed: int | None) -> list[int]:
     """The seed asked for, or the record's first; of an ensemble all, and a UserError for one alone."""
     if not record.track.ensembles:
-        return [record.runs[0].seed if seed is None else seed]
+        known = [run.seed for run in record.runs]
+        if seed not in (None, *known) and record.spread is None:
+            raise BadValue("--seed", seed, f"{known[0]}: how far its loss differs between seeds is not known of one")
+        return [known[0] if seed is None else seed]
     if seed is not None:
         raise BadValue("--seed", seed, "an ensemble is of all its seeds; leave it away")
     return [run.seed for run in record.runs]
@@ -61,6 +64,8 @@ def verify_runs(
     """What new runs of a record's experiment say of it; UserError where they are none of it."""
     seeds = [check_run(run, record.recipe, folders)["config"]["seed"] for run in runs]
     if not record.track.ensembles:
+        if len(runs) > 1:
+            raise BadValue("--run", " ".join(map(str, runs)), "one run: only an ensemble's record takes several")
         return verdict_on(record, seeds[0], KeptScores.of_run(title_nats(runs[0], trusted)))
     if sorted(seeds) != [run.seed for run in record.runs]:
         raise BadValue("--run", " ".join(map(str, seeds)), "an ensemble is of all its record's seeds")

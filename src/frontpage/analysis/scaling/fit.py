@@ -52,10 +52,10 @@ class Fit:
 def fit_law(form: Form, variables: np.ndarray, loss: np.ndarray, draws: int = 200, seed: int = 0) -> Fit:
     """Fit `form` to `loss` (runs,) at `variables` (runs, k), all positive: in logarithms, robustly, from many starts.
 
-    The samples are those of a wild bootstrap over the runs (Davidson and Flachaire 2008): each draw moves every run off
-    the curve by its own residual times a normal number, so a small grid stays a grid. A residual counts 1 / (1 - h)
-    times, for the leverage h with which a run draws the curve to itself. Raises UserError for runs that cannot fix the
-    constants, and without scipy.
+    The samples are those of a wild bootstrap (Davidson and Flachaire 2008): each draw moves every run off the curve by
+    its own residual times a normal number, the same for runs of one size (seeds), so a small grid stays a grid. A
+    residual counts 1 / (1 - h) times, for the leverage h with which a run draws the curve to itself. Raises UserError
+    for runs that cannot fix the constants, and without scipy.
     """
     need_scipy()
     check_fits(form, variables)
@@ -65,20 +65,21 @@ def fit_law(form: Form, variables: np.ndarray, loss: np.ndarray, draws: int = 20
     directions, sizes, _ = np.linalg.svd(form.slope(best, x), full_matrices=False)
     leverage = np.sum(directions[:, sizes > 1e-8 * sizes[0]] ** 2, axis=1)
     residuals = (target - fitted) / np.maximum(1 - leverage, 0.1)
-    draw = np.random.default_rng(seed).standard_normal((draws, len(x)))
+    places = same_sizes(variables)
+    draw = np.random.default_rng(seed).standard_normal((draws, max(places) + 1))[:, places]
     samples = [_descend(form, best, x, fitted + signs * residuals)[1] for signs in draw]
     error = float(np.sqrt(np.mean((fitted - target) ** 2)))
     return Fit(form, best, error, np.array([best, *samples]))
 
 
 def left_out_error(form: Form, variables: np.ndarray, loss: np.ndarray) -> float:
-    """Root mean square of the logarithmic errors for runs that are left out of the fit, each in its turn.
+    """Root mean square of the logarithmic errors for runs that are left out of the fit, each size in its turn.
 
     Runs without which the others cannot fix the constants are passed over. Raises UserError where that is each.
     """
-    errors = []
+    errors, places = [], same_sizes(variables)
     for out in range(len(loss)):
-        others = np.arange(len(loss)) != out
+        others = places != places[out]
         if why_not(form, variables[others], spare=1) is None:
             x, target = np.log(variables[others]), np.log(loss[others])
             theta = _best(form, x, target)
@@ -91,9 +92,11 @@ def left_out_error(form: Form, variables: np.ndarray, loss: np.ndarray) -> float
 def why_not(form: Form, variables: np.ndarray, spare: int = 2) -> str | None:
     """What the runs lack for a fit of `form`; None if nothing."""
     needed = len(form.constants) + min(spare, form.least_runs - len(form.constants))
-    if len(variables) < needed:
+    there = len({*same_sizes(variables)})
+    if there < needed:
         return (
-            f"{form.equation} has {len(form.constants)} constants and needs {needed} runs; there are {len(variables)}"
+            f"{form.equation} has {len(form.constants)} constants and needs {needed} runs of different sizes or tokens;"
+            f" there are {there}"
         )
     for column in range(variables.shape[1]):
         found = len(distinct(variables[:, column]))
@@ -108,6 +111,13 @@ def check_fits(form: Form, variables: np.ndarray) -> None:
     lacking = why_not(form, variables)
     if lacking:
         raise UserError(lacking)
+
+
+def same_sizes(variables: np.ndarray) -> np.ndarray:
+    """(runs,) numbers from 0 on, the same for runs whose variables (runs, k) differ by less than 2 %: seeds of one."""
+    columns = [[sum(one <= value for one in distinct(column)) for value in column] for column in variables.T]
+    found: dict[tuple[int, ...], int] = {}
+    return np.array([found.setdefault(place, len(found)) for place in zip(*columns, strict=True)], dtype=int)
 
 
 def distinct(values: np.ndarray) -> list[float]:

@@ -10,19 +10,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from frontpage.analysis.leaderboard.experiment import is_own
 from frontpage.command.config_folder import CONFIGS, ROOT
 from frontpage.command.endings import MISTAKE
 from frontpage.command.errors import BadValue, UserError
+from frontpage.command.leaves import leaves
+from frontpage.command.masking import HIDDEN
 from frontpage.data.files import read_titles
 from frontpage.runs.run import Run
+from frontpage.sweeps.promotion import resolved, same_value
 from frontpage.training.preflight import check_config
 
 EXPERIMENT = "experiment=scaling_gpt"
 HEAD = 32  # numbers a head: wide ones are fast on a CPU
 STARTING = 1.5e11  # operations that starting and validating a run are counted as, for the time that is left
 SET_HERE = ("model.d_model", "model.n_layer", "model.n_head", "optimizer.lr", "trainer.max_steps", "trainer.max_epochs")
+OF_A_RUN = (
+    *SET_HERE,
+    "seed",
+    "val_interval",
+    "data.packing_seed",
+    "model.optimizer.",
+    "trainer.val_interval",
+    "callbacks.",
+)
 
 
 class Planned(NamedTuple):
@@ -81,6 +94,9 @@ def train_all(runs: Sequence[Planned], study: Study) -> list[str]:
     UserError where the first mistake was the user's, RuntimeError for others.
     """
     missing = [run for run in runs if status(study.folder / run.name) != "finished"]
+    for run in runs:
+        if run not in missing:
+            _check_same(study.folder / run.name, study)
     flops = {run: run.flops(study.config.tokenizer.vocab_size) for run in missing}
     missing.sort(key=flops.__getitem__, reverse=True)
     print(f"{len(runs)} runs, {len(runs) - len(missing)} finished before, {study.jobs} at a time", flush=True)
@@ -137,6 +153,17 @@ def train_one(run: Planned, study: Study) -> str | None:
     if ended.returncode == MISTAKE:
         raise UserError(Path(f"{directory}.log").read_text(encoding="utf-8").strip().splitlines()[-1])
     return f"exit status {ended.returncode}"
+
+
+def _check_same(directory: Path, study: Study) -> None:
+    """Raise a UserError for a finished run of other overrides; what differs from run to run of a grid is left out."""
+    recorded = Run(directory).record["config"]
+    written = OmegaConf.to_container(study.config, resolve=False)
+    now = dict(leaves(resolved(written, recorded)))
+    for key, value in leaves(recorded):
+        own = is_own(key) or key.startswith(OF_A_RUN) or value == HIDDEN
+        if key in now and not own and not same_value(value, now[key]):
+            raise BadValue("folder", directory, f"was trained with {key}={value}, not {now[key]}; name another folder")
 
 
 def status(directory: Path) -> str | None:

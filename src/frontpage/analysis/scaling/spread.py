@@ -9,7 +9,7 @@ import numpy as np
 from frontpage.analysis.scaling.fit import distinct
 from frontpage.analysis.scaling.points import Point
 
-Cell = list[Point]  # runs of one shape, size, rate and number of tokens: seeds
+Cell = list[Point]  # runs of one architecture, shape, size, rate and number of tokens: seeds
 
 
 class Spread(NamedTuple):
@@ -27,7 +27,7 @@ def cells_of(points: Sequence[Point]) -> list[Cell]:
     sizes, tokens = (distinct(np.array([point.variables[column] for point in points])) for column in (0, 1))
     cells: dict[tuple, Cell] = {}
     for point in points:
-        key = (point.shape, point.rate, level(point.parameters, sizes), level(point.tokens, tokens))
+        key = (point.recipe, point.shape, point.rate, level(point.parameters, sizes), level(point.tokens, tokens))
         cell = cells.setdefault(key, [])
         if point.seed not in {one.seed for one in cell}:
             cell.append(point)

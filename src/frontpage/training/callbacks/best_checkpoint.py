@@ -155,6 +155,9 @@ class BestCheckpoint(Checkpoint):
                 continue
             if one.update == update and continued and copied(Path(continued), path):
                 continue
+            there = continued and Path(continued).parent / path.name  # of a run that goes on in another folder
+            if there and update_of(there) == one.update and copied(there, path):
+                continue
             lost.append(one)
         if lost:
             updates = ", ".join(str(one.update) for one in sorted(lost, key=lambda one: one.update))

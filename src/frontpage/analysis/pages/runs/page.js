@@ -67,8 +67,9 @@ function draw() {
     return;
   }
   const all = drawn.flatMap((curve) => curve.points), logarithmic = find("logarithmic").checked;
-  const [left, right] = [Math.min(0, ...all.map((one) => one[axis])), Math.max(...all.map((one) => one[axis])) || 1];
-  let [low, high] = [Math.min(...all.map((one) => one[VALUE])), Math.max(...all.map((one) => one[VALUE]))];
+  const most = (place, sign, start) => sign * all.reduce((found, one) => Math.max(found, sign * one[place]), start);
+  const [left, right] = [most(axis, -1, 0), most(axis, 1, -Infinity) || 1];
+  let [low, high] = [most(VALUE, -1, -Infinity), most(VALUE, 1, -Infinity)];
   if (low === high) [low, high] = [low - Math.abs(low) * 0.05 - 1e-9, high + Math.abs(high) * 0.05 + 1e-9];
   const scale = logarithmic ? Math.log : (value) => value;
   const inside = [width - MARGIN.left - MARGIN.right, height - MARGIN.top - MARGIN.bottom];

@@ -20,10 +20,11 @@ SQLITE = "sqlite:///"
 
 
 class OpenedStudy(NamedTuple):
-    """A study, and the folder that its storage lies in (None: a database server)."""
+    """A study, the folder that its storage lies in (None: a database server), and whether it is alone in there."""
 
     study: optuna.Study
     folder: Path | None
+    alone: bool = True
 
 
 def open_study(given: str) -> OpenedStudy:
@@ -91,7 +92,7 @@ def _pick(storage: BaseStorage, given: str, name: str, folder: Path | None) -> O
             raise BadValue("study", given, f"holds several; add one of #{' #'.join(names)}")
         if name and name not in names:
             raise BadValue("study", given, f"no study {name} in there{nearest(name, names)}; it has: {' '.join(names)}")
-        return OpenedStudy(optuna.load_study(study_name=name or names[0], storage=storage), folder)
+        return OpenedStudy(optuna.load_study(study_name=name or names[0], storage=storage), folder, len(names) == 1)
     except (SQLAlchemyError, OptunaError) as error:
         raise BadValue("study", given, f"no database of Optuna's ({why_not_opened(error)})") from error
 

@@ -72,7 +72,7 @@ class SweepTrial:
         """Why it failed, was pruned, or which trial continues it."""
         attributes = self.attributes
         if self.state == CONTINUED:
-            return f"its worker died; trial {attributes['requeued']} continues it"
+            return f"{attributes.get('reason') or 'its worker died'}; trial {attributes['requeued']} continues it"
         if self.state in ("failed", "pruned"):
             known = attributes.get("reason") or self.record.get("reason") or self.damage
             return str(known or "no reason was recorded")
@@ -187,10 +187,11 @@ class Sweep:
 
 def read_sweep(opened: OpenedStudy) -> Sweep:
     """The trials of a study with the records of their runs, looked for beside the journal where folders were moved."""
-    study, folder = opened
+    study, folder, alone = opened
     named = attributes_of(study.user_attrs, f"study {study.study_name}").get("sweep_dir")
-    alone = folder is not None and (folder / JOURNAL).is_file()  # in a folder of its own, perhaps a copy
-    folder = Path(named) if named and Path(named).is_dir() and not alone else folder
+    own = alone and folder is not None and (folder / JOURNAL).is_file()  # in a folder of its own, perhaps a copy
+    if named and not own and (Path(named).is_dir() or not alone):  # beside a shared storage may lie another's runs
+        folder = Path(named)
     trials = []
     for frozen in study.get_trials(deepcopy=False):
         directory = _directory(frozen, folder)
