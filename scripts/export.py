@@ -16,6 +16,7 @@ from frontpage.export.folder import check_new
 from frontpage.export.formats import FORMATS, can_compare, export, quantising_mode
 from frontpage.export.gguf_file import PRECISIONS
 from frontpage.export.hub import add_push, pushed, repository_of
+from frontpage.runs.quantised_folder import is_quantised
 from frontpage.runs.reopen import load_run
 from frontpage.runs.run_arguments import add_trust, run_and_checkpoint
 
@@ -53,6 +54,8 @@ def main() -> None:
     arguments.verify = can_compare(arguments.format, arguments.verify)
     repository = repository_of(arguments)
     # Before the folder: a wrong run makes none.
+    if is_quantised(Path(arguments.run)):
+        raise BadValue("run", arguments.run, "is an export of integers; name the run that it was made of")
     integers = arguments.format == "quantised"
     config, module = load_run(arguments.run, arguments.checkpoint, arguments.trust, as_trained=integers)
     if integers:

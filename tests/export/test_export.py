@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from exports import BLOCK, CASES, NARROW, ODD, TITLES, exportable, from_folder, from_gguf, ids_of, logits_by_hand
+from exports import BLOCK, CASES, LOCAL, NARROW, ODD, TITLES, exportable, from_folder, from_gguf, ids_of, logits_by_hand
 from omegaconf import OmegaConf
 from programs import run_script, train_tiny
 from tiny import options
@@ -133,6 +133,7 @@ REFUSED = {
         "model.(bias|qk_norm)=true: ",
     ),
     "narrow gpt": ("gpt", NARROW, "model.attention=bottleneck: .*gpt2, has causal"),
+    "narrow window": ("modern", LOCAL | {"attention.d_inner": 16}, "model.attention=local: "),
     "window gpt": ("gpt", {"attention": "local", "attention.window": 5}, "model.attention=local: .*gpt2, has causal"),
     "deep_narrow layernorm": ("deep_narrow", {}, "model.norm=layernorm: rmsnorm; of the others no standard"),
     "deep_narrow deepnorm": ("deep_narrow", {"norm": "deepnorm"}, "model.norm=deepnorm: rmsnorm; of the others no sta"),

@@ -86,7 +86,7 @@ LIMITS = {
         " trainer.accumulate_grad_batches trainer.evals_per_epoch model.d_model model.n_head"
         " model.n_kv_head model.d_ff callbacks.sample_titles.top_k model.n_layer"
         " callbacks.sample_titles.max_tokens callbacks.loss_spike.window model.lr_scaling_rows"
-        " callbacks.early_stopping.patience callbacks.gradient_noise_scale.every logger.csv.flush_every"
+        " callbacks.early_stopping.patience callbacks.gradient_noise_scale.every"
         " callbacks.procrustes.every callbacks.procrustes.patience callbacks.concept_clustering.every"
         " callbacks.final_average.every",
     ),
@@ -251,7 +251,6 @@ def test_a_key_keeps_its_limit(kinds, key, words, refused, taken):
         ),
         ("callbacks.sample_titles.seed=-1", ["callbacks.sample_titles.seed=-1", "from 0"]),
         ("callbacks.best_checkpoint.filename=/best", ["callbacks.best_checkpoint.filename=/best", "without /"]),
-        ("logger.csv.flush_every=0", ["logger.csv.flush_every=0", "at least 1"]),
         ("optimizer.eps=0", ["optimizer.eps=0", "above 0"]),
         ("tokenizer.vocab_size=1000000000000", ["tokenizer.vocab_size=1000000000000", "at most 1000000"]),
         (

@@ -103,6 +103,23 @@ def test_a_resumed_run_keeps_its_micro_batch(tmp_path, memory, needs):
 
 
 @pytest.mark.slow
+def test_a_run_that_goes_on_elsewhere_keeps_its_micro_batch_and_refuses_another(command, tmp_path, memory, needs):
+    memory(100 * 7 / frontpage.training.memory.fit_batch.USED)
+    run = train_tiny(tmp_path / "run", *ROWS, "trainer.fit_batch=true", "trainer.max_steps=2")
+    memory(100 * 3 / frontpage.training.memory.fit_batch.USED)
+    goes_on = (*TINY, *ROWS, "trainer.max_steps=3", f"ckpt_path={run}/checkpoints/last.ckpt")
+    new = ("trainer.fit_batch=true", f"hydra.run.dir={tmp_path}/new")
+    assert command(*goes_on, *new).status == 0 and record(tmp_path / "new")["micro_batch"] == 6
+    ended = command(*goes_on, "trainer.fit_batch=false")  # whose place in the data would be counted in other rows
+    assert ended.status == 2 and "12 rows of all processes at once (they were 6)" in ended.stderr, ended.stderr
+    plain = train_tiny(tmp_path / "plain", *ROWS, "trainer.max_steps=2")
+    ended = command(
+        *TINY, *ROWS, "trainer.max_steps=3", f"ckpt_path={plain}/checkpoints/last.ckpt", "trainer.fit_batch=true"
+    )
+    assert ended.status == 2 and "trainer.fit_batch=true: false: a run that goes on keeps" in ended.stderr
+
+
+@pytest.mark.slow
 def test_a_model_of_which_not_one_row_fits_is_refused(command, memory, needs):
     memory(50)
     ended = command(*TINY, "trainer.fit_batch=true")

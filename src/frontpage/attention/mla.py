@@ -127,7 +127,10 @@ class MLAAttention(Routed, SelfAttention):
 
     def _absorbed(self, q: Tensor, kept: Tensor) -> Tensor:
         """Against cached latents: (B, H, T, D + d_rope), (B, S, d_latent + d_rope) -> (B, H, T, D)."""
-        up_key, up_value = self.up.weight.unflatten(0, (2, self.n_kv_head, -1))  # each (Hkv, D, d_latent)
+        matrix = self.up.weight
+        if type(self.up) is not nn.Linear or type(matrix) is not nn.Parameter:  # quantised: as it computes
+            matrix = self.up(torch.eye(self.d_latent, dtype=kept.dtype, device=kept.device)).mT
+        up_key, up_value = matrix.unflatten(0, (2, self.n_kv_head, -1))  # each (Hkv, D, d_latent)
         group = self.n_head // self.n_kv_head
         up_key, up_value = (weight.repeat_interleave(group, dim=0) for weight in (up_key, up_value))
         lifted = torch.einsum("bhtd,hdr->bhtr", q[..., : self.head_width], up_key)

@@ -111,7 +111,9 @@ class SparseKAttention(Routed, ProjectedAttention):
         time, dropout = x.shape[1], self.dropout if self.training else 0.0
         scores = self._scores(x, document_ids, cache)
         training = cache is None and torch.is_grad_enabled() and (q.requires_grad or scores.requires_grad)
-        path = self.route(time, x.device, documents=document_ids is not None, training=training and self.training)
+        drops = dropout > 0  # also where nothing has a gradient, as in the first of several rounds
+        trains = (training and self.training) or drops
+        path = self.route(time, x.device, documents=document_ids is not None, training=trains)
         if cache is not None:  # what it holds lies in the order of time, so that candidates are a range as before
             k, v, scores = cache.append(k, v, scores)
         if path in ("cpp", "chunk"):

@@ -15,6 +15,8 @@ def check_new(folder: Path) -> None:
     there = folder.exists()
     if there and (not folder.is_dir() or any(folder.iterdir())):
         raise BadValue("--output", folder, "exists and is not empty; a new or an empty folder is needed")
+    if there and os.path.ismount(folder):
+        raise BadValue("--output", folder, "is a mount point, which cannot be replaced; name a folder in it")
     parent = next(parent for parent in folder.resolve().parents if parent.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise BadValue("--output", folder, f"cannot be made: {parent} is no folder that can be written")

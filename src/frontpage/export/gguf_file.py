@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from frontpage.command.errors import BadValue
-from frontpage.data.tokenizer import SPECIAL_TOKENS, TitleTokenizer
+from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.export.gpt2 import GPT2
 from frontpage.export.layout import Layout
 from frontpage.export.llama import ARCEE, LLAMA, QWEN3, STARCODER2
@@ -118,7 +118,8 @@ def _add_tokenizer(writer: Any, tokenizer: TitleTokenizer) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types([special if token in SPECIAL_TOKENS else usual for token in tokens])
+    never = {tokenizer.eos_id, *tokenizer.never_written}
+    writer.add_token_types([special if index in never else usual for index in range(len(tokens))])
     # The format knows no empty list; a pair without its second half is never met.
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in _model_of(tokenizer)["merges"]]
     writer.add_token_merges(merges or [tokens[-1]])

@@ -77,7 +77,7 @@ def read_traits(model: DictConfig, net: nn.Module) -> Traits:
     kind = "causal" if window == net.block_size else "window"
     d_model = net.widths[0]
     if attention.n_head * attention.head_width != d_model:
-        kind = "narrow"
+        kind = "narrow" if kind == "causal" else "narrow window"  # of which no format knows
     return Traits(
         positions="learned" if net.position_table is not None else "rotary",
         norm="rms" if isinstance(norm, nn.RMSNorm) else "layer",

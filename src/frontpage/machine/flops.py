@@ -17,14 +17,25 @@ def training_flops_per_token(net: nn.Module, block_size: int, heads: Collection[
     `heads` are those that a token goes through; None: all. Of the net's `rounds` through its layers, as they are now,
     all but the last have no backward pass and no head: 2 a parameter, and the attention once.
     """
+    of_trunk, read, mixing = _multiplying(net, block_size, heads)
+    return 6.0 * (of_trunk + read) + 3.0 * mixing + (net.rounds - 1) * (2.0 * of_trunk + mixing)
+
+
+def forward_flops_per_token(net: nn.Module, block_size: int, heads: Collection[str] | None = None) -> float:
+    """The same of a forward pass alone, in all rounds."""
+    of_trunk, read, mixing = _multiplying(net, block_size, heads)
+    return 2.0 * (net.rounds * of_trunk + read) + net.rounds * mixing
+
+
+def _multiplying(net: nn.Module, block_size: int, heads: Collection[str] | None) -> tuple[int, int, float]:
+    """(parameters of the trunk that multiply, of the heads that are read, operations of attention in a round)."""
     linear = {id(module.weight) for module in net.modules() if isinstance(module, nn.Linear)}
     multiplying = sum(parameter.numel() for parameter in net.parameters())
     multiplying -= sum(table.numel() for table in net.looked_up() if id(table) not in linear)
     of_heads = {name: sum(weight.numel() for weight in head.parameters()) for name, head in net.heads.items()}
     of_trunk = multiplying - sum(of_heads.values())
     read = sum(numbers for name, numbers in of_heads.items() if heads is None or name in heads)
-    mixing, earlier = net.mixing_flops(block_size), net.rounds - 1
-    return 6.0 * (of_trunk + read) + 3.0 * mixing + earlier * (2.0 * of_trunk + mixing)
+    return of_trunk, read, net.mixing_flops(block_size)
 
 
 @functools.cache
@@ -61,10 +72,9 @@ def matmul_peak(
 
 def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:
     """Of one product."""
-    if left.device.type == "cuda":
-        torch.cuda.synchronize(left.device)
+    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(left.device.type, lambda: None)
+    wait()
     start = time.perf_counter()
     left @ right
-    if left.device.type == "cuda":
-        torch.cuda.synchronize(left.device)
+    wait()
     return time.perf_counter() - start

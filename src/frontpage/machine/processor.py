@@ -30,7 +30,9 @@ def processor_features() -> list[str]:
     except OSError:
         text = ""
         if sys.platform == "darwin":
-            text = output("sysctl", "-a").replace("hw.optional.arm.FEAT_", " ").replace(": 1", " ").lower()
+            lines = output("sysctl", "-a").splitlines()
+            text = "\n".join(line for line in lines if not line.endswith(": 0"))
+            text = text.replace("hw.optional.arm.FEAT_", " ").replace(": 1", " ").lower()
     words = {*text.replace(":", " ").split()}
     return [name for name in FEATURES if name in words]
 

@@ -185,7 +185,9 @@ def _has_more_time(record: dict, max_time: str | Mapping[str, int] | None) -> bo
 
 def _newest_unfinished(made: Path) -> Path | None:
     """The newest run beside `made` (of the same name) that is not finished and that no process holds."""
-    for path in sorted((p for p in made.parent.glob("*") if p != made), key=lambda p: p.name, reverse=True):
+    # Names are times, but for those that a user chose, which say nothing of theirs.
+    beside = [path for path in made.parent.glob("*") if path != made]
+    for path in sorted(beside, key=lambda one: (one.name[:1].isdigit(), one.name), reverse=True):
         record = Run(path).record
         if record is not None and record.get("status") != "finished" and not _held(path):
             return path
@@ -197,6 +199,9 @@ def _held(path: Path) -> bool:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
+        return True
+    except OSError as error:
+        notice(f"ckpt_path=last: {path} is passed over, as it cannot be written ({error.strerror})")
         return True
     lock.release()
     return False

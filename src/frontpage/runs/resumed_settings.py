@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.errors import BadValue, UserError
@@ -25,6 +26,7 @@ KEPT = (
     "seed optimizer precision model.lr_scaling model.lr_scaling_rows model.weight_decay_of_others data.batch_size"
     " data.block_size data.packing_seed data.repack data.subword_alpha data.recase data.drop_tail data.text_tokens"
     " data.batch_policy data.task_order tasks data.corruption data.corruption_share"
+    " data.seed data.validation_books data.validation_examples"
     " trainer.accumulate_grad_batches trainer.devices trainer.limit_train_batches trainer.overfit_batches"
 )
 SHARED_OUT = "data.batch_size trainer.devices"  # of which the product counts: rows of a micro-batch over all processes
@@ -80,6 +82,12 @@ def check_settings(
             kept["trainer.devices"] = f"{data.batch_size * processes} rows of all processes at once (they were {rows})"
     else:
         others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
+        wrote = told(run.record, "versions", "tokenizers")
+        if not others and origin is not None and wrote not in (None, tokenizers.__version__):  # a part of fingerprints
+            _check_tokenizer(origin, data, checkpoint)
+            notice(f"tokenizers {wrote} began the run, and {tokenizers.__version__} goes on, with the same tokenizer")
+            titles = data.fingerprint
+    if titles != data.fingerprint:
         key = "root" if "root" in config.data else "path"
         kept = others or {f"data.{key}": f"data.{key}={in_words(config.data.get(key))} (its texts were others)"}
     _refuse(kept)
@@ -90,11 +98,13 @@ def check_settings(
 
 def _rows_before(config: dict[str, Any], record: Any) -> int | None:
     """Rows of a micro-batch over all processes that a run had; None where that is not known."""
-    rows, devices = told(config, "data", "batch_size"), told(config, "trainer", "devices")
+    fitted = told(config, "trainer", "fit_batch")
+    rows = told(record, "micro_batch") if fitted else told(config, "data", "batch_size")
+    devices = told(config, "trainer", "devices")
     processes = told(record, "world_size")
     if processes is None:  # an older record
         processes = len(devices) if isinstance(devices, list) else devices
-    known = type(rows) is int and type(processes) is int and not told(config, "trainer", "fit_batch")
+    known = type(rows) is int and type(processes) is int
     return rows * processes if known else None
 
 

@@ -18,6 +18,7 @@ from frontpage.runs.checkpoint_structure import check_structure
 from frontpage.runs.init_from import adopt_tokenizer, first_weights
 from frontpage.runs.open_run import CurrentRun
 from frontpage.runs.provenance import Beginning, provenance_of_run
+from frontpage.runs.record import told
 from frontpage.runs.reopen import reopened
 from frontpage.runs.resumed_files import say_gaps
 from frontpage.runs.resumed_settings import check_model, check_settings, goes_on
@@ -102,6 +103,8 @@ def prepare(
     if config.test:
         data.test_set()
     trainer = _trainer(config, run, mode, [RunClock(), events, record, ProcessTimes(), *more_callbacks(config)])
+    if mode is not None:
+        mode.check_processes(trainer.world_size)
 
     data.setup()
     model = build(config.model, "model", vocab_size=data.vocab_size)
@@ -113,7 +116,7 @@ def prepare(
     elif weights:
         model.load_state_dict(weights_for(model, weights))
     if trainer.fit_batch:
-        fit_batch(trainer, data, model, run.path, resumed=run.checkpoint is not None)
+        fit_batch(trainer, data, model, run.checkpoint and run.checkpoint.run)
     planned = check_run(trainer, data, model, run.checkpoint, config.objective)
     if not goes_on(run, planned):
         return None
@@ -130,5 +133,8 @@ def _trainer(config: DictConfig, run: CurrentRun, mode: PrecisionMode | None, fi
     if config.test:
         callbacks.append(ScoreTestSet(run.path))
     precision = {} if mode is None else {"precision": mode.lightning}
+    if mode is None and run.checkpoint and str(config.trainer.precision) == "auto":
+        had = told(run.checkpoint.run.record, "precision")  # of a run that may go on in another directory
+        precision = {} if had is None else {"precision": had}
     logger = build_all(config.logger, "logger")
     return build(config.trainer, "trainer", callbacks=callbacks, logger=logger, **precision)

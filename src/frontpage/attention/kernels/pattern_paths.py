@@ -65,7 +65,8 @@ class PatternPaths(Routed):
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, document_ids: Tensor | None) -> Tensor:
         """(B, H, T, D), (B, Hkv, T, D) twice -> (B, H, T, D)."""
         layer, time = self.layer, q.shape[2]
-        training = torch.is_grad_enabled() and q.requires_grad
+        # Weights are dropped in training also where nothing has a gradient, as in the first of several rounds.
+        training = (torch.is_grad_enabled() and q.requires_grad) or (layer.training and layer.dropout > 0)
         path = self.route(time, q.device, documents=document_ids is not None, training=training)
         if path == "flex":
             return flex(q, k, v, self._flex(document_ids))

@@ -30,6 +30,12 @@ class Bf16True(PrecisionMode):
         if self.rounding == "stochastic":
             package("torchao.optim", self.name)
 
+    def check_processes(self, processes: int) -> None:
+        """Raise a UserError where several processes would each round by chance what should stay the same in all."""
+        if self.rounding == "stochastic" and processes > 1:
+            why = "each of several processes would round its copy of the weights by its own chance"
+            raise self.refusal(f"{why}; precision.rounding=nearest, or one device")
+
     def optimizer(self, make_optimizer: Callable[..., Optimizer]) -> Callable[..., Optimizer]:
         """torchao's AdamW, or the config's optimizer."""
         if self.rounding == "nearest":

@@ -37,7 +37,7 @@ class Fp8(PrecisionMode):
     def convert(self, net: nn.Module) -> None:
         """Swap linear layers for torchao's, with the same parameters; a notice counts those that are left."""
         float8, found = package("torchao.float8", self.name), trunk_linears(net, MULTIPLE)
-        config = float8.Float8LinearConfig(emulate=self.emulated)
+        config = float8.Float8LinearConfig(emulate=self.emulated, pad_inner_dim=True)  # tokens of a batch
         float8.convert_to_float8_training(net, module_filter_fn=among(found), config=config)
         left = len(trunk_linears(net)) - len(found)
         if left:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -39,13 +39,19 @@ class Int8Weight(PrecisionMode):
         """Raise a UserError without torchao, on several devices, and with an average of the weights."""
         super().check(config)
         trainer, why = config.trainer, "its weights are tensors of torchao's, with which this was not made to work"
-        if trainer.devices not in (1, "1", "auto") or trainer.strategy != "auto":
+        one = trainer.devices in (1, "1", "auto") or (OmegaConf.is_list(trainer.devices) and len(trainer.devices) == 1)
+        if not one or trainer.strategy != "auto":
             asked = f"trainer.devices={trainer.devices} trainer.strategy={trainer.strategy}"
             raise self.refusal(f"{asked} contradict it: {why}; 1 and auto")
         for key, node in (config.get("callbacks") or {}).items():
             if node is not None and str(node.get("_target_")).endswith(("WeightAverage", "FinalAverage")):
                 raise self.refusal(f"callbacks.{key} contradicts it: {why}; callbacks.{key}=null")
         package(INT8, self.name)
+
+    def check_processes(self, processes: int) -> None:
+        """Raise a UserError on several devices, which `auto` may have found."""
+        if processes > 1:
+            raise self.refusal(f"it trains on one device, and {processes} were found; trainer.devices=1")
 
     def check_net(self, net: nn.Module) -> None:
         """Try a block for what its attention does with weights by itself; UserError where that cannot be done."""

@@ -57,6 +57,9 @@ class PrecisionMode:
     def save(self, net: nn.Module, checkpoint: dict[str, Any]) -> None:
         """Add to a checkpoint, whose `state_dict` holds plain numbers, what it takes to go on to the bit."""
 
+    def check_processes(self, processes: int) -> None:
+        """Raise a UserError where it cannot train in so many processes."""
+
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Put into its `state_dict` what the net of a run that goes on takes over as it is."""
 

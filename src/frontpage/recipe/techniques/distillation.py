@@ -13,7 +13,7 @@ from frontpage.data.packing import TitleBatch
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.evaluation.losses import product_type
 from frontpage.evaluation.soft_cap import soft_capped
-from frontpage.machine.flops import training_flops_per_token
+from frontpage.machine.flops import forward_flops_per_token
 from frontpage.recipe.techniques.technique import Chunk, Moment, Reopen, Technique, Term
 
 KEY = "model.technique.distillation.teacher"
@@ -81,9 +81,8 @@ class Distillation(Technique):
         return plan
 
     def flops_per_token(self, block_size: int) -> float:
-        """The forward pass of each teacher, a third of what training it takes."""
-        nets = [teacher.net for teacher in self.teachers]
-        return sum(training_flops_per_token(net, block_size, heads=("language",)) for net in nets) / 3
+        """The forward pass of each teacher."""
+        return sum(forward_flops_per_token(teacher.net, block_size, ("language",)) for teacher in self.teachers)
 
 
 class _Read:

@@ -68,8 +68,8 @@ def generators() -> dict[str, Any]:
 
 def _set(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"].cpu())
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
+    if state["cuda"]:  # of all that were there, which may have been more than are now
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"][: torch.cuda.device_count()]])
     name, words, *place = state["numpy"]
     np.random.set_state((name, words.numpy().astype(np.uint32), *place))
     random.setstate(state["python"])

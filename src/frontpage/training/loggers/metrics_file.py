@@ -9,7 +9,6 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from frontpage.command.disk_full import replacing, writing
-from frontpage.command.limits import Count
 from frontpage.runs.metrics_table import read_table, step_of
 
 
@@ -25,10 +24,13 @@ class _ContinuedFile(ExperimentWriter):
 
 
 class MetricsFile(CSVLogger):
-    """Writes every logged value to `directory/metrics.csv`, a row a logging step; a new column rewrites the header."""
+    """Writes every logged value to `directory/metrics.csv`, a row a logging step; a new column rewrites the header.
 
-    def __init__(self, directory: str | Path, flush_every: Count = 50) -> None:
-        super().__init__(directory, name="", version="", flush_logs_every_n_steps=flush_every)
+    Lightning has each row written at once.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        super().__init__(directory, name="", version="")
 
     def save(self) -> None:
         """Write the rows that are waiting."""

@@ -15,24 +15,32 @@ from frontpage.data.run_data import RunData
 from frontpage.data.run_sizes import accumulation_of
 from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.training_module import TrainingModule
-from frontpage.runs.record import read_record
+from frontpage.runs.record import read_record, told
+from frontpage.runs.run import Run
 from frontpage.training.memory.estimate import estimate_training
 
 USED = 0.9  # of the free memory; the rest is for what the estimate does not count
 
 
-def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, directory: Path, resumed: bool) -> None:
+def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, resumed: Run | None) -> None:
     """Give `data` the largest micro-batch that is estimated to fit, and `trainer` the accumulation that it needs.
 
-    Rows an update stay what they were. A resumed run keeps what its `run.json` in `directory` names. Raises UserError
-    where not even one row fits.
+    Rows an update stay what they were. A run that goes on from one that is `resumed` keeps what that one's `run.json`
+    names. Raises UserError where not even one row fits, on several devices, and where a run goes on that had another
+    batch.
     """
-    told = type(model).planned_loss is not TrainingModule.planned_loss
+    if trainer.world_size > 1:
+        allowed = "false on several devices, each of which would choose by the memory that it has free"
+        raise BadValue("trainer.fit_batch", True, f"{allowed}; scripts/memory.py --fits says what fits")
+    known = type(model).planned_loss is not TrainingModule.planned_loss
     allowed = f"false: {type(model).__name__} does not say what its loss holds (planned_loss)"
-    if not told:
+    if not known:
         raise BadValue("trainer.fit_batch", True, allowed)
     rows = [data.batch_size * many for many in accumulation_of(trainer)]
-    micro = _recorded(directory) if resumed else None
+    micro = None if resumed is None else _recorded(resumed.path)
+    if micro is not None and not told(read_record(resumed.path), "config", "trainer", "fit_batch"):
+        allowed = f"false: a run that goes on keeps its micro-batches of {micro} rows"
+        raise BadValue("trainer.fit_batch", True, allowed)
     if micro is None:
         free = free_bytes(trainer.strategy.root_device)
         micro = largest_that_fits(trainer, data, model, math.gcd(*rows), int(USED * free))

@@ -51,13 +51,16 @@ def advice(trainer: L.Trainer, data: RunData, model: TrainingModule) -> str:
     micro, rows = data.batch_size, [data.batch_size * many for many in accumulation_of(trainer)]
     estimate = needed(trainer, data, model, micro)
     tried = f"data.batch_size={micro}: out of memory; {micro} x {data.block_size} tokens need an estimated"
-    settings = []
+    batches, settings = [], []  # of a run that goes on the batch stays as it was
     smaller = largest_that_fits(trainer, data, model, math.gcd(*rows), int(SMALLER * estimate))
     if smaller is not None:
         accumulation = in_words([many // smaller for many in rows])
-        settings.append(f"data.batch_size={smaller} trainer.accumulate_grad_batches={accumulation}")
+        batches.append(f"data.batch_size={smaller} trainer.accumulate_grad_batches={accumulation}")
+    if trainer.world_size == 1:
+        batches.append("trainer.fit_batch=true")
+    if batches:
+        settings.append(f"{' or '.join(batches)} (in a new run)")
     if not model.net.checkpoint_every:
         less = needed(trainer, data, model, micro, checkpointing=True) / GIB
         settings.append(f"model.activation_checkpointing=full (an estimated {less:.2f} GiB)")
-    settings.append("trainer.fit_batch=true")
-    return f"{tried} {estimate / GIB:.2f} GiB\nallowed: {', or '.join(settings)}"
+    return f"{tried} {estimate / GIB:.2f} GiB\nallowed: {', or '.join(settings) or 'a smaller model'}"
