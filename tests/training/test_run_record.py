@@ -8,6 +8,7 @@ from programs import record_of, train_tiny
 
 from frontpage.evaluation.metrics import HEADLINE
 from frontpage.machine.processor import processor_name
+from frontpage.runs.record import commits_of
 from frontpage.training.callbacks.record_run import RecordRun
 
 
@@ -50,4 +51,15 @@ def test_titles_shown_are_those_of_the_epochs_and_of_an_epoch_left_early_its_sha
 def test_a_run_that_goes_on_counts_the_titles_that_it_has_shown_before(tmp_path):
     longer = ("trainer.max_epochs=2", "ckpt_path=last")
     first = record_of(train_tiny(tmp_path / "run", *longer, "trainer.max_steps=20"))["titles_shown"]
-    assert record_of(train_tiny(tmp_path / "run", *longer, "trainer.max_steps=26"))["titles_shown"] == 165 == first + 38
+    record = record_of(train_tiny(tmp_path / "run", *longer, "trainer.max_steps=26"))
+    assert record["titles_shown"] == 165 == first + 38
+    assert [one["from_update"] for one in record["sittings"]] == [0, 20]
+    assert all(one["git_commit"] == record["git_commit"] for one in record["sittings"])
+
+
+def test_a_run_of_several_sittings_has_the_commits_of_all():
+    sittings = [{"git_commit": "a" * 40, "git_dirty": True}, {"git_commit": "b" * 40}, {"git_commit": "a" * 40}]
+    newest = {"git_commit": "a" * 40}
+    assert commits_of(newest) == ["aaaaaaa"] and commits_of({"git_commit": None}) == []
+    assert commits_of(newest | {"sittings": sittings}) == ["aaaaaaa+", "bbbbbbb", "aaaaaaa"]
+    assert commits_of(newest | {"sittings": "damaged"}) == ["aaaaaaa"]

@@ -10,7 +10,7 @@ from frontpage.command.errors import BadValue, UserError, local_path, nearest
 from frontpage.command.notices import notice
 from frontpage.evaluation.declared import HIGHER, Metric
 from frontpage.evaluation.metrics import HEADLINE
-from frontpage.runs.record import damage_of, headline_of, read_record
+from frontpage.runs.record import commits_of, damage_of, headline_of, read_record
 from frontpage.runs.run import find_runs
 
 Row = dict[str, Any]
@@ -65,9 +65,7 @@ def _row(directory: Path) -> Row:
     headline = headline_of(record)
     row |= {"headline": headline.name, "headline_better": headline.better}
     row |= {"headline_error": headline.error, "headline_unit": headline.unit}
-    row["commit"] = (
-        str(record["git_commit"])[:7] + "+" * bool(record.get("git_dirty")) if record.get("git_commit") else None
-    )
+    row["commit"] = " ".join(commits_of(record)) or None
     row |= {f"data.{name}": data.get(name) for name in DATA}
     row |= {f"attention.{name}": value for name, value in (record.get("attention") or {}).items()}
     metrics = record["metrics"]

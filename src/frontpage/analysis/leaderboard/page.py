@@ -9,6 +9,7 @@ from frontpage.analysis.leaderboard.records import Record
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
 from frontpage.command.config_folder import ROOT
 from frontpage.evaluation.metrics import ratio_with_error
+from frontpage.runs.record import commits_of
 
 PAGE = ROOT / "docs" / "leaderboard.md"
 HEADER = """\
@@ -75,7 +76,7 @@ def _section(track: Track, records: Sequence[Record]) -> str:
 def cells(record: Record, first: Record) -> dict[str, str]:
     """A record's row, by COLUMNS; `first` is the best of its track."""
     runs = [run.record for run in record.runs]
-    commits = {str(run["git_commit"])[:7] + "+" * bool(run.get("git_dirty")) for run in runs if run.get("git_commit")}
+    commits = [commit for run in runs for commit in commits_of(run)]
     over = "seeds" if record.spread is not None else "titles"
     row = (
         f"[{record.name}](records/{record.name})",

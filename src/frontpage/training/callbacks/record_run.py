@@ -25,6 +25,7 @@ from frontpage.recipe.steps import planned_steps
 from frontpage.runs.checked_file import digest_of
 from frontpage.runs.git_state import git_state
 from frontpage.runs.open_run import OUT_OF_TIME
+from frontpage.runs.record import read_record
 from frontpage.runs.stored_config import IN_CHECKPOINT
 from frontpage.runs.structure import unlike, unlike_numbers
 from frontpage.training.callbacks.averaged_weights import AveragedWeights
@@ -62,15 +63,15 @@ class RecordRun(Checkpoint):
         sizes = data.run_sizes(trainer).largest(planned_steps(trainer))
         parameters = sum(parameter.numel() for parameter in pl_module.net.parameters())
         outside = parameters - sum(table.numel() for table in {*pl_module.net.looked_up()})
+        this = {**git_state(), "device": device_name(trainer), "processor": processor_name(pl_module.device)}
         self.record = {
             "status": "running",
             "reason": None,
             "command": " ".join(map(hide_argument, sys.argv)),
             "config": self.config,
-            **git_state(),
+            **this,
+            "sittings": [*_earlier_sittings(trainer.ckpt_path), this],
             "versions": {"python": platform.python_version(), **_versions()},
-            "device": device_name(trainer),
-            "processor": processor_name(pl_module.device),
             "precision": str(trainer.precision),
             "world_size": trainer.world_size,
             "processes": described_processes(trainer),
@@ -90,6 +91,11 @@ class RecordRun(Checkpoint):
             "metrics": {"final": self._final, "best": self._best, "chance": data.chances()},
         }
         self._write(trainer, pl_module)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep at which update this sitting begins, which is known now."""
+        *earlier, this = self.record["sittings"]
+        self.record["sittings"] = [*earlier, {"from_update": trainer.global_step, **this}]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -176,6 +182,16 @@ class RecordRun(Checkpoint):
             "notices": notices(),
         }
         write_json(self.path, record)
+
+
+def _earlier_sittings(checkpoint: str | Path | None) -> list[dict[str, Any]]:
+    """Those of the run whose checkpoint goes on; of one from before they were written down the newest."""
+    before = read_record(Path(checkpoint).parent.parent) if checkpoint else None
+    if before is None:
+        return []
+    newest = {name: before.get(name) for name in ("git_commit", "git_dirty", "device", "processor")}
+    sittings = before.get("sittings")
+    return sittings if isinstance(sittings, list) else [newest]
 
 
 def _validated_weights(trainer: L.Trainer) -> str:
