@@ -46,11 +46,8 @@ def commits_of(record: Mapping[str, Any]) -> list[str]:
     """The commits of all sittings of a run, in order and short; `+` for one with changes that were not committed."""
     sittings = record.get("sittings")
     known = isinstance(sittings, list) and sittings and all(isinstance(one, Mapping) for one in sittings)
-    parts = sittings if known else [record]
-    marked = (
-        f"{str(one['git_commit'])[:7]}{'+' * bool(one.get('git_dirty'))}" for one in parts if one.get("git_commit")
-    )
-    return [*dict.fromkeys(marked)]
+    parts = [one for one in (sittings if known else [record]) if one.get("git_commit")]
+    return [*dict.fromkeys(f"{str(one['git_commit'])[:7]}{'+' * bool(one.get('git_dirty'))}" for one in parts)]
 
 
 def damage_of(directory: Path | str) -> str | None:

@@ -27,8 +27,8 @@ from frontpage.runs.training_titles import title_hashes
 KEPT = (
     "status reason git_commit git_dirty sittings versions device processor precision micro_batch"
     " accumulate_grad_batches rows_per_update tokens_per_update passes_per_title parameters non_embedding_parameters"
-    " steps tokens_seen titles_shown seconds tokens_per_second training_flops peak_memory_bytes validated_weights headline metrics"
-    " validations"
+    " steps tokens_seen titles_shown seconds tokens_per_second training_flops peak_memory_bytes validated_weights"
+    " headline metrics validations"
 ).split()
 APART = 0.01  # share by which a loss in run.json and that of its best checkpoint, in fp32, may differ
 
