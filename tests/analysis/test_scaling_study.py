@@ -184,7 +184,7 @@ def test_other_mistakes(study, run, capfd, tmp_path):
     (tmp_path / "broken" / "run.json").write_text("{")
     for arguments, pieces in [
         ([tmp_path / "nowhere"], [f"run={tmp_path}/nowhere", "there is no such folder"]),
-        ([few], ["too few runs", "4 constants and needs 6 runs; there are 5"]),
+        ([few], ["too few runs", "4 constants and needs 6 runs of different sizes or tokens; there are 5"]),
         ([same], ["all 3 runs have the same size and the same tokens"]),
         ([tmp_path / "broken"], ["run.json cannot be read"]),
         ([few, "--budget", "-1"], ["--budget", "at least 1"]),
