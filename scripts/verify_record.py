@@ -53,7 +53,7 @@ def main() -> None:
         print(
             f"{later['titles']:,} later titles ({later['file']}): {later['value']:.6f} ± {later['error']:.6f}, scored"
             f" {later['when']}; left out: {later['trained_on']:,} trained on, {later['validated_on']:,} validated on"
-            + ("" if verdict.holds else "; not kept, since the record does not hold")
+            + ("; not kept, since the record does not hold" if not verdict.holds and later not in record.later else "")
         )
     save_json(arguments.json, result | {"notices": notices()})
     if not verdict.holds:

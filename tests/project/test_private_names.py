@@ -57,6 +57,10 @@ TABLE = {
     "._trial_id": Row(
         "optuna:Trial", "the storage's get_trial_id_from_study_id_trial_number(study, trial.number); sweeps/"
     ),
+    # Lightning: a logger
+    "._kwargs": Row(
+        "lightning.pytorch.loggers:TensorBoardLogger", "make the writer with purge_step, in loggers/tensorboard_run.py"
+    ),
     # Lightning: the loop
     f"{LOOP}._TrainingEpochLoop": Row(
         LOOP, "training/validation_schedule.py is this loop with other answers: read the new one beside it"

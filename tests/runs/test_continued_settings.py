@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from checkpoints import finished_fixture, run_fixture  # noqa: F401
 from programs import record_of
@@ -101,3 +102,19 @@ def test_callbacks_that_differ_are_named_on_the_console(run, command):
     )
     assert outcome.status == 0, outcome.stderr
     assert "EarlyStopping" in outcome.stdout and "not in the checkpoint" in outcome.stdout
+
+
+@pytest.mark.slow
+def test_another_version_of_the_tokenizers_library_goes_on_with_the_same_titles_only(finished, command, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    record = record_of(run)
+    record["versions"]["tokenizers"], record["data"]["fingerprint"] = "0.1", "0" * 32
+    (run / "run.json").write_text(json.dumps(record))
+    words = (*TINY, "trainer.max_epochs=2", f"ckpt_path={run}/checkpoints/last.ckpt")
+    outcome = command(*words)
+    assert outcome.status == 0, outcome.stderr
+    assert "tokenizers 0.1 has begun the run" in outcome.stdout
+    hashes = np.load(run / "training_titles.npy")
+    np.save(run / "training_titles.npy", hashes[1:])
+    outcome = command(*words)
+    assert outcome.status == 2 and "its texts were others" in outcome.stderr, outcome.stderr

@@ -148,11 +148,12 @@ def test_a_run_goes_on_with_the_average_that_it_had(command, runs):
 
 def test_the_chosen_updates_count_back_from_the_last():
     alike = RunSizes.same(EpochSizes(tokens=300, block_size=10, batch_size=1))  # 30 updates an epoch
-    assert FinalAverage(start=0.6, every=10)._until(95, 95, alike) == [65, 75, 85, 95]
-    assert FinalAverage(30, None)._until(95, 95, alike) == [30, 60, 90, 95]
-    assert FinalAverage(0, 1)._until(4, 4, alike) == [1, 2, 3, 4]
+    assert FinalAverage(start=0.6, every=10)._chosen(95, alike) == [65, 75, 85, 95]
+    assert FinalAverage(30, None)._chosen(95, alike) == [30, 60, 90, 95]
+    assert FinalAverage(0, 1)._chosen(4, alike) == [1, 2, 3, 4]
 
 
 def test_without_an_interval_epochs_that_differ_end_where_they_do():
     sizes = by_epoch(EpochSizes(tokens=170, block_size=10, batch_size=1), (1, 2))  # 17 updates, then 9 an epoch
-    assert FinalAverage(0, None)._until(40, 40, sizes) == [17, 26, 35, 40]
+    assert FinalAverage(0, None)._chosen(40, sizes) == [17, 26, 35, 40]
+    assert sizes.ends(26) == [17, 26] and sizes.ends(3) == [3]

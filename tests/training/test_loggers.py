@@ -232,7 +232,6 @@ def test_a_key_that_is_refused_is_a_mistake(unset, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_tensorboard_shows_each_update_of_a_run_that_broke_off_once(command, monkeypatch, tmp_path):
     """It broke off behind update 5, two behind its newest checkpoint."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
@@ -248,6 +247,7 @@ def test_tensorboard_shows_each_update_of_a_run_that_broke_off_once(command, mon
     assert [one.step for one in events.Scalars("train/loss")] == [*range(8)]
 
 
+@pytest.mark.slow
 def test_tensorboard_without_its_extra(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     outcome = command(*SHORT, "logger=tensorboard")

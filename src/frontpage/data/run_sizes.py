@@ -65,6 +65,17 @@ class RunSizes:
             update, epoch = update - sizes.updates, epoch + 1
         raise AssertionError("the epochs of a run have no end")
 
+    def ends(self, updates: int) -> list[int]:
+        """The last update of each epoch of a run of so many, counted from 1, and the run's own."""
+        found = [0]
+        for sizes, many in self._parts(math.inf):
+            while many > 0 and found[-1] < updates:
+                found.append(min(found[-1] + sizes.updates, updates))
+                many -= 1
+            if found[-1] >= updates:
+                break
+        return found[1:]
+
     def of_run(self, updates: int) -> Iterator[tuple[EpochSizes, int]]:
         """The epochs of a run of `updates`: (sizes, how many updates are made of them); equal ones are one entry."""
         for sizes, many in self._parts(math.inf):

@@ -23,8 +23,8 @@ ELSEWHERE = "no standard architecture computes it; --format safetensors keeps it
 class Traits:
     """Choices of an architecture by their config keys, then its sizes and what only a config file asks for.
 
-    `attention` is `causal`, `window` (the last `window` tokens) or `narrow` (causal, the heads together narrower than
-    the model).
+    `attention` is `causal`, `window` (the last `window` tokens), `narrow` (causal, the heads together narrower than
+    the model) or `narrow window`.
     """
 
     positions: str

@@ -72,7 +72,8 @@ def matmul_peak(
 
 def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:
     """Of one product."""
-    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(left.device.type, lambda: None)
+    kinds = {"cuda": lambda: torch.cuda.synchronize(left.device), "mps": torch.mps.synchronize}
+    wait = kinds.get(left.device.type, lambda: None)
     wait()
     start = time.perf_counter()
     left @ right

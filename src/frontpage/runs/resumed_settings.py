@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,6 +18,7 @@ from frontpage.runs.provenance import Provenance, differences, in_words, provena
 from frontpage.runs.record import told
 from frontpage.runs.run import Run
 from frontpage.runs.stored_config import IN_CHECKPOINT, stored_config
+from frontpage.runs.training_titles import load_training_titles, title_hashes
 
 # These change nothing that a run learns or reports.
 FREE = "paths logger ckpt_path init_from test name data.path data.test_path data.cache_dir trainer.default_root_dir"
@@ -72,7 +74,7 @@ def check_settings(
         return
     found = {key: said({key: (old, new)}) for key, old, new in _differing(before, settings)}
     found = {key: text for key, text in found.items() if not _below(key, FREE) and not _source(config, key, found)}
-    if titles == data.fingerprint:
+    if titles == data.fingerprint or _same_titles(run, data):
         found = {key: text for key, text in found.items() if not _below(key, TITLES) or _below(key, KEPT)}
         kept = {key: text for key, text in found.items() if _below(key, KEPT)}
         rows = _rows_before(before, run.record)
@@ -82,18 +84,26 @@ def check_settings(
             kept["trainer.devices"] = f"{data.batch_size * processes} rows of all processes at once (they were {rows})"
     else:
         others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
-        wrote = told(run.record, "versions", "tokenizers")
-        if not others and origin is not None and wrote not in (None, tokenizers.__version__):  # a part of fingerprints
-            _check_tokenizer(origin, data, checkpoint)
-            notice(f"tokenizers {wrote} began the run, and {tokenizers.__version__} goes on, with the same tokenizer")
-            titles = data.fingerprint
-    if titles != data.fingerprint:
         key = "root" if "root" in config.data else "path"
         kept = others or {f"data.{key}": f"data.{key}={in_words(config.data.get(key))} (its texts were others)"}
     _refuse(kept)
     _check_tokenizer(origin, data, checkpoint)
     if found:
         notice(f"the run goes on with other settings than it had: {', '.join(found.values())}")
+
+
+def _same_titles(run: Run, data: RunData) -> bool:
+    """Whether a run of another version of `tokenizers`, which is a part of its fingerprint, has trained on these texts.
+
+    Of one that began with other weights, whose titles stand beside its own, it is not known.
+    """
+    wrote, known = told(run.record, "versions", "tokenizers"), load_training_titles(run)
+    if wrote in (None, tokenizers.__version__) or known is None:
+        return False
+    same = np.array_equal(np.unique(title_hashes(data.training_texts())), known)
+    if same:
+        notice(f"tokenizers {wrote} has begun the run, and {tokenizers.__version__} goes on, on the same titles")
+    return same
 
 
 def _rows_before(config: dict[str, Any], record: Any) -> int | None:

@@ -189,6 +189,8 @@ def _keep(target: Keys, recorded: Mapping[str, Any] | None, trial: str) -> Keys:
         for path, value in leaves(_shared(recorded)):
             if value == HIDDEN or (path in now and same_value(now[path], value)):
                 continue
+            if path.startswith("logger.") and path not in now:  # a logger has no such key any more
+                continue
             place = _set(target, path, recorded, through_interpolations)
             kept += [place] if place and place not in kept else []
     new = [path for path in dict(leaves(resolved(target, recorded))) if not _has(recorded, path)]

@@ -131,7 +131,8 @@ def check_same(study: optuna.Study, own: dict[str, Any], directions: list[str], 
     before, now = there.get("signature", {}), mask(own["signature"])
     before = {key: moved(value) if key.endswith("_target_") else value for key, value in before.items()}
     differing += [f"{key}={before[key]}, not {now[key]}" for key in now if key in before and before[key] != now[key]]
-    differing += _fixed_otherwise((there.get("overrides", []), before), (mask(own)["fixed"], now))
+    if "overrides" in there:  # not where its maker died before it had said them
+        differing += _fixed_otherwise((there["overrides"], before), (mask(own)["fixed"], now))
     pairs = {name: (there.get(name), own.get(name)) for name in ("objectives", "custom_search_space", "variants")}
     pairs["direction"] = [one.name.lower() for one in study.directions], directions
     differing += [f"{name}={one}, not {other}" for name, (one, other) in pairs.items() if one != other]

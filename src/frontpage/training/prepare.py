@@ -11,6 +11,8 @@ from frontpage.command.build import build, build_all
 from frontpage.command.endings import Failure
 from frontpage.command.kept_by_experiment import say_what_the_experiment_keeps
 from frontpage.data.run_data import RunData
+from frontpage.machine.accelerator import find_accelerator
+from frontpage.machine.precision import what_lacks
 from frontpage.recipe.precision.mode import PrecisionMode, mode_of
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint import Checkpoint, rewind, weights_for
@@ -135,6 +137,7 @@ def _trainer(config: DictConfig, run: CurrentRun, mode: PrecisionMode | None, fi
     precision = {} if mode is None else {"precision": mode.lightning}
     if mode is None and run.checkpoint and str(config.trainer.precision) == "auto":
         had = told(run.checkpoint.run.record, "precision")  # of a run that may go on in another directory
-        precision = {} if had is None else {"precision": had}
+        there = had is not None and what_lacks(had, find_accelerator(config.trainer.accelerator)) is None
+        precision = {"precision": had} if there else {}
     logger = build_all(config.logger, "logger")
     return build(config.trainer, "trainer", callbacks=callbacks, logger=logger, **precision)

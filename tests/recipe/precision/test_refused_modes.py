@@ -4,7 +4,11 @@ import sys
 
 import pytest
 from precision_modes import needs_torchao
-from tiny import TINY
+from tiny import TINY, composed, options
+
+from frontpage.attention.causal import CausalAttention
+from frontpage.command.build import build
+from frontpage.command.errors import UserError
 
 RUN = [one for one in TINY if "precision" not in one]
 CONTRADICTIONS = {
@@ -22,10 +26,6 @@ CONTRADICTIONS = {
     "several devices": (
         ["precision=int8_weight", "trainer.devices=2", "trainer.strategy=ddp"],
         ["precision=int8_weight", "trainer.devices=2"],
-    ),
-    "an attention": (
-        ["precision=int8_weight", "model/attention=mla", "model.positions=rotary"],
-        ["precision=int8_weight", "MLAAttention", "another model/attention"],
     ),
     "groups": (
         ["precision=int4_qat", "precision.group_size=24"],
@@ -68,3 +68,40 @@ def test_rounding_to_the_nearest_needs_no_package_and_takes_any_optimizer(comman
     monkeypatch.setitem(sys.modules, "torchao", None)
     run = (*RUN, "precision=bf16_true", "precision.rounding=nearest", "optimizer=lion", "trainer.max_steps=2")
     assert command(*run, f"hydra.run.dir={tmp_path}/run").status == 0
+
+
+def int8_weight_takes(attention):
+    sizes = ("model.d_model=64", "model.n_head=4", "model.positions=rotary")
+    config = composed(*TINY, *sizes, "precision=int8_weight", f"model/attention={attention}")
+    module = build(config.model, "model", vocab_size=300)
+    build(config.precision, "precision").check_net(module.net)
+    return module
+
+
+@pytest.mark.slow
+@needs_torchao
+@pytest.mark.parametrize("attention", options("model/attention"))
+def test_every_attention_computes_with_weights_of_8_bits(attention):
+    int8_weight_takes(attention)
+
+
+@pytest.mark.slow
+@needs_torchao
+def test_an_attention_that_computes_with_its_weights_by_itself_is_refused(monkeypatch):
+    def by_itself(self, x, *others, **more):
+        return x @ self.qkv.weight.view(3, *x.shape[-1:] * 2)[0].T
+
+    monkeypatch.setattr(CausalAttention, "forward", by_itself)
+    with pytest.raises(UserError, match="CausalAttention does not compute .*another model/attention"):
+        int8_weight_takes("causal")
+
+
+@needs_torchao
+def test_a_mode_that_rounds_by_chance_trains_in_one_process():
+    for mode, words in {"bf16_true": "rounding=nearest", "int8_weight": "trainer.devices=1"}.items():
+        chosen = build(composed(*TINY, f"precision={mode}").precision, "precision")
+        chosen.check_processes(1)
+        with pytest.raises(UserError, match=words):
+            chosen.check_processes(2)
+    nearest = composed(*TINY, "precision=bf16_true", "precision.rounding=nearest").precision
+    build(nearest, "precision").check_processes(2)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Mean = Callable[[Tensor | float], float]  # of a number of each process, over all of them
@@ -42,5 +43,5 @@ class TaskMeans:
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        self._sums = {task: (total, count) for task, (total, count) in state["sums"].items()}
+        self._sums = {task: (torch.tensor(total), count) for task, (total, count) in state["sums"].items()}
         self._logged = dict(state["logged"])

@@ -1,6 +1,6 @@
 """FinalAverage: the mean of the weights over the last part of a run."""
 
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -27,12 +27,13 @@ class FinalAverage(AveragedWeights):
     def __init__(self, start: Amount = 0.6, every: Count | None = 10) -> None:
         super().__init__(get_swa_multi_avg_fn())
         self.start, self.every = start, every
+        self._takes: set[int] = set()  # after which updates weights are averaged
         self._loaded: dict[str, Any] | None = None  # what a checkpoint says of its average
         updates_of("start", start, 1)
 
     def takes(self, trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
         """Those of the chosen updates."""
-        return self._chosen(trainer.global_step, pl_module.total_steps, self._sizes)
+        return trainer.global_step in self._takes
 
     def words(self) -> str:
         """For `run.json`."""
@@ -46,23 +47,21 @@ class FinalAverage(AveragedWeights):
     def check(self, trainer: L.Trainer, data: RunData, updates: int) -> None:
         """Raise a UserError, too, where a run of so many `updates` has fewer than two sets of weights to average."""
         super().check(trainer, data, updates)
-        sizes = data.run_sizes(trainer)
-        chosen = (update for update in range(updates, 0, -1) if self._chosen(update, updates, sizes))
-        if len([*islice(chosen, 2)]) < 2:
+        if len(self._chosen(updates, data.run_sizes(trainer))) < 2:
             few = f"from there to the end of {updates} updates there are fewer than two sets of weights"
             raise BadValue("callbacks.final_average.start", self.start, f"{few}, {self.words()}; a lower one")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin anew where a run that goes on would not have averaged the weights that it has until now."""
-        self._sizes = trainer.datamodule.run_sizes(trainer)
-        now, planned, had = trainer.global_step, pl_module.total_steps, self._loaded
+        sizes, now, planned = trainer.datamodule.run_sizes(trainer), trainer.global_step, pl_module.total_steps
+        chosen, had = self._chosen(planned, sizes), self._loaded
+        self._takes = {*chosen}
         if not self.averaged or had is None:
             return
-        first = updates_of("start", self.start, planned)
-        before = FinalAverage(had["start"], had["every"])._until(now, had.get("planned", planned), self._sizes)
-        if now < first or self._until(now, planned, self._sizes) != before:
+        before = FinalAverage(had["start"], had["every"])._chosen(had.get("planned", planned), sizes)
+        if now < chosen[0] or _until(now, chosen) != _until(now, before):
             if trainer.is_global_zero:
-                begins = f"averages anew from update {max(first, now + 1)} on"
+                begins = f"averages anew from update {next(one for one in chosen if one > now)} on"
                 notice(f"callbacks.final_average: of a run of {planned} updates others are chosen, and it {begins}")
             self.forget()
 
@@ -76,13 +75,12 @@ class FinalAverage(AveragedWeights):
         super().on_load_checkpoint(trainer, pl_module, checkpoint)
         self._loaded = checkpoint["averaging_state"]
 
-    def _until(self, now: int, planned: int, sizes: RunSizes) -> list[int]:
-        return [update for update in range(1, now + 1) if self._chosen(update, planned, sizes)]
+    def _chosen(self, updates: int, sizes: RunSizes) -> list[int]:
+        """Those of a run of so many, in order."""
+        first = max(updates_of("start", self.start, updates), 1)
+        every = sizes.ends(updates) if self.every is None else range(updates, 0, -self.every)
+        return sorted(update for update in every if update >= first)
 
-    def _chosen(self, update: int, updates: int, sizes: RunSizes) -> bool:
-        if update < updates_of("start", self.start, updates):
-            return False
-        if self.every is not None:
-            return (updates - update) % self.every == 0
-        epoch, place = sizes.place(update - 1)
-        return update == updates or place + 1 == sizes.of(epoch).updates
+
+def _until(now: int, updates: Sequence[int]) -> list[int]:
+    return [update for update in updates if update <= now]

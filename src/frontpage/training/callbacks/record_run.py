@@ -26,6 +26,7 @@ from frontpage.runs.checked_file import digest_of
 from frontpage.runs.git_state import git_state
 from frontpage.runs.open_run import OUT_OF_TIME
 from frontpage.runs.record import read_record
+from frontpage.runs.run import run_around
 from frontpage.runs.stored_config import IN_CHECKPOINT
 from frontpage.runs.structure import unlike, unlike_numbers
 from frontpage.training.callbacks.averaged_weights import AveragedWeights
@@ -186,7 +187,7 @@ class RecordRun(Checkpoint):
 
 def _earlier_sittings(checkpoint: str | Path | None) -> list[dict[str, Any]]:
     """Those of the run whose checkpoint goes on; of one from before they were written down the newest."""
-    before = read_record(Path(checkpoint).parent.parent) if checkpoint else None
+    before = read_record(run_around(Path(checkpoint)).path) if checkpoint else None
     if before is None:
         return []
     newest = {name: before.get(name) for name in ("git_commit", "git_dirty", "device", "processor")}

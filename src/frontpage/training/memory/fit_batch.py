@@ -17,6 +17,7 @@ from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.record import read_record, told
 from frontpage.runs.run import Run
+from frontpage.training.fully_sharded import FullySharded
 from frontpage.training.memory.estimate import estimate_training
 
 USED = 0.9  # of the free memory; the rest is for what the estimate does not count
@@ -29,9 +30,6 @@ def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, resumed:
     names. Raises UserError where not even one row fits, on several devices, and where a run goes on that had another
     batch.
     """
-    if trainer.world_size > 1:
-        allowed = "false on several devices, each of which would choose by the memory that it has free"
-        raise BadValue("trainer.fit_batch", True, f"{allowed}; scripts/memory.py --fits says what fits")
     known = type(model).planned_loss is not TrainingModule.planned_loss
     allowed = f"false: {type(model).__name__} does not say what its loss holds (planned_loss)"
     if not known:
@@ -41,6 +39,9 @@ def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, resumed:
     if micro is not None and not told(read_record(resumed.path), "config", "trainer", "fit_batch"):
         allowed = f"false: a run that goes on keeps its micro-batches of {micro} rows"
         raise BadValue("trainer.fit_batch", True, allowed)
+    if micro is None and trainer.world_size > 1:
+        allowed = "false on several devices, each of which would choose by the memory that it has free"
+        raise BadValue("trainer.fit_batch", True, f"{allowed}; scripts/memory.py --fits says what fits")
     if micro is None:
         free = free_bytes(trainer.strategy.root_device)
         micro = largest_that_fits(trainer, data, model, math.gcd(*rows), int(USED * free))
@@ -73,7 +74,11 @@ def needed(trainer: L.Trainer, data: RunData, model: TrainingModule, micro: int,
         net.checkpoint_every = 1
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "card": device.type == "cuda"}
     sizes |= {"loss": model.planned_loss, "passes": model.passes, "mode": model.precision_mode}
-    memory = estimate_training(net, model.make_optimizer, micro, data.block_size, **sizes).copied(trainer.world_size)
+    memory = estimate_training(net, model.make_optimizer, micro, data.block_size, **sizes)
+    if isinstance(trainer.strategy, FullySharded):
+        memory = memory.spread(trainer.world_size, net)
+    else:
+        memory = memory.copied(trainer.world_size)
     return memory.on_card() if device.type == "cuda" else memory.total
 
 

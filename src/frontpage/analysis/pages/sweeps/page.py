@@ -10,7 +10,7 @@ from plotly.offline import get_plotlyjs
 from frontpage.analysis.pages.sweeps.best import Best
 from frontpage.analysis.pages.sweeps.figures import SURE, SURFACE, Panels
 from frontpage.analysis.pages.sweeps.look import as_json, labelled
-from frontpage.analysis.pages.sweeps.sweep import CONTINUED, Sweep, text_of
+from frontpage.analysis.pages.sweeps.sweep import Sweep, text_of
 from frontpage.analysis.pages.sweeps.table import EARLY, columns_of, number_form, spelled
 from frontpage.analysis.pages.sweeps.winner_score import TestScore
 from frontpage.analysis.pages.web_page.parts import Card, duration, last_samples
@@ -82,8 +82,9 @@ def _cards(sweep: Sweep, scores: Sequence[TestScore]) -> Iterable[Card]:
         yield Card(measured(scores[-1].value, scores[-1].error), f"the same on test titles, trial {scores[-1].trial}")
     counts = ", ".join(f"{count} {state}" for state, count in sweep.counts.items()) or "no trials yet"
     yield Card(str(len(sweep.trials)), f"trials: {counts}")
-    last = [trial for trial in sweep.trials if trial.state != CONTINUED]  # whose seconds those before are part of
-    seconds = sum(trial.record.get("seconds") or 0.0 for trial in last)
+    attributes = [trial.frozen.user_attrs for trial in sweep.trials]
+    included = {one.get("retry_of") for one in attributes if "continues_at" in one}  # in the seconds of what went on
+    seconds = sum(trial.record.get("seconds") or 0.0 for trial in sweep.trials if trial.number not in included)
     if seconds:
         yield Card(duration(seconds), "of training, all trials together")
 

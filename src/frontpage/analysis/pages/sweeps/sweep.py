@@ -190,7 +190,8 @@ def read_sweep(opened: OpenedStudy) -> Sweep:
     study, folder, alone = opened
     named = attributes_of(study.user_attrs, f"study {study.study_name}").get("sweep_dir")
     own = alone and folder is not None and (folder / JOURNAL).is_file()  # in a folder of its own, perhaps a copy
-    if named and not own and (Path(named).is_dir() or not alone):  # beside a shared storage may lie another's runs
+    beside = alone or (folder is not None and named is not None and Path(named).name == folder.name)
+    if named and not own and (Path(named).is_dir() or not beside):  # beside a shared storage may lie another's runs
         folder = Path(named)
     trials = []
     for frozen in study.get_trials(deepcopy=False):
