@@ -57,4 +57,4 @@ def test_a_mistake_ends_with_2_and_says_what_is_allowed(mistake, places, capfd, 
 def test_a_missing_plotly_names_the_extra(full, capfd, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly", None)
     ended = run_script(capfd, "sweep_report", full)
-    assert ended.status == 2 and "frontpage[report]" in ended.stderr
+    assert ended.status == 2 and ".[report]" in ended.stderr

@@ -134,7 +134,7 @@ def need_scipy() -> None:
     try:
         import scipy.optimize  # noqa: F401
     except ImportError as error:
-        raise UserError("scipy is missing: pip install 'frontpage[analysis]' (or make setup)") from error
+        raise UserError("scipy is missing: pip install -e '.[analysis]' (or make setup)") from error
 
 
 def exponential(logarithm: float) -> float:

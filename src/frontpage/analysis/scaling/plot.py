@@ -23,7 +23,7 @@ def drawn(fit: Fit, points: Sequence[Point], held: Sequence[Point], metric: str,
         from matplotlib.figure import Figure
         from matplotlib.ticker import LogFormatter
     except ImportError as error:
-        raise UserError("matplotlib is missing: pip install 'frontpage[analysis]' (or make setup)") from error
+        raise UserError("matplotlib is missing: pip install -e '.[analysis]' (or make setup)") from error
     columns = (0, 1) if isinstance(fit.form, TwoTerms) else ("ND".index(fit.form.variable),)
     more = [(shape_panel, claims["shapes"]), (efficiency_panel, claims["sample_efficiency"])]
     more = [(panel, found) for panel, found in more if found]

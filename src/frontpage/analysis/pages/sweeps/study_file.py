@@ -106,4 +106,4 @@ def need_plotly() -> None:
     try:
         import plotly  # noqa: F401
     except ImportError as error:
-        raise UserError("plotly is missing: pip install 'frontpage[report]' (or make setup)") from error
+        raise UserError("plotly is missing: pip install -e '.[report]' (or make setup)") from error
