@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from frontpage.evaluation.pairs import (
+    Ranks,
     auroc_with_error,
     chance_of_ranks,
     mean_with_error,
@@ -59,15 +60,26 @@ def test_ranks_count_the_nearer_candidates_that_are_allowed():
     queries = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     pool = torch.tensor([[1.0, 0.1], [5.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     everything = torch.ones(2, 4).bool()
-    assert ranks_in_pool(queries, pool, torch.tensor([0, 3]), everything).tolist() == [2, 2]
+    assert ranks_in_pool(queries, pool, torch.tensor([0, 3]), everything).nearer.tolist() == [1, 1]
     without = everything.clone()
     without[0, 1] = without[1, 2] = False
-    assert ranks_in_pool(queries, pool, torch.tensor([0, 3]), without).tolist() == [1, 1]
+    found = ranks_in_pool(queries, pool, torch.tensor([0, 3]), without)
+    assert found.nearer.tolist() == found.equal.tolist() == [0, 0]
+    assert found.reciprocal().tolist() == found.recall(1).tolist() == [1, 1]
 
 
 def test_a_model_that_answers_the_same_to_all_is_at_chance():
     ranks = ranks_in_pool(torch.ones(5, 3), torch.ones(9, 3), torch.arange(5), torch.ones(5, 9).bool())
-    assert ranks.tolist() == [5.0] * 5
+    assert (ranks.nearer.tolist(), ranks.equal.tolist()) == ([0] * 5, [8] * 5)
+    reciprocal, recall = chance_of_ranks(torch.full((5,), 9), 2)
+    assert ranks.reciprocal().tolist() == pytest.approx([reciprocal] * 5)
+    assert ranks.recall(2).tolist() == pytest.approx([recall] * 5)
+
+
+def test_ties_are_the_mean_over_the_orders_of_those_that_are_as_near():
+    ranks = Ranks(torch.tensor([0, 2, 1]), torch.tensor([0, 0, 1]))  # first, third, second or third
+    assert ranks.reciprocal().tolist() == pytest.approx([1, 1 / 3, (1 / 2 + 1 / 3) / 2])
+    assert ranks.recall(2).tolist() == [1, 0, 0.5] and ranks.recall(1).tolist() == [1, 0, 0]
 
 
 def test_chance_is_the_mean_over_random_ranks():

@@ -136,6 +136,11 @@ def test_losses_are_their_formulas(module):
     scores = F.normalize(anchor, dim=-1) @ every.mT / task.temperature
     expected = -scores.log_softmax(1).diagonal().mean()
     assert task.loss(heads["cross_reference"], triples, None).item() == pytest.approx(expected.item(), abs=1e-5)
+    right = torch.zeros(6, 12).bool()
+    right[0, 3] = right[4, 11] = True  # which an anchor is not pushed away from
+    found = task.loss(heads["cross_reference"], triples, None, right).item()
+    every = [scores[row].masked_fill(right[row], -torch.inf).log_softmax(0)[row] for row in range(6)]
+    assert found == pytest.approx(-torch.stack(every).mean().item(), abs=1e-5)
 
 
 def test_the_heads_have_the_sizes_of_the_original():

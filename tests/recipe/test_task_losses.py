@@ -49,10 +49,10 @@ def test_a_validation_loss_is_the_mean_over_examples_however_they_are_cut(data, 
     monkeypatch.setattr(LanguageModule, "measured", lambda self: {})
     monkeypatch.setattr(type(module), "_by_translation", lambda self, data: {})
     examples, texts = data.examples[name], data.texts[VALIDATION]
-    whole = texts.batch(examples, name)
+    whole = texts.batch(examples, name, data.tasks[name])
     expected = module.tasks[name].loss(module.net.heads[name], module.vectors(whole), whole.labels)
     for part in (slice(0, 33), slice(33, None)):
-        module.validation_step(texts.batch(examples, name, part), 0)
+        module.validation_step(texts.batch(examples, name, data.tasks[name], part), 0)
     assert module.measured()[f"val/{name}/loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 

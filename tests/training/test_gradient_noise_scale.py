@@ -15,7 +15,7 @@ from two_ranks import in_two_ranks
 from frontpage.command.endings import Interrupted
 from frontpage.command.errors import UserError
 from frontpage.data.packing import IGNORED, TitleBatch
-from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale, estimate
+from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale, _even_rows, estimate
 
 WIDTH, ROW = 12, 5  # numbers a row, and tokens it stands for
 SPREAD = torch.linspace(0.5, 2.0, WIDTH)  # standard deviation of each number
@@ -233,3 +233,15 @@ def test_one_row_is_enough_with_accumulation(command, tmp_path):
     more = ("data.batch_size=1", "trainer.accumulate_grad_batches=4", "trainer.max_steps=3")
     assert command(*MEASURED, *more, f"hydra.run.dir={tmp_path}/run").status == 0
     assert last_checkpoint(tmp_path / "run")["callbacks"]["GradientNoiseScale"]["measurements"] == 3
+
+
+def test_rows_count_where_each_has_as_many_targets():
+    """Of a question the answer alone is one; a row with padding has fewer than others."""
+    targets = torch.full((4, 5), IGNORED)
+    batch = SimpleNamespace(targets=targets)
+    assert _even_rows(batch) == (0, 0)
+    targets[:, -1] = 3
+    assert _even_rows(batch) == (4, 1)
+    targets[2, 0] = 1
+    assert _even_rows(batch) == (0, 0) == _even_rows(SimpleNamespace())
+    assert _even_rows(SimpleNamespace(targets=torch.ones(2, 7))) == (2, 7)

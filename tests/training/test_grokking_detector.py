@@ -1,9 +1,13 @@
 """Promises of callbacks=grokking: training is not disturbed, every verdict is written and kept, a resume goes on."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 from run_outputs import checkpoint_of, events_of, losses_of, same, stop_at
 
 from frontpage.command.endings import Interrupted
+from frontpage.training.callbacks.grokking_detector import GrokkingDetector
 
 # Sums modulo 7 of which any improvement counts as a transition, so that a short run has some.
 RUN = (
@@ -151,3 +155,20 @@ def test_memorisation_must_come_first_where_it_is_asked_for(trained):
     assert told(trained("never", *WATCH, "callbacks.grokking.memorized_loss=0")) == []
     assert told(trained("gap", *WATCH, "callbacks.grokking.memorized_gap=100")) == []
     assert told(trained("always", *WATCH, "callbacks.grokking.memorized_loss=100")) == told(trained("plain", *WATCH))
+
+
+def test_the_training_loss_is_of_what_the_validation_loss_is_of():
+    """Of several tasks the language task's own, unscaled; with techniques the nats of the next token."""
+
+    def averaged(accumulating=False, **module):
+        detector = GrokkingDetector("val/loss", ".")
+        trainer = SimpleNamespace(fit_loop=SimpleNamespace(_should_accumulate=lambda: accumulating))
+        detector.on_train_batch_end(trainer, SimpleNamespace(loss=torch.tensor(30.0), **module), None, None, 0)
+        return None if detector._trained is None else float(detector._trained)
+
+    tasks = {"lm": None, "coherence": None}
+    assert averaged() == 30 and averaged(accumulating=True) is None
+    assert averaged(tasks=tasks, newest_task=("lm", torch.tensor(4.0)), accumulating=True) == 4
+    assert averaged(tasks=tasks, newest_task=("coherence", torch.tensor(0.7))) is None
+    assert averaged(techniques=["r_drop"], next_token_loss=torch.tensor(5.0)) == 5
+    assert averaged(techniques=["r_drop"], next_token_loss=None, tasks=tasks) is None

@@ -1,6 +1,7 @@
 """Metrics of judgements about texts: accuracy, area under the curve, ranks in a pool; each with its standard error."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,9 +9,9 @@ from torchmetrics.functional.classification import binary_auroc
 
 
 def share_with_error(right: Tensor) -> tuple[float, float]:
-    """(the share of `right` (N,) bool, its standard error)."""
-    share, count = float(right.double().mean()), len(right)
-    return share, math.sqrt(share * (1 - share) / count)
+    """(the share of `right` (N,), bool or parts of 1, its standard error)."""
+    right = right.double()
+    return float(right.mean()), math.sqrt(float(right.var(correction=0)) / len(right))
 
 
 def mean_with_error(values: Tensor) -> tuple[float, float]:
@@ -45,11 +46,31 @@ def _shares_below(of: Tensor, others: Tensor) -> Tensor:
     return below.double() / (2 * len(others))
 
 
-def ranks_in_pool(queries: Tensor, pool: Tensor, targets: Tensor, allowed: Tensor) -> Tensor:
-    """The rank (Q,) from 1 of each query's target among the candidates that it may have, by cosine.
+class Ranks(NamedTuple):
+    """Of each query's target (Q,): how many candidates are nearer, and how many as near."""
+
+    nearer: Tensor
+    equal: Tensor
+
+    def reciprocal(self) -> Tensor:
+        """1 / rank (Q,), its mean over the orders of those that are as near."""
+        found = [
+            sum(1 / rank for rank in range(nearer + 1, nearer + equal + 2)) / (equal + 1)
+            for nearer, equal in zip(self.nearer.tolist(), self.equal.tolist(), strict=True)
+        ]
+        return torch.tensor(found, dtype=torch.float64)
+
+    def recall(self, k: int) -> Tensor:
+        """The share (Q,) of these orders in which the target is among the first `k`."""
+        return ((k - self.nearer) / (self.equal + 1)).clamp(0, 1)
+
+
+def ranks_in_pool(queries: Tensor, pool: Tensor, targets: Tensor, allowed: Tensor) -> Ranks:
+    """How each query's target stands among the candidates that it may have, by cosine.
 
     `queries` (Q, C), `pool` (P, C), `targets` (Q,) indices into the pool, `allowed` (Q, P) bool. Candidates that are
-    as near as the target count half a rank, so that a model which gives all the same answer is at chance.
+    as near as the target come before it or behind it by chance, so a model which gives all the same answer is at
+    chance.
     """
     near = (
         torch.nn.functional.normalize(queries.double(), dim=-1)
@@ -60,7 +81,7 @@ def ranks_in_pool(queries: Tensor, pool: Tensor, targets: Tensor, allowed: Tenso
     others.scatter_(1, targets[:, None], False)
     nearer = ((near > own + 1e-12) & others).sum(1)
     equal = ((near - own).abs() <= 1e-12) & others
-    return 1 + nearer + equal.sum(1) / 2
+    return Ranks(nearer, equal.sum(1))
 
 
 def chance_of_ranks(candidates: Tensor, k: int) -> tuple[float, float]:

@@ -83,7 +83,7 @@ class MultiTaskModule(LanguageModule):
         """The mean loss of the batch's task, times its `loss_scale` at this update."""
         name = batch.task if isinstance(batch, PairBatch) else LM
         if isinstance(batch, PairBatch):
-            loss = self.tasks[name].loss(self.net.heads[name], self.vectors(batch), batch.labels)
+            loss = self.tasks[name].loss(self.net.heads[name], self.vectors(batch), batch.labels, batch.right_as_well)
         else:
             loss = super().loss_of(batch)
         self.newest_task = name, loss.detach()
@@ -165,7 +165,7 @@ class MultiTaskModule(LanguageModule):
         task, head = self.tasks[batch.task], self.net.heads[batch.task]
         vectors = self.vectors(batch)
         self._judged.setdefault(batch.task, []).append(task.judged(head, vectors).float().cpu())
-        loss = task.loss(head, vectors, batch.labels).double().cpu()
+        loss = task.loss(head, vectors, batch.labels, batch.right_as_well).double().cpu()
         self._judged_losses.setdefault(batch.task, []).append(loss * len(batch.labels))
 
     def measured(self) -> dict[str, float | None]:
@@ -194,7 +194,7 @@ class MultiTaskModule(LanguageModule):
         return {"val/loss_mixture": total / sum(weights.values())}
 
     def _by_translation(self, data: ParallelData) -> dict[str, float]:
-        nll, scored = self._scores.compute()
+        nll, scored = (part.reshape(-1) for part in self._scores.compute())
         found = {}
         for number, translation in enumerate(data.text.texts):
             chosen = torch.from_numpy(data.document_translations == number)
@@ -229,7 +229,7 @@ class MultiTaskModule(LanguageModule):
         chances = data.chances()
         for name in data.examples:
             task = self.tasks[name]
-            best_possible = (data.text.best or {}).get(name)
+            best_possible = task.best_possible((data.text.best or {}).get(name))
             for metric in task.metrics(name):
                 if metric.better is None or final.get(metric.name) is None:
                     continue

@@ -8,6 +8,7 @@ from tiny import options
 
 from frontpage.command.build import build
 from frontpage.command.errors import UserError
+from frontpage.data.parallel.examples import Examples
 from frontpage.data.parallel.side import Side
 from frontpage.data.parallel.split import split_books
 from frontpage.data.parallel.synthetic_text import synthetic_parallel
@@ -262,3 +263,78 @@ def test_a_side_knows_its_books_and_neighbours(sides):
             assert side.units[place + 1] == side.units[place] + 1
             assert side.chapters[place] == side.chapters[place + 1] and side.books[place] == side.books[place + 1]
         assert all(re.fullmatch(r"\w*", one) and one == one.casefold() for of in side.plain for one in of)
+
+
+def repeated():
+    """`handmade` with a refrain: places 5 and 9 are one text in xx, and two in yy. 20 is linked with 30 and with 31."""
+    text = handmade(links=np.array([[5, 25], [20, 30], [20, 31]]), votes=np.ones(3))
+    text.texts["xx"][5] = text.texts["xx"][9] = "And he spake."
+    return whole(text)
+
+
+def test_a_refrain_that_is_worded_otherwise_is_no_negative():
+    side, task = repeated(), Paraphrase(weight=1.0, hard=1.0)
+    found = {task._negative(side, 5, (0, 1), np.random.default_rng(seed)) for seed in range(200)}
+    assert len(found) > 5 and 9 not in found and 5 not in found
+
+
+def test_what_is_right_as_well_is_not_pushed_away():
+    """Of the anchors 5, 20 and 21 (all in xx); columns: their partners 25, 30, 22, then the third texts 9, 31, 5."""
+    places = np.array([[5, 25, 9], [20, 30, 31], [21, 22, 5]])
+    examples = Examples(places, np.zeros((3, 3), dtype=int), np.ones(3))
+    found = CrossReference(weight=1.0).right_as_well(examples, repeated())
+    assert found.tolist() == [
+        [False, False, False, True, False, True],  # 9 says what 5 says, and 5 is the anchor itself
+        [False, False, False, False, True, False],  # 31 is linked with 20
+        [False, False, False, False, False, False],
+    ]
+
+
+def test_candidates_that_are_right_as_well_are_left_out_of_a_pool():
+    task, side = CrossReference(weight=1.0), repeated()
+    places = np.array([[25, 5, 12], [20, 30, 9]])
+    pool = task._pool(Examples(places, np.zeros((2, 3), dtype=int), np.ones(2)), side)
+    candidates = places[:, 1:].ravel()[np.argsort(places[:, 1:].ravel())]  # 5 9 12 30
+    allowed = [set(candidates[row.numpy()]) for row in pool.allowed]
+    assert allowed == [{5, 12, 30}, {5, 9, 12, 30}]  # 9 says what the partner 5 says
+    near = CrossReference(weight=1.0, distance=12, fallback=True)
+    pool = near._pool(
+        Examples(np.array([[4, 6, 38], [36, 34, 7]]), np.zeros((2, 3), dtype=int), np.ones(2)), whole(handmade())
+    )
+    assert [pool.allowed[0].tolist(), pool.allowed[1].tolist()] == [
+        [True, False, True, True],
+        [True, True, True, False],
+    ]
+
+
+def test_a_negative_of_near_units_is_neither_the_anchor_nor_near():
+    side = whole(
+        handmade(
+            **{
+                "books": np.zeros(12, np.int32),
+                "chapters": np.ones(12, np.int32),
+                "verses": np.arange(12, dtype=np.int32),
+                "texts": {"xx": [f"x {unit}" for unit in range(12)]},
+                "languages": {"xx": "xx"},
+                "book_names": ["one"],
+            }
+        )
+    )
+    task = CrossReference(weight=1.0, fallback=True)
+    for anchor in range(12):
+        found = {task._negative(side, 0, anchor, np.random.default_rng(seed)) for seed in range(50)} - {None}
+        assert all(abs(other - anchor) > FALLBACK for other in found)
+
+
+def test_the_nearest_of_a_pool_is_never_another_that_says_the_same():
+    text = handmade()
+    text.texts["yy"][3] = text.texts["yy"][8] = "The same."
+    places, translations = np.array([[3, 3], [8, 8], [12, 12]]), np.array([[0, 1]] * 3)
+    _, allowed = Paraphrase._pool(Examples(places, translations, np.ones(3)), whole(text))
+    assert allowed.tolist() == [[True, False, True], [False, True, True], [True, True, True]]
+
+
+def test_a_bound_is_told_of_the_usual_negatives_alone():
+    assert Coherence(weight=1.0).best_possible(0.985) == 0.985
+    assert Coherence(weight=1.0, hard=0.0).best_possible(0.985) is None
+    assert Paraphrase(weight=1.0).best_possible(None) is None

@@ -1,6 +1,5 @@
 """Examples of tasks on single units: which texts they hold, and how they become a batch."""
 
-from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -30,6 +29,7 @@ class PairBatch(NamedTuple):
     labels: Tensor  # (E,) float32
     task: str
     tokens_read: int  # tokens that are no padding, over the process's rows
+    right_as_well: Tensor | None = None  # of DrawsExamples
 
 
 class DrawsExamples(Protocol):
@@ -44,6 +44,9 @@ class DrawsExamples(Protocol):
     def draw(self, side: Side, count: int, draws: np.random.Generator) -> Examples:
         """`count` examples, half of them positive where there are labels."""
 
+    def right_as_well(self, examples: Examples, side: Side) -> np.ndarray | None:
+        """What a loss that compares the examples of a batch with one another must not call wrong."""
+
     def chances(self, name: str, examples: Examples, side: Side) -> dict[str, float]:
         """What guessing would score, for each metric of which that is known."""
 
@@ -53,6 +56,7 @@ class Texts:
 
     def __init__(self, side: Side, encoded: EncodedTitles, longest: int, *, eos_id: int, pad_id: int) -> None:
         self.encoded, self.longest, self.eos_id, self.pad_id = encoded, longest, eos_id, pad_id
+        self.side = side
         self._rows = np.full(side.has.shape, -1)
         self._rows[side.has] = np.arange(side.has.sum())  # `encoded` has the texts that exist, by translation
 
@@ -66,9 +70,11 @@ class Texts:
         inside = self.encoded.tokens[self.encoded.offsets[row] : self.encoded.offsets[row + 1] - 1]
         return np.concatenate(([self.eos_id], inside[: self.longest - 2], [self.eos_id])).astype(np.int64)
 
-    def batch(self, examples: Examples, task: str, chosen: slice | Sequence[int] = slice(None)) -> PairBatch:
-        """Some examples as tensors."""
-        places, translations = examples.places[chosen], examples.translations[chosen]
+    def batch(self, examples: Examples, name: str, task: DrawsExamples, chosen: slice = slice(None)) -> PairBatch:
+        """Some examples of the task `name` as tensors."""
+        examples = Examples(*(part[chosen] for part in examples))
+        places, translations = examples.places, examples.translations
+        right_as_well = task.right_as_well(examples, self.side)
         rows = [self.tokens(*one) for one in zip(places.ravel(), translations.ravel(), strict=True)]
         lengths = np.array([len(row) for row in rows])
         width = min(-(-int(lengths.max()) // ROUNDED) * ROUNDED, self.longest)
@@ -78,7 +84,8 @@ class Texts:
         return PairBatch(
             torch.from_numpy(tokens).view(*places.shape, width),
             torch.from_numpy(lengths).view(places.shape),
-            torch.from_numpy(examples.labels[chosen].astype(np.float32)),
-            task,
+            torch.from_numpy(examples.labels.astype(np.float32)),
+            name,
             int(lengths.sum()),
+            None if right_as_well is None else torch.from_numpy(right_as_well),
         )

@@ -94,4 +94,4 @@ class ParallelLoader(EpochLoader):
             return TitleBatch(*(field[own] for field in self.corruption.masked(whole, step, sizes.update_of_run(step))))
         task, count = self.tasks[name]
         draws = np.random.default_rng((self.seed, zlib.crc32(name.encode()), before, 0))
-        return self.texts.batch(task.draw(self.side, count * world, draws), name, own)
+        return self.texts.batch(task.draw(self.side, count * world, draws), name, task, own)

@@ -221,7 +221,7 @@ class ParallelData(RunData):
             limit=trainer.limit_train_batches if trainer else 1.0,
         )
         order = TaskOrder(self.weights, self.packing_seed, sizes.update_of_run, self.task_order)
-        tasks = {name: (task, self.examples_of(task)) for name, task in self.example_tasks.items()}
+        tasks = self._tasks_and_counts()
         rank = trainer.global_rank if trainer else 0
         side, texts = self.sides[TRAIN], self.texts[TRAIN]
         corruption = None
@@ -263,7 +263,11 @@ class ParallelData(RunData):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
-        return ParallelRows(rows, self.examples, self.texts[VALIDATION], self.evaluation_tokens)
+        return ParallelRows(rows, self.examples, self.texts[VALIDATION], self._tasks_and_counts())
+
+    def _tasks_and_counts(self) -> dict[str, tuple[DrawsExamples, int]]:
+        """The tasks on pairs of texts by name, and the examples of a micro-batch of each."""
+        return {name: (task, self.examples_of(task)) for name, task in self.example_tasks.items()}
 
     def training_texts(self) -> Sequence[str]:
         """Every unit and every chapter of the training books."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
-from frontpage.data.parallel.examples import Examples, Texts
+from frontpage.data.parallel.examples import DrawsExamples, Examples, Texts
 from frontpage.data.scoring_rows import ScoringRows
 
 
@@ -16,14 +16,19 @@ class ParallelRows:
     """
 
     def __init__(
-        self, documents: ScoringRows, examples: Mapping[str, Examples], texts: Texts, batch_tokens: int
+        self,
+        documents: ScoringRows,
+        examples: Mapping[str, Examples],
+        texts: Texts,
+        tasks: Mapping[str, tuple[DrawsExamples, int]],
     ) -> None:
-        self.documents, self.examples, self.texts = documents, examples, texts
-        self._parts = {name: self._cut(one, batch_tokens) for name, one in examples.items()}
-
-    def _cut(self, examples: Examples, batch_tokens: int) -> list[slice]:
-        rows = max(batch_tokens // (self.texts.longest * examples.places.shape[1]), 1)
-        return [slice(start, start + rows) for start in range(0, len(examples.places), rows)]
+        """`tasks` by name, and of each the examples of a micro-batch of training: a loss may compare them."""
+        self.documents, self.examples, self.texts, self.tasks = documents, examples, texts, tasks
+        counts = {name: len(one.places) for name, one in examples.items()}
+        self._parts = {
+            name: [slice(start, start + tasks[name][1]) for start in range(0, count, tasks[name][1])]
+            for name, count in counts.items()
+        }
 
     def __len__(self) -> int:
         return len(self.documents) + sum(map(len, self._parts.values()))
@@ -34,4 +39,5 @@ class ParallelRows:
             yield from (batch for batch in turn if batch is not None)
 
     def _of(self, name: str) -> Iterator[Any]:
-        return (self.texts.batch(self.examples[name], name, part) for part in self._parts[name])
+        task, _ = self.tasks[name]
+        return (self.texts.batch(self.examples[name], name, task, part) for part in self._parts[name])

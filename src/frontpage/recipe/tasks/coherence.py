@@ -17,6 +17,7 @@ from frontpage.evaluation.pairs import auroc_with_error, share_with_error
 from frontpage.models.text_heads import PairClassifier
 from frontpage.recipe.tasks.task import ExampleTask, by_translation, halves
 
+USUAL = 0.5  # share of hard negatives
 APART = 3  # units between the texts of a negative of the same book, at least
 
 
@@ -33,7 +34,7 @@ class Coherence(ExampleTask):
         *,
         weight: Course,
         loss_scale: Course = 1.0,
-        hard: Annotated[float, Between(0, 1)] = 0.5,
+        hard: Annotated[float, Between(0, 1)] = USUAL,
         features: Annotated[str, OneOf("both", "full")] = "full",
         hidden: Annotated[int, AtLeast(2)] = 1024,
         dropout: ShareBelow1 = 0.0,
@@ -85,9 +86,13 @@ class Coherence(ExampleTask):
             width, features=self.features, hidden=self.hidden, dropout=self.dropout, centred=self.centred
         )
 
-    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor, right_as_well: Tensor | None = None) -> Tensor:
         """Binary cross-entropy."""
         return F.binary_cross_entropy_with_logits(head(vectors).float(), labels)
+
+    def best_possible(self, known: float | None) -> float | None:
+        """A bound that is known is of the usual share of hard negatives."""
+        return known if self.hard == USUAL else None
 
     def judged(self, head: nn.Module, vectors: Tensor) -> Tensor:
         """Logits (E,)."""

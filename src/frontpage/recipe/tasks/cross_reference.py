@@ -1,5 +1,6 @@
 """CrossReference: which of two texts does the first one refer to?"""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
@@ -30,7 +31,8 @@ class CrossReference(ExampleTask):
     a quarter of the units of a side that has fewer) and not linked. With `fallback` a unit near the anchor, of its
     chapter (of its book where a unit is a chapter), stands for a link where the corpus has none: that is nearness, and
     a notice says so. The head is a Projector; the loss a hinge on cosines with `margin`, or, with `loss=infonce`, the
-    cross-entropy of finding each anchor's own partner among all texts of the micro-batch, at `temperature`.
+    cross-entropy of finding each anchor's own partner among all texts of the micro-batch that are not right as well, at
+    `temperature`.
     """
 
     members = 3
@@ -73,9 +75,10 @@ class CrossReference(ExampleTask):
         return np.arange(len(side))
 
     def _partners_exist(self, side: Side, place: int) -> bool:
+        related = self._related(side, place)[0]
         away = np.abs(side.units - side.units[place]) >= self._distance(side)
-        away[side.links_of(place)[0]] = False
-        return bool(away.any()) and bool(len(self._related(side, place)[0]))
+        away[[place, *related]] = False
+        return bool(away.any()) and bool(len(related))
 
     def _related(self, side: Side, place: int) -> tuple[np.ndarray, np.ndarray]:
         """(places that count as linked with a place, their votes)."""
@@ -110,23 +113,47 @@ class CrossReference(ExampleTask):
         return Examples(np.array(triples), np.array(translations), np.ones(count))
 
     def _negative(self, side: Side, translation: int, anchor: int, draws: np.random.Generator) -> int | None:
+        right = {anchor, *self._related(side, anchor)[0].tolist()}
         for _ in range(self.TRIES):
             other = int(draws.integers(len(side)))
             away = abs(int(side.units[other] - side.units[anchor])) >= self._distance(side)
-            if away and side.has[translation, other] and not side.are_linked(anchor, other):
+            if away and side.has[translation, other] and other not in right:
                 return other
         return None
+
+    def right_as_well(self, examples: Examples, side: Side) -> np.ndarray:
+        """(E, 2E) bool: which second and third texts of a batch an anchor may not be pushed away from, but for its own.
+
+        What it is linked with, in whatever translation, and what says the same as the anchor or its partner.
+        """
+        places, others = examples.places[:, :2], examples.places[:, 1:].T.ravel()
+        said = self._said(examples, side)
+        texts, candidates = said[:, :2], said[:, 1:].T.ravel()
+        found = np.zeros((len(places), len(others)), dtype=bool)
+        for row, (anchor, _) in enumerate(places):
+            found[row] = np.isin(others, [anchor, *self._related(side, int(anchor))[0]])
+            found[row] |= np.isin(candidates, texts[row])
+            found[row, row] = False
+        return found
+
+    @staticmethod
+    def _said(examples: Examples, side: Side) -> np.ndarray:
+        """(E, 3): what the texts of examples say, without case and marks."""
+        pairs = zip(examples.translations.ravel(), examples.places.ravel(), strict=True)
+        return np.array([side.plain[one][place] for one, place in pairs]).reshape(examples.places.shape)
 
     def head(self, width: int) -> nn.Module:
         """A Projector."""
         return Projector(width, centred=self.centred)
 
-    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor, right_as_well: Tensor | None = None) -> Tensor:
         """The hinge, or InfoNCE over the micro-batch (van den Oord et al. 2018)."""
         anchor, positive, negative = F.normalize(head(vectors).float(), dim=-1).unbind(1)
         if self.kind == "hinge":
             return (self.margin + (anchor * negative).sum(-1) - (anchor * positive).sum(-1)).clamp(min=0).mean()
         near = anchor @ torch.cat([positive, negative]).mT / self.temperature
+        if right_as_well is not None:
+            near = near.masked_fill(right_as_well, -torch.inf)
         return F.cross_entropy(near, torch.arange(len(anchor), device=near.device))
 
     def judged(self, head: nn.Module, vectors: Tensor) -> Tensor:
@@ -148,10 +175,10 @@ class CrossReference(ExampleTask):
         right = margins > 0
         found = dict(zip((f"val/{name}/accuracy", f"val/{name}/accuracy_se"), share_with_error(right), strict=True))
         found[f"val/{name}/margin"] = float(margins.mean())
-        pool = Pool(examples, side)
+        pool = self._pool(examples, side)
         ranks = ranks_in_pool(vectors[:, 0], vectors.flatten(0, 1)[pool.rows], pool.targets, pool.allowed)
-        reciprocal, error = mean_with_error(1 / ranks)
-        recall, recall_error = share_with_error(ranks <= RECALL)
+        reciprocal, error = mean_with_error(ranks.reciprocal())
+        recall, recall_error = share_with_error(ranks.recall(RECALL))
         found |= {f"val/{name}/mrr": reciprocal, f"val/{name}/mrr_se": error}
         found |= {f"val/{name}/recall_at_{RECALL}": recall, f"val/{name}/recall_at_{RECALL}_se": recall_error}
         for translation, chosen in by_translation(examples, side.translations).items():
@@ -161,30 +188,37 @@ class CrossReference(ExampleTask):
 
     def chances(self, name: str, examples: Examples, side: Side) -> dict[str, float]:
         """One of two, and those of ranks among each anchor's candidates."""
-        reciprocal, recall = chance_of_ranks(Pool(examples, side).allowed.sum(1), RECALL)
+        reciprocal, recall = chance_of_ranks(self._pool(examples, side).allowed.sum(1), RECALL)
         return {
             f"val/{name}/accuracy": 0.5,
             f"val/{name}/mrr": reciprocal,
             f"val/{name}/recall_at_{RECALL}": recall,
         }
 
+    def _pool(self, examples: Examples, side: Side) -> "Pool":
+        return Pool(examples, self._said(examples, side), lambda anchor: self._related(side, anchor)[0], len(side))
+
 
 class Pool:
     """The candidates of triples: each second or third text once, of which an anchor may have those of its translation.
 
     `rows` (P,) index the texts of all triples, `targets` (E,) name each anchor's second text in the pool, `allowed`
-    (E, P) are its candidates: no other text that the anchor is linked with, and not the anchor.
+    (E, P) are its candidates: no other text that is `related` with the anchor, and none that says what the anchor or
+    its second text says (`said` (E, 3)).
     """
 
-    def __init__(self, examples: Examples, side: Side) -> None:
-        keys = examples.translations * len(side) + examples.places
+    def __init__(
+        self, examples: Examples, said: np.ndarray, related: Callable[[int], np.ndarray], places_of_side: int
+    ) -> None:
+        keys = examples.translations * places_of_side + examples.places
         candidates = keys[:, 1:].ravel()
         rows = np.arange(len(keys) * 3).reshape(-1, 3)[:, 1:].ravel()
         names, first, targets = np.unique(candidates, return_index=True, return_inverse=True)
         self.rows, self.targets = torch.from_numpy(rows[first]), torch.from_numpy(targets.reshape(-1, 2)[:, 0])
-        translations, places = np.divmod(names, len(side))
+        translations, places = np.divmod(names, places_of_side)
+        texts = said[:, 1:].ravel()[first]
         allowed = examples.translations[:, :1] == translations
         for row, (anchor, positive) in enumerate(examples.places[:, :2]):
-            allowed[row] &= ~np.isin(places, [anchor, *side.links_of(int(anchor))[0]])
+            allowed[row] &= ~np.isin(places, [anchor, *related(int(anchor))]) & ~np.isin(texts, said[row, :2])
             allowed[row] |= (places == positive) & (translations == examples.translations[row, 0])
         self.allowed = torch.from_numpy(allowed)

@@ -76,9 +76,17 @@ class Paraphrase(ExampleTask):
             near = hard and turn < self.TRIES  # else a book that is too short has none
             low, high = (max(first - NEAR, start), min(first + NEAR + 1, end)) if near else (0, len(side))
             other = int(draws.integers(low, high))
-            if side.has[two, other] and side.plain[two][other] not in said:
+            differs = side.has[two, other] and side.plain[two][other] not in said
+            if differs and not self._say_the_same(side, first, other):
                 return other
-        return int(draws.choice([place for place in self._there(side, two) if side.plain[two][place] not in said]))
+        left = [place for place in self._there(side, two) if side.plain[two][place] not in said]
+        return int(draws.choice([place for place in left if not self._say_the_same(side, first, place)] or left))
+
+    @staticmethod
+    def _say_the_same(side: Side, one: int, other: int) -> bool:
+        """Whether a translation has one text for two places: what another one has for them says the same, too."""
+        both = np.flatnonzero(side.has[:, one] & side.has[:, other])
+        return any(side.plain[each][one] == side.plain[each][other] for each in both)
 
     def _all_alike(self, side: Side) -> str | None:
         """A translation in which some unit has no negative, by name; None where each has one in all."""
@@ -98,7 +106,7 @@ class Paraphrase(ExampleTask):
         """A ScaledProjector."""
         return ScaledProjector(width, scale=self.scale, learned=self.learned, centred=self.centred)
 
-    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor, right_as_well: Tensor | None = None) -> Tensor:
         """Binary cross-entropy."""
         return F.binary_cross_entropy_with_logits(self._logits(head, head(vectors)), labels)
 
@@ -122,29 +130,31 @@ class Paraphrase(ExampleTask):
         """Of the sign and the order of the logits, and of the nearest among the second texts of a translation."""
         vectors, logits = judged[:, :-1].unflatten(1, (2, -1)), judged[:, -1]
         found = judgements(name, logits, examples, side)
-        positive, allowed = self._pool(examples)
+        positive, allowed = self._pool(examples, side)
         if positive.any():
             chosen = vectors[torch.from_numpy(positive)]
             ranks = ranks_in_pool(chosen[:, 0], chosen[:, 1], torch.arange(len(chosen)), allowed)
-            share, error = share_with_error(ranks <= 1)
+            share, error = share_with_error(ranks.recall(1))
             found |= {f"val/{name}/recall_at_1": share, f"val/{name}/recall_at_1_se": error}
         return found
 
     def chances(self, name: str, examples: Examples, side: Side) -> dict[str, float]:
         """The commoner label, and one of all candidates."""
-        allowed = self._pool(examples)[1]
+        allowed = self._pool(examples, side)[1]
         recall = chance_of_ranks(allowed.sum(1), 1)[1] if len(allowed) else 0.0
         return judgement_chances(name, examples) | {f"val/{name}/recall_at_1": recall}
 
     @staticmethod
-    def _pool(examples: Examples) -> tuple[np.ndarray, Tensor]:
+    def _pool(examples: Examples, side: Side) -> tuple[np.ndarray, Tensor]:
         """(which examples are positive (E,), their candidates (P, P) bool).
 
-        Those are the second texts in the translation that is asked for, none of them the query's unit once more: else
-        a text of the query's own language would be the nearest.
+        Those are the second texts in the translation that is asked for, none of them the query's unit once more, nor
+        one that says the same: else a text of the query's own language would be the nearest.
         """
         positive = examples.labels > 0
         units, asked = examples.places[positive, 0], examples.translations[positive, 1]
-        allowed = (units[:, None] != units[None, :]) & (asked[:, None] == asked[None, :])
+        texts = np.array([side.plain[one][unit] for one, unit in zip(asked, units, strict=True)])
+        allowed = (texts[:, None] != texts[None, :]) & (asked[:, None] == asked[None, :])
+        allowed &= units[:, None] != units[None, :]
         np.fill_diagonal(allowed, True)
         return positive, torch.from_numpy(allowed)

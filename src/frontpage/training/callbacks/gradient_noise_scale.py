@@ -91,8 +91,9 @@ class GradientNoiseScale(L.Callback):
         if begins:
             self._first, self._micro_batches = None, []
         if self._micro_batches or (begins and trainer.global_step % self.every == 0):
-            self._micro_batches.append(_full_rows(batch))
-            self._row_tokens = batch.targets.shape[1] if _full_rows(batch) else self._row_tokens
+            rows, targets = _even_rows(batch)
+            self._micro_batches.append(rows)
+            self._row_tokens = targets or self._row_tokens
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the norm of the first micro-batch, whose gradient is alone in the buffers now."""
@@ -147,8 +148,8 @@ class GradientNoiseScale(L.Callback):
         self._rows, self._row_tokens = state_dict["rows"], state_dict["row_tokens"]
 
     def _measure_halves(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: TitleBatch) -> None:
-        halved = _full_rows(batch) > 1
-        own = (self._halves(trainer, pl_module, batch), tuple(batch.targets.shape)) if halved else None
+        even = _even_rows(batch)
+        own = (self._halves(trainer, pl_module, batch), even) if even[0] > 1 else None
         found = gathered(trainer, own)
         measured = [one for one in found if one is not None]
         if measured:
@@ -194,10 +195,17 @@ class GradientNoiseScale(L.Callback):
         return metrics
 
 
-def _full_rows(batch: TitleBatch) -> int:
-    """Rows of a batch, 0 where one has padding, which would weigh more a token, or no targets; waits for the device."""
+def _even_rows(batch: TitleBatch) -> tuple[int, int]:
+    """(rows of a batch, targets of each); of rows 0 where one has padding, which would weigh more a token, or none.
+
+    It waits for the device.
+    """
     targets = getattr(batch, "targets", None)  # examples of another task have none
-    return 0 if targets is None or bool((targets == IGNORED).any()) else len(targets)
+    if targets is None:
+        return 0, 0
+    counts = (targets != IGNORED).sum(1)
+    even = bool((counts == counts.max()).all()) and int(counts.max()) > 0
+    return (len(targets), int(counts[0])) if even else (0, 0)
 
 
 def _gradients(module: L.LightningModule) -> list[Tensor]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 from tqdm import tqdm
@@ -13,6 +14,7 @@ from frontpage.command.endings import Interrupted
 from frontpage.command.errors import BadValue, nearest
 from frontpage.command.limits import Amount, AtLeast, Count, OneOf, Positive
 from frontpage.command.notices import notice
+from frontpage.data.parallel.loader import LM
 from frontpage.data.run_data import RunData
 from frontpage.evaluation.transitions import CANDIDATE, CONFIRMED, IDLE, REJECTED, Look, Rule, TransitionWatch
 from frontpage.recipe.steps import updates_per_epoch
@@ -91,10 +93,19 @@ class GrokkingDetector(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Average the training loss, without waiting for it."""
-        if trainer.fit_loop._should_accumulate():
+        """Average the training loss, without waiting for it: what the validation's loss is of, where tasks are several
+        or a technique changes what is descended."""
+        several = len(getattr(pl_module, "tasks", {})) > 1
+        if several and not getattr(pl_module, "techniques", None):
+            name, loss = pl_module.newest_task  # of a micro-batch
+            loss = loss if name == LM else None
+        elif trainer.fit_loop._should_accumulate():
             return
-        loss = pl_module.loss.detach().float()
+        else:
+            loss = pl_module.next_token_loss if getattr(pl_module, "techniques", None) else pl_module.loss
+        if loss is None:
+            return
+        loss = torch.as_tensor(loss).detach().float()
         self._trained = loss if self._trained is None else self._trained + (loss - self._trained) / SMOOTHING
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
