@@ -172,3 +172,4 @@ def test_the_training_loss_is_of_what_the_validation_loss_is_of():
     assert averaged(tasks=tasks, newest_task=("coherence", torch.tensor(0.7))) is None
     assert averaged(techniques=["r_drop"], next_token_loss=torch.tensor(5.0)) == 5
     assert averaged(techniques=["r_drop"], next_token_loss=None, tasks=tasks) is None
+    assert averaged(tasks={"coherence": None, "paraphrase": None}) == 30  # none of them is of the next token

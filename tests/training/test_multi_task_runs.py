@@ -397,3 +397,17 @@ def test_running_means_of_heads_are_averaged_with_the_weights(command, tmp_path)
         trained = [one["current_model_state"][name].double() for one in saved]
         torch.testing.assert_close(saved[-1]["state_dict"][name].double(), sum(trained) / 12, rtol=1e-4, atol=1e-6)
         assert not torch.equal(saved[-1]["state_dict"][name], saved[-1]["current_model_state"][name])
+
+
+@pytest.mark.slow
+def test_a_broken_example_is_named_where_examples_are_compared(command, monkeypatch):
+    """A cross reference whose vectors are no numbers, in a batch whose loss is over all of it."""
+    usual = DeepNarrowModule.vectors
+
+    def broken(self, batch):
+        vectors = usual(self, batch)
+        return vectors * torch.where(batch.tokens[:, :1, 1:2] == batch.tokens[0, 0, 1], torch.nan, 1.0)
+
+    monkeypatch.setattr(DeepNarrowModule, "vectors", broken)
+    outcome = command(*SMALL, "tasks=cross_reference", "trainer.max_steps=2")
+    assert outcome.status == 1 and "batch 0 of epoch 0" in outcome.stderr, outcome.stderr

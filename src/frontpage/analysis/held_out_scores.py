@@ -56,5 +56,7 @@ def score_held_out(
     with tempfile.TemporaryDirectory() as data.cache_dir:  # of another tokenizer than the corpus's own: kept nowhere
         trainer.validate(module, datamodule=data, verbose=False)
     scores = {"data": data.description(), "metrics": module.metrics, "chance": data.chances(), "floor": floor_of(data)}
-    known = {"best": data.text.best, "characters": data.character_nats()} if isinstance(data, ParallelData) else {}
-    return scores | known
+    if not isinstance(data, ParallelData):
+        return scores
+    best = {name: task.best_possible((data.text.best or {}).get(name)) for name, task in data.example_tasks.items()}
+    return scores | {"best": best if data.text.best else None, "characters": data.character_nats()}

@@ -126,5 +126,10 @@ def as_batch(fields: TitleBatch, rows: slice) -> TitleBatch:
 
 
 def rows_of(batch: Any, rows: slice, device: torch.device | None = None) -> Any:
-    """The same kind of batch with some of its rows, on a device; what is no tensor is of the whole batch and stays."""
+    """The same kind of batch with some of its rows, on a device; what is no tensor is of the whole batch and stays.
+
+    One that says more than a row each cuts itself, by its `some_rows`.
+    """
+    batch = batch.some_rows(rows) if hasattr(batch, "some_rows") else batch
+    rows = slice(None) if hasattr(batch, "some_rows") else rows
     return type(batch)(*(field[rows].to(device) if isinstance(field, Tensor) else field for field in batch))

@@ -49,7 +49,7 @@ def settle_precision(asked: str | int, device_type: str, before: str | None = No
     A run that is continued keeps the precision that it had `before`.
     """
     if str(asked) == "auto":
-        if before is not None:
+        if before is not None and what_lacks(before, device_type) is None:
             return before
         chosen, why = best_precision(device_type)
         notice(f"trainer.precision=auto: {chosen}, since {why}")

@@ -83,7 +83,7 @@ class MultiTaskModule(LanguageModule):
         """The mean loss of the batch's task, times its `loss_scale` at this update."""
         name = batch.task if isinstance(batch, PairBatch) else LM
         if isinstance(batch, PairBatch):
-            loss = self.tasks[name].loss(self.net.heads[name], self.vectors(batch), batch.labels, batch.right_as_well)
+            loss = self._loss_of_examples(batch, self.vectors(batch))
         else:
             loss = super().loss_of(batch)
         self.newest_task = name, loss.detach()
@@ -103,6 +103,10 @@ class MultiTaskModule(LanguageModule):
         states = self.trunk(batch.tokens.flatten(0, 1))
         found = pooled(states, batch.lengths.flatten(), self.pooling) / self.net.logit_scale
         return found.unflatten(0, batch.lengths.shape)
+
+    def _loss_of_examples(self, batch: PairBatch, vectors: Tensor) -> Tensor:
+        said = () if batch.right_as_well is None else (batch.right_as_well,)
+        return self.tasks[batch.task].loss(self.net.heads[batch.task], vectors, batch.labels, *said)
 
     def flops_of_examples(self, batch: PairBatch) -> float:
         """Those of the trunk for each token, and of the task's head for as many texts as a product of it reads."""
@@ -165,7 +169,7 @@ class MultiTaskModule(LanguageModule):
         task, head = self.tasks[batch.task], self.net.heads[batch.task]
         vectors = self.vectors(batch)
         self._judged.setdefault(batch.task, []).append(task.judged(head, vectors).float().cpu())
-        loss = task.loss(head, vectors, batch.labels, batch.right_as_well).double().cpu()
+        loss = self._loss_of_examples(batch, vectors).double().cpu()
         self._judged_losses.setdefault(batch.task, []).append(loss * len(batch.labels))
 
     def measured(self) -> dict[str, float | None]:

@@ -74,7 +74,8 @@ def check_settings(
         return
     found = {key: said({key: (old, new)}) for key, old, new in _differing(before, settings)}
     found = {key: text for key, text in found.items() if not _below(key, FREE) and not _source(config, key, found)}
-    if titles == data.fingerprint or _same_titles(run, data):
+    others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
+    if titles == data.fingerprint or (not others and _same_titles(run, origin, titles, data)):
         found = {key: text for key, text in found.items() if not _below(key, TITLES) or _below(key, KEPT)}
         kept = {key: text for key, text in found.items() if _below(key, KEPT)}
         rows = _rows_before(before, run.record)
@@ -83,7 +84,6 @@ def check_settings(
         elif rows is not None and not any(_below(key, SHARED_OUT) for key in kept):  # devices=auto, on others
             kept["trainer.devices"] = f"{data.batch_size * processes} rows of all processes at once (they were {rows})"
     else:
-        others = {key: text for key, text in found.items() if _below(key, f"{KEPT} {TITLES}")}
         key = "root" if "root" in config.data else "path"
         kept = others or {f"data.{key}": f"data.{key}={in_words(config.data.get(key))} (its texts were others)"}
     _refuse(kept)
@@ -92,15 +92,19 @@ def check_settings(
         notice(f"the run goes on with other settings than it had: {', '.join(found.values())}")
 
 
-def _same_titles(run: Run, data: RunData) -> bool:
+def _same_titles(run: Run, origin: Provenance | None, fingerprint: str, data: RunData) -> bool:
     """Whether a run of another version of `tokenizers`, which is a part of its fingerprint, has trained on these texts.
 
-    Of one that began with other weights, whose titles stand beside its own, it is not known.
+    What its fingerprint says beside the texts, as of links, has to be the same. Titles of a run that began with other
+    weights stand beside those of that one: all of these have to be among them.
     """
     wrote, known = told(run.record, "versions", "tokenizers"), load_training_titles(run)
-    if wrote in (None, tokenizers.__version__) or known is None:
+    beside = fingerprint.partition("-")[2] == data.fingerprint.partition("-")[2]
+    if wrote in (None, tokenizers.__version__) or known is None or not beside:
         return False
-    same = np.array_equal(np.unique(title_hashes(data.training_texts())), known)
+    own = np.unique(title_hashes(data.training_texts()))
+    began = origin is not None and origin.started_from is not None
+    same = bool(np.isin(own, known).all()) if began else np.array_equal(own, known)
     if same:
         notice(f"tokenizers {wrote} has begun the run, and {tokenizers.__version__} goes on, on the same titles")
     return same

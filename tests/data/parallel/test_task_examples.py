@@ -4,11 +4,13 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from tiny import options
 
 from frontpage.command.build import build
 from frontpage.command.errors import UserError
-from frontpage.data.parallel.examples import Examples
+from frontpage.data.packing import rows_of
+from frontpage.data.parallel.examples import Examples, PairBatch
 from frontpage.data.parallel.side import Side
 from frontpage.data.parallel.split import split_books
 from frontpage.data.parallel.synthetic_text import synthetic_parallel
@@ -108,8 +110,8 @@ def test_an_anchor_its_link_and_a_stranger(side):
     found = CrossReference(weight=1.0, distance=5).draw(side, COUNT, np.random.default_rng(0))
     assert (found.translations == found.translations[:, :1]).all()
     for anchor, positive, negative in found.places.tolist():
-        assert side.are_linked(anchor, positive) and side.are_linked(positive, anchor) and anchor != positive
-        assert not side.are_linked(anchor, negative) and anchor != negative
+        assert positive in side.links_of(anchor)[0] and anchor in side.links_of(positive)[0] and anchor != positive
+        assert negative not in side.links_of(anchor)[0] and anchor != negative
         assert abs(side.units[negative] - side.units[anchor]) >= 5
 
 
@@ -338,3 +340,13 @@ def test_a_bound_is_told_of_the_usual_negatives_alone():
     assert Coherence(weight=1.0).best_possible(0.985) == 0.985
     assert Coherence(weight=1.0, hard=0.0).best_possible(0.985) is None
     assert Paraphrase(weight=1.0).best_possible(None) is None
+
+
+def test_a_batch_of_some_examples_has_the_candidates_of_these_alone():
+    mask = torch.arange(18).view(3, 6) % 5 == 0
+    texts = torch.arange(3)[:, None, None].expand(3, 3, 4)
+    batch = PairBatch(texts, torch.ones(3, 3), torch.ones(3), "x", 36, mask)
+    part = rows_of(batch, slice(1, 3))
+    assert part.tokens[:, 0, 0].tolist() == [1, 2]
+    assert part.right_as_well.tolist() == mask[1:, [1, 2, 4, 5]].tolist()
+    assert rows_of(batch._replace(right_as_well=None), slice(2)).right_as_well is None

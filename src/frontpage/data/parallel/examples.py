@@ -29,7 +29,15 @@ class PairBatch(NamedTuple):
     labels: Tensor  # (E,) float32
     task: str
     tokens_read: int  # tokens that are no padding, over the process's rows
-    right_as_well: Tensor | None = None  # of DrawsExamples
+    right_as_well: Tensor | None = None  # (E, k E) of DrawsExamples: k texts of each example are candidates of each
+
+    def some_rows(self, rows: slice) -> "PairBatch":
+        """A batch of these examples alone."""
+        mask = self.right_as_well
+        if mask is not None:
+            mask = mask.unflatten(1, (-1, len(mask)))[rows][:, :, rows].flatten(1)
+        cut = (field[rows] for field in (self.tokens, self.lengths, self.labels))
+        return PairBatch(*cut, self.task, self.tokens_read, mask)
 
 
 class DrawsExamples(Protocol):
@@ -43,6 +51,8 @@ class DrawsExamples(Protocol):
 
     def draw(self, side: Side, count: int, draws: np.random.Generator) -> Examples:
         """`count` examples, half of them positive where there are labels."""
+
+    compares: bool  # whether the loss compares the examples of a batch
 
     def right_as_well(self, examples: Examples, side: Side) -> np.ndarray | None:
         """What a loss that compares the examples of a batch with one another must not call wrong."""

@@ -263,7 +263,8 @@ class ParallelData(RunData):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
-        return ParallelRows(rows, self.examples, self.texts[VALIDATION], self._tasks_and_counts())
+        tasks = self._tasks_and_counts()
+        return ParallelRows(rows, self.examples, self.texts[VALIDATION], tasks, self.evaluation_tokens)
 
     def _tasks_and_counts(self) -> dict[str, tuple[DrawsExamples, int]]:
         """The tasks on pairs of texts by name, and the examples of a micro-batch of each."""

@@ -44,12 +44,6 @@ class Side:
         part = slice(self._first[place], self._first[place + 1])
         return self._to[part], self._votes[part]
 
-    def are_linked(self, place: int, other: int) -> bool:
-        """Whether two places are linked."""
-        found = self.links_of(place)[0]
-        at = np.searchsorted(found, other)
-        return bool(at < len(found) and found[at] == other)
-
     @cached_property
     def whole_chapters(self) -> bool:
         """Whether every unit is a chapter, as in corpora without smaller ones."""
@@ -80,6 +74,13 @@ class Side:
     def plain(self) -> list[list[str]]:
         """The texts without case, marks and blanks, by translation and place: equal ones say the same."""
         return [[re.sub(r"\W+", "", one or "").casefold() for one in of] for of in self.texts]
+
+    @cached_property
+    def said(self) -> np.ndarray:
+        """(translations, N): a number for each text of `plain`, equal where texts say the same; -1 where one lacks."""
+        numbers: dict[str, int] = {}
+        found = [[numbers.setdefault(one, len(numbers)) for one in of] for of in self.plain]
+        return np.where(self.has, np.array(found), -1)
 
     def repeated_of(self, other: "Side") -> int:
         """How many of its texts the other side has in the same translation, but for case, marks and blanks."""

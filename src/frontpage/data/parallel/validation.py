@@ -21,14 +21,17 @@ class ParallelRows:
         examples: Mapping[str, Examples],
         texts: Texts,
         tasks: Mapping[str, tuple[DrawsExamples, int]],
+        batch_tokens: int,
     ) -> None:
-        """`tasks` by name, and of each the examples of a micro-batch of training: a loss may compare them."""
+        """`tasks` by name, and of each the examples of a micro-batch of training."""
         self.documents, self.examples, self.texts, self.tasks = documents, examples, texts, tasks
-        counts = {name: len(one.places) for name, one in examples.items()}
-        self._parts = {
-            name: [slice(start, start + tasks[name][1]) for start in range(0, count, tasks[name][1])]
-            for name, count in counts.items()
-        }
+        self._parts = {name: self._cut(one, *tasks[name], batch_tokens) for name, one in examples.items()}
+
+    def _cut(self, examples: Examples, task: DrawsExamples, trained: int, batch_tokens: int) -> list[slice]:
+        """Batches as large as training's where a loss compares their examples, else of so many tokens."""
+        rows = max(batch_tokens // (self.texts.longest * examples.places.shape[1]), 1)
+        rows = trained if task.compares else rows
+        return [slice(start, start + rows) for start in range(0, len(examples.places), rows)]
 
     def __len__(self) -> int:
         return len(self.documents) + sum(map(len, self._parts.values()))

@@ -86,7 +86,7 @@ class Coherence(ExampleTask):
             width, features=self.features, hidden=self.hidden, dropout=self.dropout, centred=self.centred
         )
 
-    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor, right_as_well: Tensor | None = None) -> Tensor:
+    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor) -> Tensor:
         """Binary cross-entropy."""
         return F.binary_cross_entropy_with_logits(head(vectors).float(), labels)
 

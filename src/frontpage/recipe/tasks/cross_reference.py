@@ -63,7 +63,7 @@ class CrossReference(ExampleTask):
             notice(f"{key}.fallback=true: there are no links; a unit at most {FALLBACK} away stands for one")
         reach = int(side.units[-1] - side.units[0])
         if not any(self._partners_exist(side, int(place)) for place in self._anchors_of(side)[:1000]):
-            allowed = f"no unit is that far from an anchor; at most {reach // 2}"
+            allowed = f"no unit is that far from an anchor and not related with it; at most {reach // 2}"
             raise BadValue(f"{key}.distance", self._distance(side), allowed)
 
     def _distance(self, side: Side) -> int:
@@ -113,19 +113,26 @@ class CrossReference(ExampleTask):
         return Examples(np.array(triples), np.array(translations), np.ones(count))
 
     def _negative(self, side: Side, translation: int, anchor: int, draws: np.random.Generator) -> int | None:
-        right = {anchor, *self._related(side, anchor)[0].tolist()}
+        right, said = {anchor, *self._related(side, anchor)[0].tolist()}, side.said[translation, anchor]
         for _ in range(self.TRIES):
             other = int(draws.integers(len(side)))
             away = abs(int(side.units[other] - side.units[anchor])) >= self._distance(side)
-            if away and side.has[translation, other] and other not in right:
+            if away and side.has[translation, other] and other not in right and side.said[translation, other] != said:
                 return other
         return None
 
-    def right_as_well(self, examples: Examples, side: Side) -> np.ndarray:
+    @property
+    def compares(self) -> bool:
+        """InfoNCE does."""
+        return self.kind == "infonce"
+
+    def right_as_well(self, examples: Examples, side: Side) -> np.ndarray | None:
         """(E, 2E) bool: which second and third texts of a batch an anchor may not be pushed away from, but for its own.
 
         What it is linked with, in whatever translation, and what says the same as the anchor or its partner.
         """
+        if not self.compares:
+            return None
         places, others = examples.places[:, :2], examples.places[:, 1:].T.ravel()
         said = self._said(examples, side)
         texts, candidates = said[:, :2], said[:, 1:].T.ravel()
@@ -138,9 +145,8 @@ class CrossReference(ExampleTask):
 
     @staticmethod
     def _said(examples: Examples, side: Side) -> np.ndarray:
-        """(E, 3): what the texts of examples say, without case and marks."""
-        pairs = zip(examples.translations.ravel(), examples.places.ravel(), strict=True)
-        return np.array([side.plain[one][place] for one, place in pairs]).reshape(examples.places.shape)
+        """(E, 3): what the texts of examples say, as Side numbers it."""
+        return side.said[examples.translations, examples.places]
 
     def head(self, width: int) -> nn.Module:
         """A Projector."""

@@ -106,7 +106,7 @@ class Paraphrase(ExampleTask):
         """A ScaledProjector."""
         return ScaledProjector(width, scale=self.scale, learned=self.learned, centred=self.centred)
 
-    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor, right_as_well: Tensor | None = None) -> Tensor:
+    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor) -> Tensor:
         """Binary cross-entropy."""
         return F.binary_cross_entropy_with_logits(self._logits(head, head(vectors)), labels)
 
@@ -153,8 +153,8 @@ class Paraphrase(ExampleTask):
         """
         positive = examples.labels > 0
         units, asked = examples.places[positive, 0], examples.translations[positive, 1]
-        texts = np.array([side.plain[one][unit] for one, unit in zip(asked, units, strict=True)])
-        allowed = (texts[:, None] != texts[None, :]) & (asked[:, None] == asked[None, :])
-        allowed &= units[:, None] != units[None, :]
+        allowed = (units[:, None] != units[None, :]) & (asked[:, None] == asked[None, :])
+        for of in side.said[:, units]:  # in whichever translation
+            allowed &= (of[:, None] != of[None, :]) | (of < 0)[None, :]
         np.fill_diagonal(allowed, True)
         return positive, torch.from_numpy(allowed)

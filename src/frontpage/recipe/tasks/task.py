@@ -42,14 +42,22 @@ class ExampleTask(Task):
     def head(self, width: int) -> nn.Module:
         """The head, which reads vectors of texts (..., width)."""
 
+    @property
+    def compares(self) -> bool:
+        """Whether the loss compares the examples of a batch, so that it depends on how many there are."""
+        return False
+
     def right_as_well(self, examples: Examples, side: Side) -> np.ndarray | None:
         """What a loss that compares the examples of a batch with one another must not call wrong; None where it does
         not."""
         return None
 
     @abstractmethod
-    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor, right_as_well: Tensor | None = None) -> Tensor:
-        """The mean loss of examples, from `vectors` (E, members, C), `labels` (E,) and what the task said of them."""
+    def loss(self, head: nn.Module, vectors: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of examples, from `vectors` (E, members, C) and `labels` (E,).
+
+        One whose `right_as_well` gives something is handed that as well.
+        """
 
     def best_possible(self, known: float | None) -> float | None:
         """The accuracy that none can beat on a corpus that has told a bound; None where it is not of this task."""

@@ -61,7 +61,7 @@ class FinalAverage(AveragedWeights):
         before = FinalAverage(had["start"], had["every"])._chosen(had.get("planned", planned), sizes)
         if now < chosen[0] or _until(now, chosen) != _until(now, before):
             if trainer.is_global_zero:
-                begins = f"averages anew from update {next(one for one in chosen if one > now)} on"
+                begins = f"averages anew from update {next((one for one in chosen if one > now), planned)} on"
                 notice(f"callbacks.final_average: of a run of {planned} updates others are chosen, and it {begins}")
             self.forget()
 

@@ -91,9 +91,9 @@ class GradientNoiseScale(L.Callback):
         if begins:
             self._first, self._micro_batches = None, []
         if self._micro_batches or (begins and trainer.global_step % self.every == 0):
-            rows, targets = _even_rows(batch)
-            self._micro_batches.append(rows)
-            self._row_tokens = targets or self._row_tokens
+            even = _even_rows(batch)
+            self._micro_batches.append(even)
+            self._row_tokens = even[1] or self._row_tokens
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the norm of the first micro-batch, whose gradient is alone in the buffers now."""
@@ -111,10 +111,11 @@ class GradientNoiseScale(L.Callback):
         small = float(self._first) * len(parts) ** 2
         found = gathered(trainer, (small, parts))
         sizes = {size for _, of_process in found for size in of_process}
-        if len(sizes) > 1 or sizes == {0}:
+        if len(sizes) > 1 or sizes == {(0, 0)}:
             return  # the mean of the update weighs rows unequally
         small, big = sum(one for one, _ in found) / len(found), float(_square(_gradients(pl_module)))
-        self._add(estimate(small, big, parts[0], sum(parts) * len(found)), rows=sum(parts) * len(found))
+        rows = sum(size for size, _ in parts) * len(found)
+        self._add(estimate(small, big, parts[0][0], rows), rows=rows)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TitleBatch, batch_idx: int

@@ -93,16 +93,8 @@ class GrokkingDetector(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Average the training loss, without waiting for it: what the validation's loss is of, where tasks are several
-        or a technique changes what is descended."""
-        several = len(getattr(pl_module, "tasks", {})) > 1
-        if several and not getattr(pl_module, "techniques", None):
-            name, loss = pl_module.newest_task  # of a micro-batch
-            loss = loss if name == LM else None
-        elif trainer.fit_loop._should_accumulate():
-            return
-        else:
-            loss = pl_module.next_token_loss if getattr(pl_module, "techniques", None) else pl_module.loss
+        """Average the training loss, without waiting for it: of what the validation's loss is of."""
+        loss = _comparable(trainer, pl_module)
         if loss is None:
             return
         loss = torch.as_tensor(loss).detach().float()
@@ -116,7 +108,10 @@ class GrokkingDetector(Checkpoint):
         if known.get(self.monitor) is None:
             names = " ".join(sorted(name for name, value in known.items() if value is not None))
             raise BadValue("callbacks.grokking.monitor", self.monitor, names)
-        trained = float("nan") if self._trained is None else float(self._trained)
+        trained = float("nan")
+        if self._trained is not None:  # in all processes, or in none
+            own = self._trained.to(pl_module.device).clone()
+            trained = float(trainer.strategy.reduce(own, reduce_op="mean") if trainer.world_size > 1 else own)
         gap = known[pl_module.losses[0]] - trained
         self._before.append((step, trained, gap))
         verdict = self.watch.update(step, float(known[self.monitor]), ready=self._memorized(step))
@@ -247,3 +242,18 @@ def _levels(passes: Sequence[Any]) -> dict[str, float]:
         if not pair or isinstance(one[1], bool) or not isinstance(one[1], int | float):
             raise ValueError(f"passes={one}: [metric, level], such as [val/accuracy, 0.9]")
     return {metric: float(level) for metric, level in passes}
+
+
+def _comparable(trainer: L.Trainer, module: TrainingModule) -> Tensor | float | None:
+    """The newest training loss of what the validation's is of; None where this micro-batch has none, or ends no update.
+
+    With techniques the nats of the next token, with several tasks the language task's own, unscaled, where it is one of
+    them.
+    """
+    techniques, tasks = getattr(module, "techniques", None), getattr(module, "tasks", {})
+    if not techniques and LM in tasks and len(tasks) > 1:
+        name, loss = module.newest_task
+        return loss if name == LM else None
+    if trainer.fit_loop._should_accumulate():
+        return None
+    return module.next_token_loss if techniques else module.loss

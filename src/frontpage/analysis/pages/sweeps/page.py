@@ -82,8 +82,8 @@ def _cards(sweep: Sweep, scores: Sequence[TestScore]) -> Iterable[Card]:
         yield Card(measured(scores[-1].value, scores[-1].error), f"the same on test titles, trial {scores[-1].trial}")
     counts = ", ".join(f"{count} {state}" for state, count in sweep.counts.items()) or "no trials yet"
     yield Card(str(len(sweep.trials)), f"trials: {counts}")
-    attributes = [trial.frozen.user_attrs for trial in sweep.trials]
-    included = {one.get("retry_of") for one in attributes if "continues_at" in one}  # in the seconds of what went on
+    went_on = [trial.frozen.user_attrs for trial in sweep.trials if trial.record.get("seconds")]
+    included = {one.get("retry_of") for one in went_on if "continues_at" in one}  # in the seconds of what went on
     seconds = sum(trial.record.get("seconds") or 0.0 for trial in sweep.trials if trial.number not in included)
     if seconds:
         yield Card(duration(seconds), "of training, all trials together")
