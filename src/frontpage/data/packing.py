@@ -130,6 +130,6 @@ def rows_of(batch: Any, rows: slice, device: torch.device | None = None) -> Any:
 
     One that says more than a row each cuts itself, by its `some_rows`.
     """
-    batch = batch.some_rows(rows) if hasattr(batch, "some_rows") else batch
-    rows = slice(None) if hasattr(batch, "some_rows") else rows
-    return type(batch)(*(field[rows].to(device) if isinstance(field, Tensor) else field for field in batch))
+    some_rows = getattr(batch, "some_rows", None)
+    fields = some_rows(rows) if some_rows else (one[rows] if isinstance(one, Tensor) else one for one in batch)
+    return type(batch)(*(one.to(device) if isinstance(one, Tensor) else one for one in fields))
