@@ -13,8 +13,9 @@ from scipy.stats import norm, t
 from studies import add, new_study
 from tiny import TINY
 
-from frontpage.analysis.ablation import effect_of
+from frontpage.analysis.ablation import Effect, ablation, cells_of, effect_of
 from frontpage.analysis.comparison import TitleNats
+from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial
 from frontpage.command.errors import UserError
 from frontpage.sweeps.storage import open_storage
 
@@ -37,6 +38,46 @@ def test_an_effect_by_value():
     assert effect_of(pairs[:1])[1] == pytest.approx(norm.ppf(0.975) * 0.01)
     with pytest.raises(UserError, match="different titles"):
         effect_of([(nats(1.0, 2.0, 3.0), nats(1.0, 2.0, 3.0)), *pairs])
+
+
+PRUNED = "pruned: worse than the base"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "difference", "reach", "seeds", "unfinished"),
+    [
+        ("better", -0.02, 0.01, 3, []),
+        ("worse", 0.02, 0.01, 3, ["failed: no memory"]),
+        ("no", -0.01, 0.01, 3, []),
+        ("one seed", -0.02, 0.01, 1, ["running"]),
+        ("pruned", -0.02, 0.01, 2, [PRUNED]),
+        ("pruned", None, None, 0, [PRUNED, PRUNED]),
+        ("", None, None, 3, []),
+    ],
+)
+def test_only_what_all_seeds_have_said_is_clear(verdict, difference, reach, seeds, unfinished):
+    one = Effect("wide", [], seeds, 1.5, difference, reach, 1.25, unfinished)
+    assert one.verdict == one.as_dict()["verdict"] == verdict
+    assert cells_of([one])[1][6:8] == [verdict, "1.25"]
+
+
+def test_a_loss_is_of_the_seeds_that_the_base_has_too(monkeypatch, tmp_path):
+    """The variant's lucky third seed has no base, and operations are those of the pairs."""
+    losses = {("base", 1): 20.0, ("base", 2): 30.0, ("wide", 1): 21.0, ("wide", 2): 32.0, ("wide", 3): 5.0}
+    study = new_study(tmp_path / "s", variants={"base": [], "wide": ["x=1"]})
+    space = {"variant": CategoricalDistribution(["base", "wide"]), "seed": CategoricalDistribution([1, 2, 3])}
+    for variant, seed in losses:
+        add(study, {"variant": variant, "seed": seed}, 1.0, space=space)
+    trials = [
+        SweepTrial(trial, tmp_path / str(number), {"training_flops": 2e9 + 1e9 * (variant == "wide")})
+        for number, (trial, (variant, _)) in enumerate(zip(study.trials, losses, strict=True))
+    ]
+    scored = {str(number): nats(value, value) for number, value in enumerate(losses.values())}
+    monkeypatch.setattr("frontpage.analysis.ablation.title_nats", lambda directory, _: scored[directory.name])
+    base, wide = ablation(Sweep(study, tmp_path, trials))
+    assert (base.seeds, base.loss, base.operations) == (2, pytest.approx(2.5), 1.0)
+    assert (wide.seeds, wide.loss, wide.operations) == (2, pytest.approx(2.65), 1.5)
+    assert wide.difference == pytest.approx(0.15) and wide.unfinished == ["no base of its seed"]
 
 
 VARIANTS = (

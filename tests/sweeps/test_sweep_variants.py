@@ -1,5 +1,7 @@
 """Promises of searches over variants: each name stands for its overrides, the study knows them, the base is the bar."""
 
+import math
+
 import optuna
 import pytest
 from messages import check_message
@@ -130,6 +132,23 @@ def test_a_variant_is_pruned_where_it_is_worse_than_the_base_of_its_seed(step, v
         ("base", 1, {30: 0.5}, TrialState.COMPLETE), ("other", 1, {30: 0.4}, running), direction="maximize"
     )
     assert pruner.prune(upwards, upwards.trials[1])
+
+
+@pytest.mark.parametrize("direction, sign", [("minimize", 1.0), ("maximize", -1.0)])
+@pytest.mark.parametrize(
+    "values, pruned",
+    [
+        ({20: 1.9, 30: 9.9}, False),  # it gets worse late, and is judged by its best
+        ({20: 2.5, 30: 2.21}, True),
+        ({20: math.nan, 30: 2.1}, False),
+        ({30: math.nan}, False),
+    ],
+)
+def test_a_variant_is_judged_by_its_best_value_so_far(values, pruned, direction, sign):
+    base, other = ({step: sign * value for step, value in one.items()} for one in ({**BASE, 30: 8.0, 20: 2.0}, values))
+    trials = ("base", 1, base, TrialState.COMPLETE), ("other", 1, other, TrialState.RUNNING)
+    study = study_with(*trials, direction=direction)
+    assert AgainstBase(margin=0.1, after=0.1, base="base").prune(study, study.trials[1]) is pruned
 
 
 @pytest.mark.parametrize("key, value", [("margin", -0.1), ("after", 1.5), ("base", "")])

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,11 +22,20 @@ from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.notices import notice
 from frontpage.evaluation.metrics import ratio_with_error
+from frontpage.runs.record import commits_of
 from frontpage.sweeps.space import VARIANT
 
 LEVEL = 0.95
 SHOWN = ("pruned", "failed", "running", "waiting")
+HEADER = "variant/overrides/seeds/loss/difference/95 % interval/clear/operations/not finished".split("/")
 MADE_BY = "<!-- made by scripts/ablation.py -->"  # not shown in a document
+
+
+class Scored(NamedTuple):
+    """A finished trial."""
+
+    nats: TitleNats
+    flops: float | None
 
 
 @dataclass(frozen=True)
@@ -36,19 +45,29 @@ class Effect:
     variant: str
     overrides: list[str]
     seeds: int  # that both have finished
-    loss: float | None  # mean over its finished trials; None where there are none
+    loss: float | None  # mean over these seeds; None where there are none
     difference: float | None
     reach: float | None
+    operations: float | None  # of its runs, in those of the base's
     unfinished: list[str]  # what became of its other trials, in words
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return asdict(self) | {"verdict": self.verdict}
 
     @property
-    def is_clear(self) -> bool:
-        """Whether zero lies outside the interval."""
-        return self.difference is not None and self.reach is not None and abs(self.difference) > self.reach
+    def verdict(self) -> str:
+        """`better` or `worse` where zero lies outside the interval, else `no`; empty where nothing is compared.
+
+        `pruned` where a trial was: those that finished are then the lucky ones. `one seed` where no spread is known.
+        """
+        if any(one.startswith("pruned") for one in self.unfinished):
+            return "pruned"
+        if self.difference is None or self.reach is None:
+            return ""
+        if self.seeds < 2:
+            return "one seed"
+        return "no" if abs(self.difference) <= self.reach else "better" if self.difference < 0 else "worse"
 
 
 def ablation(sweep: Sweep, base: str = "base", trusted: Sequence[Path] = ()) -> list[Effect]:
@@ -63,7 +82,7 @@ def ablation(sweep: Sweep, base: str = "base", trusted: Sequence[Path] = ()) -> 
         raise BadValue("study", sweep.name, f"{said}, and {base} is none of them" if variants else said)
     if not any(trial.frozen.params.get(VARIANT) == base for trial in sweep.finished):
         raise BadValue("study", sweep.name, f"no trial of {base} has finished, so there is nothing to compare with")
-    found: dict[str, dict[str, TitleNats]] = {name: {} for name in variants}
+    found: dict[str, dict[str, Scored]] = {name: {} for name in variants}
     for trial in sweep.finished:
         name = trial.frozen.params.get(VARIANT)
         if name not in found:
@@ -72,9 +91,12 @@ def ablation(sweep: Sweep, base: str = "base", trusted: Sequence[Path] = ()) -> 
             notice(f"trial {trial.number} ({name}) is left out: its directory is not there any more")
             continue
         try:
-            found[name][_rest(trial)] = title_nats(trial.directory, trusted)
-        except UserError as error:
-            notice(f"trial {trial.number} ({name}) is left out: {error}")
+            nats = title_nats(trial.directory, trusted)
+        except Exception as error:  # a run's files can be damaged in any way, and must not take the others with them
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            notice(f"trial {trial.number} ({name}) is left out: {reason}")
+        else:
+            found[name][_rest(trial)] = Scored(nats, trial.record.get("training_flops"))
     begun = {trial.frozen.params.get(VARIANT) for trial in sweep.trials}
     effects = [_effect(name, list(words), found, base, sweep) for name, words in variants.items() if name in begun]
     return sorted(effects, key=lambda one: (one.variant != base, one.difference is None, one.difference or 0.0))
@@ -95,14 +117,22 @@ def effect_of(pairs: Sequence[tuple[TitleNats, TitleNats]]) -> tuple[float, floa
     return mean, math.hypot(0.0 if math.isnan(seeds.reach) else seeds.reach, of_titles)
 
 
-def _effect(
-    name: str, words: list[str], found: Mapping[str, Mapping[str, TitleNats]], base: str, sweep: Sweep
-) -> Effect:
-    mine = found[name]
-    pairs = [(mine[rest], found[base][rest]) for rest in sorted(mine.keys() & found[base].keys())]
-    loss = sum(one.value for one in mine.values()) / len(mine) if mine else None
-    difference, reach = effect_of(pairs) if pairs and name != base else (None, None)
-    return Effect(name, words, len(pairs), loss, difference, reach, _unfinished(name, sweep.trials))
+def _effect(name: str, words: list[str], found: Mapping[str, Mapping[str, Scored]], base: str, sweep: Sweep) -> Effect:
+    mine, its = found[name], found[base]
+    seeds = sorted(mine.keys() & its.keys())
+    loss = sum(mine[seed].nats.value for seed in seeds) / len(seeds) if seeds else None
+    difference = reach = None
+    if seeds and name != base:
+        difference, reach = effect_of([(mine[seed].nats, its[seed].nats) for seed in seeds])
+    unfinished = _unfinished(name, sweep.trials) + [f"no {base} of its seed"] * len(mine.keys() - its.keys())
+    operations = _ratio([(mine[seed].flops, its[seed].flops) for seed in seeds])
+    return Effect(name, words, len(seeds), loss, difference, reach, operations, unfinished)
+
+
+def _ratio(pairs: Sequence[tuple[float | None, float | None]]) -> float | None:
+    """Of the sums of both; None where one is not known."""
+    known = pairs and all(one and other for one, other in pairs)
+    return sum(one for one, _ in pairs) / sum(other for _, other in pairs) if known else None
 
 
 def _rest(trial: SweepTrial) -> str:
@@ -117,17 +147,17 @@ def _unfinished(name: str, trials: Sequence[SweepTrial]) -> list[str]:
 
 def cells_of(effects: Sequence[Effect]) -> list[list[str]]:
     """A table with a line a variant."""
-    lines = [["variant", "overrides", "seeds", "loss", "difference", "95 % interval", "clear", "not finished"]]
+    lines = [HEADER]
     for one in effects:
-        difference = reach = clear = ""
+        difference = reach = ""
         if one.difference is not None:
             difference = f"{one.difference:+.4f}"
             reach = f"{one.difference - one.reach:+.4f} to {one.difference + one.reach:+.4f}"
-            clear = ("better" if one.difference < 0 else "worse") if one.is_clear else "no"
         words = " ".join(f"`{word}`" for word in one.overrides)
         loss = "" if one.loss is None else f"{one.loss:.4f}"
+        operations = "" if one.operations is None else f"{one.operations:.2f}"
         left = "; ".join(dict.fromkeys(one.unfinished))
-        lines.append([one.variant, words, str(one.seeds), loss, difference, reach, clear, left])
+        lines.append([one.variant, words, str(one.seeds), loss, difference, reach, one.verdict, operations, left])
     return lines
 
 
@@ -135,9 +165,8 @@ def markdown(effects: Sequence[Effect], sweep: Sweep) -> str:
     """The table for a document, with what it is of."""
     lines = [[cell.replace("|", "\\|") for cell in line] for line in cells_of(effects)]
     table = "".join(f"| {' | '.join(line)} |\n" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]])
-    attributes = sweep.attributes
-    commit = str(attributes.get("git_commit"))[:7]
+    commits = dict.fromkeys(commit for trial in sweep.finished for commit in commits_of(trial.record))
     return (
-        f"Study `{sweep.name}`, commit {commit}: `{attributes.get('command')}`. Nats a character; differences to the"
-        f" base, paired by seed and title.\n\n{table}\n{MADE_BY}\n"
+        f"Study `{sweep.name}`, commit {', '.join(commits) or 'unknown'}: `{sweep.attributes.get('command')}`. Nats a"
+        f" character; differences to the base, paired by seed and title.\n\n{table}\n{MADE_BY}\n"
     )

@@ -1,5 +1,8 @@
 """AgainstBase: a variant is pruned where it is much worse than the base was at the same update of the same seed."""
 
+import math
+from collections.abc import Mapping
+
 import optuna
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -10,10 +13,11 @@ from frontpage.sweeps.space import VARIANT
 
 
 class AgainstBase(optuna.pruners.BasePruner):
-    """Prunes a trial whose value is worse than the base's by more than `margin`, a share of it.
+    """Prunes a trial whose best value so far is worse than the base's by more than `margin`, a share of it.
 
-    The base is the complete trial of the variant `base` whose other parameters are the same. Before the share `after`
-    of its updates nothing is pruned, since what regularises begins slowly; nor where it has no value at an update.
+    A run is judged by its best validation, so that one which gets worse late is not pruned. The base is the complete
+    trial of the variant `base` whose other parameters are the same. Before the share `after` of its updates nothing is
+    pruned, since what regularises begins slowly; nor where it has no value at an update.
     """
 
     def __init__(self, margin: Amount, after: Share, base: Text) -> None:
@@ -30,8 +34,12 @@ class AgainstBase(optuna.pruners.BasePruner):
             known = one.intermediate_values
             if one.params != others | {VARIANT: self.base} or step not in known or step < self.after * max(known):
                 continue
-            worse = trial.intermediate_values[step] - known[step]
-            if study.direction == StudyDirection.MAXIMIZE:
-                worse = -worse
-            return worse > self.margin * abs(known[step])
+            sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+            mine, its = (_least(values, step, sign) for values in (trial.intermediate_values, known))
+            return mine - its > self.margin * abs(its)
         return False
+
+
+def _least(values: Mapping[int, float], step: int, sign: float) -> float:
+    """Of `sign` times the values up to an update, those that are no numbers left out; NaN where none is left."""
+    return min((sign * value for at, value in values.items() if at <= step and not math.isnan(value)), default=math.nan)
