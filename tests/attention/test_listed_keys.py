@@ -1,11 +1,14 @@
 """Attention over listed keys, by the compiled kernel and in chunks, against plain softmax attention under a mask."""
 
+from functools import partial
+
 import pytest
 import torch
 from attentions import HEADS, WIDTH, attention_factory, inputs
 
 from frontpage.attention.fixed import Fixed
-from frontpage.attention.kernels import listed_chunks, listed_kernel, sparsek_choice
+from frontpage.attention.kernels import gathered_keys, listed_chunks, listed_kernel, sparsek_choice
+from frontpage.attention.kernels.gathered_keys import gathered
 from frontpage.attention.kernels.listed_chunks import in_chunks
 from frontpage.attention.kernels.listed_kernel import NONE, by_kernel, kernel_problem
 from frontpage.attention.kernels.listed_keys import ListedKeys, list_keys
@@ -159,11 +162,11 @@ def test_weights_of_any_spread_neither_overflow_nor_lose_their_sum(kernel, scale
         torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=within)
 
 
-@pytest.mark.parametrize("run", [by_kernel, in_chunks])
+@pytest.mark.parametrize("run", [by_kernel, partial(gathered, window=3), partial(gathered, window=7)])
 @pytest.mark.parametrize("soft", [False, True])
 def test_chosen_keys_are_seen_beside_the_near_ones_with_their_gates(kernel, monkeypatch, run, soft):
     """Of 9 earlier and 20 own tokens: lists of different lengths, whose unused columns hold other tokens."""
-    monkeypatch.setattr(listed_chunks, "PAIRS_AT_ONCE", 1000)
+    monkeypatch.setattr(gathered_keys, "NUMBERS_AT_ONCE", 1000)
     given, generator = heads(20, earlier=9), torch.Generator().manual_seed(3)
     count = torch.randint(0, 6, (1, 2, 20), generator=generator, dtype=torch.int32)
     far = torch.stack([torch.randperm(6, generator=generator)[:5].sort().values for _ in range(40)]).view(2, 20, 5)
@@ -182,7 +185,7 @@ def test_chosen_keys_are_seen_beside_the_near_ones_with_their_gates(kernel, monk
     expected = with_gradients((weights * factors[:, None]) @ v, given)
     y = run(*given, keys, gates)
     found = (
-        with_gradients(y, given) if run is in_chunks or not soft else [y.detach()]
+        with_gradients(y, given) if run is not by_kernel or not soft else [y.detach()]
     )  # gated, others have the gradient
     assert_near(found, expected[: len(found)])
 
@@ -332,7 +335,7 @@ def test_without_a_compiler_long_rows_are_computed_in_parts_and_that_is_said(no_
     name = variant.split()[0]
     said = [f"model.attention.backend=auto: {name} without its faster kernel: no C++ compiler is installed"]
     taken = layer_paths(attention).route(512, CPU, documents=packed)
-    parts = variant in ("local", "strided", "strided alone") or (variant == "fixed" and not packed)
+    parts = variant == "local" or (variant in ("strided", "strided alone") and not packed)
     assert taken == ("reshape" if parts else "chunk")
     assert notices() == ([] if variant == "strided alone" and not packed else said)
     layer(variant, 512)

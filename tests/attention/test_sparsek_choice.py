@@ -5,7 +5,7 @@ import torch
 from sparsek_oracles import KNOBS, naive, normal, packed_ids
 
 from frontpage.attention.kernels import listed_chunks, sparsek_choice
-from frontpage.attention.kernels.listed_chunks import in_chunks
+from frontpage.attention.kernels.gathered_keys import gathered
 from frontpage.attention.kernels.sparsek_choice import (
     ChosenGates,
     choice_problem,
@@ -168,7 +168,7 @@ def test_attention_over_the_choice_is_gated_attention_under_a_mask(by_kernel, ga
             choice = choose(given[3], first, k, window, time, by_kernel=False)
             own = ChosenGates.apply(given[3], first, *choice, window)
             own = {"soft": own, "hard": None, "straight_through": 1 + own - own.detach()}[gate]
-            found = in_chunks(*given[:3], lists_of(choice, first, window), own)
+            found = gathered(*given[:3], lists_of(choice, first, window), own, window=window)
         results = []
         for y in (found, expected):
             gradients = torch.autograd.grad(y, given, normal(*y.shape, seed=8), allow_unused=True)

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from frontpage.attention.kernels.executors import sdpa
-from frontpage.attention.kernels.listed_chunks import in_chunks
+from frontpage.attention.kernels.gathered_keys import gathered
 from frontpage.attention.kernels.listed_kernel import by_kernel, kernel_refusal
 from frontpage.attention.kernels.routes import Routed
 from frontpage.attention.kernels.sparsek_choice import ChosenGates, choice_problem, choose, gates_of, lists_of
@@ -152,7 +152,7 @@ class SparseKAttention(Routed, ProjectedAttention):
         first, _ = candidate_ranges(k.shape[2], self.window, document_ids, q.device)
         if compiled and cache is None:
             return sparsek_by_kernel(q, k, v, scores, first, chosen=self.k, window=self.window, gate=self.gate)
-        run = by_kernel if compiled else partial(in_chunks, dropout=dropout)
+        run = by_kernel if compiled else partial(gathered, window=self.window, dropout=dropout)
         choice = choose(scores, first, self.k, self.window, q.shape[2], by_kernel=compiled)
         keys = lists_of(choice, first, self.window)
         if self.gate == "hard" or (self.gate == "straight_through" and not training):

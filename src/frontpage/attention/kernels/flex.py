@@ -2,9 +2,13 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+BLOCK = 128  # queries, and keys, of a block: FlexAttention's own default
 
 
 class FlexMask:
@@ -37,15 +41,38 @@ def flex(q: Tensor, k: Tensor, v: Tensor, mask: FlexMask) -> Tensor:
 
     The mask's blocks are computed once for each shape. A compiled kernel is made for each shape and pattern.
     """
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+    from torch.nn.attention.flex_attention import flex_attention
 
-    shape = (q.shape[0] if mask.ids is not None else 1, q.shape[1], q.shape[2], k.shape[2])
+    batch, heads = q.shape[0] if mask.ids is not None else 1, q.shape[1] if len(mask.patterns) > 1 else 1
+    shape = (batch, heads, q.shape[2], k.shape[2])
     if shape not in mask.blocks:
-        batch = shape[0] if mask.ids is not None else None
-        heads = shape[1] if len(mask.patterns) > 1 else None
-        mask.blocks[shape] = create_block_mask(mask, batch, heads, *shape[2:], device=q.device)
+        mask.blocks[shape] = block_mask(mask, *shape, q.device)
     run = _compiled_flex() if q.device.type == "cuda" else flex_attention
     return run(q, k, v, block_mask=mask.blocks[shape], enable_gqa=k.shape[1] != q.shape[1])
+
+
+def block_mask(mask: FlexMask, batch: int, heads: int, queries: int, keys: int, device: torch.device) -> Any:
+    """What PyTorch's `create_block_mask` gives, one block of queries after the other.
+
+    Its own fills a tensor of every query and key first, for each batch of documents again; compiled it does not, but is
+    compiled anew for each batch.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    row, head, key = (torch.arange(size, device=device) for size in (batch, heads, keys))
+    pairs = []
+    for query in torch.arange(queries, device=device).split(BLOCK):
+        seen = mask(row[:, None, None, None], head[:, None, None], query[:, None], key)
+        seen = F.pad(seen.expand(batch, heads, -1, -1), (0, -keys % BLOCK))
+        pairs.append(seen.unflatten(-1, (-1, BLOCK)).sum((-3, -1)))  # (B, H, blocks of keys)
+    seen = torch.stack(pairs, dim=2)
+    parts = [part for kind in ((seen > 0) & (seen < BLOCK**2), seen == BLOCK**2) for part in _ordered(kind)]
+    return BlockMask.from_kv_blocks(*parts, BLOCK_SIZE=BLOCK, mask_mod=mask, seq_lengths=(queries, keys))
+
+
+def _ordered(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """How many blocks of keys each block of queries has, and which, these first: int32."""
+    return blocks.sum(-1).int(), blocks.int().argsort(dim=-1, descending=True, stable=True).int()
 
 
 @functools.cache

@@ -19,11 +19,10 @@ def in_chunks(
     k: Tensor,
     v: Tensor,
     keys: ListedKeys,
-    gates: Tensor | None = None,
     *,
     dropout: float = 0.0,
 ) -> Tensor:
-    """What `by_kernel` gives, with a gradient of the gates too; with `dropout` of the weights."""
+    """What `by_kernel` gives for runs of keys; with `dropout` of the weights."""
     given, kind = v.dtype, torch.promote_types(q.dtype, torch.float32)
     q, k, v = q.to(kind), repeat_heads(k.to(kind), q.shape[1]), repeat_heads(v.to(kind), q.shape[1])
     batch, heads, queries, _ = q.shape
@@ -34,22 +33,13 @@ def in_chunks(
         for begin in range(0, queries, step):
             end = min(begin + step, queries)
             seen = slice(earlier + end)  # what later tokens say is not looked at
-            own = q[:, :, begin:end], k[:, :, seen], v[:, :, seen], None if gates is None else gates[:, begin:end]
+            own = q[:, :, begin:end], k[:, :, seen], v[:, :, seen]
             parts.append(checkpoint(_chunk, *own, keys, begin, end, dropout, use_reentrant=False))
     return torch.cat(parts, dim=2).to(given)
 
 
-def _chunk(
-    q: Tensor, k: Tensor, v: Tensor, gates: Tensor | None, keys: ListedKeys, begin: int, end: int, dropout: float
-) -> Tensor:
+def _chunk(q: Tensor, k: Tensor, v: Tensor, keys: ListedKeys, begin: int, end: int, dropout: float) -> Tensor:
     mask = keys.mask(begin, end, k.shape[2] - end)  # (P, 1 or B, t, s)
     mask = mask.transpose(0, 1).repeat_interleave(q.shape[1] // mask.shape[0], dim=1)
     weights = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(~mask, -torch.inf).softmax(-1)
-    weights = F.dropout(weights, dropout)
-    if gates is not None:
-        chosen = keys.chosen[:, begin:end].long()
-        used = torch.arange(chosen.shape[2], device=chosen.device) < keys.count[0][:, begin:end, None]
-        spread = weights.new_ones(*chosen.shape[:2], k.shape[2] + 1)
-        spread = spread.scatter(2, torch.where(used, chosen, k.shape[2]), gates.to(weights.dtype))
-        weights = weights * spread[:, None, :, :-1]
-    return weights @ v
+    return F.dropout(weights, dropout) @ v

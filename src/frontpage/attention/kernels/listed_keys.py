@@ -31,7 +31,7 @@ class ListedKeys:
     chosen: Tensor | None = None
 
     def mask(self, begin: int, end: int, earlier: int = 0) -> Tensor:
-        """(P, 1 or B, end - begin, earlier + end), True where the queries from `begin` to `end` see a key.
+        """(P, 1 or B, end - begin, earlier + end), True where the queries from `begin` to `end` see a key of a run.
 
         `earlier` is S - T; keys after the last of these queries are left out.
         """
@@ -40,11 +40,6 @@ class ListedKeys:
         own = key[begin - end :, None]
         near, first, count = (part[:, :, begin:end, None] for part in (self.near, self.first, self.count))
         seen = (key >= near) & (key <= own)
-        if self.chosen is not None:
-            chosen = self.chosen[:, begin:end].long()
-            used = torch.arange(chosen.shape[2], device=chosen.device) < count[0]
-            spare = torch.zeros(*chosen.shape[:2], keys + 1, dtype=torch.bool, device=chosen.device)
-            return seen | spare.scatter_(2, torch.where(used, chosen, keys), True)[None, :, :, :keys]
         lengths, periods = (key.new_tensor(sizes).view(-1, 1, 1, 1) for sizes in (self.lengths, self.periods))
         beyond = key - first
         run = beyond.div(periods, rounding_mode="floor")

@@ -23,7 +23,6 @@ from frontpage.machine.as_gpu import on_cpu
 FORMS: dict[str | None, Any] = {"band": band, "residues": residues, "summary_blocks": summary_blocks}
 LEAST_FLEX_WIDTH = 16  # of a head, for FlexAttention's CUDA kernel
 PAIRS_AT_ONCE = 2**22  # of a query and a key, where a square is filled in parts: some tens of megabytes
-FLEX_LENGTH = 1024  # tokens from which whole blocks of 128 x 128 fall out of a pattern; not measured yet
 LEAST_LISTED = 128  # tokens from which lists of keys were measured to be faster than a mask on CPU (docs/attention.md)
 LONG = 512  # tokens from which lists take the place of forms too, and no square is kept where there is another way
 
@@ -80,7 +79,7 @@ class PatternPaths(Routed):
         return self._masked(q, k, v, views, softmax_attention if path == "math" else sdpa)
 
     def fastest(self, length: int, device: torch.device, documents: bool, training: bool) -> str:
-        """Lists on CPU; else reshape where it is faster, SDPA with a mask, FlexAttention for long patterns on CUDA."""
+        """Lists on CPU; else reshape where it is faster, or SDPA with a mask. FlexAttention has not been measured."""
         pairs = list(zip(self.forms, self.layer.patterns, strict=True))
         reshaped = all(form is not None and form.faster(pattern, length, documents) for form, pattern in pairs)
         dense = reshaped and not documents and all(form is residues for form in self.forms)  # its parts see all before
@@ -92,13 +91,11 @@ class PatternPaths(Routed):
             if not self.layer.dropout and not torch.compiler.is_compiling():
                 name = type(self.layer).__module__.rpartition(".")[2]
                 notice(f"model.attention.backend=auto: {name} without its faster kernel: {problem}")
-            if length >= LONG and not reshaped:
+            # Blocks copy the keys of all blocks before; a stride's parts have a mask each where there are documents.
+            lean = all(form is band or (form is residues and not documents) for form in self.forms)
+            if length >= LONG and not (reshaped and lean):
                 return "chunk"
-        if reshaped:
-            return "reshape"
-        causal = [pattern.form for pattern in self.layer.patterns] == ["causal"] and not documents
-        gaps = device.type == "cuda" and length >= FLEX_LENGTH and not causal and "flex" in self.backends
-        return "flex" if gaps and not self.refusal("flex", device, documents, training) else "sdpa"
+        return "reshape" if reshaped else "sdpa"
 
     def refusal(self, backend: str, device: torch.device, documents: bool, training: bool) -> str | None:
         """FlexAttention trains on accelerators only and has no dropout; not every pattern has a form."""
