@@ -14,9 +14,11 @@ from run_folders import NASTY, fresh  # noqa: F401
 from studies import SPACE, add, new_study, record_of
 from sweep_reports import PANELS, full_fixture, report_fixture, told_fixture  # noqa: F401
 
+from frontpage.analysis.pages.sweeps.page import _cards
 from frontpage.analysis.pages.sweeps.study_file import open_study
 from frontpage.analysis.pages.sweeps.sweep import read_sweep
 from frontpage.analysis.pages.sweeps.table import columns_of
+from frontpage.analysis.pages.web_page.parts import duration
 
 
 def drawn(page):
@@ -178,6 +180,16 @@ def test_attributes_of_a_trial_that_are_of_a_wrong_type_are_said(tmp_path, repor
     notices = report(tmp_path / "odd")[0]["notices"]
     assert "trial 0: its attribute overrides is no list of texts; it counts as if it were not there" in notices
     assert "trial 1: its attribute directory is no text; it counts as if it were not there" in notices
+
+
+def test_seconds_of_a_run_that_went_on_count_once(tmp_path):
+    """Trial 1 continues 0 and dies without a record, 2 continues it; 3 begins anew where 2 had left no checkpoint."""
+    study = new_study(tmp_path / "s")
+    told = ({}, {"retry_of": 0, "continues_at": 5}, {"retry_of": 1, "continues_at": 5}, {"retry_of": 2})
+    for attributes, seconds in zip(told, (100, None, 250, 30), strict=True):
+        add(study, {"optimizer.lr": 1e-2}, 1.0, record={"seconds": seconds} if seconds else None, **attributes)
+    (card,) = (one for one in _cards(read_sweep(open_study(str(tmp_path / "s"))), []) if "of training" in one.small)
+    assert card.big == duration(280)
 
 
 @pytest.mark.slow

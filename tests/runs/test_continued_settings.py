@@ -5,11 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from checkpoints import finished_fixture, run_fixture  # noqa: F401
 from programs import record_of
 from tiny import TINY
 
+from frontpage.command.errors import UserError
 from frontpage.runs.provenance import differences
+from frontpage.runs.reopen import load_run
 from frontpage.runs.resumed_settings import _differing
 
 
@@ -109,11 +112,25 @@ def test_another_version_of_the_tokenizers_library_goes_on_with_the_same_titles_
     run = shutil.copytree(finished, tmp_path / "run")
     record = record_of(run)
     record["versions"]["tokenizers"], record["data"]["fingerprint"] = "0.1", "0" * 32
+    del record["sittings"][0]["fingerprint"]  # as before it was written down
     (run / "run.json").write_text(json.dumps(record))
     words = (*TINY, "trainer.max_epochs=2", f"ckpt_path={run}/checkpoints/last.ckpt")
     outcome = command(*words)
     assert outcome.status == 0, outcome.stderr
     assert "tokenizers 0.1 has begun the run" in outcome.stdout
+    on = tmp_path / "on"
+    assert command(*words, f"hydra.run.dir={on}").status == 0
+    sittings = [one["fingerprint"] for one in record_of(on)["sittings"]]
+    assert sittings == ["0" * 32, record_of(on)["data"]["fingerprint"]] and len({*sittings}) == 2
+    best = on / "checkpoints/best.ckpt"
+    for titles in ("0" * 32, "1" * 32):  # as the first sitting would have left it, and of another run
+        checkpoint = torch.load(best, weights_only=True)
+        checkpoint["provenance"]["titles"] = titles
+        torch.save(checkpoint, best)
+        if titles == sittings[0]:
+            assert load_run(on)[1] is not None
+    with pytest.raises(UserError, match="trained on other titles"):
+        load_run(on)
     hashes = np.load(run / "training_titles.npy")
     np.save(run / "training_titles.npy", hashes[1:])
     outcome = command(*words)

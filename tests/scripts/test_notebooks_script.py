@@ -37,7 +37,6 @@ def test_each_notebook_runs_to_its_end_or_to_the_cell_that_fails(tmp_path, capfd
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize(("said", "jobs", "threads"), [(None, 64, "1"), ("3", 2, "3")])
 def test_kernels_share_the_cores_unless_the_user_says_otherwise(tmp_path, capfd, monkeypatch, said, jobs, threads):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -48,6 +47,7 @@ def test_kernels_share_the_cores_unless_the_user_says_otherwise(tmp_path, capfd,
     assert (tmp_path / "n").read_text() == threads
 
 
+@pytest.mark.slow
 def test_a_cell_without_end_is_stopped(tmp_path, capfd):
     write(tmp_path / "slow.ipynb", "import time; time.sleep(600)")
     ended = run_script(capfd, "notebooks", tmp_path / "slow.ipynb", "--timeout", 1)

@@ -126,6 +126,7 @@ def test_another_search_is_refused_and_the_study_untouched(toy, changed, keys, s
         (["optimizer.weight_decay=1e-1"], ["optimizer.weight_decay=0.1"], []),
         (["a=1"], [], ["a=1, not as it was"]),  # among the parameters of a search
         (["budget=2"], [], []),  # in the signature, with this value
+        (["budget=2"], ["budget=3"], []),  # both signatures have it, and are compared themselves
         (["trainer.devices=2", "name=x"], ["name=y"], []),  # free
         (["data=titles"], [], []),  # a group, whose keys the signature has
         (["model/attention=local"], ["model/attention=causal"], ["model.attention=local, not causal"]),

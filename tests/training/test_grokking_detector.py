@@ -157,6 +157,17 @@ def test_memorisation_must_come_first_where_it_is_asked_for(trained):
     assert told(trained("always", *WATCH, "callbacks.grokking.memorized_loss=100")) == told(trained("plain", *WATCH))
 
 
+def test_what_a_checkpoint_keeps_is_of_all_processes():
+    """Two of them: the first's mean is 4, the other's 6."""
+    detector = GrokkingDetector("val/loss", ".")
+    detector._trained = torch.tensor(4.0)
+    strategy = SimpleNamespace(reduce=lambda own, reduce_op: (own + 6) / 2)
+    detector.on_save_checkpoint(SimpleNamespace(world_size=2, strategy=strategy), SimpleNamespace(device="cpu"), {})
+    assert float(detector.state_dict()["trained"]) == 5
+    detector.on_save_checkpoint(SimpleNamespace(world_size=1), SimpleNamespace(device="cpu"), {})
+    assert float(detector._trained) == 5
+
+
 def test_the_training_loss_is_of_what_the_validation_loss_is_of():
     """Of several tasks the language task's own, unscaled; with techniques the nats of the next token."""
 

@@ -110,8 +110,20 @@ def test_a_run_that_goes_on_elsewhere_keeps_its_micro_batch_and_refuses_another(
     goes_on = (*TINY, *ROWS, "trainer.max_steps=3", f"ckpt_path={run}/checkpoints/last.ckpt")
     new = ("trainer.fit_batch=true", f"hydra.run.dir={tmp_path}/new")
     assert command(*goes_on, *new).status == 0 and record(tmp_path / "new")["micro_batch"] == 6
-    ended = command(*goes_on, "trainer.fit_batch=false")  # whose place in the data would be counted in other rows
-    assert ended.status == 2 and "12 rows of all processes at once (they were 6)" in ended.stderr, ended.stderr
+    named = "data.batch_size=6", "trainer.accumulate_grad_batches=4"
+    for words, said in {
+        (): "data.batch_size=12 (was 6), trainer.accumulate_grad_batches=2 (was 4)",
+        named[:1]: "trainer.accumulate_grad_batches=2 (was 4)",
+        named[1:]: "data.batch_size=12 (was 6)",
+    }.items():
+        ended = command(*goes_on, "trainer.fit_batch=false", *words)
+        assert ended.status == 2 and said in ended.stderr, ended.stderr
+    ended = command(*goes_on, "data.batch_size=24", "trainer.fit_batch=true")  # 48 rows an update
+    assert ended.status == 2 and "data.batch_size=24 (was 12)" in ended.stderr, ended.stderr
+    plainly = "trainer.fit_batch=false", *named, f"hydra.run.dir={tmp_path}/plainly"
+    assert command(*goes_on, *plainly).status == 0
+    for one, other in zip(weights(tmp_path / "new").values(), weights(tmp_path / "plainly").values(), strict=True):
+        assert torch.equal(one, other)
     plain = train_tiny(tmp_path / "plain", *ROWS, "trainer.max_steps=2")
     ended = command(
         *TINY, *ROWS, "trainer.max_steps=3", f"ckpt_path={plain}/checkpoints/last.ckpt", "trainer.fit_batch=true"

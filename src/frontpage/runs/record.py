@@ -50,6 +50,13 @@ def commits_of(record: Mapping[str, Any]) -> list[str]:
     return [*dict.fromkeys(f"{str(one['git_commit'])[:7]}{'+' * bool(one.get('git_dirty'))}" for one in parts)]
 
 
+def fingerprints_of(record: Mapping[str, Any] | None) -> set[str]:
+    """Of the titles of all sittings of a run: the same titles have another under another version of `tokenizers`."""
+    sittings = told(record, "sittings")
+    found = [told(record, "data", "fingerprint"), *(told(one, "fingerprint") for one in sittings or [])]
+    return {one for one in found if isinstance(one, str)}
+
+
 def damage_of(directory: Path | str) -> str | None:
     """What is wrong with a run's `run.json`, in words that go on after the run's name; None where nothing is.
 

@@ -17,7 +17,7 @@ from frontpage.recipe.precision.mode import PrecisionMode
 from frontpage.runs.checkpoint import Checkpoint, open_checkpoint, weights_for
 from frontpage.runs.provenance import differences, load_tokenizer, provenance_in, said, same_tokenizer
 from frontpage.runs.quantised_folder import is_quantised, load_quantised
-from frontpage.runs.record import told
+from frontpage.runs.record import fingerprints_of
 from frontpage.runs.run import Run, run_around
 from frontpage.runs.stored_config import stored_config
 from frontpage.runs.stored_values import check_model
@@ -127,6 +127,6 @@ def _check_belongs(checkpoint: Checkpoint, run: Run, config: DictConfig, tokeniz
     changed = differences(found.model, OmegaConf.to_container(config.model, resolve=False))
     if changed:
         raise checkpoint.mistake(f"{problem}: config.yaml there has {said(changed)}")
-    titles = told(run.record, "data", "fingerprint")
-    if titles is not None and titles != found.titles:
+    titles = fingerprints_of(run.record)
+    if titles and found.titles not in titles:
         raise checkpoint.mistake(f"{problem}: they were trained on other titles")

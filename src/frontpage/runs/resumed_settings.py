@@ -66,6 +66,9 @@ def check_settings(
     run = checkpoint.run
     titles = told(run.record, "data", "fingerprint")
     before = OmegaConf.to_container(stored_config(run), resolve=False) if run.config_file.is_file() else {}
+    fitted = bool(told(before, "trainer", "fit_batch"))
+    if fitted and not config.trainer.get("fit_batch"):  # now it has to name what was found
+        before = _as_fitted(before, run.record)
     origin = provenance_around(checkpoint)
     _check_init_from(config, before.get("init_from") if origin is None else origin.started_from, checkpoint)
     if titles is None or not before:
@@ -79,8 +82,8 @@ def check_settings(
         found = {key: text for key, text in found.items() if not _below(key, TITLES) or _below(key, KEPT)}
         kept = {key: text for key, text in found.items() if _below(key, KEPT)}
         rows = _rows_before(before, run.record)
-        if rows == data.batch_size * processes:  # the same rows, in the same order
-            kept = {key: text for key, text in kept.items() if not _below(key, SHARED_OUT)}
+        if rows == data.batch_size * processes and not (fitted and "data.batch_size" in kept):
+            kept = {key: text for key, text in kept.items() if not _below(key, SHARED_OUT)}  # the same, in one order
         elif rows is not None and not any(_below(key, SHARED_OUT) for key in kept):  # devices=auto, on others
             kept["trainer.devices"] = f"{data.batch_size * processes} rows of all processes at once (they were {rows})"
     else:
@@ -108,6 +111,15 @@ def _same_titles(run: Run, origin: Provenance | None, fingerprint: str, data: Ru
     if same:
         notice(f"tokenizers {wrote} has begun the run, and {tokenizers.__version__} goes on, on the same titles")
     return same
+
+
+def _as_fitted(config: dict[str, Any], record: Any) -> dict[str, Any]:
+    """The config of a run with `trainer.fit_batch`, with the micro-batch and the accumulation that it had."""
+    micro, accumulation = told(record, "micro_batch"), told(record, "accumulate_grad_batches")
+    if micro is None or accumulation is None:
+        return config
+    data = {**config["data"], "batch_size": micro}
+    return {**config, "data": data, "trainer": {**config["trainer"], "accumulate_grad_batches": accumulation}}
 
 
 def _rows_before(config: dict[str, Any], record: Any) -> int | None:

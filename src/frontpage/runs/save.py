@@ -11,7 +11,7 @@ from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
 from frontpage.runs.checkpoint import Checkpoint
 from frontpage.runs.provenance import provenance_in
-from frontpage.runs.record import told
+from frontpage.runs.record import fingerprints_of
 from frontpage.runs.run import Run
 from frontpage.runs.training_titles import load_training_titles, save_training_titles
 
@@ -37,6 +37,6 @@ def save_run(run: Run, settings: dict[str, Any], data: RunData, weights: Checkpo
 
 def _titles_behind(weights: Checkpoint) -> np.ndarray | None:
     """Hashes of the titles that weights have seen; None where the folder around them is another run's."""
-    found, titles = provenance_in(weights), told(weights.run.record, "data", "fingerprint")
-    own = found is None or titles is None or found.titles == titles
+    found, titles = provenance_in(weights), fingerprints_of(weights.run.record)
+    own = found is None or not titles or found.titles in titles
     return load_training_titles(weights.run) if own else None

@@ -152,6 +152,7 @@ def _fixed_otherwise(*sides: tuple[list[str], dict[str, Any]]) -> list[str]:
     for key in sorted(fixed[0].keys() | fixed[1].keys()):
         free = any(f"{key}.".startswith(f"{one}.") for one in FREE)
         told = any(name.startswith(f"{key}.") for signature in signatures for name in signature)  # a group's keys
+        told = told or all(key in signature for signature in signatures)
         values = [one.get(key, signature.get(key, MISSING)) for one, signature in zip(fixed, signatures, strict=True)]
         if values[0] != values[1] and not free and not told:
             found.append(f"{key}={values[0]}, not {values[1]}")

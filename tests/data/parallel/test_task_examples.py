@@ -324,8 +324,15 @@ def test_a_negative_of_near_units_is_neither_the_anchor_nor_near():
     )
     task = CrossReference(weight=1.0, fallback=True)
     for anchor in range(12):
-        found = {task._negative(side, 0, anchor, np.random.default_rng(seed)) for seed in range(50)} - {None}
+        found = {task._negative(side, 0, (anchor, anchor), np.random.default_rng(seed)) for seed in range(50)} - {None}
         assert all(abs(other - anchor) > FALLBACK for other in found)
+
+
+def test_a_negative_does_not_say_what_the_partner_says():
+    """Of the partner 5 the place 9 is a repetition."""
+    task, side = CrossReference(weight=1.0), repeated()
+    found = {task._negative(side, 0, (25, 5), np.random.default_rng(seed)) for seed in range(400)}
+    assert 9 not in found and {8, 10} <= found
 
 
 def test_the_nearest_of_a_pool_is_never_another_that_says_the_same():

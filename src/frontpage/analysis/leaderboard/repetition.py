@@ -66,7 +66,9 @@ def verify_runs(
     if not record.track.ensembles:
         if len(runs) > 1:
             raise BadValue("--run", " ".join(map(str, runs)), "one run: only an ensemble's record takes several")
-        seeds_to_run(record, seeds[0])  # for what it refuses
+        if record.spread is None and seeds[0] not in (known := [run.seed for run in record.runs]):
+            allowed = f"a run of seed {known[0]}: how far its loss differs between seeds is not known of one"
+            raise BadValue("--run", runs[0], allowed)
         return verdict_on(record, seeds[0], KeptScores.of_run(title_nats(runs[0], trusted)))
     if sorted(seeds) != [run.seed for run in record.runs]:
         raise BadValue("--run", " ".join(map(str, seeds)), "an ensemble is of all its record's seeds")

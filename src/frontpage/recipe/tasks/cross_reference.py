@@ -62,7 +62,11 @@ class CrossReference(ExampleTask):
         if not len(side.linked):
             notice(f"{key}.fallback=true: there are no links; a unit at most {FALLBACK} away stands for one")
         reach = int(side.units[-1] - side.units[0])
-        if not any(self._partners_exist(side, int(place)) for place in self._anchors_of(side)[:1000]):
+        anchors = self._anchors_of(side)[:1000].tolist()
+        if not any(self._partners_exist(side, place, self._distance(side)) for place in anchors):
+            if not any(self._partners_exist(side, place, 1) for place in anchors):
+                allowed = "0: on one of its sides every unit is related with every anchor; or more units"
+                raise BadValue(f"{key}.weight", self.weight.values[-1], allowed)
             allowed = f"no unit is that far from an anchor and not related with it; at most {reach // 2}"
             raise BadValue(f"{key}.distance", self._distance(side), allowed)
 
@@ -74,9 +78,9 @@ class CrossReference(ExampleTask):
             return side.linked
         return np.arange(len(side))
 
-    def _partners_exist(self, side: Side, place: int) -> bool:
+    def _partners_exist(self, side: Side, place: int, distance: int) -> bool:
         related = self._related(side, place)[0]
-        away = np.abs(side.units - side.units[place]) >= self._distance(side)
+        away = np.abs(side.units - side.units[place]) >= distance
         away[[place, *related]] = False
         return bool(away.any()) and bool(len(related))
 
@@ -104,7 +108,7 @@ class CrossReference(ExampleTask):
                 continue
             related, votes = related[there], votes[there]
             positive = int(draws.choice(related, p=votes / votes.sum()))
-            negative = self._negative(side, translation, anchor, draws)
+            negative = self._negative(side, translation, (anchor, positive), draws)
             if negative is not None:
                 triples.append((anchor, positive, negative))
                 translations.append((translation,) * 3)
@@ -112,12 +116,18 @@ class CrossReference(ExampleTask):
             raise UserError("tasks.cross_reference: the translations hold hardly a link; 1,000 draws found none")
         return Examples(np.array(triples), np.array(translations), np.ones(count))
 
-    def _negative(self, side: Side, translation: int, anchor: int, draws: np.random.Generator) -> int | None:
-        right, said = {anchor, *self._related(side, anchor)[0].tolist()}, side.said[translation, anchor]
+    def _negative(self, side: Side, translation: int, pair: tuple[int, int], draws: np.random.Generator) -> int | None:
+        anchor, said = pair[0], {side.said[translation, place] for place in pair}
+        right = {anchor, *self._related(side, anchor)[0].tolist()}
         for _ in range(self.TRIES):
             other = int(draws.integers(len(side)))
             away = abs(int(side.units[other] - side.units[anchor])) >= self._distance(side)
-            if away and side.has[translation, other] and other not in right and side.said[translation, other] != said:
+            if (
+                away
+                and side.has[translation, other]
+                and other not in right
+                and side.said[translation, other] not in said
+            ):
                 return other
         return None
 

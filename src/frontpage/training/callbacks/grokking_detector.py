@@ -108,10 +108,8 @@ class GrokkingDetector(Checkpoint):
         if known.get(self.monitor) is None:
             names = " ".join(sorted(name for name, value in known.items() if value is not None))
             raise BadValue("callbacks.grokking.monitor", self.monitor, names)
-        trained = float("nan")
-        if self._trained is not None:  # in all processes, or in none
-            own = self._trained.to(pl_module.device).clone()
-            trained = float(trainer.strategy.reduce(own, reduce_op="mean") if trainer.world_size > 1 else own)
+        self._join(trainer, pl_module)
+        trained = float("nan") if self._trained is None else float(self._trained)
         gap = known[pl_module.losses[0]] - trained
         self._before.append((step, trained, gap))
         verdict = self.watch.update(step, float(known[self.monitor]), ready=self._memorized(step))
@@ -125,6 +123,15 @@ class GrokkingDetector(Checkpoint):
     def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the complete update; LastCheckpoint, which stands before, has saved that it is due."""
         self._save(trainer)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Have what `state_dict` keeps be of all processes."""
+        self._join(trainer, pl_module)
+
+    def _join(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give each process the mean over all, which its further terms change as they change its own."""
+        if self._trained is not None and trainer.world_size > 1:  # in all processes, or in none
+            self._trained = trainer.strategy.reduce(self._trained.to(pl_module.device).clone(), reduce_op="mean")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Keep what is due before a stop."""

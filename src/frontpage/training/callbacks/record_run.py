@@ -25,7 +25,7 @@ from frontpage.recipe.steps import planned_steps
 from frontpage.runs.checked_file import digest_of
 from frontpage.runs.git_state import git_state
 from frontpage.runs.open_run import OUT_OF_TIME
-from frontpage.runs.record import read_record
+from frontpage.runs.record import read_record, told
 from frontpage.runs.run import run_around
 from frontpage.runs.stored_config import IN_CHECKPOINT
 from frontpage.runs.structure import unlike, unlike_numbers
@@ -65,13 +65,14 @@ class RecordRun(Checkpoint):
         parameters = sum(parameter.numel() for parameter in pl_module.net.parameters())
         outside = parameters - sum(table.numel() for table in {*pl_module.net.looked_up()})
         this = {**git_state(), "device": device_name(trainer), "processor": processor_name(pl_module.device)}
+        sitting = {**this, "fingerprint": data.fingerprint}
         self.record = {
             "status": "running",
             "reason": None,
             "command": " ".join(map(hide_argument, sys.argv)),
             "config": self.config,
             **this,
-            "sittings": [*_earlier_sittings(trainer.ckpt_path), this],
+            "sittings": [*_earlier_sittings(trainer.ckpt_path), sitting],
             "versions": {"python": platform.python_version(), **_versions()},
             "precision": str(trainer.precision),
             "world_size": trainer.world_size,
@@ -191,8 +192,8 @@ def _earlier_sittings(checkpoint: str | Path | None) -> list[dict[str, Any]]:
     if before is None:
         return []
     newest = {name: before.get(name) for name in ("git_commit", "git_dirty", "device", "processor")}
-    sittings = before.get("sittings")
-    return sittings if isinstance(sittings, list) else [newest]
+    *others, last = before.get("sittings") or [newest]
+    return [*others, {"fingerprint": told(before, "data", "fingerprint"), **last}]
 
 
 def _validated_weights(trainer: L.Trainer) -> str:

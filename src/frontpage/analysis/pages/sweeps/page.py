@@ -1,6 +1,6 @@
 """The page: one HTML file that needs no network, from a study, its plots, its winner's experiment and test score."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from plotly.offline import get_plotlyjs
 from frontpage.analysis.pages.sweeps.best import Best
 from frontpage.analysis.pages.sweeps.figures import SURE, SURFACE, Panels
 from frontpage.analysis.pages.sweeps.look import as_json, labelled
-from frontpage.analysis.pages.sweeps.sweep import Sweep, text_of
+from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial, text_of
 from frontpage.analysis.pages.sweeps.table import EARLY, columns_of, number_form, spelled
 from frontpage.analysis.pages.sweeps.winner_score import TestScore
 from frontpage.analysis.pages.web_page.parts import Card, duration, last_samples
@@ -82,11 +82,19 @@ def _cards(sweep: Sweep, scores: Sequence[TestScore]) -> Iterable[Card]:
         yield Card(measured(scores[-1].value, scores[-1].error), f"the same on test titles, trial {scores[-1].trial}")
     counts = ", ".join(f"{count} {state}" for state, count in sweep.counts.items()) or "no trials yet"
     yield Card(str(len(sweep.trials)), f"trials: {counts}")
-    went_on = [trial.frozen.user_attrs for trial in sweep.trials if trial.record.get("seconds")]
-    included = {one.get("retry_of") for one in went_on if "continues_at" in one}  # in the seconds of what went on
+    included = {number for trial in sweep.trials if trial.record.get("seconds") for number in _behind(trial, sweep)}
     seconds = sum(trial.record.get("seconds") or 0.0 for trial in sweep.trials if trial.number not in included)
     if seconds:
         yield Card(duration(seconds), "of training, all trials together")
+
+
+def _behind(trial: SweepTrial, sweep: Sweep) -> Iterator[int]:
+    """The trials whose runs went on in this one's, so that its seconds have theirs in them."""
+    own = {one.number: one.frozen.user_attrs for one in sweep.trials}
+    number = trial.number
+    while "continues_at" in own.get(number, {}):
+        number = own[number].get("retry_of")
+        yield number
 
 
 def _facts(sweep: Sweep) -> dict[str, Any]:
