@@ -11,6 +11,7 @@ from programs import record_of
 from tiny import TINY
 
 from frontpage.command.errors import UserError
+from frontpage.runs.checkpoint_file import CheckpointFile
 from frontpage.runs.provenance import differences
 from frontpage.runs.reopen import load_run
 from frontpage.runs.resumed_settings import _differing
@@ -126,7 +127,7 @@ def test_another_version_of_the_tokenizers_library_goes_on_with_the_same_titles_
     for titles in ("0" * 32, "1" * 32):  # as the first sitting would have left it, and of another run
         checkpoint = torch.load(best, weights_only=True)
         checkpoint["provenance"]["titles"] = titles
-        torch.save(checkpoint, best)
+        CheckpointFile().save_checkpoint(checkpoint, best)
         if titles == sittings[0]:
             assert load_run(on)[1] is not None
     with pytest.raises(UserError, match="trained on other titles"):
