@@ -13,7 +13,9 @@ from programs import record_of, run_script, training_titles, write_csv
 
 from frontpage.analysis.comparison import title_nats
 from frontpage.analysis.leaderboard import excerpt, page, records
-from frontpage.analysis.leaderboard.records import KeptRun, Record, read_record
+from frontpage.analysis.leaderboard.page import cells
+from frontpage.analysis.leaderboard.records import KeptRun, Record, read_record, record_names
+from frontpage.analysis.leaderboard.repetition import check_experiment
 from frontpage.analysis.leaderboard.scores import KeptScores, load_scores
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
 from frontpage.analysis.leaderboard.verification import verdict_on
@@ -102,18 +104,20 @@ def test_a_record_says_of_its_runs_what_they_were(enter, runs, board, capfd):
     for kept, loss in zip(record.runs, losses, strict=True):
         assert min(one["nats_per_char"] for one in kept.record["validations"]) == pytest.approx(loss, rel=1e-5)
     row = next(line for line in page.splitlines() if line.startswith("| [first]")).split(" | ")
-    assert row[1] == f"{record.loss:.4f} ± {error:.4f} (seeds)" and row[3:8] == [
+    assert row[1] == f"{record.loss:.4f} ± {error:.4f} (seeds)" and row[4:9] == [
         "1, 2",
         "",
         "108",
         "1",
         f"{told[0]['training_flops']:.3g}",
     ]
-    assert row[9] == told[0]["processor"] and told[0]["git_commit"][:7] in row[10]
+    lasts = [one["metrics"]["final"]["val/nats_per_char"] for one in told]
+    assert row[2] == f"{statistics.fmean(lasts):.4f}"
+    assert row[10] == told[0]["processor"] and told[0]["git_commit"][:7] in row[11]
     assert "`python train.py experiment=tiny_record seed=1`): Nothing but a test." in page
     readme = (board / "README.md").read_text()
     best = next(line for line in readme.splitlines() if line.startswith("| Tiny: [first](docs/records/first) |"))
-    assert best.split(" | ")[1:] == [row[1], row[5], f"{row[7]} |"]
+    assert best.split(" | ")[1:] == [row[1], row[6], f"{row[8]} |"]
     assert readme.startswith("# Before\n\n<!--") and readme.endswith("-->\n\nAfter.\n")
     assert str(runs["folder"]) not in "".join(path.read_text() for path in (board / "records").rglob("*.json"))
     assert run_script(capfd, "leaderboard", "--check").status == 0
@@ -139,7 +143,7 @@ def test_one_run_has_the_error_over_titles_and_the_second_its_paired_difference(
     residual = other.nll - one.nll - difference * characters
     error = math.sqrt(titles / (titles - 1) * float((residual**2).sum())) / float(characters.sum())
     rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| [")]
-    assert [row[2] for row in rows] == ["", f"{difference:+.4f} ± {error:.4f}"]
+    assert [row[3] for row in rows] == ["", f"{difference:+.4f} ± {error:.4f}"]
     kept = record_of(runs[by_loss[0][1]])["metrics"]["best"]["val/nats_per_char_se"]
     assert rows[0][1] == f"{by_loss[0][0]:.4f} ± {kept:.4f} (titles)"
 
@@ -198,6 +202,21 @@ def test_verdicts_by_value():
     assert new.error == pytest.approx(0.02 * math.sqrt(4 / 3), rel=1e-5) and new.holds
     assert not verdict_on(several, 9, scores([11.7, 13.7])).holds  # 0.05 above 2 * 0.0231
     assert not verdict_on(several, 9, scores([10.7, 12.7])).holds  # nor below: it says another thing
+
+
+def test_the_last_validation_stands_beside_the_best():
+    board = record([11.0, 13.0], [11.2, 13.2])
+    assert board.last is None and cells(board, board)["last"] == ""
+    for run, value in zip(board.runs, (1.25, 1.28), strict=True):
+        run.record.update({"metrics": {"final": {"val/nats_per_char": value}}})
+    assert board.last == pytest.approx(1.265) and cells(board, board)["last"] == "1.2650"
+    assert record([11.0], averaged=scores([10.0])).last is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", record_names())
+def test_the_experiments_of_all_records_are_today_what_they_were(name):
+    check_experiment(read_record(name))
 
 
 def test_scores_are_kept_small_and_come_back(tmp_path):

@@ -21,7 +21,8 @@ The lowest losses that were reached, each by runs that are kept and that one com
 
 Every row is a folder of `docs/records/`: the `run.json` of each of its runs, the nats of each validation title, and a \
 paragraph. The loss is `val/nats_per_char` of the best checkpoint in fp32 on this project's validation titles \
-([metrics](metrics.md)): the mean over seeds ± its standard error over seeds, or of one run over titles. The \
+([metrics](metrics.md)): the mean over seeds ± its standard error over seeds, or of one run over titles. *Last* is \
+that of the last validation, which nothing chose; the best is chosen on the titles that it is scored on. The \
 difference to the first of a track is paired by title, ± its standard error over titles; it is left out between sets \
 of titles that differ. *Later* is the loss on titles of a later time, scored once. Titles shown, FLOPs and seconds are \
 of one run of training, of all runs together in an ensemble; a technique that reads a title several times an update \
@@ -34,6 +35,7 @@ in [CONTRIBUTING.md](../CONTRIBUTING.md#entering-a-record).
 COLUMNS = (
     "record",
     "loss",
+    "last",
     "to the first",
     "seeds",
     "later",
@@ -81,6 +83,7 @@ def cells(record: Record, first: Record) -> dict[str, str]:
     row = (
         f"[{record.name}](records/{record.name})",
         f"{record.loss:.4f} ± {record.error:.4f} ({over})",
+        "" if record.last is None else f"{record.last:.4f}",
         _difference(record, first),
         ", ".join(str(run.seed) for run in record.runs),
         _later(record),

@@ -17,6 +17,7 @@ from frontpage.analysis.leaderboard.scores import KeptScores, load_scores
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
 from frontpage.command.config_folder import ROOT
 from frontpage.command.errors import BadValue, nearest
+from frontpage.evaluation.metrics import HEADLINE
 from frontpage.runs.record import damage_of, told
 from frontpage.runs.record import read_record as read_run
 
@@ -69,6 +70,13 @@ class Record:
     def loss(self) -> float:
         """`val/nats_per_char`."""
         return float(self.nll.sum() / self.characters.sum())
+
+    @property
+    def last(self) -> float | None:
+        """The same of the runs' last validations, as they were measured in training; None of an average of runs."""
+        values = [told(run.record, "metrics", "final", HEADLINE.name) for run in self.runs]
+        known = self.averaged is None and all(isinstance(value, float) for value in values)
+        return statistics.fmean(values) if known else None
 
     @property
     def spread(self) -> float | None:

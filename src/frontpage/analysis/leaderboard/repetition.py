@@ -42,11 +42,14 @@ def train_again(
 ) -> list[Path]:
     """Train the record's experiment with each of the seeds below `folder`; the runs' directories.
 
-    The same `folder` goes on where it was broken off. UserError where its titles are a file that is not named.
+    The same `folder` goes on where it was broken off. The file of its titles is `titles`, or lies in the working
+    directory; else UserError. That it has these titles is checked when the runs are compared.
     """
     wanted = record.runs[0].record["config"]["data"].get("path")
     if wanted is not None and titles is None:
-        raise BadValue("--titles", None, f"the record's titles are of a file, {wanted}; name it")
+        if not Path(wanted).is_file():
+            raise BadValue("--titles", None, f"the record's titles are of a file, {wanted}, which is not here; name it")
+        titles = wanted
     more = [f"--config-dir={Path(one).absolute()}" for one in folders]
     more += [f"data.path={literal(str(Path(titles).absolute()))}"] if titles is not None else []
     train_all({f"seed_{seed}": [*record.recipe.words(seed), *more] for seed in seeds}, folder, jobs=1)
