@@ -28,7 +28,11 @@ def layer(name, **settings):
 def test_queries_keys_and_values_are_as_wide_as_asked_and_the_output_as_the_model(variant, shared):
     attention = layer(variant, d_inner=NARROW, **shared)
     groups = shared.get("n_kv_head", HEADS)
-    assert attention.qkv.weight.shape == (NARROW + 2 * NARROW * groups // HEADS, WIDTH)
+    if variant == "mla":  # keys and values are made of the latent, and queries have the rotary part beside
+        assert attention.up.weight.shape == (2 * NARROW * groups // HEADS, attention.d_latent)
+        assert attention.query.weight.shape == (NARROW + HEADS * attention.d_rope, WIDTH)
+    else:
+        assert attention.qkv.weight.shape == (NARROW + 2 * NARROW * groups // HEADS, WIDTH)
     assert attention.out.weight.shape == (WIDTH, NARROW) and attention.head_width == NARROW // HEADS
     x = inputs(2, BLOCK).double()
     assert attention(x).shape == x.shape
@@ -52,5 +56,5 @@ def test_the_key_is_checked_with_each_variant(variant):
     check_config(composed(f"model/attention={variant}", f"model.attention.d_inner={NARROW}", "model.d_model=64"))
 
 
-def test_every_variant_of_ours_that_projects_has_the_key_and_the_latent_one_has_not():
-    assert {*OURS, "strided"} <= {*VARIANTS} and "mla" not in VARIANTS
+def test_every_variant_has_the_key():
+    assert {*OURS, "mla", "strided"} <= {*VARIANTS} == {*options("model/attention")}

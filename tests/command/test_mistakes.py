@@ -35,8 +35,8 @@ from frontpage.training.preflight import check_config
         ("+model.attention.dropout=0.5", ["model.attention.dropout=0.5", "set by model.attention_dropout"]),
         (["model=modern", "+model.attention.bias=true"], ["model.attention.bias=true", "set by model.bias"]),
         (
-            ["model/attention=mla", "+model.attention.d_inner=32"],
-            ["model.attention.d_inner=32", "MLAAttention takes no such key", "d_latent"],
+            ["model/attention=mla", "+model.attention.window=32"],
+            ["model.attention.window=32", "MLAAttention takes no such key", "d_latent"],
         ),
         ("model.attention.d_inner=31", ["model.attention.d_inner=31", "multiple of n_head"]),
         ("+model.attention.patterns=[]", ["model.attention.patterns=[]", "takes no such key"]),

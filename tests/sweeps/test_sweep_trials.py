@@ -49,7 +49,8 @@ def test_an_exception_fails_its_trial_alone(toy, error, reason):  # noqa: F811
     said = toy(raises(error), SPACE, n_trials=2)
     assert toy.states() == ["COMPLETE", "FAIL", "COMPLETE"]
     failed = toy.study().trials[1]
-    assert failed.user_attrs["reason"] == reason and failed.user_attrs["status"] == "failed"
+    status = "infeasible" if isinstance(error, Infeasible) else "failed"
+    assert failed.user_attrs["reason"] == reason and failed.user_attrs["status"] == status
     assert failed.user_attrs.get("estimated_memory_bytes") == getattr(error, "estimated_memory_bytes", None)
     assert f"trial 1   FAIL      -  x={failed.params['x']:.6g}  ({reason})" in said
 

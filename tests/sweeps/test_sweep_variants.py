@@ -114,7 +114,10 @@ BASE = {10: 4.0, 20: 3.0, 30: 2.0, 100: 1.0}
         (30, 2.19, 1, False),
         (20, 9.9, 1, False),  # not yet a quarter of the base's updates
         (30, 2.21, 2, False),  # the base of this seed is not complete
-        (40, 9.9, 1, False),  # the base has no value there
+        (40, 2.21, 1, True),  # the base has no value there, and 2.0 before
+        (40, 2.19, 1, False),
+        (29, 3.31, 1, True),  # 3.0 at 20
+        (29, 3.29, 1, False),
     ],
 )
 def test_a_variant_is_pruned_where_it_is_worse_than_the_base_of_its_seed(step, value, seed, pruned):

@@ -33,11 +33,11 @@ class LatentCache:
 class MLAAttention(Routed, SelfAttention):
     """Causal attention with keys and values made from one latent of `d_latent` numbers a token, all that is cached.
 
-    `c = RMSNorm(W_dkv x)`; each head has its own `k = W_uk c` and `v = W_uv c` of width d_model / n_head. A rotary key
-    of `d_rope` numbers, shared by all heads, carries the position beside them (equation 14 ff.); without rotary
-    positions there is none. With a cache the maps W_uk and W_uv are absorbed into queries and outputs: no key is
-    rebuilt. `n_kv_head` heads have maps of their own, shared in groups. `qk_norm` normalises queries; keys come from a
-    normalised latent. Sees what causal attention sees:
+    `c = RMSNorm(W_dkv x)`; each head has its own `k = W_uk c` and `v = W_uv c`, all of them `d_inner` wide together
+    (null: d_model), a multiple of `n_head`. A rotary key of `d_rope` numbers, shared by all heads, carries the position
+    beside them (equation 14 ff.); without rotary positions there is none. With a cache the maps W_uk and W_uv are
+    absorbed into queries and outputs: no key is rebuilt. `n_kv_head` heads have maps of their own, shared in groups.
+    `qk_norm` normalises queries; keys come from a normalised latent. Sees what causal attention sees:
 
     >>> from frontpage.attention.parts.picture import picture
     >>> print(picture(Causal(), 4))
@@ -57,6 +57,7 @@ class MLAAttention(Routed, SelfAttention):
         *,
         d_latent: int,
         d_rope: int,
+        d_inner: int | None = None,
         bias: bool = True,
         rotary: bool = False,
         rotary_base: float = 10_000.0,
@@ -64,7 +65,9 @@ class MLAAttention(Routed, SelfAttention):
         qk_norm: bool = False,
         **contract: Any,
     ) -> None:
-        super().__init__(d_model, n_head, block_size, **contract)
+        if d_inner is not None and (d_inner < 1 or d_inner % n_head):
+            raise ValueError(f"d_inner={d_inner}: must be a multiple of n_head={n_head}")
+        super().__init__(d_inner or d_model, n_head, block_size, **contract)
         if d_latent < 1:
             raise ValueError(f"d_latent={d_latent}: at least 1")
         if rotary and (d_rope < 2 or d_rope % 2):
@@ -73,12 +76,13 @@ class MLAAttention(Routed, SelfAttention):
             raise ValueError(
                 f"rotary_share={rotary_share}: 1 with model/attention=mla, which turns d_rope other numbers"
             )
-        self.head_width, self.d_latent, self.d_rope = d_model // n_head, d_latent, d_rope if rotary else 0
+        self.head_width, self.d_latent = (d_inner or d_model) // n_head, d_latent
+        self.d_rope = d_rope if rotary else 0
         self.query = nn.Linear(d_model, n_head * (self.head_width + self.d_rope), bias=bias)
         self.down = nn.Linear(d_model, d_latent + self.d_rope, bias=bias)
         self.latent_norm = HeadNorm(d_latent)
         self.up = nn.Linear(d_latent, 2 * self.n_kv_head * self.head_width, bias=False)  # keys, then values
-        self.out = nn.Linear(d_model, d_model, bias=bias)
+        self.out = nn.Linear(n_head * self.head_width, d_model, bias=bias)
         self.rotary = Rotary(self.d_rope, block_size, rotary_base) if rotary else None
         self.query_norm = HeadNorm(self.head_width) if qk_norm else None
 

@@ -53,12 +53,8 @@ OLD_NAMES = {
     # its attention
     "attention_layer": Ours("model/attention", "", "causal, or for sparse one of fixed, local and strided, or sparsek"),
     "attn_type": Ours("model/attention", "", "model/attention=fixed, local, strided, or causal for all"),
-    "intermediate_dim": Ours(
-        "model.attention.d_inner", "", "of each attention but mla; 0 is null, the width of the model"
-    ),
-    "bottleneck_size": Ours(
-        "model.attention.d_inner", "", "of each attention but mla; 0 is null, the width of the model"
-    ),
+    "intermediate_dim": Ours("model.attention.d_inner", "", "of each attention; 0 is null, the width of the model"),
+    "bottleneck_size": Ours("model.attention.d_inner", "", "of each attention; 0 is null, the width of the model"),
     "local_attn_ctx": Ours(
         "model.attention.window",
         "model/attention=local",

@@ -17,7 +17,8 @@ class AgainstBase(optuna.pruners.BasePruner):
 
     A run is judged by its best validation, so that one which gets worse late is not pruned. The base is the complete
     trial of the variant `base` whose other parameters are the same. Before the share `after` of its updates nothing is
-    pruned, since what regularises begins slowly; nor where it has no value at an update.
+    pruned, since what regularises begins slowly. Where the base was not validated at an update, as where a variant has
+    other rows an update, it is judged by its last validation before.
     """
 
     def __init__(self, margin: Amount, after: Share, base: Text) -> None:
@@ -32,7 +33,7 @@ class AgainstBase(optuna.pruners.BasePruner):
             return False
         for one in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             known = one.intermediate_values
-            if one.params != others | {VARIANT: self.base} or step not in known or step < self.after * max(known):
+            if one.params != others | {VARIANT: self.base} or not known or step < self.after * max(known):
                 continue
             sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
             mine, its = (_least(values, step, sign) for values in (trial.intermediate_values, known))

@@ -39,6 +39,8 @@ class RunPlan:
     memory: TrainingMemory | None  # None where a layer cannot be run without numbers
     checkpoint_bytes: int
     checkpoints: int  # kept in the end, at most, links not counted
+    flops_per_token: float  # as the run begins
+    flops: float  # of the whole run, by these
     seconds_at_peak: float  # the run's operations, a token's as it begins, at the device's measured rate of products
 
 
@@ -61,7 +63,8 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
     dtype, mode = dtypes_of(precision).weights, model.precision_mode
     state = optimizer_bytes(model.net, model.make_optimizer, dtype)
     of_mode = 0 if mode is None else sum(map(bytes_of, tree_leaves(mode.saved(model.net, dtype))))
-    flops = model.flops_per_token(data.block_size) * sizes.targets(updates)
+    flops_per_token = model.flops_per_token(data.block_size)
+    flops = flops_per_token * sizes.targets(updates)
     peak = measure_matmul_peak(device, product_type(precision))
     checkpoint_bytes, kept = 4 * weights * (1 + averaged) + state + of_mode, kept_checkpoints(trainer, updates)
     if not is_helper():
@@ -77,6 +80,8 @@ def plan_run(trainer: L.Trainer, data: RunData, model: TrainingModule) -> RunPla
         memory=memory,
         checkpoint_bytes=checkpoint_bytes,
         checkpoints=sum(one.files for one in kept),
+        flops_per_token=flops_per_token,
+        flops=flops,
         seconds_at_peak=flops / (peak * trainer.world_size),
     )
 

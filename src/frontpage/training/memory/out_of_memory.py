@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import lightning as L
 import torch
 
-from frontpage.command.errors import UserError
+from frontpage.command.errors import Infeasible
 from frontpage.data.run_data import RunData
 from frontpage.data.run_sizes import accumulation_of
 from frontpage.machine.peak_memory import GIB
@@ -18,10 +18,8 @@ SMALLER = 0.6  # of the estimate that was too much: what is proposed needs at mo
 WORDS = ("out of memory", "can't allocate memory", "not enough memory")  # of PyTorch's RuntimeErrors
 
 
-class OutOfMemory(UserError):
+class OutOfMemory(Infeasible):
     """Training needs more memory than there is."""
-
-    estimated_memory_bytes: int | None = None
 
 
 @contextmanager
