@@ -58,10 +58,11 @@ test: .venv/.installed  ## the fast tests, without a network (ARGS="-k local")
 test-slow: .venv/.installed  ## the slow tests: sweeps, kills, resumes
 	$(PYTEST) -n auto --dist loadgroup -m slow $(ARGS)
 
-test-export: .venv/.installed  ## exports, loaded by transformers (installs it)
-	@$(VENV_PYTHON) -c 'import transformers' 2>/dev/null || \
-	  $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[transformers]'
-	$(PYTEST) -n auto tests/export/test_export_transformers.py $(ARGS)
+test-export: .venv/.installed  ## exports, loaded by transformers, and MLflow's store (installs both)
+	@$(VENV_PYTHON) -c 'import transformers, mlflow' 2>/dev/null || \
+	  $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[transformers,mlflow]'
+	$(PYTEST) -n auto tests/export/test_export_transformers.py tests/export/test_hub.py $(ARGS)
+	$(PYTEST) tests/training/test_loggers.py -k mlflow
 
 train: .venv/.installed  ## train the quickstart (TITLES=file.parquet for your own titles, ARGS="trainer.max_steps=100")
 	$(VENV_PYTHON) train.py $(QUICKSTART) $(ARGS)

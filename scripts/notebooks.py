@@ -6,9 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from frontpage.analysis.notebooks.execution import notebooks_in, run_notebooks
-from frontpage.command.arguments import Arguments, number
+from frontpage.command.arguments import Arguments, number, path_for
 from frontpage.command.endings import Failure
 from frontpage.command.errors import UserError
+from frontpage.command.extras import installing
 from frontpage.command.terminal import printable_lines
 
 
@@ -20,19 +21,25 @@ def main() -> None:
     seconds = number(float, 0)
     parser.add_argument("--timeout", default=1800.0, type=seconds, metavar="SECONDS", help="of a cell; 0: none (1800)")
     parser.add_argument("--jobs", type=number(int, 1, 64), default=1, help="notebooks at a time (1)")
+    copies = "for copies with what came of the cells (logs/notebooks)"
+    parser.add_argument("--output", type=path_for("--output"), default=Path("logs/notebooks"), help=copies)
     arguments = parser.parse_args()
     if find_spec("nbclient") is None or find_spec("ipykernel") is None:
-        raise UserError("running notebooks needs nbclient and ipykernel: pip install -e '.[dev]'")
+        raise UserError("running notebooks needs nbclient and ipykernel: " + installing("dev"))
     failed = []
 
     def say(path: Path, problem: str | None, seconds: float) -> None:
-        print(f"{path.stem}: {'FAILED' if problem else 'ran'}, {seconds:.0f} s", flush=True)
+        print(
+            f"{path.stem}: {'FAILED' if problem else 'ran'}, {seconds:.0f} s, {arguments.output / path.name}",
+            flush=True,
+        )
         if problem:
             print(printable_lines(problem), flush=True)
             failed.append(path.stem)
 
     paths = notebooks_in(arguments.notebooks, arguments.k)
-    run_notebooks(paths, arguments.timeout or None, arguments.jobs, say)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    run_notebooks(paths, arguments.timeout or None, arguments.jobs, arguments.output, say)
     if failed:
         raise Failure(f"notebooks with a cell that fails: {' '.join(failed)}")
 

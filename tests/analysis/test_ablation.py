@@ -47,7 +47,8 @@ PRUNED = "pruned: worse than the base"
     ("verdict", "difference", "reach", "seeds", "unfinished"),
     [
         ("better", -0.02, 0.01, 3, []),
-        ("worse", 0.02, 0.01, 3, ["failed: no memory"]),
+        ("worse", 0.02, 0.01, 3, ["running"]),
+        ("failed", -0.02, 0.01, 2, ["failed: train/loss is no number"]),
         ("no", -0.01, 0.01, 3, []),
         ("one seed", -0.02, 0.01, 1, ["running"]),
         ("pruned", -0.02, 0.01, 2, [PRUNED]),

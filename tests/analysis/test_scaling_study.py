@@ -9,6 +9,7 @@ from programs import run_script, train_tiny
 from scaling_losses import FORMS, GRID, LARGER, exact_at, losses
 
 from frontpage.analysis.scaling.points import check_comparable, read_points
+from frontpage.command.extras import installing
 from frontpage.command.notices import forget_notices, notices
 
 
@@ -201,7 +202,7 @@ def test_without_scipy_or_matplotlib_it_says_what_to_install(study, capfd, tmp_p
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib.figure", None)
         ended = fitted(capfd, folder, "--plot", tmp_path / "law.png")
-        assert ended.status == 2 and "matplotlib is missing: pip install -e '.[analysis]'" in ended.stderr
+        assert ended.status == 2 and f"matplotlib is missing: {installing('analysis')}" in ended.stderr
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     ended = fitted(capfd, folder)
-    assert ended.status == 2 and "scipy is missing: pip install -e '.[analysis]'" in ended.stderr
+    assert ended.status == 2 and "scipy is missing: pip install -c constraints.txt -e '.[analysis]'" in ended.stderr

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sparsek_oracles import KNOBS, naive, normal, packed_ids
 
-from frontpage.attention.kernels import listed_chunks, sparsek_choice
+from frontpage.attention.kernels import gathered_keys, sparsek_choice
 from frontpage.attention.kernels.gathered_keys import gathered
 from frontpage.attention.kernels.sparsek_choice import (
     ChosenGates,
@@ -38,7 +38,7 @@ def exact(monkeypatch):
     if problem := choice_problem():
         pytest.skip(problem)
     monkeypatch.setattr(sparsek_choice, "PAIRS_AT_ONCE", 700)
-    monkeypatch.setattr(listed_chunks, "PAIRS_AT_ONCE", 3000)
+    monkeypatch.setattr(gathered_keys, "NUMBERS_AT_ONCE", 3000)
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

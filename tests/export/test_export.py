@@ -306,7 +306,7 @@ def test_a_missing_package_is_named_with_the_command(package, form, run, tmp_pat
     output = ("--output", tmp_path / "out")
     ended = run_script(capfd, "export", run, "--format", form, *output, "--verify")
     assert ended.status == 2
-    assert package in ended.stderr and "pip install -e '.[" in ended.stderr
+    assert package in ended.stderr and "pip install -c constraints.txt -e '.[" in ended.stderr
     if package == "transformers":
         ended = run_script(capfd, "export", run, "--format", form, *output)
         assert (ended.status, ended.stderr) == (0, "")

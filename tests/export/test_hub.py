@@ -259,6 +259,7 @@ def test_licence_and_language_are_what_was_asked_for():
     card = card_of({}, licence="cc-by-4.0", language="de")
     assert (metadata_of(card)["license"], metadata_of(card)["language"]) == ("cc-by-4.0", "de")
     assert "under the licence `cc-by-4.0`" in card
+    assert metadata_of(card_of({}, language="en,de"))["language"] == ["en", "de"]
     nothing = metadata_of(card_of({}))
     assert nothing["license"] == "unknown" and "language" not in nothing and "model-index" not in nothing
 
@@ -267,7 +268,9 @@ def test_a_card_says_what_other_corpora_hold():
     questions = {"source": "plus modulo 59", "train_questions": 5, "validation_questions": 7}
     measured = {"val/accuracy": 0.5, "val/accuracy_se": 0.25, "val/loss": 2.0, "step": 3}
     card = card_of({"data": questions, "metrics": {"best": measured}})
-    assert "language model of arithmetic modulo a number" in card
+    assert "language model of arithmetic modulo a number" in card and "12 + 45 =" in card and "Show HN" not in card
+    of_answers = card_of({"data": questions, "metrics": {"best": {"val/nats_per_char": 0.5}}})
+    assert "nats a character of the answers (`val/nats_per_char`)" in of_answers and "5 for its end" not in of_answers
     assert "| questions | 5 to train, 7 to validate |" in card
     assert "| `val/accuracy` | 0.5000 ± 0.2500 (standard error) |" in card
     assert "| nats a token (`val/loss`) | 2.0000 |" in card and "step" not in card.split("---\n")[2]

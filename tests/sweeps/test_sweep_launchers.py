@@ -10,6 +10,7 @@ from tiny import TINY
 from toy_searches import SPACE, toy  # noqa: F401
 
 from frontpage.command.errors import UserError
+from frontpage.command.extras import installing
 from frontpage.command.program import task
 from frontpage.sweeps.cluster import SLURM, check_launcher
 
@@ -69,7 +70,8 @@ def test_a_launcher_without_its_extra(command, monkeypatch, launcher, plugin):
     outcome = command(*TINY, "--multirun", "hydra/sweeper=optuna", "optimizer.lr=choice(1,2)", f"launcher={launcher}")
     assert outcome.status == 2
     check_message(
-        outcome.stderr, [f"launcher={launcher}: needs the extra `{launcher}`", f"pip install -e '.[{launcher}]'"]
+        outcome.stderr,
+        [f"launcher={launcher}: needs the extra `{launcher}`", installing(launcher)],
     )
 
 

@@ -203,4 +203,4 @@ def test_a_sampler_without_its_package_names_the_extra(toy, monkeypatch):  # noq
 
     monkeypatch.setitem(sys.modules, "cmaes", None)
     refused = toy(valley, SPACE, sampler="cmaes", status=2)
-    check_message(refused, ["hydra/sweeper/sampler", "cmaes", "pip install -e '.[cmaes]'"])
+    check_message(refused, ["hydra/sweeper/sampler", "cmaes", "pip install -c constraints.txt -e '.[cmaes]'"])

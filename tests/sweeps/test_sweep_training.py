@@ -105,7 +105,7 @@ def test_running_out_of_memory_leaves_the_estimate(sweep, monkeypatch):
     monkeypatch.setattr("frontpage.recipe.language_module.LanguageModule.training_step", out)
     _, found = sweep("optimizer.lr=choice(1e-3)", "hydra/sweeper/sampler=grid", status=1)
     (trial,) = found.trials
-    assert trial.user_attrs["status"] == "infeasible" and "out of memory" in trial.user_attrs["reason"]
+    assert trial.user_attrs["status"] == "out of memory" and "out of memory" in trial.user_attrs["reason"]
     assert trial.user_attrs["estimated_memory_bytes"] == record(trial)["estimated_memory_bytes"] > 0
 
 

@@ -49,7 +49,7 @@ def test_an_exception_fails_its_trial_alone(toy, error, reason):  # noqa: F811
     said = toy(raises(error), SPACE, n_trials=2)
     assert toy.states() == ["COMPLETE", "FAIL", "COMPLETE"]
     failed = toy.study().trials[1]
-    status = "infeasible" if isinstance(error, Infeasible) else "failed"
+    status = "out of memory" if isinstance(error, OutOfMemory) else "failed"
     assert failed.user_attrs["reason"] == reason and failed.user_attrs["status"] == status
     assert failed.user_attrs.get("estimated_memory_bytes") == getattr(error, "estimated_memory_bytes", None)
     assert f"trial 1   FAIL      -  x={failed.params['x']:.6g}  ({reason})" in said
@@ -69,6 +69,16 @@ def test_a_pruned_trial_is_pruned_and_counts(toy, kind):  # noqa: F811
     pruned = toy.study().trials[1].user_attrs
     assert pruned["reason"] == "others were better" and pruned["status"] == "pruned"
     assert "study toy: 2 complete, 1 pruned" in said
+
+
+def test_trials_that_run_out_of_memory_while_they_train_are_bounded_where_none_finishes(toy):  # noqa: F811
+    def out(number, **values):
+        raise out_of_memory()
+
+    said = toy(out, SPACE, n_trials=5, max_failed=3, status=1)
+    assert said.splitlines() == [
+        "hydra.sweeper.study_name=toy: 3 trials have run out of memory while they trained, and none has finished"
+    ]
 
 
 def test_failed_trials_are_bounded_and_nothing_but_failures_is_status_1(toy):  # noqa: F811

@@ -92,4 +92,4 @@ def test_what_it_refuses(capfd, tmp_path, monkeypatch, arguments, pieces):
 def test_a_plot_without_matplotlib_is_refused_before_training(capfd, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     ended = run_script(capfd, "find_lr", *TINY, "--out", tmp_path / "rates.png")
-    assert ended.status == 2 and "pip install -e '.[analysis]'" in ended.stderr
+    assert ended.status == 2 and "pip install -c constraints.txt -e '.[analysis]'" in ended.stderr

@@ -162,10 +162,10 @@ def test_what_a_checkpoint_keeps_is_of_all_processes():
     detector = GrokkingDetector("val/loss", ".")
     detector._trained = torch.tensor(4.0)
     strategy = SimpleNamespace(reduce=lambda own, reduce_op: (own + 6) / 2)
-    detector.on_save_checkpoint(SimpleNamespace(world_size=2, strategy=strategy), SimpleNamespace(device="cpu"), {})
-    assert float(detector.state_dict()["trained"]) == 5
-    detector.on_save_checkpoint(SimpleNamespace(world_size=1), SimpleNamespace(device="cpu"), {})
-    assert float(detector._trained) == 5
+    for trainer, mean in ((SimpleNamespace(world_size=2, strategy=strategy), 5), (SimpleNamespace(world_size=1), 5)):
+        checkpoint = {"callbacks": {detector.state_key: detector.state_dict()}}  # before the hook, as Lightning does
+        detector.on_save_checkpoint(trainer, SimpleNamespace(device="cpu"), checkpoint)
+        assert float(checkpoint["callbacks"][detector.state_key]["trained"]) == float(detector._trained) == mean
 
 
 def test_the_training_loss_is_of_what_the_validation_loss_is_of():

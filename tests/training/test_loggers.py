@@ -253,7 +253,7 @@ def test_tensorboard_without_its_extra(command, monkeypatch):
     outcome = command(*SHORT, "logger=tensorboard")
     assert outcome.status == 2
     assert outcome.stderr.strip() == (
-        "logger.tensorboard: needs the extra `tensorboard`: pip install -e '.[tensorboard]'"
+        "logger.tensorboard: needs the extra `tensorboard`: pip install -c constraints.txt -e '.[tensorboard]'"
     )
 
 
@@ -367,7 +367,7 @@ def test_without_mlflow_its_extra_is_named(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     outcome = command(*SHORT, "logger=mlflow")
     assert outcome.status == 2
-    assert "logger.mlflow" in outcome.stderr and "pip install -e '.[mlflow]'" in outcome.stderr
+    assert "logger.mlflow" in outcome.stderr and "pip install -c constraints.txt -e '.[mlflow]'" in outcome.stderr
 
 
 @pytest.mark.slow

@@ -88,8 +88,9 @@ def test_the_figures_at_the_start_come_true(command, run_directories, monkeypatc
     sizes = [path.stat().st_size / 2**20 for path in directory.glob("checkpoints/*.ckpt")]
     assert kept == len(sizes) == 3
     assert each == pytest.approx(max(sizes), abs=0.15) and all_ == pytest.approx(sum(sizes), abs=0.3)
-    million, all_ = (float(word) for word in re.match(r"([\d.]+) .* ([\de.+]+) in all", said["operations"]).groups())
-    assert all_ == pytest.approx(record["training_flops"], rel=5e-3)
+    found = re.match(r"([\d.]+) .* about ([\de.+]+) in all", said["operations"])
+    million, all_ = map(float, found.groups())
+    assert all_ == pytest.approx(record["training_flops"], rel=5e-2)
     assert million * 1e6 * record["tokens_seen"] == pytest.approx(record["training_flops"], rel=0.05)
     whole = record["training_flops"] / RATE
     assert whole > 60 and seconds(said["time"]) == pytest.approx([whole / FAST, whole / SLOW], abs=1)

@@ -59,10 +59,12 @@ class Effect:
     def verdict(self) -> str:
         """`better` or `worse` where zero lies outside the interval, else `no`; empty where nothing is compared.
 
-        `pruned` where a trial was: those that finished are then the lucky ones. `one seed` where no spread is known.
+        `pruned` or `failed` where a trial was: those that finished are then the lucky ones. `one seed` where no spread
+        is known.
         """
-        if any(one.startswith("pruned") for one in self.unfinished):
-            return "pruned"
+        for lost in ("pruned", "failed"):
+            if any(one.startswith(lost) for one in self.unfinished):
+                return lost
         if self.difference is None or self.reach is None:
             return ""
         if self.seeds < 2:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from frontpage.command.errors import UserError
+from frontpage.command.extras import installing
 from frontpage.training.lr_range_test import smoothed
 
 
@@ -12,7 +13,7 @@ def pyplot(path: Path) -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise UserError(f"--out={path}: a plot needs the extra `analysis`: pip install -e '.[analysis]'") from error
+        raise UserError(f"--out={path}: a plot needs the extra `analysis`: {installing('analysis')}") from error
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

@@ -26,6 +26,7 @@ from omegaconf.errors import (
 
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import UserError, is_text, nearest
+from frontpage.command.extras import installing
 from frontpage.command.long_names import explain_long_name, is_too_long
 from frontpage.command.old_names import in_our_words, where_it_stands
 
@@ -123,7 +124,7 @@ def _no_such_option(error: MissingConfigException) -> str:
     hint = ", and data.path=... for a file of titles" if group == "data" else ""
     if (group, option) in EXTRAS:
         launcher, extra = EXTRAS[group, option]
-        return f"launcher={launcher}: needs the extra `{extra}`: pip install -e '.[{extra}]'"
+        return f"launcher={launcher}: needs the extra `{extra}`: {installing(extra)}"
     return f"{group}={option}: no such option{nearest(option, error.options)}; allowed: {_listed(error.options)}{hint}"
 
 

@@ -17,6 +17,8 @@ MEANING = {
     "val/perplexity": "perplexity a token",
     "val/packed_nats_per_char": "nats a character with texts sharing a window",
 }
+OF_ANSWERS = {"val/nats_per_char": "nats a character of the answers", "val/coverage": "share of their tokens scored"}
+PROMPTS = {"titles": "Show HN:", "questions": "12 + 45 ="}  # of the examples
 ABOUT = {  # what a record counts: what the model has read
     "titles": "Hacker News titles",
     "invented titles": "titles that a grammar invents",
@@ -40,7 +42,8 @@ def model_card(
 
     `record` is the run's run.json (empty where there is none), `checkpoint` what was asked for, `facts` what goes into
     the description of the model by name, and `file` and `length` of the example. `licence` is that of the weights
-    (null: mit where the titles were invented for the project, else unknown), `language` a code (null: en for titles).
+    (null: mit where the titles were invented for the project, else unknown), `language` a code, or some
+    with commas between (null: en for titles).
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -52,6 +55,7 @@ def model_card(
     of_hub = corpus.get("repository") and not corpus.get("path")
     repository, _, revision = source.partition("@") if of_hub else (None, "", None)
     metrics = list(_metrics(record.get("metrics", {}), checkpoint))
+    meaning = MEANING | (OF_ANSWERS if unit == "questions" else {})
     results = [
         EvalResult(
             task_type="text-generation",
@@ -60,15 +64,16 @@ def model_card(
             dataset_split="validation",
             dataset_revision=revision,
             metric_type=metric,
-            metric_name=MEANING.get(metric, metric),
+            metric_name=meaning.get(metric, metric),
             metric_value=value,
             metric_args=None if error is None else {"standard_error": error},
         )
         for metric, value, error in metrics
     ]
     tags = [] if unit != "titles" else ["titles"] if invented else ["hacker-news", "titles"]
+    codes = [("en" if unit == "titles" else None)] if language is None else language.split(",")
     metadata = ModelCardData(
-        language=language or ("en" if unit == "titles" else None),
+        language=codes if len(codes) > 1 else codes[0],
         license=licence or ("mit" if invented else "unknown"),
         library_name="transformers" if form == "hf" else None,
         pipeline_tag="text-generation",
@@ -77,7 +82,8 @@ def model_card(
         model_name=name,
         eval_results=results or None,
     )
-    said = {"record": record, "data": data, "metrics": metrics, "meaning": MEANING, "unknown": UNKNOWN}
+    said = {"record": record, "data": data, "metrics": metrics, "meaning": meaning, "unknown": UNKNOWN}
+    said |= {"prompt": PROMPTS.get(unit, ""), "joined": corpus.get("join") == "day"}
     said |= {"name": name, "about": ABOUT["invented titles" if invented else unit], "unit": unit}
     said |= {"invented": invented, "licence": licence}
     said |= {"form": form, "architecture": architecture, "checkpoint": checkpoint, "facts": facts}

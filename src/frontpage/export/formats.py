@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from frontpage.command.build import build
 from frontpage.command.check import check_value
 from frontpage.command.errors import BadValue, UserError
+from frontpage.command.extras import installing
 from frontpage.command.limits import Text
 from frontpage.command.notices import notice
 from frontpage.command.run_folder import check_name
@@ -47,10 +48,10 @@ def can_compare(form: str, asked: bool | None = None) -> bool:
     needed = [name for name in NEEDED[form] if importlib.util.find_spec(name) is None]
     if needed:
         extra = "quantised" if "torchao" in needed else "export"
-        raise UserError(f"--format {form} needs {' and '.join(needed)}: pip install -e '.[{extra}]'")
+        raise UserError(f"--format {form} needs {' and '.join(needed)}: {installing(extra)}")
     can = form != "hf" or importlib.util.find_spec("transformers") is not None
     if asked and not can:
-        raise UserError("--verify needs transformers: pip install -e '.[transformers]'")
+        raise UserError(f"--verify needs transformers: {installing('transformers')}")
     return can if asked is None else asked
 
 

@@ -152,8 +152,8 @@ def add_push(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what --push would upload; nothing goes or stays")
     licence = "of the weights, in the card: mit, cc-by-4.0 ... (mit for invented titles, else unknown)"
     parser.add_argument("--license", metavar="ID", type=_matching(r"[a-z0-9][a-z0-9.+-]*"), help=licence)
-    language = "of the texts, in the card: de ... (en for titles)"
-    parser.add_argument("--language", metavar="CODE", type=_matching("[a-z]{2,3}"), help=language)
+    language = "of the texts, in the card: de, or en,de ... (en for titles)"
+    parser.add_argument("--language", metavar="CODES", type=_matching("[a-z]{2,3}(,[a-z]{2,3})*"), help=language)
 
 
 def repository_of(arguments: argparse.Namespace) -> HubRepository | None:

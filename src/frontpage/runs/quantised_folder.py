@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from frontpage.command.allowed_targets import check_stored
 from frontpage.command.build import build_stored
 from frontpage.command.errors import BadValue, UserError
+from frontpage.command.extras import installing
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.precision.fake_quantised import FakeQuantised
 from frontpage.recipe.precision.integers import load_plain_state, plain_state
@@ -36,7 +37,7 @@ def is_quantised(folder: Path) -> bool:
     if not path.is_file():
         return False
     if find_spec("safetensors") is None:
-        raise UserError(f"{path}: reading it needs safetensors, pip install -e '.[export]'")
+        raise UserError(f"{path}: reading it needs safetensors, {installing('export')}")
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -42,18 +42,21 @@ def told(record: object, *keys: str) -> Any:
     return record
 
 
+def sittings_of(record: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """Of a run that was continued, and of any since they are written down; none where they make no sense."""
+    found = told(record, "sittings")
+    return found if isinstance(found, list) and all(isinstance(one, Mapping) for one in found) else []
+
+
 def commits_of(record: Mapping[str, Any]) -> list[str]:
     """The commits of all sittings of a run, in order and short; `+` for one with changes that were not committed."""
-    sittings = record.get("sittings")
-    known = isinstance(sittings, list) and sittings and all(isinstance(one, Mapping) for one in sittings)
-    parts = [one for one in (sittings if known else [record]) if one.get("git_commit")]
+    parts = [one for one in (sittings_of(record) or [record]) if one.get("git_commit")]
     return [*dict.fromkeys(f"{str(one['git_commit'])[:7]}{'+' * bool(one.get('git_dirty'))}" for one in parts)]
 
 
 def fingerprints_of(record: Mapping[str, Any] | None) -> set[str]:
     """Of the titles of all sittings of a run: the same titles have another under another version of `tokenizers`."""
-    sittings = told(record, "sittings")
-    found = [told(record, "data", "fingerprint"), *(told(one, "fingerprint") for one in sittings or [])]
+    found = [told(record, "data", "fingerprint"), *(told(one, "fingerprint") for one in sittings_of(record))]
     return {one for one in found if isinstance(one, str)}
 
 

@@ -68,7 +68,7 @@ def check_settings(
     before = OmegaConf.to_container(stored_config(run), resolve=False) if run.config_file.is_file() else {}
     fitted = bool(told(before, "trainer", "fit_batch"))
     if fitted and not config.trainer.get("fit_batch"):  # now it has to name what was found
-        before = _as_fitted(before, run.record)
+        before, fitted = _as_fitted(before, run.record), False
     origin = provenance_around(checkpoint)
     _check_init_from(config, before.get("init_from") if origin is None else origin.started_from, checkpoint)
     if titles is None or not before:
@@ -115,11 +115,14 @@ def _same_titles(run: Run, origin: Provenance | None, fingerprint: str, data: Ru
 
 def _as_fitted(config: dict[str, Any], record: Any) -> dict[str, Any]:
     """The config of a run with `trainer.fit_batch`, with the micro-batch and the accumulation that it had."""
-    micro, accumulation = told(record, "micro_batch"), told(record, "accumulate_grad_batches")
-    if micro is None or accumulation is None:
+    asked, many = told(config, "data", "batch_size"), told(config, "trainer", "accumulate_grad_batches")
+    micro = told(record, "micro_batch")
+    if not all(isinstance(one, int) for one in (asked, micro)) or many is None:
         return config
-    data = {**config["data"], "batch_size": micro}
-    return {**config, "data": data, "trainer": {**config["trainer"], "accumulate_grad_batches": accumulation}}
+    several = isinstance(many, list)
+    found = [-(-asked * one // micro) for one in (many if several else [many])]  # as fit_batch makes them
+    trainer = {**config["trainer"], "accumulate_grad_batches": found if several else found[0], "fit_batch": False}
+    return {**config, "data": {**config["data"], "batch_size": micro}, "trainer": trainer}
 
 
 def _rows_before(config: dict[str, Any], record: Any) -> int | None:

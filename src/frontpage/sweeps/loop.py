@@ -36,7 +36,9 @@ from frontpage.sweeps.space import read_space
 from frontpage.sweeps.storage import KEY, why_not_opened
 from frontpage.sweeps.study import open_study
 from frontpage.sweeps.workers import Workers
+from frontpage.training.memory.out_of_memory import OutOfMemory
 
+RAN_OUT = "out of memory"  # status of a trial that did while it trained
 INFEASIBLE = 10  # times n_trials: so many trials may be found not to fit into memory
 
 
@@ -200,6 +202,7 @@ class Sweep:
             set_attributes(self.study, trial, estimated_memory_bytes=estimate)
         known = isinstance(error, UserError)
         status = "infeasible" if isinstance(error, Infeasible) else "failed"
+        status = RAN_OUT if isinstance(error, OutOfMemory) else status
         fail(self.study, trial, said[0] if known else f"{type(error).__name__}: {said[0]}", status)
 
     def _overrides_of(self, params: dict[str, Any], continued: FrozenTrial | None) -> list[str]:
@@ -221,6 +224,9 @@ class Sweep:
         most = self.settings.max_failed
         if failed >= most:
             self._leave(f"{failed} trials have failed, hydra.sweeper.max_failed={most}; each one's reason stands above")
+        ran_out = sum(one.user_attrs.get("status") == RAN_OUT for one in trials)
+        if ran_out >= most and not any(one.state == TrialState.COMPLETE for one in trials):
+            self._leave(f"{ran_out} trials have run out of memory while they trained, and none has finished")
         most = INFEASIBLE * self.settings.n_trials
         if infeasible >= most:
             self._leave(f"{infeasible} trials did not fit; the space holds hardly anything that does")
@@ -284,7 +290,7 @@ def _count(trials: Sequence[FrozenTrial], *states: TrialState) -> int:
 def _failures(trials: Sequence[FrozenTrial]) -> tuple[int, int]:
     """(trials that failed for good, those that did not fit)."""
     failed = [one.user_attrs for one in trials if one.state == TrialState.FAIL and "requeued" not in one.user_attrs]
-    infeasible = sum(attributes.get("status") == "infeasible" for attributes in failed)
+    infeasible = sum(attributes.get("status") in ("infeasible", RAN_OUT) for attributes in failed)
     return len(failed) - infeasible, infeasible
 
 

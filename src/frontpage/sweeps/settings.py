@@ -21,6 +21,7 @@ from frontpage.command.allowed_targets import check_target, targets_in
 from frontpage.command.check import check_value
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import BadValue, UserError, nearest
+from frontpage.command.extras import installing
 from frontpage.command.limits import AtLeast, Count, Positive, Seed
 from frontpage.command.notices import notice
 
@@ -229,7 +230,7 @@ def _require_packages(sampler: str) -> None:
         if package is not None:
             importlib.import_module(package)
     except ImportError as error:
-        raise UserError(f"hydra/sweeper/sampler: {sampler} needs {package}: pip install -e '.[{extra}]'") from error
+        raise UserError(f"hydra/sweeper/sampler: {sampler} needs {package}: {installing(extra)}") from error
 
 
 def _said(error: BaseException) -> str:

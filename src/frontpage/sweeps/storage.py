@@ -8,6 +8,7 @@ from sqlalchemy.pool import NullPool
 
 from frontpage.command.disk_full import is_full
 from frontpage.command.errors import BadValue
+from frontpage.command.extras import installing
 from frontpage.sweeps.journal import Journal, is_journal
 
 PATIENCE = 10  # seconds after which the lock of a writer that was killed is broken; a record takes milliseconds
@@ -55,7 +56,7 @@ def why_not_opened(error: BaseException) -> str:
         if re.search(r"\w", str(error)):
             said = _first_line(error)
     if isinstance(error, ModuleNotFoundError):
-        said += "; tried are sqlite:///FILE and, with pip install -e '.[postgresql]', postgresql://..."
+        said += f"; tried are sqlite:///FILE and, with {installing('postgresql')}, postgresql://..."
     return said
 
 

@@ -63,7 +63,8 @@ def print_start(
         f" (batch {plan.micro_batch:,}{accumulated}{devices})",
         "length": f"{plan.updates:,} updates, {least:,}{'' if least == most else f' to {most:,}'} an epoch"
         + (f", at most {config['trainer']['max_time']}" if config["trainer"].get("max_time") else ""),
-        "operations": f"{plan.flops_per_token / 1e6:,.2f} million a token as the run begins, {plan.flops:.3g} in all",
+        "operations": f"{plan.flops_per_token / 1e6:,.2f} million a token as the run begins,"
+        f" about {plan.flops:.2g} in all",
         "intervals": f"log {_interval(config['log_interval'], 'each epoch')},"
         f" validate {_interval(config['val_interval'], 'by trainer.evals_per_epoch')},"
         f" save {_interval(config['save_interval'], 'at validations')}",

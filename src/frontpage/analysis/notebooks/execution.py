@@ -1,4 +1,4 @@
-"""Every cell of a notebook, run in a kernel of its own; the file stays as it is."""
+"""Every cell of a notebook, run in a kernel of its own; the file stays as it is, and a copy has the outputs."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from frontpage.command.disk_full import replacing
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.interrupts import heard
 from frontpage.command.progress_line import ProgressLine
@@ -34,7 +35,7 @@ def notebooks_in(places: list[Path], chosen: str = "") -> list[Path]:
     return kept
 
 
-def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, say: Said) -> None:
+def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, output: Path, say: Said) -> None:
     """Run them, `jobs` at a time, and `say` of each, as it ends, what `run_notebook` does and its seconds.
 
     Each kernel has its share of the cores for threads, unless OMP_NUM_THREADS says how many: threads that share a core
@@ -49,7 +50,7 @@ def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, say: Said
         async def run(path: Path) -> None:
             async with free:
                 start = time.monotonic()
-                problem = await run_notebook(path, timeout, {"OMP_NUM_THREADS": threads} | os.environ)
+                problem = await run_notebook(path, timeout, output, {"OMP_NUM_THREADS": threads} | os.environ)
                 say(path, problem, time.monotonic() - start)
 
         await asyncio.gather(*map(run, paths))
@@ -57,11 +58,11 @@ def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, say: Said
     heard(lambda: asyncio.run(run_all()))
 
 
-async def run_notebook(path: Path, timeout: float | None, environment: dict[str, str]) -> str | None:
+async def run_notebook(path: Path, timeout: float | None, output: Path, environment: dict[str, str]) -> str | None:
     """Run the cells in the notebook's folder; None, or the first one that fails with its traceback.
 
-    `timeout` is that of each cell, in seconds (None: no end), `environment` that of the kernel. Raises UserError where
-    the file is no notebook.
+    `timeout` is that of each cell, in seconds (None: no end), `environment` that of the kernel. A copy with what came
+    of the cells is put into the folder `output`. Raises UserError where the file is no notebook.
     """
     import nbformat
     from nbclient import NotebookClient
@@ -88,4 +89,6 @@ async def run_notebook(path: Path, timeout: float | None, environment: dict[str,
         return COLOURS.sub("", f"{path}, cell {number}:\n{error}")
     finally:
         line.close()
+        with replacing(output / path.name) as partial:
+            nbformat.write(notebook, partial)
     return None

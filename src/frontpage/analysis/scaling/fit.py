@@ -9,6 +9,7 @@ import numpy as np
 
 from frontpage.analysis.scaling.forms import Form, PowerLaw
 from frontpage.command.errors import UserError
+from frontpage.command.extras import installing
 
 HUBER = 0.005  # log units: a run that is off by more than half a percent pulls no harder than in proportion
 SAME = 0.02  # sizes closer than this share count as one: an epoch's last batch is shorter
@@ -134,7 +135,7 @@ def need_scipy() -> None:
     try:
         import scipy.optimize  # noqa: F401
     except ImportError as error:
-        raise UserError("scipy is missing: pip install -e '.[analysis]' (or make setup)") from error
+        raise UserError(f"scipy is missing: {installing('analysis')}") from error
 
 
 def exponential(logarithm: float) -> float:

@@ -10,6 +10,7 @@ from frontpage.analysis.scaling.fit import Fit, distinct
 from frontpage.analysis.scaling.forms import TwoTerms
 from frontpage.analysis.scaling.points import Point, sizes_of
 from frontpage.command.errors import UserError
+from frontpage.command.extras import installing
 
 NAMES = ("parameters N", "tokens seen D")
 
@@ -23,7 +24,7 @@ def drawn(fit: Fit, points: Sequence[Point], held: Sequence[Point], metric: str,
         from matplotlib.figure import Figure
         from matplotlib.ticker import LogFormatter
     except ImportError as error:
-        raise UserError("matplotlib is missing: pip install -e '.[analysis]' (or make setup)") from error
+        raise UserError(f"matplotlib is missing: {installing('analysis')}") from error
     columns = (0, 1) if isinstance(fit.form, TwoTerms) else ("ND".index(fit.form.variable),)
     more = [(shape_panel, claims["shapes"]), (efficiency_panel, claims["sample_efficiency"])]
     more = [(panel, found) for panel, found in more if found]

@@ -30,37 +30,43 @@ def gathered(
     given, kind = v.dtype, torch.promote_types(q.dtype, torch.float32)
     (_, heads, queries, _), (batch, kv_heads, tokens, width) = q.shape, k.shape
     q = q.to(kind).unflatten(1, (kv_heads, -1))  # (B, Hkv, G, T, D)
-    tables = [part.to(kind).transpose(1, 2).flatten(0, 1).flatten(1) for part in (k, v)]  # (B S, Hkv D)
-    columns = window + keys.chosen.shape[2]
-    step = max(NUMBERS_AT_ONCE // (batch * columns * max(heads, kv_heads * width)), 1)
-    parts = []
+    k, v = (part.to(kind).transpose(1, 2).flatten(2) for part in (k, v))  # (B, S, Hkv D)
+    gates, window = None if gates is None else gates.to(kind), min(window, tokens)
+    at_once = max(NUMBERS_AT_ONCE // ((window + keys.chosen.shape[2]) * max(heads, kv_heads * width)), 1)  # queries
+    mixed = []
     with torch.autocast(q.device.type, enabled=False):
-        for begin in range(0, queries, step):
-            own = slice(begin, begin + step)
-            place, seen = _places(keys, own, window, tokens)
-            factors = None if gates is None else gates[:, own].to(kind)
-            parts.append(
-                checkpoint(_mixed, q[..., own, :], *tables, place, seen, factors, dropout, use_reentrant=False)
-            )
-    return torch.cat(parts, dim=3).flatten(1, 2).to(given)
+        for rows in _slices(batch, max(at_once // queries, 1)):  # a gradient of keys is as large as all of its rows'
+            parts = []
+            for own in _slices(queries, at_once):
+                place, seen = _places(keys, rows, own, window, tokens)
+                factors = None if gates is None else gates[rows, own]
+                inputs = q[rows, :, :, own], k[rows].flatten(0, 1), v[rows].flatten(0, 1), place, seen, factors, dropout
+                parts.append(checkpoint(_mixed, *inputs, use_reentrant=False))
+            mixed.append(torch.cat(parts, dim=3))
+    return torch.cat(mixed).flatten(1, 2).to(given)
 
 
-def _places(keys: ListedKeys, own: slice, window: int, tokens: int) -> tuple[Tensor, Tensor]:
-    """Which rows of a table the queries `own` look at, and whether they see them: (B, t, window + k) twice."""
-    near, count, chosen = keys.near[0][:, own], keys.count[0][:, own], keys.chosen[:, own].long()
+def _slices(length: int, step: int) -> list[slice]:
+    return [slice(begin, begin + step) for begin in range(0, length, step)]
+
+
+def _places(keys: ListedKeys, rows: slice, own: slice, window: int, tokens: int) -> tuple[Tensor, Tensor]:
+    """Which lines of a table of these rows the queries `own` look at, and whether they see them: (b, t, window + k)."""
+    count, chosen = keys.count[0][rows, own], keys.chosen[rows, own].long()
+    near = keys.near[0].expand_as(keys.count[0])[rows, own]
     query = torch.arange(tokens - keys.chosen.shape[1], tokens, device=chosen.device)[own]
     last = query[:, None] - torch.arange(window, device=chosen.device)
     last = last.expand(len(chosen), -1, -1)
     used = torch.arange(chosen.shape[2], device=chosen.device) < count[..., None]
-    seen = torch.cat((last >= near[..., None], used.expand_as(chosen)), dim=2)
-    row = tokens * torch.arange(len(chosen), device=chosen.device)[:, None, None]
-    return torch.cat((last, chosen), dim=2).where(seen, 0) + row, seen
+    seen = torch.cat((last >= near[..., None], used), dim=2)
+    line = tokens * torch.arange(len(chosen), device=chosen.device)[:, None, None]
+    return torch.cat((last, chosen), dim=2).where(seen, 0) + line, seen
 
 
 def _mixed(
     q: Tensor, keys: Tensor, values: Tensor, place: Tensor, seen: Tensor, gates: Tensor | None, dropout: float
 ) -> Tensor:
-    """q (B, Hkv, G, t, D), both tables (B S, Hkv D) -> (B, Hkv, G, t, D)."""
+    """q (b, Hkv, G, t, D), both tables (b S, Hkv D) -> (b, Hkv, G, t, D)."""
     own_keys, own_values = (F.embedding(place, one).unflatten(-1, (q.shape[1], -1)) for one in (keys, values))
     scores = torch.einsum("bcgtd,btncd->bcgtn", q, own_keys) * q.shape[-1] ** -0.5
     weights = scores.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1)

@@ -6,6 +6,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from frontpage.command.errors import UserError
+from frontpage.command.extras import installing
 from frontpage.command.limits import Amount, Positive
 from frontpage.recipe.optimizers.settings import Betas, Decay
 
@@ -26,6 +27,6 @@ def adamw_8bit(
     except ImportError as error:
         raise UserError(
             f"optimizer=adamw_8bit: needs the extra adamw8bit ({error});"
-            " install it with .venv/bin/pip install -c constraints.txt -e '.[adamw8bit]', or take optimizer=adamw"
+            f" {installing('adamw8bit')}, or take optimizer=adamw"
         ) from error
     return AdamW8bit(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)

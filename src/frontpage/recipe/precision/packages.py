@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from types import ModuleType
 
 from frontpage.command.errors import UserError
+from frontpage.command.extras import installing
 
 # What each says of kernels that it cannot use here and of PyTorch's own changes, at its import.
 TALKATIVE = ("torchao", "torch.utils._pytree", "bitsandbytes", "bitsandbytes.backends.cpu.ops")
-ADVICE = "install it with .venv/bin/pip install -c constraints.txt -e '.[quantised]'"
+ADVICE = f"install it with {installing('quantised')}"
 
 
 def package(name: str, mode: str) -> ModuleType:

@@ -125,8 +125,9 @@ class GrokkingDetector(Checkpoint):
         self._save(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Have what `state_dict` keeps be of all processes."""
+        """Keep a mean that is of all processes: Lightning has asked each for its `state_dict` before."""
         self._join(trainer, pl_module)
+        checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def _join(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Give each process the mean over all, which its further terms change as they change its own."""

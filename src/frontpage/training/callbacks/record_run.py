@@ -25,7 +25,7 @@ from frontpage.recipe.steps import planned_steps
 from frontpage.runs.checked_file import digest_of
 from frontpage.runs.git_state import git_state
 from frontpage.runs.open_run import OUT_OF_TIME
-from frontpage.runs.record import read_record, told
+from frontpage.runs.record import read_record, sittings_of, told
 from frontpage.runs.run import run_around
 from frontpage.runs.stored_config import IN_CHECKPOINT
 from frontpage.runs.structure import unlike, unlike_numbers
@@ -192,7 +192,7 @@ def _earlier_sittings(checkpoint: str | Path | None) -> list[dict[str, Any]]:
     if before is None:
         return []
     newest = {name: before.get(name) for name in ("git_commit", "git_dirty", "device", "processor")}
-    *others, last = before.get("sittings") or [newest]
+    *others, last = sittings_of(before) or [newest]
     return [*others, {"fingerprint": told(before, "data", "fingerprint"), **last}]
 
 

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from frontpage.command.endings import Interrupted, Pruned
 from frontpage.command.errors import BadValue
+from frontpage.command.extras import installing
 from frontpage.command.job import study_of_job
 from frontpage.command.limits import Text
 
@@ -44,7 +45,7 @@ class MlflowRun(MLFlowLogger):
         try:
             import mlflow  # noqa: F401
         except ImportError as error:
-            raise ImportError("needs the extra `mlflow`: pip install -e '.[mlflow]'") from error
+            raise ImportError(f"needs the extra `mlflow`: {installing('mlflow')}") from error
         for library in ("mlflow", "alembic"):  # they tell of each table that they make
             logging.getLogger(library).setLevel(logging.WARNING)
         self.directory, self.uri = Path(directory), os.environ.get("MLFLOW_TRACKING_URI") or uri

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from frontpage.command.extras import installing
+
 
 class TensorBoardRun(TensorBoardLogger):
     """Writes event files to `directory/tensorboard`; ImportError names the extra to install where it is missing."""
@@ -12,7 +14,7 @@ class TensorBoardRun(TensorBoardLogger):
         try:
             import tensorboard  # noqa: F401
         except ImportError as error:
-            raise ImportError("needs the extra `tensorboard`: pip install -e '.[tensorboard]'") from error
+            raise ImportError(f"needs the extra `tensorboard`: {installing('tensorboard')}") from error
         super().__init__(directory, name="", version="tensorboard")
 
     def rewind(self, step: int) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from frontpage.command.config_folder import CONFIGS
 from frontpage.command.errors import BadValue, UserError, nearest
+from frontpage.command.extras import installing
 from frontpage.sweeps.storage import why_not_opened
 
 JOURNAL = "study.journal"
@@ -106,4 +107,4 @@ def need_plotly() -> None:
     try:
         import plotly  # noqa: F401
     except ImportError as error:
-        raise UserError("plotly is missing: pip install -e '.[report]' (or make setup)") from error
+        raise UserError(f"plotly is missing: {installing('report')}") from error
