@@ -1,4 +1,4 @@
-"""Takes every upper bound out of pyproject.toml, so that pip tries the newest of everything: nightly.yml runs it.
+"""Takes the upper bounds out of pyproject.toml, but pytest's, so that pip tries the newest: nightly.yml runs it.
 
 It changes the file in place, in a checkout that is thrown away: python .ci/newest.py && pip install -e '.[dev]'
 """

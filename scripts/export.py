@@ -12,6 +12,7 @@ from typing import Any
 
 from frontpage.command.arguments import Arguments, path_for, save_json
 from frontpage.command.errors import BadValue
+from frontpage.command.extras import installing
 from frontpage.export.folder import check_new
 from frontpage.export.formats import FORMATS, can_compare, export, quantising_mode
 from frontpage.export.gguf_file import PRECISIONS
@@ -96,7 +97,7 @@ def _say(written: dict[str, Any], dry: bool) -> None:
         print(f"compared: {written['verified']}")
     else:
         lacking = written["format"] == "hf" and not can_compare("hf")
-        print("not compared" + ": transformers is not installed (pip install -e '.[transformers]')" * lacking)
+        print("not compared" + f": transformers is not installed ({installing('transformers')})" * lacking)
     for line in written["notices"]:
         print(f"notice: {line}")
 

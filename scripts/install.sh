@@ -35,7 +35,7 @@ if ! "$venv_python" -m pip --version >/dev/null 2>&1; then
     stop "PYTHON=$PYTHON does not run; Frontpage needs Python 3.11, 3.12 or 3.13, e.g. make setup PYTHON=python3.12"
   "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' ||
     stop "PYTHON=$PYTHON is Python $python_version; Frontpage needs 3.11, 3.12 or 3.13, e.g. make setup PYTHON=python3.12"
-  if [ -f .venv/pyvenv.cfg ]; then say "the .venv that is there has no pip (uv makes such); it is made anew"; fi
+  if [ -f .venv/pyvenv.cfg ]; then say "the .venv that is there does not run pip (those that uv makes have none); it is made anew"; fi
   say "creating .venv with Python $python_version"
   "$PYTHON" -m venv --clear .venv
 fi

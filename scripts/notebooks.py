@@ -5,7 +5,7 @@ from frontpage.command.program import program  # isort: skip  (first: it sends w
 from importlib.util import find_spec
 from pathlib import Path
 
-from frontpage.analysis.notebooks.execution import notebooks_in, run_notebooks
+from frontpage.analysis.notebooks.execution import notebooks_in, prepare_output, run_notebooks
 from frontpage.command.arguments import Arguments, number, path_for
 from frontpage.command.endings import Failure
 from frontpage.command.errors import UserError
@@ -38,7 +38,7 @@ def main() -> None:
             failed.append(path.stem)
 
     paths = notebooks_in(arguments.notebooks, arguments.k)
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    prepare_output(arguments.output, paths)
     run_notebooks(paths, arguments.timeout or None, arguments.jobs, arguments.output, say)
     if failed:
         raise Failure(f"notebooks with a cell that fails: {' '.join(failed)}")

@@ -49,6 +49,7 @@ PRUNED = "pruned: worse than the base"
         ("better", -0.02, 0.01, 3, []),
         ("worse", 0.02, 0.01, 3, ["running"]),
         ("failed", -0.02, 0.01, 2, ["failed: train/loss is no number"]),
+        ("no base", -0.02, 0.01, 2, ["no base of its seed"]),
         ("no", -0.01, 0.01, 3, []),
         ("one seed", -0.02, 0.01, 1, ["running"]),
         ("pruned", -0.02, 0.01, 2, [PRUNED]),

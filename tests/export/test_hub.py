@@ -268,7 +268,10 @@ def test_a_card_says_what_other_corpora_hold():
     questions = {"source": "plus modulo 59", "train_questions": 5, "validation_questions": 7}
     measured = {"val/accuracy": 0.5, "val/accuracy_se": 0.25, "val/loss": 2.0, "step": 3}
     card = card_of({"data": questions, "metrics": {"best": measured}})
-    assert "language model of arithmetic modulo a number" in card and "12 + 45 =" in card and "Show HN" not in card
+    assert "language model of arithmetic modulo a number" in card and "1 + 2 =" in card
+    assert not any(words in card for words in ("Show HN", "def nats", "whole title"))
+    times = card_of({"data": questions, "config": {"data": {"operation": "times"}}})
+    assert "1 * 2 =" in times
     of_answers = card_of({"data": questions, "metrics": {"best": {"val/nats_per_char": 0.5}}})
     assert "nats a character of the answers (`val/nats_per_char`)" in of_answers and "5 for its end" not in of_answers
     assert "| questions | 5 to train, 7 to validate |" in card

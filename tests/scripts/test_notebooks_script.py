@@ -27,13 +27,17 @@ def test_each_notebook_runs_to_its_end_or_to_the_cell_that_fails(tmp_path, capfd
     good = write(tmp_path / "a_good.ipynb", "x = 6 * 7", leave.format("good.txt"))
     write(tmp_path / "b_bad.ipynb", "x = 1", "print(1 / 0)", leave.format("bad.txt"))
     before = good.read_bytes()
-    ended = run_script(capfd, "notebooks", tmp_path, "--jobs", jobs)
+    copies = tmp_path / "copies"
+    ended = run_script(capfd, "notebooks", tmp_path, "--jobs", jobs, "--output", copies)
     assert (ended.status, ended.stderr) == (1, "notebooks with a cell that fails: b_bad\n")
     assert "a_good: ran, " in ended.stdout and "b_bad: FAILED, " in ended.stdout
     assert "b_bad.ipynb, cell 2:" in ended.stdout and "ZeroDivisionError: division by zero" in ended.stdout
     assert (tmp_path / "good.txt").read_text() == "42" and not (tmp_path / "bad.txt").exists()
     assert good.read_bytes() == before
-    assert run_script(capfd, "notebooks", tmp_path, "-k", "good").status == 0
+    done, broken = (nbformat.read(copies / f"{name}.ipynb", as_version=4) for name in ("a_good", "b_bad"))
+    assert [cell.get("execution_count") for cell in done.cells] == [None, 1, 2]
+    assert broken.cells[2].outputs[0]["ename"] == "ZeroDivisionError" and broken.cells[3].execution_count is None
+    assert run_script(capfd, "notebooks", tmp_path, "-k", "good", "--output", copies).status == 0
 
 
 @pytest.mark.slow
@@ -43,14 +47,14 @@ def test_kernels_share_the_cores_unless_the_user_says_otherwise(tmp_path, capfd,
     if said:
         monkeypatch.setenv("OMP_NUM_THREADS", said)
     write(tmp_path / "x.ipynb", "import os, pathlib; pathlib.Path('n').write_text(os.environ['OMP_NUM_THREADS'])")
-    assert run_script(capfd, "notebooks", tmp_path, "--jobs", jobs).status == 0
+    assert run_script(capfd, "notebooks", tmp_path, "--jobs", jobs, "--output", tmp_path / "copies").status == 0
     assert (tmp_path / "n").read_text() == threads
 
 
 @pytest.mark.slow
 def test_a_cell_without_end_is_stopped(tmp_path, capfd):
     write(tmp_path / "slow.ipynb", "import time; time.sleep(600)")
-    ended = run_script(capfd, "notebooks", tmp_path / "slow.ipynb", "--timeout", 1)
+    ended = run_script(capfd, "notebooks", tmp_path / "slow.ipynb", "--timeout", 1, "--output", tmp_path / "copies")
     assert ended.status == 1 and "slow.ipynb, cell 1:" in ended.stdout
 
 
@@ -61,7 +65,7 @@ def test_a_signal_ends_it_and_its_kernel_without_a_traceback(tmp_path, number):
     write(
         tmp_path / "slow.ipynb", f"import os, time; open({str(begun)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
     )
-    command = [sys.executable, "scripts/notebooks.py", str(tmp_path)]
+    command = [sys.executable, "scripts/notebooks.py", str(tmp_path), "--output", str(tmp_path / "copies")]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         wait_until(lambda: begun.exists() and begun.read_text())
         program.send_signal(number)
@@ -80,7 +84,10 @@ MISTAKES = {
     "no such file": (["{folder}/none.ipynb"], "none.ipynb: a notebook, or a folder of some"),
     "an empty folder": (["{folder}"], "no notebook to run: -k not given, and there are none"),
     "a name that none has": (["{folder}/x", "-k", "y"], "no notebook to run: -k y, and there are x"),
-    "no notebook": (["{folder}/x/x.ipynb"], "x.ipynb: no notebook ("),
+    "no notebook": (["{folder}/x/x.ipynb", "--output", "{folder}/copies"], "x.ipynb: no notebook ("),
+    "its own folder": (["{folder}/x", "--output", "{folder}/x"], "another folder than that of the notebooks"),
+    "one name twice": (["{folder}/x", "{folder}/x/x.ipynb", "--output", "{folder}/copies"], "one of each name"),
+    "a file": (["{folder}/x", "--output", "{folder}/x/x.ipynb"], "a folder that can be written (File exists)"),
     "timeout": (["--timeout", "-1"], "--timeout"),
 }
 

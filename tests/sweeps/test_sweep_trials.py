@@ -77,8 +77,16 @@ def test_trials_that_run_out_of_memory_while_they_train_are_bounded_where_none_f
 
     said = toy(out, SPACE, n_trials=5, max_failed=3, status=1)
     assert said.splitlines() == [
-        "hydra.sweeper.study_name=toy: 3 trials have run out of memory while they trained, and none has finished"
+        "hydra.sweeper.study_name=toy: 3 trials have run out of memory while they trained, hydra.sweeper.max_failed=3"
     ]
+    toy(valley, SPACE, n_trials=1, max_failed=4)  # memory is free again
+    toy(
+        lambda number, **values: out(number) if number < 9 else valley(number, **values),
+        SPACE,
+        n_trials=2,
+        max_failed=4,
+    )
+    assert toy.states() == ["FAIL"] * 3 + ["COMPLETE"] + ["FAIL"] * 5 + ["COMPLETE"]
 
 
 def test_failed_trials_are_bounded_and_nothing_but_failures_is_status_1(toy):  # noqa: F811

@@ -59,12 +59,12 @@ class Effect:
     def verdict(self) -> str:
         """`better` or `worse` where zero lies outside the interval, else `no`; empty where nothing is compared.
 
-        `pruned` or `failed` where a trial was: those that finished are then the lucky ones. `one seed` where no spread
-        is known.
+        `pruned` or `failed` where a trial was, `no ...` where one of the base is missing: those that finished are then
+        the lucky ones. `one seed` where no spread is known.
         """
-        for lost in ("pruned", "failed"):
-            if any(one.startswith(lost) for one in self.unfinished):
-                return lost
+        for lost in ("pruned", "failed", "no "):
+            if found := [one for one in self.unfinished if one.startswith(lost)]:
+                return found[0].partition(" of ")[0].partition(":")[0]
         if self.difference is None or self.reach is None:
             return ""
         if self.seeds < 2:
@@ -126,7 +126,7 @@ def _effect(name: str, words: list[str], found: Mapping[str, Mapping[str, Scored
     difference = reach = None
     if seeds and name != base:
         difference, reach = effect_of([(mine[seed].nats, its[seed].nats) for seed in seeds])
-    unfinished = _unfinished(name, sweep.trials) + [f"no {base} of its seed"] * len(mine.keys() - its.keys())
+    unfinished = [f"no {base} of its seed"] * len(mine.keys() - its.keys()) + _unfinished(name, sweep.trials)
     operations = _ratio([(mine[seed].flops, its[seed].flops) for seed in seeds])
     return Effect(name, words, len(seeds), loss, difference, reach, operations, unfinished)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from frontpage.command.terminal import printable
+from frontpage.data.arithmetic.questions import OPERATIONS
 
 UNKNOWN = "not recorded"
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
@@ -18,7 +19,6 @@ MEANING = {
     "val/packed_nats_per_char": "nats a character with texts sharing a window",
 }
 OF_ANSWERS = {"val/nats_per_char": "nats a character of the answers", "val/coverage": "share of their tokens scored"}
-PROMPTS = {"titles": "Show HN:", "questions": "12 + 45 ="}  # of the examples
 ABOUT = {  # what a record counts: what the model has read
     "titles": "Hacker News titles",
     "invented titles": "titles that a grammar invents",
@@ -83,12 +83,18 @@ def model_card(
         eval_results=results or None,
     )
     said = {"record": record, "data": data, "metrics": metrics, "meaning": meaning, "unknown": UNKNOWN}
-    said |= {"prompt": PROMPTS.get(unit, ""), "joined": corpus.get("join") == "day"}
+    said |= {"prompt": _prompt(unit, corpus.get("operation")), "joined": corpus.get("join") == "day"}
     said |= {"name": name, "about": ABOUT["invented titles" if invented else unit], "unit": unit}
     said |= {"invented": invented, "licence": licence}
     said |= {"form": form, "architecture": architecture, "checkpoint": checkpoint, "facts": facts}
     template = TEMPLATE.read_text(encoding="utf-8")
     return f"{ModelCard.from_template(metadata, template_str=template, **said)}\n"
+
+
+def _prompt(unit: str, operation: str | None) -> str:
+    """Of the examples, as the texts begin; a question that every modulus has."""
+    sign, _ = OPERATIONS.get(operation, OPERATIONS["plus"])
+    return {"titles": "Show HN:", "questions": f"1 {sign} 2 ="}.get(unit, "")
 
 
 def _metrics(metrics: Mapping[str, Any], checkpoint: str) -> Iterator[tuple[str, float, float | None]]:

@@ -38,6 +38,7 @@ from frontpage.sweeps.study import open_study
 from frontpage.sweeps.workers import Workers
 from frontpage.training.memory.out_of_memory import OutOfMemory
 
+FITS = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)  # a trial may
 RAN_OUT = "out of memory"  # status of a trial that did while it trained
 INFEASIBLE = 10  # times n_trials: so many trials may be found not to fit into memory
 
@@ -225,8 +226,8 @@ class Sweep:
         if failed >= most:
             self._leave(f"{failed} trials have failed, hydra.sweeper.max_failed={most}; each one's reason stands above")
         ran_out = sum(one.user_attrs.get("status") == RAN_OUT for one in trials)
-        if ran_out >= most and not any(one.state == TrialState.COMPLETE for one in trials):
-            self._leave(f"{ran_out} trials have run out of memory while they trained, and none has finished")
+        if ran_out >= most and not any(one.state in FITS for one in trials):
+            self._leave(f"{ran_out} trials have run out of memory while they trained, hydra.sweeper.max_failed={most}")
         most = INFEASIBLE * self.settings.n_trials
         if infeasible >= most:
             self._leave(f"{infeasible} trials did not fit; the space holds hardly anything that does")

@@ -35,6 +35,20 @@ def notebooks_in(places: list[Path], chosen: str = "") -> list[Path]:
     return kept
 
 
+def prepare_output(output: Path, paths: list[Path]) -> None:
+    """Make the folder for the copies; UserError where it cannot be, or a copy would take the place of a file."""
+    names = [path.name for path in paths]
+    for path in paths:
+        if (output / path.name).resolve() == path.resolve():
+            raise BadValue("--output", output, "another folder than that of the notebooks, which stay as they are")
+        if names.count(path.name) > 1:
+            raise BadValue("notebooks", path, f"one of each name: {output} has a copy of each")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadValue("--output", output, f"a folder that can be written ({error.strerror})") from error
+
+
 def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, output: Path, say: Said) -> None:
     """Run them, `jobs` at a time, and `say` of each, as it ends, what `run_notebook` does and its seconds.
 
@@ -82,13 +96,14 @@ async def run_notebook(path: Path, timeout: float | None, output: Path, environm
     quiet = ["--log-level=CRITICAL"]  # what it says on stderr is of itself: no encryption, a reply no one waits for
     resources = {"metadata": {"path": str(path.resolve().parent)}}
     hooks = {"on_cell_start": begin, "on_cell_complete": lambda cell, cell_index: line.advance(1)}
+    problem = None
     try:
         client = NotebookClient(notebook, timeout=timeout, resources=resources, extra_arguments=quiet, **hooks)
         await client.async_execute(env=environment)
     except (CellControlSignal, DeadKernelError) as error:  # the first has also a cell that takes too long
-        return COLOURS.sub("", f"{path}, cell {number}:\n{error}")
+        problem = COLOURS.sub("", f"{path}, cell {number}:\n{error}")
     finally:
         line.close()
-        with replacing(output / path.name) as partial:
-            nbformat.write(notebook, partial)
-    return None
+    with replacing(output / path.name) as partial:
+        nbformat.write(notebook, partial)
+    return problem

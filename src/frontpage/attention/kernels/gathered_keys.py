@@ -35,12 +35,14 @@ def gathered(
     at_once = max(NUMBERS_AT_ONCE // ((window + keys.chosen.shape[2]) * max(heads, kv_heads * width)), 1)  # queries
     mixed = []
     with torch.autocast(q.device.type, enabled=False):
-        for rows in _slices(batch, max(at_once // queries, 1)):  # a gradient of keys is as large as all of its rows'
+        step = max(at_once // queries, 1)
+        for rows, *some in zip(_slices(batch, step), *(part.split(step) for part in (q, k, v)), strict=True):
+            some_q, *tables = some[0], *(part.flatten(0, 1) for part in some[1:])
             parts = []
-            for own in _slices(queries, at_once):
+            for own, own_q in zip(_slices(queries, at_once), some_q.split(at_once, dim=3), strict=True):
                 place, seen = _places(keys, rows, own, window, tokens)
                 factors = None if gates is None else gates[rows, own]
-                inputs = q[rows, :, :, own], k[rows].flatten(0, 1), v[rows].flatten(0, 1), place, seen, factors, dropout
+                inputs = own_q, *tables, place, seen, factors, dropout
                 parts.append(checkpoint(_mixed, *inputs, use_reentrant=False))
             mixed.append(torch.cat(parts, dim=3))
     return torch.cat(mixed).flatten(1, 2).to(given)
