@@ -93,11 +93,9 @@ def _say(written: dict[str, Any], dry: bool) -> None:
     print(f"written: {where}, {written['layout']}, {sum(written['files'].values()):,} bytes")
     for name, size in written["files"].items():
         print(f"  {name:<24} {size:>12,}")
-    if written["verified"]:
-        print(f"compared: {written['verified']}")
-    else:
-        lacking = written["format"] == "hf" and not can_compare("hf")
-        print("not compared" + f": transformers is not installed ({installing('transformers')})" * lacking)
+    lacking = written["format"] == "hf" and not can_compare("hf")
+    why = f": transformers is not installed ({installing('transformers')})" * lacking
+    print(f"compared: {written['verified']}" if written["verified"] else f"not compared{why}")
     for line in written["notices"]:
         print(f"notice: {line}")
 
