@@ -1,6 +1,7 @@
 """`trainer.precision=auto` takes what was measured to be fastest, says it, and a resumed run keeps it."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -11,8 +12,10 @@ from tiny import TINY
 import frontpage.machine.flops
 import frontpage.machine.precision
 from frontpage.command.errors import UserError
+from frontpage.command.launch import Launch
+from frontpage.command.process_family import take_part
 from frontpage.machine.flops import matmul_peak
-from frontpage.machine.precision import best_precision, bf16_is_fast, product_type, settle_precision
+from frontpage.machine.precision import MEASURED, best_precision, bf16_is_fast, product_type, settle_precision
 from frontpage.machine.processor import has_bf16_instructions
 
 
@@ -31,6 +34,7 @@ def rates(monkeypatch):
 
 
 def forget():
+    os.environ.pop(MEASURED, None)
     best_precision.cache_clear()
     bf16_is_fast.cache_clear()
 
@@ -174,6 +178,24 @@ def test_a_run_says_what_auto_took_and_keeps_it_when_it_is_continued(rates, tmp_
     rates(0.5, 1.0)
     train_tiny(run, "trainer.precision=auto", "trainer.max_steps=3", "ckpt_path=last")
     assert record(run)["precision"] == "bf16-mixed" and record(run)["steps"] == 3
+
+
+def test_what_a_process_measured_is_what_those_that_it_starts_go_by(rates):
+    rates(2.0, 1.0)
+    assert best_precision("cpu")[0] == "bf16-mixed"
+    rates(0.5, 1.0)
+    os.environ[MEASURED] = "2"  # inherited
+    chosen, why = best_precision("cpu")
+    assert chosen == "bf16-mixed" and " 2 times as fast" in why
+
+
+def test_processes_that_a_launcher_starts_compute_in_fp32_and_measure_nothing(rates):
+    rates(2.0, 1.0)
+    take_part(Launch("torchrun", 1, 2, 1, 2))
+    try:
+        assert best_precision("cpu") == ("32-true", "the processes of torchrun would each measure their CPU")
+    finally:
+        take_part(None)
 
 
 def test_the_real_measurement_gives_an_answer():

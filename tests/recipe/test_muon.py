@@ -51,6 +51,18 @@ def test_muons_iteration_is_in_the_type_that_is_fast_and_stays_in_it(fast, preci
     assert len(notices()) == 1
 
 
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_a_type_that_is_asked_for_is_taken_without_a_look_at_the_device(fast, kind):
+    fast("32-true" if kind == "bfloat16" else "bf16-mixed")
+    forget_notices()
+    net = module_of("muon").net
+    optimizer = Muon(decay_groups(net, 0.1), iteration=kind)
+    give_gradients(net, 0)
+    optimizer.step()
+    kinds = [group["iteration"] for group in optimizer.param_groups if group["name"] == "matrices"]
+    assert kinds == [kind] and notices() == []
+
+
 @pytest.mark.parametrize("shape", [(24, 24), (16, 48), (96, 32)])
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_muons_iteration_brings_singular_values_near_one(shape, kind):

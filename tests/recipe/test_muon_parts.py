@@ -155,7 +155,7 @@ def test_every_kind_of_machine_iterates_in_the_type_that_it_is_fast_in(monkeypat
     monkeypatch.setattr(frontpage.machine.precision, "has_bf16_instructions", lambda: has_bf16)
     for cached in (frontpage.machine.precision.best_precision, frontpage.machine.precision.bf16_is_fast):
         cached.cache_clear()
-    assert muon.iteration_type(torch.device(device)) == chosen
+    assert muon.fast_iteration(torch.device(device)) == chosen
     for cached in (frontpage.machine.precision.best_precision, frontpage.machine.precision.bf16_is_fast):
         cached.cache_clear()
 

@@ -13,7 +13,7 @@ from frontpage.recipe.sharded_nets import gather, gathered, is_gathered, scatter
 from frontpage.recipe.sharded_tensors import clip_gradients, collected, own_part, placed_like, total_norm, whole
 
 SHARDED = [name for name in options("optimizer") if name != "adamw_8bit"]  # which is refused
-UNFUSED = {"adagrad": {"fused": False}}
+COMPARABLE = {"adagrad": {"fused": False}, "muon": {"iteration": "float32"}}  # as exact on every machine
 
 
 def net_of(name="adamw", number=2.5):
@@ -21,7 +21,7 @@ def net_of(name="adamw", number=2.5):
     module = module_of(name, activation="swiglu", bias=True)
     module.net.number = torch.nn.Parameter(torch.tensor(number))
     module.net.odd = torch.nn.Parameter(torch.arange(15.0).view(5, 3) / 7)
-    module.make_optimizer.keywords.update(UNFUSED.get(name, {}))
+    module.make_optimizer.keywords.update(COMPARABLE.get(name, {}))
     return module
 
 

@@ -14,6 +14,7 @@ from tiny import TINY
 
 from frontpage.command.endings import Interrupted
 from frontpage.command.errors import UserError
+from frontpage.command.extras import installing
 from frontpage.command.notices import forget_notices, notices
 from frontpage.training.loggers import wandb_run
 from frontpage.training.loggers.wandb_run import WandbRun, choose_mode, reachable, without_hosts
@@ -252,9 +253,8 @@ def test_tensorboard_without_its_extra(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     outcome = command(*SHORT, "logger=tensorboard")
     assert outcome.status == 2
-    assert outcome.stderr.strip() == (
-        "logger.tensorboard: needs the extra `tensorboard`: pip install -c constraints.txt -e '.[tensorboard]'"
-    )
+    wanted = f"logger.tensorboard: needs the extra `tensorboard`: {installing('tensorboard')}"
+    assert outcome.stderr.strip() == wanted
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ MUON = (
     *ADAMW,
     "data.num_titles=120",
     "optimizer=muon",
+    "optimizer.iteration=float32",
     "optimizer.split_fused=true",
     "model.activation=swiglu",
     "model.tie_embeddings=false",

@@ -1,15 +1,18 @@
 """Which precision is fastest on a device, and which it has."""
 
 import functools
+import os
 
 import torch
 
 from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
+from frontpage.command.process_family import launched
 from frontpage.machine.flops import measure_matmul_peak
 from frontpage.machine.processor import has_bf16_instructions
 
 WORTH_IT = 1.2  # bf16 products this many times as fast as fp32 ones, or fp32 stays
+MEASURED = "FRONTPAGE_BF16_GAIN"  # what a process measured; those that it starts inherit it, and so choose alike
 
 
 @functools.cache
@@ -24,6 +27,8 @@ def best_precision(device_type: str) -> tuple[str, str]:
         return "32-true", "this GPU has no bf16"
     if device_type != "cpu":
         return "32-true", f"bf16 was not measured on {device_type}"
+    if launched() is not None:  # two timings may differ, and the processes of a run must not
+        return "32-true", f"the processes of {launched().by} would each measure their CPU"
     return ("bf16-mixed" if bf16_is_fast()[0] else "32-true"), bf16_is_fast()[1]
 
 
@@ -32,9 +37,11 @@ def bf16_is_fast() -> tuple[bool, str]:
     """(Whether this CPU's bf16 products are clearly faster than fp32 ones, why); a third of a second at most."""
     if has_bf16_instructions() is False:
         return False, "this processor has no bf16 instructions"
-    half, single = (measure_matmul_peak(torch.device("cpu"), kind) for kind in (torch.bfloat16, torch.float32))
-    ratio = float(f"{half / single:.2g}")
-    return half >= WORTH_IT * single, f"bf16 matrix products are {ratio:g} times as fast as fp32 ones on this processor"
+    if MEASURED not in os.environ:
+        half, single = (measure_matmul_peak(torch.device("cpu"), kind) for kind in (torch.bfloat16, torch.float32))
+        os.environ[MEASURED] = f"{half / single:.2g}"
+    ratio = float(os.environ[MEASURED])
+    return ratio >= WORTH_IT, f"bf16 matrix products are {ratio:g} times as fast as fp32 ones on this processor"
 
 
 def product_type(precision: str) -> torch.dtype:

@@ -10,6 +10,7 @@ import numpy as np
 from frontpage.analysis.scaling.forms import Form, PowerLaw
 from frontpage.command.errors import UserError
 from frontpage.command.extras import installing
+from frontpage.command.progress_line import watched
 
 HUBER = 0.005  # log units: a run that is off by more than half a percent pulls no harder than in proportion
 SAME = 0.02  # sizes closer than this share count as one: an epoch's last batch is shorter
@@ -68,7 +69,8 @@ def fit_law(form: Form, variables: np.ndarray, loss: np.ndarray, draws: int = 20
     residuals = (target - fitted) / np.maximum(1 - leverage, 0.1)
     places = same_sizes(variables)
     draw = np.random.default_rng(seed).standard_normal((draws, max(places) + 1))[:, places]
-    samples = [_descend(form, best, x, fitted + signs * residuals)[1] for signs in draw]
+    shown = watched(draw, f"intervals of {form.equation}", [1] * draws)
+    samples = [_descend(form, best, x, fitted + signs * residuals)[1] for signs in shown]
     error = float(np.sqrt(np.mean((fitted - target) ** 2)))
     return Fit(form, best, error, np.array([best, *samples]))
 
@@ -79,7 +81,7 @@ def left_out_error(form: Form, variables: np.ndarray, loss: np.ndarray) -> float
     Runs without which the others cannot fix the constants are passed over. Raises UserError where that is each.
     """
     errors, places = [], same_sizes(variables)
-    for out in range(len(loss)):
+    for out in watched(range(len(loss)), f"{form.equation} without a run", [1] * len(loss)):
         others = places != places[out]
         if why_not(form, variables[others], spare=1) is None:
             x, target = np.log(variables[others]), np.log(loss[others])

@@ -6,6 +6,7 @@ from typing import Annotated
 from tokenizers import models, trainers
 
 from frontpage.command.limits import AtLeast
+from frontpage.command.terminal import can_redraw
 from frontpage.data.tokenizer.title_tokenizer import (
     BYTE_ALPHABET,
     SPECIAL_TOKENS,
@@ -29,7 +30,7 @@ def bpe(
         min_frequency=min_frequency,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=BYTE_ALPHABET,
-        show_progress=False,
+        show_progress=can_redraw(),
     )
     tokenizer.train_from_iterator(in_blocks(titles), trainer)
     return TitleTokenizer(tokenizer)

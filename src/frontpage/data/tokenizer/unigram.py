@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tokenizers import models, trainers
 
 from frontpage.command.limits import Count
+from frontpage.command.terminal import can_redraw
 from frontpage.data.tokenizer.title_tokenizer import (
     BYTE_ALPHABET,
     SMALLEST_VOCABULARY,
@@ -32,7 +33,7 @@ def unigram(titles: Sequence[str], vocab_size: VocabularySize, max_piece_length:
         initial_alphabet=BYTE_ALPHABET,
         unk_token=UNK,
         max_piece_length=max_piece_length,
-        show_progress=False,
+        show_progress=can_redraw(),
     )
     trained.train_from_iterator(in_blocks(titles), trainer)
     pieces = _in_fixed_order(json.loads(trained.to_str())["model"]["vocab"], vocab_size - SMALLEST_VOCABULARY)

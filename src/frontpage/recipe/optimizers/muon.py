@@ -31,9 +31,9 @@ class Muon(Optimizer):
     a weight of its own; their rows are `fused_rows`, which `optimizer_of` sets. With `equalise_rows` each row of the
     direction is divided by its norm before it is made orthogonal: MuonEq-R, arXiv 2603.28254.
 
-    PyTorch's iteration is in bf16 always, which many CPUs compute a hundred times slower than fp32; here it is in bf16
-    where that is fast, else in fp32: chosen at the first step, said, and kept in the group as `iteration`, so that a
-    run that is continued keeps it. Raises ValueError without a group of that name.
+    PyTorch's iteration is in bf16 always, which many CPUs compute a hundred times slower than fp32; `iteration="auto"`
+    is bf16 where that is fast, else fp32: chosen at the first step, said, and kept in the group as `iteration`, so that
+    a run that is continued keeps it. Raises ValueError without a group of that name.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Muon(Optimizer):
         adjust_lr_fn: Literal["match_rms_adamw", "original"] = "match_rms_adamw",
         split_fused: bool = False,
         equalise_rows: bool = False,
+        iteration: Literal["auto", "float32", "bfloat16"] = "auto",
         weight_decay: Decay = 0.1,
         adamw_lr: Amount | None = None,
         betas: Betas = (0.9, 0.95),
@@ -74,7 +75,7 @@ class Muon(Optimizer):
             fused=fused,
         )
         super().__init__(groups, {})  # groups that the two above have completed
-        self.split_fused, self.equalise_rows = split_fused, equalise_rows
+        self.split_fused, self.equalise_rows, self.iteration = split_fused, equalise_rows, iteration
         self.fused_rows: dict[Tensor, tuple[int, ...]] = {}
 
     @torch.no_grad()
@@ -95,7 +96,8 @@ class Muon(Optimizer):
         """One update of the matrices, as torch.optim.Muon makes it."""
         weights = [weight for weight in group["params"] if weight.grad is not None]
         if weights and "iteration" not in group:
-            group["iteration"] = iteration_type(weights[0].device)
+            fixed = self.iteration != "auto"
+            group["iteration"] = self.iteration if fixed else fast_iteration(weights[0].device)
         for weight in weights:
             gradient, state = weight.grad, self.state[weight]
             if not state:
@@ -125,7 +127,7 @@ class Muon(Optimizer):
         matrix.add_(step, alpha=-group["lr"] * _rate_factor(group["adjust_lr_fn"], *matrix.shape))
 
 
-def iteration_type(device: torch.device) -> str:
+def fast_iteration(device: torch.device) -> str:
     """`bfloat16` where a device multiplies fast in it, else `float32`; a notice says so."""
     precision, why = best_precision(device.type)
     kind = "bfloat16" if precision == "bf16-mixed" else "float32"
