@@ -62,7 +62,7 @@ test-export: .venv/.installed  ## exports, loaded by transformers, and MLflow's 
 	@$(VENV_PYTHON) -c 'import transformers, mlflow' 2>/dev/null || \
 	  $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[transformers,mlflow]'
 	$(PYTEST) -n auto tests/export/test_export_transformers.py tests/export/test_hub.py $(ARGS)
-	$(PYTEST) tests/training/test_loggers.py -k mlflow
+	$(PYTEST) tests/training/test_mlflow_run.py
 
 train: .venv/.installed  ## train the quickstart (TITLES=file.parquet for your own titles, ARGS="trainer.max_steps=100")
 	$(VENV_PYTHON) train.py $(QUICKSTART) $(ARGS)

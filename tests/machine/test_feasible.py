@@ -6,10 +6,11 @@ from tiny import TINY, composed
 
 from frontpage.command.build import build
 from frontpage.command.errors import Infeasible, UserError
+from frontpage.machine.memory import machine_memory
 from frontpage.training import preflight
 from frontpage.training.memory import feasible
 from frontpage.training.memory.estimate import MOST_TOKENS, TrainingMemory, estimate_training
-from frontpage.training.memory.feasible import check_size, check_step, machine_memory
+from frontpage.training.memory.feasible import check_size, check_step
 from frontpage.training.preflight import check_config, check_fits
 
 SMALL = ("model.n_layer=1", "model.d_model=32", "model.n_head=4")

@@ -65,6 +65,10 @@ TABLE = {
     f"{LOOP}._TrainingEpochLoop": Row(
         LOOP, "training/validation_schedule.py is this loop with other answers: read the new one beside it"
     ),
+    "lightning.pytorch.loops.fit_loop._FitLoop": Row(
+        "lightning.pytorch.loops.fit_loop",
+        "training/run_loop.py is this loop with another end: read the new one",
+    ),
     "._should_accumulate": Row(f"{LOOP}:_TrainingEpochLoop", "count batches by recipe/steps.py"),
     "._should_check_val_fx": Row(f"{LOOP}:_TrainingEpochLoop", "what asks whether it is time to validate"),
     "._is_validation_done": Row(f"{LOOP}:_TrainingEpochLoop", "what says that a resumed run must validate again"),
@@ -102,9 +106,8 @@ TABLE = {
     "._experiment_name": Row(MLFLOW, "an attribute of our own in mlflow_run.py"),
     "._run_id": Row(MLFLOW, "`run_id`; mlflow_run.py sets it to continue a run"),
     "._initialized": Row(MLFLOW, "whether the client was used: an attribute of our own in mlflow_run.py"),
-    "._check_on_train_epoch_end": Row(STOPPING, "training/callbacks/early_stopping.py: decide by itself"),
-    "._should_skip_check": Row(STOPPING, "as _check_on_train_epoch_end"),
-    "._evaluate_stopping_criteria": Row(STOPPING, "as _check_on_train_epoch_end"),
+    "._should_skip_check": Row(STOPPING, "training/callbacks/early_stopping.py: decide by itself"),
+    "._evaluate_stopping_criteria": Row(STOPPING, "as _should_skip_check"),
     # PyTorch
     "torch._dynamo": Row("torch._dynamo", "leave out the import: it only comes before memory is counted"),
     "torch._subclasses.fake_tensor.FakeTensorMode": Row(

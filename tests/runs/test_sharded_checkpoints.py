@@ -1,6 +1,8 @@
 """Promises of checkpoints in parts: nothing is lost, a part that is not what was written is refused."""
 
+import os
 import shutil
+import time
 
 import pytest
 import torch
@@ -131,7 +133,12 @@ def test_parts_that_no_checkpoint_names_are_removed(whole):
     (path.parent / "parts-000001-abcdef12").mkdir()
     path.with_name("torn.ckpt").write_bytes(b"no checkpoint")
     remove_unnamed(path.parent)
-    assert len([*path.parent.glob("parts-*")]) == 3, "a file that cannot be read may name any"
+    assert len([*path.parent.glob("parts-*")]) == 3, "a file that cannot be read may name any that are older"
+    later = path.parent / "parts-000002-abcdef12"
+    later.mkdir()
+    os.utime(later, (time.time() + 60,) * 2)
+    remove_unnamed(path.parent)
+    assert len([*path.parent.glob("parts-*")]) == 3 and not later.exists()
     path.with_name("torn.ckpt").unlink()
     remove_unnamed(path.parent)
     assert {*path.parent.glob("parts-*")} == named

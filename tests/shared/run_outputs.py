@@ -55,3 +55,8 @@ def score_validations(monkeypatch, scores):
         decide(self, trainer, pl_module)
 
     monkeypatch.setattr(BestCheckpoint, "on_validation_end", with_score)
+
+
+def offline_runs(directory):
+    """The files of a run that Weights & Biases has not been sent yet."""
+    return sorted(directory.glob("wandb/offline-run-*/run-*.wandb"))

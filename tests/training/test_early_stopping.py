@@ -32,6 +32,15 @@ def test_patience_in_updates_is_as_many_validations_as_they_have_rounded_up(comm
 
 
 @pytest.mark.slow
+def test_a_value_that_is_reached_ends_a_run_and_is_the_reason(command, tmp_path):
+    reached = "+callbacks.early_stopping.stopping_threshold=99"
+    assert command(*RUN, "val_interval=3", reached, f"hydra.run.dir={tmp_path}/run").status == 0
+    record = record_of(tmp_path / "run")
+    assert ended_at(tmp_path / "run") == 3
+    assert "got no better" not in record["reason"] and "threshold" in record["reason"]
+
+
+@pytest.mark.slow
 def test_a_run_that_goes_on_has_the_patience_that_it_is_given_now(command, tmp_path):
     settings = (*RUN, "val_interval=2", f"hydra.run.dir={tmp_path}/run", "ckpt_path=last")
     assert command(*settings, f"{PATIENCE}=6", "trainer.max_steps=6").status == 0

@@ -8,9 +8,10 @@ import pytest
 import torch
 from messages import contents
 from programs import record_of, train_tiny
-from run_outputs import checkpoint_of, losses_of, same
+from run_outputs import checkpoint_of, losses_of, same, stop_at
 from tiny import TINY
 
+from frontpage.command.endings import Interrupted
 from frontpage.recipe.training_module import TrainingModule
 
 # An epoch is 17 updates. A schedule that the run's length does not change, so that a longer one can be compared.
@@ -110,7 +111,7 @@ def test_the_checkpoint_of_a_finished_run_says_what_it_belongs_to(finished):
 
 @pytest.mark.slow
 def test_a_checkpoint_of_the_end_that_is_continued_in_a_new_folder_is_kept_there(command, tmp_path):
-    """As a search does with a trial that was killed behind its last update: no step is left, so no hook is called."""
+    """As a search does with a trial that was killed behind its last update."""
     arguments = (*TINY, "trainer.max_steps=4")
     assert command(*arguments, f"hydra.run.dir={tmp_path}/first").status == 0
     end = tmp_path / "first/checkpoints/last.ckpt"
@@ -121,6 +122,41 @@ def test_a_checkpoint_of_the_end_that_is_continued_in_a_new_folder_is_kept_there
     assert second["metrics"]["final"]["val/loss"] == first["metrics"]["final"]["val/loss"]
     kept = torch.load(tmp_path / "second/checkpoints/last.ckpt", weights_only=True)
     assert kept["global_step"] == 4 and same(kept["state_dict"], checkpoint_of(tmp_path / "first")["state_dict"])
+    best = (checkpoint_of(tmp_path / name, "best") for name in ("first", "second"))
+    assert same(*(one["state_dict"] for one in best))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("val_interval=2",), ("trainer.max_time='00:00:00:01'",)], ids=str)
+def test_a_run_that_is_stopped_in_its_last_validation_makes_up_for_it(command, tmp_path, monkeypatch, more):
+    """With `max_steps` no update is left, and after `max_time` none is allowed; the validation is."""
+    arguments, whole, broken = (*TINY, "trainer.max_steps=4", "log_interval=1"), tmp_path / "whole", tmp_path / "broken"
+    limited = [word for word in more if "max_time" in word]
+    plain = [word for word in more if word not in limited]
+    assert command(*arguments, *plain, f"hydra.run.dir={whole}").status == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4, True, Interrupted("stopped"))
+        assert command(*arguments, *plain, f"hydra.run.dir={broken}").status == 130
+    outcome = command(*arguments, *more, f"hydra.run.dir={broken}", "ckpt_path=last")
+    assert outcome.status == 0, outcome.stderr
+    one, other = record_of(whole), record_of(broken)
+    assert other["status"] == "finished" and other["metrics"]["best"] == one["metrics"]["best"]
+    assert other["metrics"]["final"].keys() == one["metrics"]["final"].keys()
+    assert other["metrics"]["final"]["val/mainrun_loss"] == one["metrics"]["final"]["val/mainrun_loss"]
+    assert same(*(checkpoint_of(run, "best")["state_dict"] for run in (whole, broken)))
+
+
+@pytest.mark.slow
+def test_the_best_that_a_kill_at_the_end_has_kept_from_the_disk_is_made_from_the_last(command, tmp_path):
+    arguments = (*TINY, "trainer.max_steps=4", f"hydra.run.dir={tmp_path}/run")
+    assert command(*arguments).status == 0
+    expected = checkpoint_of(tmp_path / "run", "best")["state_dict"]
+    (tmp_path / "run/checkpoints/best.ckpt").unlink()
+    record = record_of(tmp_path / "run") | {"status": "running"}
+    (tmp_path / "run/run.json").write_text(json.dumps(record))
+    assert command(*arguments, "ckpt_path=last").status == 0
+    assert same(checkpoint_of(tmp_path / "run", "best")["state_dict"], expected)
+    assert record_of(tmp_path / "run")["status"] == "finished"
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,13 @@ def kinds() -> dict[str, list[Any]]:
     return found
 
 
+@pytest.mark.parametrize("name", ["last.pt", "last", ".ckpt"])
+def test_the_newest_checkpoint_is_one_that_is_found_again(name):
+    """What goes on looks for *.ckpt."""
+    with pytest.raises(UserError, match=r"callbacks.last_checkpoint.path=.*ends in \.ckpt"):
+        check_values(composed(*TINY, f"callbacks.last_checkpoint.path=logs/a/{name}"))
+
+
 @pytest.mark.slow
 def test_every_key_has_a_type(kinds):
     passed_on = ("hydra.sweeper.sampler.", "hydra.sweeper.pruner.")

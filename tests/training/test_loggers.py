@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from run_outputs import stop_at
+from run_outputs import offline_runs, stop_at
 from tiny import TINY
 
 from frontpage.command.endings import Interrupted
@@ -53,10 +53,6 @@ def finished_with(monkeypatch):
 
     monkeypatch.setattr(wandb.sdk.wandb_run.Run, "finish", recorded)
     return codes
-
-
-def offline_runs(directory):
-    return sorted(directory.glob("wandb/offline-run-*/run-*.wandb"))
 
 
 @pytest.mark.parametrize("chosen", ["all", "[csv,wandb,tensorboard]", "[tensorboard,wandb]"])
@@ -278,96 +274,6 @@ def test_a_resumed_run_keeps_the_columns_of_its_file(command, tmp_path, monkeypa
     assert command(*arguments, f"hydra.run.dir={tmp_path}/broken", "ckpt_path=last").status == 0
     assert set(before) <= set(header("broken")) and header("broken") == header("whole")
     assert json.loads((tmp_path / "broken" / "run.json").read_text())["status"] == "finished"
-
-
-@pytest.fixture
-def store(monkeypatch, tmp_path):
-    """Runs of the default store of MLflow, as its own client reads them, newest last."""
-    pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-
-    def runs(name="frontpage"):
-        from mlflow.tracking import MlflowClient
-
-        client = MlflowClient(f"sqlite:///{tmp_path}/logs/mlflow.db")
-        found = client.search_runs([client.get_experiment_by_name(name).experiment_id], order_by=["start_time ASC"])
-        return client, found
-
-    return runs
-
-
-# SQLAlchemy 2.1, of the tables of MLflow.
-of_its_tables = pytest.mark.filterwarnings("ignore:.*``noload``")
-
-
-@pytest.mark.slow
-@of_its_tables
-def test_mlflow_has_all_that_a_run_logs_and_a_resumed_run_is_the_same_one(command, run_directories, store):
-    """With the other loggers beside it, in its real store."""
-    outcome = command(*SHORT, "logger=[mlflow,wandb]", "name=x")
-    assert (outcome.status, outcome.stderr) == (0, "")
-    (directory,), (client, [run]) = run_directories(), store()
-    assert len(offline_runs(directory)) == 1
-    with (directory / "metrics.csv").open() as table:
-        rows = list(csv.DictReader(table))
-    for name in ("train/loss", "val/nats_per_char", "val/coverage"):
-        kept = [float(row[name]) for row in rows if row.get(name)]
-        found = client.get_metric_history(run.info.run_id, name)
-        assert [one.value for one in sorted(found, key=lambda one: one.step)] == kept, name
-    assert (run.info.status, run.data.tags["mlflow.runName"]) == ("FINISHED", "x")
-    assert (run.data.params["model/d_model"], run.data.params["seed"]) == ("32", "1337")
-    artifacts = {one.path for one in client.list_artifacts(run.info.run_id)}
-    assert {"config.yaml", "run.json", "metrics.csv", "events.jsonl"} <= artifacts
-    again = ("trainer.max_steps=5", "ckpt_path=last", f"hydra.run.dir={directory}")
-    assert command(*SHORT, *again, "logger=mlflow", "name=x").status == 0
-    client, [run] = store()
-    assert run.info.status == "FINISHED"
-    steps = [one.step for one in client.get_metric_history(run.info.run_id, "train/loss")]
-    assert {3, 4} <= {*steps} and len(steps) == 5
-
-
-@pytest.mark.slow
-@of_its_tables
-@pytest.mark.parametrize(("error", "status"), [(RuntimeError("crash"), "FAILED"), (Interrupted("stopped"), "KILLED")])
-def test_mlflow_knows_how_a_run_ended(error, status, command, store, monkeypatch):
-    from frontpage.training.callbacks import stop_on_signal as module
-
-    def stop(self, trainer):
-        raise error
-
-    monkeypatch.setattr(module.StopOnSignal, "_stop_if_asked", stop)
-    if status == "KILLED":
-        assert command(*SHORT, "logger=mlflow").status == 130
-    else:
-        with pytest.raises(RuntimeError, match="crash"):
-            command(*SHORT, "logger=mlflow")
-    assert [run.info.status for run in store()[1]] == [status]
-
-
-@pytest.mark.parametrize(
-    ("uri", "said"),
-    [
-        ("file:/x", "logger.mlflow.uri=file:/x: sqlite:///FILE or the URL of a server"),
-        ("mlruns", "logger.mlflow.uri=mlruns: sqlite:///FILE or the URL of a server"),
-        ("sqlite:///titles.txt", "logger.mlflow.uri=sqlite:///titles.txt: cannot be used (file is not a database)"),
-        ("sqlite:////proc/none/x.db", "logger.mlflow.uri=sqlite:////proc/none/x.db: cannot be used ("),
-    ],
-)
-def test_a_store_that_cannot_be_used_is_a_mistake(uri, said, command, store, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "titles.txt").write_text("A title of somebody, and no database\n" * 9)
-    outcome = command(*SHORT, "logger=mlflow", f"logger.mlflow.uri='{uri}'")
-    assert outcome.status == 2 and outcome.stderr.startswith(said), outcome.stderr
-    assert len(outcome.stderr.splitlines()) <= 2
-
-
-@pytest.mark.slow
-def test_without_mlflow_its_extra_is_named(command, monkeypatch):
-    monkeypatch.setitem(sys.modules, "mlflow", None)
-    outcome = command(*SHORT, "logger=mlflow")
-    assert outcome.status == 2
-    assert "logger.mlflow" in outcome.stderr and "pip install -c constraints.txt -e '.[mlflow]'" in outcome.stderr
 
 
 @pytest.mark.slow

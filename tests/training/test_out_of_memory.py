@@ -146,5 +146,18 @@ def test_the_estimate_decides_on_real_sizes(tmp_path, memory):
     assert record(roomy)["micro_batch"] == 24  # all rows of an update at once
 
 
-def test_what_is_free_is_a_plausible_number():
-    assert 2**26 < frontpage.training.memory.fit_batch.free_bytes(torch.device("cpu")) < 2**50
+@pytest.mark.parametrize("error", [NotImplementedError, RuntimeError])
+def test_a_layer_that_looks_at_numbers_is_named_in_place_of_a_traceback(tmp_path, memory, monkeypatch, capfd, error):
+    """What the memory of a step is cannot be told then; a run without `fit_batch` says so and trains."""
+
+    def fails(*unused, **more):
+        raise error("data dependent")
+
+    memory(2**40)
+    monkeypatch.setattr(frontpage.training.memory.fit_batch, "estimate_training", fails)
+    with pytest.raises(SystemExit) as ended:
+        train_tiny(tmp_path / "run", *ROWS, "trainer.fit_batch=true")
+    said = capfd.readouterr().err
+    assert ended.value.code == 2 and said.startswith(
+        "trainer.fit_batch=true: false: a layer cannot be run without numbers"
+    )

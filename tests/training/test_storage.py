@@ -93,6 +93,10 @@ def test_what_a_run_has_on_the_disk_already_is_room_for_what_comes_once_for_all_
     monkeypatch.setattr(storage, "disk_usage", lambda path: SimpleNamespace(free=free - 1))
     with pytest.raises(UserError, match="beside 0.0 MiB of this run's own"):
         check_room(trainer, kept, each)
+    (tmp_path / "parts-000010-abcdef12").mkdir()
+    (tmp_path / "parts-000010-abcdef12" / "0-of-2.part").write_bytes(bytes(each))
+    monkeypatch.setattr(storage, "disk_usage", lambda path: SimpleNamespace(free=free - each))
+    check_room(trainer, kept, each)
 
 
 @pytest.mark.slow

@@ -138,6 +138,16 @@ def test_every_row_of_two_processes_has_the_seconds(tmp_path):
     assert len([row for row in rows if row["val/loss"]]) == 2
 
 
+def test_the_share_of_what_devices_could_do_is_over_all_sessions_and_their_devices():
+    from frontpage.training.callbacks.run_clock import RunClock
+
+    before = {"tokens_seen": 10, "training_flops": 100.0, "elapsed_seconds": 5.0, "training_seconds": 4.0}
+    clock = RunClock()
+    clock.load_state_dict(before | {"possible_flops": 400.0})
+    clock.matmul_peak_flops, clock._devices = 1e6, 8
+    assert clock.model_flops_utilization == 0.25 and clock.state_dict()["possible_flops"] == 400.0
+
+
 @pytest.mark.slow
 def test_between_logging_steps_nothing_waits_for_the_device(command, monkeypatch):
     """Reading a number from a tensor is what waits. The guard against NaN reads every loss, but on the CPU only."""

@@ -179,9 +179,10 @@ def _at_its_key(error: OmegaConfBaseException) -> str:
 
 
 def _no_directory(error: OSError) -> str | None:
-    """What kept Hydra from making the run's directory; None for any other OSError."""
+    """What kept Hydra from making the run's directory, or a user from a file; None for any other OSError."""
     if _raised_in(error) != f"{HYDRA}/core/utils.py":
-        return None
+        refused = isinstance(error, PermissionError) and error.filename is not None
+        return f"{error.filename}: this user may not open it ({error.strerror})" if refused else None
     path = _argument("hydra.run.dir").partition("=")[2] or error.filename
     return f"hydra.run.dir={path}: the directory cannot be made ({error.strerror}); name one that can be written"
 

@@ -68,10 +68,10 @@ class RunFolder(Callback):
         self._path = path = local_path(given, "hydra.run.dir").absolute()
         if not is_text(str(path)):
             raise BadValue("hydra.run.dir", path, "its name, or a folder's above it, holds bytes that are not UTF-8")
-        self._new = [folder for folder in (path, *path.parents) if not folder.exists()]
+        self._new = [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
         written = {str(config.hydra.output_subdir), f"{config.hydra.job.name}.log"}
         _hydras.clear()
-        _hydras.update(name for name in written if not (path / name).exists())
+        _hydras.update(name for name in written if not os.path.exists(path / name))
 
 
 def hydras_own() -> set[str]:

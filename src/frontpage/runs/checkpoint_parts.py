@@ -91,15 +91,15 @@ def filled(index: Mapping[str, Any], beside: Path) -> dict[str, Any]:
 
 
 def remove_unnamed(folder: Path) -> None:
-    """Remove the parts in `folder` that none of its checkpoints names; none at all where one cannot be read."""
-    named = set()
-    try:
-        for path in folder.glob("*.ckpt"):
+    """Remove the parts in `folder` that none of its checkpoints names; not those older than one that cannot be read."""
+    named, spared = set(), 0.0
+    for path in folder.glob("*.ckpt"):
+        try:
             named.add(read_checked(path).get(PARTS, {}).get("folder"))
-    except Exception:  # zip, pickle and end-of-file errors of every kind, and what is no dictionary
-        return
+        except Exception:  # zip, pickle and end-of-file errors of every kind, and what is no dictionary
+            spared = max(spared, path.stat().st_mtime)
     for path in folder.glob(f"{PARTS}-*"):
-        if path.is_dir() and path.name not in named:
+        if path.is_dir() and path.name not in named and path.stat().st_mtime > spared:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -9,9 +9,9 @@ import optuna
 from frontpage.command.endings import Pruned
 from frontpage.command.errors import Infeasible
 from frontpage.command.notices import notice
+from frontpage.machine.memory import free_bytes
 from frontpage.machine.peak_memory import GIB
 from frontpage.sweeps.storage import why_not_opened
-from frontpage.training.memory.fit_batch import free_bytes
 
 
 class ReportTrial(L.Callback):

@@ -11,6 +11,7 @@ import lightning as L
 from frontpage.command.errors import BadValue
 from frontpage.machine.peak_memory import in_words
 from frontpage.runs.checkpoint_file import RESERVE, numbered_beside
+from frontpage.runs.checkpoint_parts import PARTS
 from frontpage.training.callbacks.best_checkpoint import ALL, BestCheckpoint
 from frontpage.training.callbacks.last_checkpoint import LastCheckpoint
 from frontpage.training.due import Due
@@ -97,7 +98,7 @@ def _own_files(trainer: L.Trainer) -> Iterator[Path]:
     """The checkpoints that the run has on the disk, or would have."""
     for one in trainer.callbacks:
         if isinstance(one, LastCheckpoint):
-            yield from (one.path, one.before, *numbered_beside(one.path))
+            yield from (one.path, one.before, *numbered_beside(one.path), *one.path.parent.glob(f"{PARTS}-*/*"))
         elif isinstance(one, BestCheckpoint):
             yield from (one.best, *one.dirpath.glob(f"{one.filename}-update-*.ckpt"))
 

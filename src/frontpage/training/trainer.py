@@ -19,6 +19,7 @@ from frontpage.runs.record import read_record
 from frontpage.training.fully_sharded import FSDP, FullySharded
 from frontpage.training.nodes import cluster_environment, settle_nodes
 from frontpage.training.processes import use_launcher
+from frontpage.training.run_loop import RunLoop
 from frontpage.training.validation_schedule import ValidationSchedule
 
 STRATEGIES = "auto", "ddp", "ddp_find_unused_parameters_true", FSDP
@@ -113,7 +114,9 @@ def make_trainer(
     # Lightning would only note a SIGTERM, and end the run as a success; ours raises as for Ctrl-C.
     trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
     trainer.fit_batch, trainer.accumulation, trainer.timeout = fit_batch, accumulation, timeout
-    trainer.fit_loop.epoch_loop = ValidationSchedule(trainer, val_interval, evals_per_epoch, validate_first_step)
+    schedule = ValidationSchedule(trainer, val_interval, evals_per_epoch, validate_first_step)
+    trainer.fit_loop = RunLoop(trainer, trainer.fit_loop.min_epochs, trainer.fit_loop.max_epochs)
+    trainer.fit_loop.epoch_loop = schedule
     return trainer
 
 

@@ -33,11 +33,16 @@ class ValidationSchedule(_TrainingEpochLoop):
     @property
     def done(self) -> bool:
         """Whether to leave the epoch: never within an update."""
-        return not self._should_accumulate() and super().done
+        return not self._should_accumulate() and not self.owes_validation and super().done
+
+    @property
+    def owes_validation(self) -> bool:
+        """Whether a resumed run has a validation to begin with: one that was broken off."""
+        return self.restarting and self._validate_again
 
     @property
     def _is_validation_done(self) -> bool:
-        return not (self.restarting and self._validate_again)
+        return not self.owes_validation
 
     def run(self, data_fetcher: Any) -> None:
         """One epoch, or what is left of it after a resume, be it nothing."""

@@ -28,7 +28,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         patience_updates: Count | None = None,
         **lightning: Any,
     ) -> None:
-        super().__init__(monitor, min_delta, patience, **lightning)
+        super().__init__(monitor, min_delta, patience, **lightning, check_on_train_epoch_end=False)
         self.patience_updates = patience_updates
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -43,7 +43,7 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def on_validated(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Decide, within the validation; every process has the same metrics."""
-        if self._check_on_train_epoch_end or self._should_skip_check(trainer):
+        if self._should_skip_check(trainer):
             return
         known = trainer.callback_metrics | pl_module.metrics
         names = " ".join(sorted(name for name, value in known.items() if value is not None))

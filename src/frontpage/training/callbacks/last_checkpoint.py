@@ -7,7 +7,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from frontpage.command.endings import Interrupted
-from frontpage.command.limits import AtLeast, Count
+from frontpage.command.limits import AtLeast, Count, Matching
 from frontpage.runs.checked_file import sync_folder
 from frontpage.runs.checkpoint_file import (
     linked,
@@ -33,7 +33,7 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(
         self,
-        path: Path | str,
+        path: Annotated[Path | str, Matching(r".*[^/]\.ckpt", "a file whose name ends in .ckpt")],
         interval: Count | None = None,
         keep: Annotated[int, AtLeast(0)] = 0,
         milestones: Count | None = None,

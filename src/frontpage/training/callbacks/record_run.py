@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from frontpage.attention.kernels.describe import describe_attention
 from frontpage.command.disk_full import ADVICE, NotSaved, explain_full_disk, is_full
@@ -98,6 +99,7 @@ class RecordRun(Checkpoint):
         """Keep at which update this sitting begins, which is known now."""
         *earlier, this = self.record["sittings"]
         self.record["sittings"] = [*earlier, {"from_update": trainer.global_step, **this}]
+        self._write(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -224,7 +226,9 @@ def _early_end(trainer: L.Trainer, module: L.LightningModule) -> str | None:
     where = f"at update {trainer.global_step} of {module.total_steps}"
     for callback in trainer.callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
-            return f"early stopping {where}: {callback.monitor} got no better in {callback.wait_count} validations"
+            patience = callback.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED
+            no_better = f"{callback.monitor} got no better in {callback.wait_count} validations"
+            return f"early stopping {where}: {no_better if patience else callback.stopping_reason_message}"
         if isinstance(callback, Timer) and (callback.time_remaining() or 0.0) <= 0:
             return f"{OUT_OF_TIME} {where}"
     return f"stopped {where}"

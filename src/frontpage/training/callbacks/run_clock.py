@@ -31,6 +31,7 @@ class RunClock(L.Callback):
         self.flops_per_token = self.matmul_peak_flops = 0.0  # the peak of one device, known when training starts
         self._rounds = 1  # of the net, which the operations a token are of
         self._devices = 1
+        self._possible_before: float | None = 0.0  # operations that earlier sessions could have done; None: not written
         self._flops_unknown = False  # of earlier sessions, which did not write them down
         self._pauses = 0.0
         self._paused_at: float | None = None
@@ -58,7 +59,13 @@ class RunClock(L.Callback):
         """Operations of the trained tokens over what the devices could have done in the training seconds."""
         if not self.tokens_seen or not self.matmul_peak_flops:
             return None
-        return self.training_flops / self.training_seconds / (self.matmul_peak_flops * self._devices)
+        return self.training_flops / self.possible_flops
+
+    @property
+    def possible_flops(self) -> float:
+        """Operations that the devices of each session could have done in its training seconds."""
+        this = self.training_seconds - self.training_before
+        return self._possible_before + this * self.matmul_peak_flops * self._devices
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Have the seconds logged beside every metric: here, so that no callback can forget them."""
@@ -75,6 +82,8 @@ class RunClock(L.Callback):
             self.training_flops, self._flops_unknown = self.tokens_seen * self.flops_per_token, False
         self.matmul_peak_flops = measure_matmul_peak(pl_module.device, product_type(trainer.precision))
         self._devices = trainer.world_size
+        if self._possible_before is None:
+            self._possible_before = self.training_before * self.matmul_peak_flops * self._devices
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start counting."""
@@ -131,11 +140,12 @@ class RunClock(L.Callback):
             "training_flops": self.training_flops,
             "elapsed_seconds": self.elapsed_seconds,
             "training_seconds": self.training_seconds,
+            "possible_flops": self.possible_flops,
         }
 
     def unlike_state(self, saved: Any, where: str) -> Iterator[str]:
-        """In what a checkpoint's state is no state of a clock; an older one counts no operations."""
-        older = {"training_flops": 0.0} if isinstance(saved, Mapping) else {}
+        """In what a checkpoint's state is no state of a clock; in older ones some counts are missing."""
+        older = {"training_flops": 0.0, "possible_flops": 0.0} if isinstance(saved, Mapping) else {}
         yield from unlike({**older, **saved} if older else saved, self.state_dict(), where)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -143,6 +153,7 @@ class RunClock(L.Callback):
         self.tokens_seen = state_dict["tokens_seen"]
         self._flops_unknown = "training_flops" not in state_dict
         self.training_flops = state_dict.get("training_flops", 0.0)
+        self._possible_before = state_dict.get("possible_flops")
         self.elapsed_before, self.training_before = state_dict["elapsed_seconds"], state_dict["training_seconds"]
 
 

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import sys
 from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from frontpage.command.errors import BadValue
 from frontpage.command.extras import installing
 from frontpage.command.job import study_of_job
 from frontpage.command.limits import Text
+from frontpage.command.notices import notice
 
 FILES = ("config.yaml", "run.json", "metrics.csv", "events.jsonl", "samples.txt")  # kept with the run at its end
 LOCAL = "sqlite:///"
@@ -53,7 +55,7 @@ class MlflowRun(MLFlowLogger):
             raise BadValue(
                 "logger.mlflow.uri", self.uri, "sqlite:///FILE or the URL of a server; folders are of the past"
             )
-        self._resumed, artifacts = False, None
+        self._fresh, self._resumed, artifacts = False, False, None
         if self.uri.startswith(LOCAL):
             file = Path(self.uri.removeprefix(LOCAL)).absolute()
             artifacts = file.with_suffix("").as_uri()
@@ -85,6 +87,16 @@ class MlflowRun(MLFlowLogger):
         except MlflowException as error:
             raise BadValue("logger.mlflow.uri", self.uri, f"cannot be used ({str(error).splitlines()[0]})") from error
 
+    def rewind(self, step: int) -> None:
+        """A run that begins at update 0 is another one than whatever has lain in its folder before."""
+        self._fresh = step == 0
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log values; a store that does not answer costs a notice, not the run."""
+        with self._telling_of_failures("the values of some updates are missing there"):
+            super().log_metrics(metrics, step)
+
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *more: Any) -> None:
         """Log the config; the store lets no parameter change, so that a resumed run keeps those of its start."""
@@ -96,15 +108,25 @@ class MlflowRun(MLFlowLogger):
         """Copy what the run leaves, and say how it ended."""
         if not self._initialized:
             return
-        for path in (self.directory / name for name in FILES):
-            if path.is_file():
-                self._mlflow_client.log_artifact(self._run_id, str(path))
+        self._initialized = False  # a later use finds it again
         error = sys.exc_info()[1]
         broken = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
-        self._mlflow_client.set_terminated(
-            self._run_id, "FINISHED" if status == "success" or isinstance(error, Pruned) else broken
-        )
-        self._initialized = False  # a later use finds it again
+        with self._telling_of_failures("it does not have the run's files, nor how it ended"):
+            for path in (self.directory / name for name in FILES):
+                if path.is_file():
+                    self._mlflow_client.log_artifact(self._run_id, str(path))
+            self._mlflow_client.set_terminated(
+                self._run_id, "FINISHED" if status == "success" or isinstance(error, Pruned) else broken
+            )
+
+    @contextlib.contextmanager
+    def _telling_of_failures(self, lost: str) -> Iterator[None]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            notice(f"logger.mlflow.uri={self.uri}: {lost} ({type(error).__name__}: {str(error).splitlines()[0]})")
 
     def _check(self, file: Path) -> None:
         """Raise a UserError where there is no database and none can be: MLflow would try for an hour."""
@@ -117,6 +139,8 @@ class MlflowRun(MLFlowLogger):
 
     def _earlier_id(self) -> str | None:
         """The id of the run that an earlier session of this directory has left in the store, or None."""
+        if self._fresh:
+            return None
         found = self._mlflow_client.get_experiment_by_name(self._experiment_name)
         if found is None:
             return None

@@ -1,10 +1,7 @@
 """What no machine like this one can hold, refused before a byte of it is allocated."""
 
 import math
-import os
 import re
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -14,12 +11,11 @@ from torch import nn
 from frontpage.command.build import build
 from frontpage.command.errors import Infeasible, UserError
 from frontpage.data.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
+from frontpage.machine.memory import machine_memory
 from frontpage.machine.peak_memory import GIB
 from frontpage.training.memory.estimate import TrainingMemory, estimate_training
 
 LONG = 8192  # tokens of a block: from here the pairs of one row can be too many
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container on Linux
-MEMORY = Path("/proc/meminfo")
 
 
 class _Size(NamedTuple):
@@ -27,19 +23,6 @@ class _Size(NamedTuple):
 
     weights: float
     tables: float  # masks and positions, which grow with the block
-
-
-def machine_memory() -> int:
-    """Bytes that a process can have at most: memory and swap, or a container's limit."""
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if sys.platform == "darwin":
-        return 2 * there  # it makes swap as it needs it
-    try:
-        lines = MEMORY.read_text().splitlines()
-        there += next((int(line.split()[1]) * 1024 for line in lines if line.startswith("SwapTotal:")), 0)
-        return min(there, int(CGROUP_LIMIT.read_text()))
-    except (OSError, ValueError):  # no such file, or `max`
-        return there
 
 
 def check_size(config: DictConfig) -> None:

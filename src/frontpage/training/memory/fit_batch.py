@@ -2,17 +2,16 @@
 
 import copy
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
-import torch
 
 from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
 from frontpage.data.run_sizes import accumulation_of
+from frontpage.machine.memory import free_bytes
 from frontpage.machine.peak_memory import GIB
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.record import read_record, told
@@ -44,7 +43,11 @@ def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, resumed:
         raise BadValue("trainer.fit_batch", True, f"{allowed}; scripts/memory.py --fits says what fits")
     if micro is None:
         free = free_bytes(trainer.strategy.root_device)
-        micro = largest_that_fits(trainer, data, model, math.gcd(*rows), int(USED * free))
+        try:
+            micro = largest_that_fits(trainer, data, model, math.gcd(*rows), int(USED * free))
+        except (NotImplementedError, RuntimeError) as error:
+            why = f"false: a layer cannot be run without numbers ({type(error).__name__})"
+            raise BadValue("trainer.fit_batch", True, why) from error
         if micro is None:
             allowed = f"true needs memory for one row of {data.block_size} tokens, and {free / GIB:.2f} GiB are free"
             raise BadValue("trainer.fit_batch", True, allowed)
@@ -85,17 +88,6 @@ def needed(trainer: L.Trainer, data: RunData, model: TrainingModule, micro: int,
 def in_words(numbers: Sequence[int]) -> str:
     """One number, or a list as the command line takes it."""
     return str(numbers[0]) if len(numbers) == 1 else f"[{','.join(map(str, numbers))}]"
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that is free: of the GPU, or of the machine (all of it where the system does not say)."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _recorded(directory: Path) -> int | None:

@@ -33,7 +33,7 @@ def out_of_memory_explained(trainer: L.Trainer, data: RunData, model: TrainingMo
         try:
             explained = OutOfMemory(advice(trainer, data, model))
             explained.estimated_memory_bytes = needed(trainer, data, model, data.batch_size)
-        except NotImplementedError:  # nothing is known of what a step holds
+        except (NotImplementedError, RuntimeError):  # nothing is known of what a step holds
             raise error from None
         raise explained from error
 
