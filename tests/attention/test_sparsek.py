@@ -32,6 +32,12 @@ def make(gate="straight_through", k=3, window=2, seed=0, **settings):
     return SparseKAttention(k=k, window=window, gate=gate, **settings).eval()
 
 
+def test_places_are_told_apart_where_bf16_is_the_type_of_a_step():
+    attention, x = make(epsilon=1e-3).bfloat16(), inputs(1, BLOCK).bfloat16() * 0
+    torch.set_default_dtype(torch.bfloat16)
+    assert attention._scores(x, None, None).unique().numel() == BLOCK
+
+
 # Straight-through attention.
 
 

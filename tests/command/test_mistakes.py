@@ -163,6 +163,8 @@ from frontpage.training.preflight import check_config
             ["callbacks.sample_titles.prompt=", "tokens fill the block of 32"],
         ),
         ("paths.run_dir=elsewhere", ["paths.run_dir=elsewhere", "hydra.run.dir=..."]),
+        # tasks on pairs of texts, of data that have titles
+        ("tasks=four", ["tasks=coherence cross_reference paraphrase: null or lm_only", "data=parallel has"]),
         # sizes beyond any machine
         ("trainer.devices=100000", ["trainer.devices=100000", "cores", "at most"]),
         ("model.d_model=1000000000000", ["model.d_model=1000000000000", "of memory"]),

@@ -6,6 +6,7 @@ import pytest
 
 from frontpage.command.points import CourseLimit, Points
 from frontpage.data.parallel.task_order import BLOCK, TaskOrder
+from frontpage.recipe.tasks.task import Task
 
 FOUR = {"lm": 0.7, "coherence": 0.15, "cross_reference": 0.075, "paraphrase": 0.075}
 
@@ -78,6 +79,13 @@ def test_points_are_linear_between_and_constant_behind():
     course = Points.of([[0, 1.0], [10, 3.0], [20, 0.0]])
     assert [course.at(update) for update in (0, 5, 10, 15, 20, 1000)] == [1.0, 2.0, 3.0, 1.5, 0.0, 0.0]
     assert Points.of(0.25).at(7) == 0.25
+
+
+@pytest.mark.parametrize("course", [[[0, 1.0], [0.5, 0.0]], [[0, 1.0], [1, 10.0]], [[0, 1.0], [7.5, 0.0]]])
+def test_a_course_of_a_task_that_reads_as_shares_of_the_run_is_refused(course):
+    with pytest.raises(ValueError, match=r"weight=.*a course over whole updates"):
+        Task(weight=course)
+    assert Task(weight=[[0, 1.0], [2, 0.0]]).weight.at(1) == 0.5
 
 
 @pytest.mark.parametrize(

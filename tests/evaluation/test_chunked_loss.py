@@ -131,3 +131,9 @@ def test_a_head_caps_what_it_gives_and_the_loss_of_each_token():
 def test_no_cap_leaves_the_very_logits():
     logits = torch.randn(3)
     assert soft_capped(logits, None) is logits
+
+
+def test_a_cap_is_computed_in_fp32_as_training_computes_it():
+    logits = 4 * torch.randn(500, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert torch.equal(soft_capped(logits, 15.0), soft_capped(logits.float(), 15.0))
+    assert soft_capped(logits.double(), 15.0).dtype == torch.float64

@@ -281,6 +281,18 @@ def test_an_addition_that_one_of_two_nets_lacks_is_told_and_its_keys_where_both_
     assert differences(*both[1:]) == {"model.addition.head_gate.gate_width": (12, 8)}
 
 
+def test_settings_of_an_addition_that_only_training_or_the_start_reads_make_no_difference():
+    folder, model = "frontpage.models.additions", {"_target_": "frontpage.recipe.modules.GPTModule"}
+
+    def adding(name, target, **keys):
+        return model | {"addition": {name: {"_target_": f"{folder}.{name}.{target}", "_partial_": True, **keys}}}
+
+    depth, recurrence = ("stochastic_depth", "StochasticDepth"), ("recurrence", "Recurrence")
+    assert differences(adding(*depth, rate=0.1), adding(*depth, rate=0.2)) == {} == differences(adding(*depth), model)
+    assert differences(adding(*recurrence, start=0.7), adding(*recurrence, start=0.8)) == {}
+    assert differences(adding(*recurrence), model) == {"model.addition.recurrence": ("Recurrence", None)}
+
+
 def test_keys_that_an_older_run_lacks_make_no_difference_unless_they_change_what_weights_compute():
     older = {"_target_": "frontpage.recipe.modules.GPTModule", "n_head": 4}
     off = {"technique": {}, "addition": {}, "logit_cap": None}

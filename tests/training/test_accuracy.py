@@ -100,7 +100,7 @@ def test_what_all_processes_have_counted_goes_on_in_the_first_one_alone():
         module = build(composed(*RUN).model, "model", vocab_size=300)
         module._trainer = SimpleNamespace(is_global_zero=first)
         module.on_load_checkpoint({"newest": {"trained_right": torch.tensor([3, 4])}})
-        assert module._trained_right.tolist() == expected
+        assert module.trained_right.tolist() == expected
 
 
 @pytest.mark.slow

@@ -184,6 +184,17 @@ def test_training_is_not_disturbed(command, tmp_path, more):
     )
 
 
+@pytest.mark.slow
+def test_the_share_of_right_tokens_counts_none_twice(command, tmp_path):
+    for name, start in (("with", MEASURED), ("without", (*TINY, "log_interval=1"))):
+        assert command(*start, "model.accuracy=true", f"hydra.run.dir={tmp_path}/{name}").status == 0
+    shares = []
+    for name in ("with", "without"):
+        with (tmp_path / name / "metrics.csv").open() as file:
+            shares.append([row["train/accuracy"] for row in csv.DictReader(file) if row["train/accuracy"]])
+    assert shares[0] == shares[1] != []
+
+
 @pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_resumed_run_has_the_averages_of_an_uninterrupted_one(command, tmp_path, monkeypatch, accumulate):
     import frontpage.training.callbacks.stop_on_signal as module

@@ -224,6 +224,7 @@ MISTAKES = {
     "data.task_order=random": "data.task_order=random: must be one of stratified iid",
     "data.batch_policy=big": "data.batch_policy=big: must be one of constant_tokens constant_examples",
     "model.pooling=max": "model.pooling=max: must be one of mean last",
+    "tasks=lm_only tasks.lm.weight=[[0,1],[0.5,0]]": "a course over whole updates",
     "tasks=lm_only tasks.lm.weight=0": "no task has a weight",
     "data=bible": "data.root=null: the folder or file of a parallel corpus",
     "data=bible data.root=nowhere": "data.root=nowhere: no such folder or file",

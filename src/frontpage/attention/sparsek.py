@@ -186,7 +186,7 @@ class SparseKAttention(Routed, ProjectedAttention):
         """(B, T), at least in float32: bfloat16 has too few digits for `epsilon` times the place."""
         place = places(x.shape[1], cache, x.device) if document_ids is None else places_in_documents(document_ids)
         exact = torch.promote_types(x.dtype, torch.float32)
-        return (x.to(exact) * self.scorer.to(exact)).sum(-1) + self.epsilon * place
+        return (x.to(exact) * self.scorer.to(exact)).sum(-1) + self.epsilon * place.to(exact)
 
     def _candidates(
         self, time: int, length: int, document_ids: Tensor | None, device: torch.device

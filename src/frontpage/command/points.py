@@ -53,6 +53,14 @@ class Points:
         pairs = [(0.0, course)] if isinstance(course, int | float) else course
         return cls(tuple(float(one) for one, _ in pairs), tuple(float(one) for _, one in pairs))
 
+    @classmethod
+    def of_updates(cls, course: float | Sequence[Sequence[float]], key: str = "") -> "Points":
+        """The same of a course whose places can be updates only; ValueError for one that reads as shares of a run."""
+        found = cls.of(course, key)
+        if found.in_shares or any(update != int(update) for update in found.updates):
+            raise ValueError(f"{key}={course}: a course over whole updates, beyond update 1; no shares of the run here")
+        return found
+
     @property
     def in_shares(self) -> bool:
         """Whether its places can be shares of a run: several, none beyond 1."""

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from frontpage.command.errors import BadValue
+from frontpage.command.notices import notice
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.scoring_rows import ScoringBatch, original_tokens_scored
 from frontpage.data.title_data import TitleData
@@ -67,7 +68,7 @@ class LanguageModule(TrainingModule):
         self._update_nats = UpdateMean()
         self._scores: TitleScores | None = None
         self._right: TitleScores | None = None  # right tokens where those have nats
-        self._trained_right: Tensor | None = None  # (2,): right ones, and all, since the newest validation
+        self.trained_right: Tensor | None = None  # (2,): right ones, and all, since the newest validation
 
     @classmethod
     def declared_metrics(cls, settings: Mapping[str, Any]) -> list[Metric]:
@@ -117,8 +118,8 @@ class LanguageModule(TrainingModule):
         scored = targets != IGNORED
         right = right_tokens(hidden[scored], self.language_head, targets[scored])
         counts = torch.stack([right.sum(), scored.sum()])
-        before = self._trained_right
-        self._trained_right = counts if before is None else before.to(counts.device) + counts
+        before = self.trained_right
+        self.trained_right = counts if before is None else before.to(counts.device) + counts
 
     def planned_loss(self, net: nn.Module, states: Tensor, tokens: Tensor) -> Tensor:
         """The same loss, for the estimate of its memory."""
@@ -142,6 +143,11 @@ class LanguageModule(TrainingModule):
         """Hand it on to the techniques."""
         for one in self.techniques.chosen.values():
             one.connect(tokenizer, block_size, reopen)
+
+    @property
+    def phase(self) -> tuple[Any, ...]:
+        """The rounds of the net, and which techniques cost something."""
+        return (*super().phase, *self.techniques.idle)
 
     def flops_per_token(self, block_size: int) -> float:
         """Those of the trunk and the language head, which alone a target goes through, in all passes."""
@@ -200,27 +206,32 @@ class LanguageModule(TrainingModule):
         right, scored = (part.reshape(-1) for part in self._right.compute())  # of all processes
         share, error = ratio_with_error(right[scored > 0], scored[scored > 0].double())
         found = {"val/accuracy": share, "val/accuracy_se": error}
-        if self._trained_right is not None:
-            trained, seen = self._summed(self._trained_right.to(self.device)).tolist()
+        if self.trained_right is not None:
+            trained, seen = self._summed(self.trained_right.to(self.device)).tolist()
             found["train/accuracy"] = trained / max(seen, 1)
-            self._trained_right = None
+            self.trained_right = None
         return found
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What was counted since the newest validation belongs to it, too."""
         super().on_save_checkpoint(checkpoint)
-        if self._trained_right is not None:
-            checkpoint["newest"]["trained_right"] = self._summed(self._trained_right.to(self.device).clone()).cpu()
+        if self.trained_right is not None:
+            checkpoint["newest"]["trained_right"] = self._summed(self.trained_right.to(self.device).clone()).cpu()
         if self.next_token_loss is not None:
             checkpoint["newest"]["next_token_loss"] = self.next_token_loss
+        if self.techniques.opened:
+            checkpoint["newest"]["opened"] = self.techniques.opened
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         super().on_load_checkpoint(checkpoint)
         self.next_token_loss = checkpoint.get("newest", {}).get("next_token_loss")
+        opened = checkpoint.get("newest", {}).get("opened", [])
+        if opened and self.techniques.opened and opened != self.techniques.opened:
+            notice("model.technique.distillation.teacher: its weights are others than before, and the run goes on so")
         counts = checkpoint.get("newest", {}).get("trained_right")
         first = self._trainer is None or self._trainer.is_global_zero  # the counts are of all processes
-        self._trained_right = None if counts is None else counts if first else torch.zeros_like(counts)
+        self.trained_right = None if counts is None else counts if first else torch.zeros_like(counts)
 
     def measured_at_end(self) -> dict[str, float | None]:
         """Those of the stream that only the last validation has."""

@@ -130,6 +130,11 @@ class TrainingModule(L.LightningModule):
     def connect(self, tokenizer: TitleTokenizer, block_size: int, reopen: Reopen) -> None:
         """Take what is known once the data is read, before a run begins; `reopen` opens another run."""
 
+    @property
+    def phase(self) -> tuple[Any, ...]:
+        """What `flops_per_token` depends on in the newest update: equal while that stays as it is."""
+        return (self.net.rounds,)
+
     def flops_per_token(self, block_size: int) -> float:
         """Operations of training a target in a document of `block_size` tokens."""
         return training_flops_per_token(self.net, block_size)

@@ -25,8 +25,11 @@ WITHOUT_EFFECT = set(
     "optimizer scheduler dropout attention_dropout init init_std scaled_residual_init scale_gate"
     " activation_checkpointing compile original_metric packed_metric partial_validation lr_scaling lr_scaling_rows"
     " weight_decay_of_others document_mask accuracy technique"
-    " attention.backend attention.chunk".split()
+    " attention.backend attention.chunk"
+    " addition.recurrence.start addition.layer_scale.start addition.embedding_norm.std"
+    " addition.embedding_again.stream addition.embedding_again.embedding".split()
 )
+OF_TRAINING = {"stochastic_depth"}  # additions without weights, which only training has
 OF_SHAPES = {"d_model", "n_layer", "d_ff", "widths"}  # the shapes of the weights tell them apart, however spelt
 
 
@@ -144,7 +147,8 @@ def in_words(value: Any) -> str:
 def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of `config.model` that its weights' function depends on, with their defaults, spelt in one way."""
     found: dict[str, Any] = {}
-    additions = ((f"model.addition.{name}", node) for name, node in (model.get("addition") or {}).items())
+    chosen = {name: node for name, node in (model.get("addition") or {}).items() if name not in OF_TRAINING}
+    additions = ((f"model.addition.{name}", node) for name, node in chosen.items())
     for key, node in (("model", model), ("model.attention", model.get("attention")), *additions):
         if not isinstance(node, Mapping):
             continue

@@ -19,6 +19,7 @@ from frontpage.command.check import ANYTHING, Rules, check_nodes
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.objective import HEADLINE, objectives
 from frontpage.data.epoch_sizes import EpochSizes
+from frontpage.data.parallel.loader import LM
 from frontpage.data.run_data import RunData
 from frontpage.data.tokenizer.title_tokenizer import SMALLEST_VOCABULARY
 from frontpage.machine.accelerator import find_accelerator
@@ -70,6 +71,7 @@ def check_config(config: DictConfig, to_train: bool = False) -> None:
     check_size(config)
     if to_train:
         check_fits(config)
+    _check_tasks(config)
     _check_recipe(config)
 
 
@@ -195,6 +197,13 @@ def _check_epoch(sizes: EpochSizes, trainer: L.Trainer, data: RunData) -> None:
     if isinstance(share, float) and int(share * batches) == 0:
         key = "trainer.overfit_batches" if trainer.overfit_batches else "trainer.limit_train_batches"
         raise BadValue(key, share, f"leaves none of the {batches} batches of an epoch; at least {1 / batches:.2g}")
+
+
+def _check_tasks(config: DictConfig) -> None:
+    """Raise a UserError for tasks on pairs of texts of data that have none."""
+    others = " ".join(name for name in config.get("tasks") or {} if name != LM)
+    if others and "tasks" not in config.data:
+        raise BadValue("tasks", others, "null or lm_only: these data have no pairs of texts; data=parallel has")
 
 
 def _check_recipe(config: DictConfig) -> None:

@@ -6,11 +6,13 @@ from optimizers import TIME, module_of
 from technique_parts import NAMES, Tokens, teacher, technique, titles, with_techniques
 
 from frontpage.command.errors import BadValue
+from frontpage.command.notices import forget_notices, notices
 from frontpage.data.packing import TitleBatch, rows_of
 from frontpage.evaluation.losses import next_token_loss
 from frontpage.machine.flops import training_flops_per_token
 from frontpage.models.language_head import LanguageHead
 from frontpage.recipe.techniques.composed import Techniques
+from frontpage.recipe.techniques.technique import Moment
 from frontpage.training.memory.estimate import estimate_training
 from frontpage.training.memory.fake_step import fake_step
 
@@ -66,8 +68,37 @@ def test_operations_of_passes_and_teachers_are_counted():
     assert with_techniques(chosen(["r_drop"])).flops_per_token(TIME) == 2 * once
     distilled = {"distillation": technique("distillation", teacher=["3", "4"])}
     assert with_techniques(distilled).flops_per_token(TIME) == pytest.approx(once * (1 + 2 / 3))
+    halfway = with_techniques({"distillation": technique("distillation", teacher="3", weight=[[0, 0.9], [5, 0.0]])})
+    working = halfway.phase
+    assert halfway.flops_per_token(TIME) == pytest.approx(once * (1 + 1 / 3))
+    assert halfway.techniques.chosen["distillation"].term(titles(), Moment(5, 10)) is None
+    assert halfway.flops_per_token(TIME) == once and halfway.phase != working
     cheap = chosen(["label_smoothing", "multi_token_prediction", "token_dropout", "span_dropout"])
     assert with_techniques(cheap).flops_per_token(TIME) == once and Techniques(cheap).passes == 1
+
+
+def test_a_small_weight_of_a_teacher_leaves_room_for_others_in_the_estimate_too():
+    both = {
+        "distillation": technique("distillation", teacher="3", weight=0.2),
+        "label_smoothing": technique("label_smoothing", share=0.6),
+    }
+    assert with_techniques(both).techniques.planned().chosen["distillation"].replaced == 0.2
+
+
+def test_another_teacher_than_before_is_said():
+    def kept(seed):
+        module = module_of(technique={"distillation": technique("distillation", teacher="3")}).double()
+        module.connect(Tokens(), TIME, lambda path: teacher(seed))
+        return module, {"newest": {"opened": module.techniques.opened}}
+
+    (module, mine), (_, other) = kept(3), kept(4)
+    forget_notices()
+    module.on_load_checkpoint(mine)
+    assert notices() == [] and len(mine["newest"]["opened"]) == 1
+    module.on_load_checkpoint(other)
+    assert notices() == [
+        "model.technique.distillation.teacher: its weights are others than before, and the run goes on so"
+    ]
 
 
 def estimated(names, rows=4):

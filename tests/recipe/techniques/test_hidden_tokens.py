@@ -34,6 +34,18 @@ def test_the_share_and_the_length_of_spans_are_those_asked_for(share, length):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_share_is_that_asked_for_where_bf16_is_the_type_of_a_step(name):
+    """In which 1/256 is the least that a draw can be told from."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        hidden = technique(name, share=0.002).hidden(torch.full((2000, 1000), 7))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert float(hidden.double().mean()) == pytest.approx(0.002, rel=0.1)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_only_inputs_are_hidden_and_never_what_opens_a_title(name):
     chosen, batch = technique(name, share=0.6), titles()
     chosen.connect(Tokens(), 12, None)

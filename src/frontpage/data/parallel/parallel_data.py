@@ -85,7 +85,7 @@ class ParallelData(RunData):
         self.text_tokens, self.batch_policy, self.task_order = text_tokens, batch_policy, task_order
         self.example_count = validation_examples
         self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
-        self.corruption, self.corruption_share = corruption, Points.of(corruption_share, "corruption_share")
+        self.corruption, self.corruption_share = corruption, Points.of_updates(corruption_share, "corruption_share")
         self.text: ParallelText | None = None
         self.measured_alone = False  # not trained on: a task without examples here is left out, not refused
         TaskOrder(self.weights, packing_seed, how=task_order)  # for what it refuses

@@ -26,5 +26,5 @@ class StochasticDepth(Addition):
         share = self.shares[index]
         if not self.training or share == 0:
             return after
-        kept = torch.rand(len(after), 1, 1, device=after.device) >= share
+        kept = torch.rand(len(after), 1, 1, dtype=torch.float32, device=after.device) >= share
         return before + torch.where(kept, (after - before) / (1 - share), 0.0)

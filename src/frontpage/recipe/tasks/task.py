@@ -21,7 +21,7 @@ class Task:
     members = 1  # texts of an example
 
     def __init__(self, *, weight: Course, loss_scale: Course = 1.0) -> None:
-        self.weight, self.loss_scale = Points.of(weight, "weight"), Points.of(loss_scale, "loss_scale")
+        self.weight, self.loss_scale = Points.of_updates(weight, "weight"), Points.of_updates(loss_scale, "loss_scale")
 
 
 class ExampleTask(Task):

@@ -64,6 +64,16 @@ class Techniques:
         """The same for the estimate of a step's memory."""
         return Techniques({name: one.planned() for name, one in self.chosen.items()})
 
+    @property
+    def idle(self) -> tuple[bool, ...]:
+        """Of each whether its newest term was nothing: what the operations of a target depend on."""
+        return tuple(one.idle for one in self.chosen.values())
+
+    @property
+    def opened(self) -> list[str]:
+        """Digests of the weights of other runs that they have opened."""
+        return [digest for one in self.chosen.values() for digest in one.opened]
+
     def flops_per_token(self, block_size: int) -> float:
         """Operations a target beside those of the passes."""
         return sum(one.flops_per_token(block_size) for one in self.chosen.values())

@@ -1,5 +1,6 @@
 """Distillation: the probabilities of trained nets are targets, too (Hinton et al. 2015, arXiv 1503.02531)."""
 
+import hashlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,6 +39,7 @@ class Distillation(Technique):
         self.replaced = max(self.weight.values)
         if self.replaced > 1:
             raise ValueError(f"weight={weight}: at most 1, the whole of what is descended")
+        self.idle = self.weight.values[0] == 0
         self.teachers: list[Any] = []  # LanguageModules, in evaluation mode
 
     def connect(self, tokenizer: TitleTokenizer, block_size: int, reopen: Reopen) -> None:
@@ -53,11 +55,13 @@ class Distillation(Technique):
                 allowed = f"its block has {teacher.net.block_size} tokens; at least data.block_size={block_size}"
                 raise BadValue(KEY, path, allowed)
             self.teachers.append(teacher.requires_grad_(False))
+            self.opened = (*self.opened, _digest(teacher.net))
 
     def term(self, batch: TitleBatch, moment: Moment) -> Term | None:
         """weight x (t^2 KL(P || Q) - the nats of the next token)."""
         weight, t = self.weight.at(*moment), self.temperature
-        if weight == 0:
+        self.idle = weight == 0
+        if self.idle:
             return None
         if not self.teachers:
             raise RuntimeError("connect() has opened no teacher")
@@ -76,13 +80,24 @@ class Distillation(Technique):
         """The same with teachers that have sizes only; nothing before they are opened."""
         if not self.teachers:
             return Technique()
-        plan = Distillation(teacher=self.paths, temperature=self.temperature)
+        plan = Distillation(teacher=self.paths, temperature=self.temperature, weight=self.replaced)
         plan.teachers = [_Sizes(teacher.net) for teacher in self.teachers]
         return plan
 
     def flops_per_token(self, block_size: int) -> float:
-        """The forward pass of each teacher."""
+        """The forward pass of each teacher, where they are read."""
+        if self.idle:
+            return 0.0
         return sum(forward_flops_per_token(teacher.net, block_size, ("language",)) for teacher in self.teachers)
+
+
+def _digest(net: nn.Module) -> str:
+    """Of the weights of a net."""
+    whole = hashlib.blake2b(digest_size=16)
+    for name, weight in sorted(net.state_dict().items()):
+        whole.update(name.encode())
+        whole.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()
 
 
 class _Read:

@@ -28,8 +28,8 @@ class SpanDropout(TokenDropout):
         Pieces of geometric length are hidden or not, each by itself; pieces that follow each other make one span, so
         that its end comes with probability (a piece ends) x (1 - share) = 1 / length.
         """
-        shape, device = inputs.shape, inputs.device
-        begins = torch.rand(shape, device=device) < 1 / (self.length * (1 - self.share))
+        shape, numbers = inputs.shape, {"dtype": torch.float32, "device": inputs.device}  # bf16 has 256 values below 1
+        begins = torch.rand(shape, **numbers) < 1 / (self.length * (1 - self.share))
         begins[:, 0] = False  # the first piece is there anyway
-        drawn = torch.rand(shape, device=device) < self.share
+        drawn = torch.rand(shape, **numbers) < self.share
         return drawn.gather(1, begins.cumsum(1))

@@ -33,4 +33,4 @@ class TokenDropout(Technique):
 
     def hidden(self, inputs: Tensor) -> Tensor:
         """Which places of (B, T) are drawn, bool: each by itself."""
-        return torch.rand(inputs.shape, device=inputs.device) < self.share
+        return torch.rand(inputs.shape, dtype=torch.float32, device=inputs.device) < self.share

@@ -163,6 +163,7 @@ class GradientNoiseScale(L.Callback):
         """From both halves of a batch of this process's own."""
         half = len(batch.targets) // 2
         parameters = [parameter for parameter in pl_module.parameters() if parameter.requires_grad]
+        counted = getattr(pl_module, "trained_right", None)  # the step counts these rows itself
         halves, devices = [], [pl_module.device] if pl_module.device.type == "cuda" else []
         # autograd.grad leaves .grad alone, and what joins processes, too; compiled code would be compiled again for
         # another size, and stay so.
@@ -174,6 +175,8 @@ class GradientNoiseScale(L.Callback):
             for rows in (slice(half), slice(half, 2 * half)):
                 loss = pl_module.loss_of(rows_of(batch, rows))
                 halves.append(torch.autograd.grad(loss, parameters, allow_unused=True))
+        if hasattr(pl_module, "trained_right"):
+            pl_module.trained_right = counted
         pairs = [(one.float(), other.float()) for one, other in zip(*halves, strict=True) if one is not None]
         small = sum(float(_square(side)) for side in zip(*pairs, strict=True)) / 2
         big = float(_square([one + other for one, other in pairs])) / 4

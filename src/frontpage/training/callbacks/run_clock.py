@@ -29,7 +29,7 @@ class RunClock(L.Callback):
         self.elapsed_before = self.training_before = 0.0  # seconds of earlier sessions
         self._started: float | None = None
         self.flops_per_token = self.matmul_peak_flops = 0.0  # the peak of one device, known when training starts
-        self._rounds = 1  # of the net, which the operations a token are of
+        self._phase: tuple[Any, ...] = ()  # of the module, which the operations a token are of
         self._devices = 1
         self._possible_before: float | None = 0.0  # operations that earlier sessions could have done; None: not written
         self._flops_unknown = False  # of earlier sessions, which did not write them down
@@ -99,7 +99,7 @@ class RunClock(L.Callback):
             self.training_flops += pl_module.flops_of_examples(batch) * trainer.world_size
         else:
             targets = sizes.targets_in(batch_idx) if sizes is not None else batch.targets.numel()
-            if pl_module.net.rounds != self._rounds:
+            if pl_module.phase != self._phase:
                 self._count(trainer, pl_module)
             self.tokens_seen += targets
             self.training_flops += targets * self.flops_per_token
@@ -122,7 +122,7 @@ class RunClock(L.Callback):
             self._go_on()
 
     def _count(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._rounds = pl_module.net.rounds
+        self._phase = pl_module.phase
         self.flops_per_token = pl_module.flops_per_token(trainer.datamodule.block_size)
 
     def _pause(self) -> None:
