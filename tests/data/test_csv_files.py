@@ -9,7 +9,9 @@ import pytest
 
 from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
+from frontpage.data import csv_file
 from frontpage.data.files import read_titles
+from frontpage.data.lines import lines_of
 
 LETTERS = ['"', '""', "'", ",", ";", "\t", "|", "\n", "\r", "\r\n", "\\", " ", "a", "b", "é", "\u2028", "\x85", "\x0c"]
 
@@ -97,6 +99,16 @@ def test_a_row_is_refused_rather_than_swallowed_or_altered(tmp_path, content, pi
     for piece in (f"data.path={tmp_path}/titles.csv", *pieces):
         assert piece in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_quotation_mark_that_is_never_closed_is_not_followed_to_the_end_of_the_file(tmp_path, monkeypatch):
+    read, path = [], tmp_path / "titles.csv"
+    path.write_text(lines(20_000, (42, '"never closed')), encoding="utf-8")
+    monkeypatch.setattr(csv_file, "lines_of", lambda *given: (read.append(line) or line for line in lines_of(*given)))
+    with pytest.raises(UserError) as raised:
+        read_titles(path)
+    words = "the quotation mark opened in line 42 is not closed within 10,000 lines"
+    assert str(raised.value) == f"data.path={path}: {words}; {csv_file.RULE}" and len(read) < 10_100
 
 
 @pytest.mark.parametrize(

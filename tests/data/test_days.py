@@ -181,7 +181,7 @@ def test_titles_of_the_hub_have_its_times(monkeypatch, tmp_path):
     asked = []
 
     class Table:
-        column_names = table.column_names
+        column_names, cache_files = table.column_names, []
 
         def __getitem__(self, name):
             return table.column(name).to_pylist()

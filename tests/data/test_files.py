@@ -3,8 +3,6 @@
 import csv
 import json
 import random
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +12,9 @@ import pytest
 from random_titles import random_rows
 
 from frontpage.command.errors import UserError
-from frontpage.command.notices import forget_notices, notices
-from frontpage.data import hub
 from frontpage.data.files import read_titles
 from frontpage.data.selection import distinct_titles, select_titles
+from frontpage.data.times import read_times
 
 TITLES = [
     "Show HN: A plain title",
@@ -221,6 +218,26 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, name, pieces):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([0, 1_454_155_200_000], pa.timestamp("s")),  # milliseconds
+        pa.array([0, 2**62], pa.timestamp("us")),
+        pa.array([0, 2**30], pa.date32()),
+        pa.array([0, 2**62], pa.duration("s")),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_times_that_python_has_no_object_for_are_out_of_range(tmp_path, column):
+    path = tmp_path / "titles.parquet"
+    pa.parquet.write_table(pa.table({"title": ["a", "b"], "created": column}), path)
+    for read, option in ((read_times, "data.time_column"), (read_titles, "data.column")):
+        with pytest.raises(UserError) as raised:
+            read(path, "created")
+        assert str(raised.value).startswith(f"{option}=created: data.path={path} holds a value out of range (")
+        assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("trial", range(100))
 def test_selection_is_what_its_description_says(trial):
     generator = random.Random(trial)
@@ -259,66 +276,3 @@ def test_too_few_titles_are_an_error_with_num_titles_and_none_with_max_titles():
     with pytest.raises(UserError, match="data.num_titles=11: the source has only 10 distinct titles"):
         select_titles(rows, num_titles=11)
     assert len(select_titles(rows, num_titles=None, max_titles=11).train) == 9
-
-
-@pytest.fixture
-def fake_hub(monkeypatch):
-    """fake_hub(answer, table) stands in for the hub: it answers with a commit or an error, and loads or fails."""
-
-    def install(answer: str | Exception, table: dict | Exception) -> list[dict]:
-        asked = []
-
-        def load(repository, **arguments):
-            asked.append({"repository": repository, **arguments})
-            if isinstance(table, Exception):
-                raise table
-            return Table(table)
-
-        config = types.SimpleNamespace(HF_HUB_OFFLINE=False)
-        monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load, config=config))
-        monkeypatch.setattr(hub, "_ask_for_commit", lambda *_: lambda: answer)
-        return asked
-
-    class Table(dict):
-        column_names = property(lambda self: list(self))
-
-    forget_notices()
-    return install
-
-
-def test_the_hub_is_read_at_the_commit_that_it_named(fake_hub):
-    asked = fake_hub("c0ffee", {"id": [1, 2], "title": TITLES})
-    assert hub.read_hub_titles("some/titles", "main", "title") == (TITLES, "c0ffee")
-    assert asked == [{"repository": "some/titles", "split": "train", "revision": "c0ffee"}]
-    assert notices() == []
-
-
-def test_without_the_hub_the_cached_copy_is_read_and_that_is_said(fake_hub):
-    fake_hub(TimeoutError(), {"title": TITLES})
-    assert hub.read_hub_titles("some/titles", "main", "title") == (TITLES, "main")
-    assert "cannot be reached (TimeoutError)" in notices()[0] and "cached copy of some/titles" in notices()[0]
-
-
-@pytest.mark.parametrize(
-    ("answer", "table", "pieces"),
-    [
-        ("c0ffee", {"titel": ["a"], "id": ["b"]}, ["data.column=title", "did you mean 'titel'", "titel, id"]),
-        ("c0ffee", {"title": ["a", None]}, ["data.column=title", "row 2 of some/titles", "not text"]),
-        ("c0ffee", OSError("disk\nfull"), ["data.repository=some/titles", "cannot be loaded (disk full)"]),
-        ("revision", {}, ["data.revision=main", "no such revision of some/titles"]),
-        ("repository", {}, ["data.repository=some/titles", "no such data set"]),
-        (TimeoutError(), OSError("offline"), ["data=hn_titles", "some/titles", "data.path=...", "data=synthetic"]),
-    ],
-)
-def test_what_is_wrong_with_the_hub_is_said(fake_hub, answer, table, pieces):
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-    kinds = {"revision": RevisionNotFoundError, "repository": RepositoryNotFoundError}
-    if answer in kinds:
-        answer = kinds[answer].__new__(kinds[answer])  # its constructor wants a response of httpx
-    fake_hub(answer, table)
-    with pytest.raises(UserError) as raised:
-        hub.read_hub_titles("some/titles", "main", "title")
-    for piece in pieces:
-        assert piece in str(raised.value)
-    assert "\n" not in str(raised.value)

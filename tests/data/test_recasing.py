@@ -12,7 +12,7 @@ from frontpage.data.encoded import encode_titles
 from frontpage.data.epoch_titles import SameTitles
 from frontpage.data.packing import IGNORED
 from frontpage.data.recased import RecasedTitles
-from frontpage.data.recasing import Recasing, style
+from frontpage.data.recasing import Recasing, in_other_style, style
 from frontpage.data.tokenizer.bpe import bpe
 
 SENTENCES = [
@@ -82,6 +82,26 @@ def test_only_the_case_of_letters_changes(titles):
         got = recase(title)
         assert len(got) == len(title)
         assert all(a == b or a.lower() == b.lower() for a, b in zip(title, got, strict=True))
+
+
+def test_a_title_stays_where_its_other_form_is_held_out():
+    other = [*map(Recasing(SENTENCES), SENTENCES)]
+    assert in_other_style(SENTENCES, []) == other
+    assert in_other_style(SENTENCES, iter([other[1], SENTENCES[2]])) == [other[0], SENTENCES[1], *other[2:]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("large", [False, True])
+def test_no_epoch_shows_a_validation_title_word_for_word(tmp_path, monkeypatch, large):
+    monkeypatch.setattr("frontpage.data.large_file.LARGE", 0 if large else 2**20)
+    titles = [f"{one} and {number}" for number in range(20) for one in SENTENCES]
+    (tmp_path / "titles.txt").write_text("\n".join([*titles, *map(Recasing(titles), titles)]), encoding="utf-8")
+    words = (f"data.path={tmp_path / 'titles.txt'}", "data.num_titles=null", "data.recase=1", "data.val_frac=0.3")
+    data = data_of(tmp_path, *words)
+    held_out, trained = {*data.validation_texts()}, data.training_texts()
+    assert len(held_out) == 60 and {*map(Recasing(trained), trained)} & held_out
+    shown = data.tokenizer.decode_batch(titles_of(data.changing.of(0)))
+    assert not {*shown} & held_out and sum(map(str.__ne__, shown, trained)) > 20
 
 
 @pytest.fixture(scope="module")

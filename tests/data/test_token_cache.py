@@ -1,8 +1,11 @@
 """The token cache: the same text and settings are read back, anything else is made anew, corrupt files never used."""
 
+import importlib.util
 import subprocess
 import sys
+import types
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import tokenizers
 from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
 from frontpage.data.encoded import encode_titles
-from frontpage.data.token_cache import cache_key, tokenize_cached
+from frontpage.data.token_cache import cache_key, cache_name, tokenize_cached
 from frontpage.data.tokenizer import SPECIAL_TOKENS, TitleTokenizer
 from frontpage.data.tokenizer.bpe import bpe
 from frontpage.data.tokenizer.bytes import bytes as byte_tokenizer
@@ -120,7 +123,7 @@ def damaged(content, how):
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_damaged_or_missing_is_made_again_with_a_notice(tmp_path, counting, name, how):
     _, encoded = tokenize_cached(tmp_path, counting.factory, SPLITS)
-    path = tmp_path / cache_key(counting.factory, SPLITS) / name
+    path = tmp_path / cache_name(counting.factory, SPLITS) / name
     expected, whole = as_lists(encoded), path.read_bytes()
     del encoded
     path.unlink()
@@ -142,7 +145,7 @@ def test_a_file_that_is_damaged_or_missing_is_made_again_with_a_notice(tmp_path,
 )
 def test_checksums_that_say_nothing_are_not_believed(tmp_path, counting, content):
     _, encoded = tokenize_cached(tmp_path, counting.factory, SPLITS)
-    path = tmp_path / cache_key(counting.factory, SPLITS) / "checksums.json"
+    path = tmp_path / cache_name(counting.factory, SPLITS) / "checksums.json"
     path.unlink()
     if content is not None:
         path.write_bytes(content)
@@ -151,8 +154,57 @@ def test_checksums_that_say_nothing_are_not_believed(tmp_path, counting, content
     assert counting.calls == 2 and "corrupt" in notices()[0]
 
 
+OWN = """
+from frontpage.data.tokenizer.bpe import bpe
+
+def own(titles, vocab_size):
+    return bpe(titles, {size})
+"""
+
+
+def own_tokenizer(folder, monkeypatch, size):
+    """The function `own` of a module that makes `size` tokens."""
+    (folder / "own_tokenizer.py").write_text(OWN.format(size=size))
+    spec = importlib.util.spec_from_file_location("own_tokenizer", folder / "own_tokenizer.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "own_tokenizer", module)
+    spec.loader.exec_module(module)
+    return partial(module.own, vocab_size=300)
+
+
+def test_a_tokenizer_whose_code_was_edited_is_trained_anew_under_the_same_key(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of the first, of the same size in the same second
+    sizes, keys = [], set()
+    for size in (261, 262, 261):
+        factory = own_tokenizer(tmp_path, monkeypatch, size)
+        sizes.append(tokenize_cached(tmp_path / "cache", factory, SPLITS)[0].vocab_size)
+        keys.add(cache_key(factory, SPLITS))
+    folders = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    assert sizes == [261, 262, 261] and len(keys) == 1 and len(folders) == 2 and notices() == []
+
+
+@pytest.mark.parametrize("name", ["frontpage.data.tokenizer.title_tokenizer", "frontpage.data.encoded"])
+def test_what_every_tokenizer_shares_is_of_the_name(tmp_path, monkeypatch, name):
+    factory, module = partial(byte_tokenizer, vocab_size=259), sys.modules[name]
+    names = [cache_name(factory, SPLITS)]
+    edited = tmp_path / "edited.py"
+    edited.write_bytes(Path(module.__file__).read_bytes() + b"# edited\n")
+    monkeypatch.setattr(module, "__file__", str(edited))
+    names.append(cache_name(factory, SPLITS))
+    assert len({*names}) == 2 and all(one.startswith(f"{cache_key(factory, SPLITS)}-") for one in names)
+
+
+def test_a_function_of_no_file_is_named_by_the_key_alone(monkeypatch):
+    def own(titles):
+        return byte_tokenizer(titles, 259)
+
+    own.__module__ = "a_notebook"
+    monkeypatch.setitem(sys.modules, "a_notebook", types.ModuleType("a_notebook"))
+    assert cache_name(own, SPLITS) == cache_key(own, SPLITS)
+
+
 def test_what_a_killed_run_left_is_harmless(tmp_path, counting):
-    key = cache_key(counting.factory, SPLITS)
+    key = cache_name(counting.factory, SPLITS)
     left = tmp_path / f"{key}.building"
     left.mkdir()
     (left / "tokenizer.json").write_text("half a tok")
@@ -172,7 +224,7 @@ def test_a_run_that_fails_while_building_leaves_nothing_to_be_read(tmp_path, cou
 
     failing.__module__, failing.__qualname__ = Counting.make.__module__, Counting.make.__qualname__
     factory = partial(failing, vocab_size=280)
-    assert cache_key(factory, SPLITS) == cache_key(counting.factory, SPLITS)
+    assert cache_name(factory, SPLITS) == cache_name(counting.factory, SPLITS)
     with pytest.raises(RuntimeError, match="killed"):
         tokenize_cached(tmp_path, factory, SPLITS)
     tokenize_cached(tmp_path, counting.factory, SPLITS)

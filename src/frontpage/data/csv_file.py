@@ -17,6 +17,7 @@ from frontpage.data.lines import lines_of, without_end
 
 SEPARATORS = (",", ";", "\t", "|")
 MOST_LINES = 50  # of one cell: a longer one is rows between two stray quotation marks
+MOST_OPEN = 10_000  # lines behind a quotation mark that are read in search of its end
 RULE = 'a cell that holds a quotation mark is quoted, and the mark doubled ("")'
 
 
@@ -80,6 +81,9 @@ def _records(path: Path, key: str, separator: str, skip: bool) -> Iterator[tuple
             next(lines)
         for line in lines:
             raw.append(line)
+            if len(raw) > MOST_OPEN:
+                unclosed = f"the quotation mark opened in line {first} is not closed within {MOST_OPEN:,} lines"
+                raise BadValue(key, path, f"{unclosed}; {RULE}")
             yield line
 
     first, reader = 1 + skip, csv.reader(recorded(), delimiter=separator, strict=True)

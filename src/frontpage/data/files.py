@@ -100,6 +100,9 @@ def _parquet(path: Path, column: str, key: str, option: str) -> Iterator[Any]:
         raise BadValue(key, path, f"not a readable Parquet file ({_first_line(error)})") from error
     except UnicodeDecodeError as error:
         raise BadValue(key, path, f"invalid UTF-8 in column '{column}'") from error
+    except (ValueError, OverflowError) as error:  # a time that Python has no object for
+        held = f"holds a value out of range ({_first_line(error)})"
+        raise UserError(f"{option}={column}: {key}={path} {held}") from error
 
 
 def _json(path: Path, column: str, key: str, option: str) -> Iterator[Any]:

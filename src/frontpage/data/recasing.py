@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 SMALL_WORDS = frozenset(
     "a an and as at but by for from if in into is nor of off on or over per the to up via vs with it its be are".split()
@@ -54,6 +54,13 @@ class Recasing:
         if opens or not ONLY_FIRST_LARGE.fullmatch(word) or word.lower() not in self._small:
             return word
         return word.lower() if len(word.lower()) == len(word) else word
+
+
+def in_other_style(titles: Sequence[str], held_out: Iterable[str]) -> list[str]:
+    """Each of `titles` in the other style; as it is where that is one of `held_out`, word for word."""
+    recase, kept = Recasing(titles), frozenset(held_out)
+    others = ((title, recase(title)) for title in titles)
+    return [title if other in kept else other for title, other in others]
 
 
 def style(title: str) -> str | None:

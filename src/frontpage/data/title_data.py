@@ -22,7 +22,7 @@ from frontpage.data.large_file import is_large, select_from_file
 from frontpage.data.loader import TitleLoader
 from frontpage.data.packing import IGNORED, TitleBatch
 from frontpage.data.recased import RecasedTitles, Shares
-from frontpage.data.recasing import Recasing
+from frontpage.data.recasing import in_other_style
 from frontpage.data.resampled import ResampledTitles
 from frontpage.data.run_data import RunData
 from frontpage.data.run_sizes import accumulation_of
@@ -254,7 +254,7 @@ class TitleData(RunData):
         titles, shares = self.selection.train, self.recase
         found = self._in_tokens(titles)
         if shares is not None:
-            other = self._in_tokens([*map(Recasing(titles), titles)])
+            other = self._in_tokens(in_other_style(titles, self.selection.validation))
             shares = [shares] if isinstance(shares, int | float) else list(shares)
             found = RecasedTitles(found, other, titles, shares, self.packing_seed)
         return self.selection.train_documents.changing(found)

@@ -1,6 +1,7 @@
 """The tokenizer and the encoded titles on disk, under a hash of the text and the settings that made them."""
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +39,7 @@ def tokenize_cached(
             heard(write_encoded, tokenizer, titles, folder / f"{name}_tokens.npy", folder / f"{name}_offsets.npy")
 
     needed = {"tokenizer.json", *(f"{name}_{part}.npy" for name in splits for part in ("tokens", "offsets"))}
-    with cache_folder(cache_dir, cache_key(factory, splits), needed, build, "token cache") as folder:
+    with cache_folder(cache_dir, cache_name(factory, splits), needed, build, "token cache") as folder:
         encoded = {
             name: EncodedTitles(
                 np.load(folder / f"{name}_tokens.npy", mmap_mode="r"), np.load(folder / f"{name}_offsets.npy")
@@ -48,12 +49,17 @@ def tokenize_cached(
         return TitleTokenizer.load(folder / "tokenizer.json"), encoded
 
 
+def cache_name(factory: TokenizerFactory, splits: Mapping[str, Sequence[str]]) -> str:
+    """The folder of the cache: the key, and what changes with the code that makes tokens."""
+    return "-".join(filter(None, (cache_key(factory, splits), _code(factory))))
+
+
 def cache_key(factory: TokenizerFactory, splits: Mapping[str, Sequence[str]]) -> str:
     """A name that changes with the tokenizer's settings, the library's version, and any title or its side.
 
     Of titles that lie on the disk it is kept beside them.
     """
-    function = factory.func if isinstance(factory, partial) else factory
+    function = _function(factory)
     settings = dict(sorted(factory.keywords.items())) if isinstance(factory, partial) else {}
     # Under the name that it had when the first runs wrote their fingerprints, which is what tells their titles again.
     name = f"{function.__module__}.{function.__qualname__}".replace("frontpage.data.tokenizer.", "frontpage.tokenizer.")
@@ -67,6 +73,21 @@ def cache_key(factory: TokenizerFactory, splits: Mapping[str, Sequence[str]]) ->
             with replacing(kept) as partial_file:
                 partial_file.write_text(_key(header, splits))
         return kept.read_text()
+
+
+def _function(factory: TokenizerFactory) -> Callable[..., TitleTokenizer]:
+    return factory.func if isinstance(factory, partial) else factory
+
+
+def _code(factory: TokenizerFactory) -> str:
+    """A digest of the files with the tokenizer's function and with what encodes; nothing for one of no file."""
+    digest = hashlib.blake2b(digest_size=4)
+    for made in (_function(factory), TitleTokenizer, write_encoded):
+        file = getattr(inspect.getmodule(made), "__file__", None)
+        if not (file and Path(file).is_file()):  # of a notebook, or of `python -c`
+            return ""
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
 
 
 def _key(header: bytes, splits: Mapping[str, Sequence[str]]) -> str:

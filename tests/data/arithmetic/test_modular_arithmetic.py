@@ -105,7 +105,10 @@ def test_the_split_depends_on_its_seed_alone(tmp_path):
         (["data.train_share=0.001"], "data.train_share=0.001"),
         (["data.train_share=0.999"], "data.train_share=0.999"),
         (["tokenizer.vocab_size=262"], "tokenizer.vocab_size=262"),
-        (["tokenizer=bytes"], "tokenizer.vocab_size=259"),
+        (["tokenizer=bytes"], "tokenizer=bpe"),
+        (["tokenizer=bytes", "tokenizer.vocab_size=259"], "tokenizer=bpe"),
+        pytest.param(["tokenizer=unigram"], "tokenizer=bpe", marks=pytest.mark.slow),
+        (["tokenizer.min_frequency=1000"], "tokenizer.min_frequency=0"),
         (["data.modulus=3", "data.train_share=0.2"], "data.train_share=0.2"),
     ],
 )
@@ -113,6 +116,8 @@ def test_mistakes_name_the_key(overrides, said, tmp_path):
     with pytest.raises(UserError) as error:
         data_of(tmp_path, *overrides)
     assert said in str(error.value) and len(str(error.value).splitlines()) <= 2
+    given = [one for one in overrides if one.startswith("tokenizer.vocab_size")]
+    assert ("vocab_size" in str(error.value)) is (given == ["tokenizer.vocab_size=262"])  # none that nobody asked for
 
 
 @pytest.mark.slow

@@ -149,3 +149,18 @@ def test_a_text_without_places_has_ten_books_or_a_book_a_chapter(tmp_path, count
     content = "en\tde\n" + "".join(f"line {row}\tZeile {row}\n" for row in range(count))
     text = read_parallel(lines(tmp_path, content))
     assert len(text.book_names) == books and len(text.documents()) == count // 20
+
+
+@pytest.mark.parametrize(
+    ("chapters", "length", "books", "words"),
+    [
+        (10, 100, 10, "each chapter is a book"),
+        (29, 30, 15, "2 consecutive chapters are a book"),
+        (60, 4, 12, "5 consecutive chapters are a book"),
+    ],
+)
+def test_a_column_of_chapters_says_how_many_make_a_book(tmp_path, chapters, length, books, words):
+    rows = range(chapters * length)
+    content = "chapter\ten\n" + "".join(f"{row // length + 1}\tline {row}\n" for row in rows)
+    text = read_parallel(lines(tmp_path, content))
+    assert len(text.book_names) == books and len(text.documents()) == chapters and said(words)

@@ -8,7 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 
-from frontpage.command.errors import BadValue
+from frontpage.command.errors import BadValue, UserError
 from frontpage.command.limits import Between, Count, OneOf, Seed
 from frontpage.data.arithmetic.answer_loader import AnswerLoader, ScoringAnswers, answer_rows
 from frontpage.data.arithmetic.questions import OPERATIONS, all_questions
@@ -18,6 +18,7 @@ from frontpage.data.run_data import RunData
 from frontpage.data.run_sizes import accumulation_of, by_epoch
 from frontpage.data.text_sizes import TextSizes
 from frontpage.data.token_cache import TokenizerFactory, cache_key, tokenize_cached
+from frontpage.data.tokenizer.bytes import bytes as byte_tokenizer
 
 TRAIN, VALIDATION = "train", "validation"
 LENGTH = 5  # tokens of a question, the `<eos>` before it counted; and of a question with its answer
@@ -94,13 +95,22 @@ class ModularArithmetic(RunData):
                 if not {*text.split()} <= known:
                     allowed = f"so much that training has every number; {text!r} has one that it lacks"
                     raise BadValue("data.train_share", self.train_share, allowed)
-                allowed = f"more, so that every word is one token: {text!r} has more than {LENGTH}"
-                raise BadValue("tokenizer.vocab_size", self.vocab_size, allowed)
+                raise self._more_tokens(text)
             tokens = encoded[split].tokens.reshape(-1, LENGTH + 1)[:, :LENGTH].astype(np.int64)
             self.rows[split] = answer_rows(tokens, self.tokenizer.eos_id)
         answers = [len(text.rpartition(" ")[2]) for text in self.texts[VALIDATION]]
         length = torch.tensor(answers, dtype=torch.float64)
         self.sizes = TextSizes(characters=length, bytes=length, tokens=torch.ones_like(length))
+
+    def _more_tokens(self, text: str) -> UserError:
+        """What to say of a question of which a word takes several tokens."""
+        function, settings = (getattr(self.make_tokenizer, name, None) for name in ("func", "keywords"))
+        asked = (settings or {}).get("vocab_size")
+        if asked and asked <= self.vocab_size and function is not byte_tokenizer:
+            allowed = f"more, so that every word is one token: {text!r} has more than {LENGTH}"
+            return BadValue("tokenizer.vocab_size", asked, allowed)
+        needed = "every word must be one token, as tokenizer=bpe with tokenizer.min_frequency=0 makes it"
+        return UserError(f"tokenizer: {needed}; {text!r} has more than {LENGTH}")
 
     def loader_of(self, trainer: L.Trainer | None = None) -> AnswerLoader:
         """Training questions of a trainer's process; without one, of a process that is alone."""

@@ -18,7 +18,6 @@ from frontpage.data.parallel.text import ParallelText
 NAMES = "a letter and up to 15 letters, digits, - and _"
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,15}")
 LINKS = ".links.tsv"
-CHAPTERS_PER_BOOK, FEWEST_BOOKS = 5, 10
 Row = tuple[int, list[str]]  # number of the line from 1, cells
 
 
@@ -45,8 +44,6 @@ def read_aligned_lines(path: Path, lines_per_chapter: int, chapters_per_book: in
         raise BadValue(KEY, path, f"its columns are {', '.join(header)}: none holds text")
     columns = {name: [cells[column] for _, cells in rows] for column, name in enumerate(header)}
     numbers = [number for number, _ in rows]
-    if chapters_per_book is None:
-        chapters_per_book = min(CHAPTERS_PER_BOOK, max(len(rows) // lines_per_chapter // FEWEST_BOOKS, 1))
     placing = LinePlaces(path, numbers, lines_per_chapter, chapters_per_book)
     places, how = placing.of({name: columns[name] for name in PLACES if name in columns})
     first = "line 1 names the columns" if named else "line 1 is no header, being no distinct short words"

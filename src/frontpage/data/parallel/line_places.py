@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from frontpage.command.errors import BadValue
@@ -11,18 +12,22 @@ from frontpage.data.parallel.checks import KEY, MOST, book_name
 from frontpage.data.parallel.collection import Place
 
 PLACES = ("book", "chapter", "verse", "id")  # the columns
+CHAPTERS_PER_BOOK, FEWEST_BOOKS = 5, 10
 ONE_A_BOOK = "each chapter is a book (data.chapters_per_book)"
 UNIT_ID = re.compile(r"(.*[^\s.:_-])[\s.:_-]+(\d{1,9})[.:_-](\d{1,9})", re.ASCII)  # GEN.1.1, Genesis 1:1
 
 
 @dataclass(frozen=True)
 class LinePlaces:
-    """The lines of a file, `numbers` their own in it, and what counts where no column says."""
+    """The lines of a file, `numbers` their own in it, and what counts where no column says.
+
+    Without `chapters_per_book` five chapters make a book, or fewer, so that there are ten books at least.
+    """
 
     path: Path
     numbers: Sequence[int]
     lines_per_chapter: int
-    chapters_per_book: int
+    chapters_per_book: int | None
 
     def of(self, columns: dict[str, list[str]]) -> tuple[list[Place], str]:
         """The place of each line by these columns of PLACES, and how it was found; BadValue for what is no place."""
@@ -39,8 +44,8 @@ class LinePlaces:
         if "chapter" not in columns:
             said.append(f"{self.lines_per_chapter} consecutive lines are a chapter (data.lines_per_chapter)")
         if books is None:
-            books = self._counted_books(chapters, columns.get("chapter") is not None)
-            size = self.chapters_per_book
+            size = self.chapters_per_book or _book_size(chapters)
+            books = _counted_books(chapters, "chapter" in columns, size)
             said.append(f"{size} consecutive chapters are a book (data.chapters_per_book)" if size > 1 else ONE_A_BOOK)
         if "verse" in columns:
             verses = [self._number(*cell, "verse") for cell in self._cells(columns["verse"])]
@@ -67,18 +72,6 @@ class LinePlaces:
             known.setdefault(word, len(known) + 1)
         return [order[owner][word] for owner, word in zip(owners, words, strict=True)]
 
-    def _counted_books(self, chapters: Sequence[int], numbered: bool) -> list[str]:
-        """Books of consecutive chapters, called 1, 2, ...; one ends early where chapters that are numbered restart."""
-        books, book, held = [], 1, 0
-        for index, chapter in enumerate(chapters):
-            if index == 0 or chapter != chapters[index - 1]:
-                restarts = numbered and index > 0 and chapter < chapters[index - 1]
-                if held == self.chapters_per_book or restarts:
-                    book, held = book + 1, 0
-                held += 1
-            books.append(str(book))
-        return books
-
     def _cells(self, cells: Sequence[str]) -> Iterator[tuple[int, str]]:
         return zip(self.numbers, cells, strict=True)
 
@@ -89,6 +82,25 @@ class LinePlaces:
         if not re.fullmatch("[0-9]{1,10}", cell.strip()) or int(cell) > MOST:
             raise BadValue(KEY, self.path, f"line {number}: its {what} is {cell.strip()[:40]!r}, not a whole number")
         return int(cell)
+
+
+def _book_size(chapters: Sequence[int]) -> int:
+    """Chapters a book, by how many there are in the order of the lines."""
+    runs = sum(1 for _ in groupby(chapters))
+    return min(CHAPTERS_PER_BOOK, max(runs // FEWEST_BOOKS, 1))
+
+
+def _counted_books(chapters: Sequence[int], numbered: bool, size: int) -> list[str]:
+    """Books of `size` chapters in a row, called 1, 2, ...; one ends early where chapters that are numbered restart."""
+    books, book, held = [], 1, 0
+    for index, chapter in enumerate(chapters):
+        if index == 0 or chapter != chapters[index - 1]:
+            restarts = numbered and index > 0 and chapter < chapters[index - 1]
+            if held == size or restarts:
+                book, held = book + 1, 0
+            held += 1
+        books.append(str(book))
+    return books
 
 
 def _counted(owners: Sequence[Hashable]) -> list[int]:
