@@ -32,9 +32,10 @@ def main() -> None:
         raise BadValue("folder", " ".join(folders), "one folder")
     folder = Path(folders[0] if folders else FOLDER)
     start = time.perf_counter()
-    missing = missing_runs(RUNS, folder)
+    runs = {name: [*choices(name), *overrides] for name in RUNS}
+    missing = missing_runs(runs, folder)
     print(f"{len(RUNS)} runs in {folder}, {len(RUNS) - len(missing)} finished before", flush=True)
-    train_all({name: [*choices(name), *overrides] for name in missing}, folder, arguments.jobs)
+    train_all({name: runs[name] for name in missing}, folder, arguments.jobs)
     seconds = time.perf_counter() - start
     print(f"all {len(RUNS)} are finished, in {seconds:.0f} s; a page about them: python scripts/report.py {folder}")
     records = {name: Run(folder / name).record or {} for name in RUNS}

@@ -63,4 +63,15 @@ def test_a_run_is_missing_until_its_record_says_that_it_is_finished(tmp_path):
     for name, text in {"done": '{"status": "finished"}', "broken": "{", "begun": '{"status": "running"}'}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(text)
-    assert missing_runs(["done", "broken", "begun", "none"], tmp_path) == ["broken", "begun", "none"]
+    runs = {name: ["seed=1"] for name in ("done", "broken", "begun", "none")}
+    assert missing_runs(runs, tmp_path) == ["broken", "begun", "none"]
+
+
+@pytest.mark.parametrize("asked", [["end=0", "data.path=other.txt"], ["end=0"], ["end=0", "data.path=titles.tx"]])
+def test_a_run_that_was_trained_by_other_words_is_no_run_of_the_set(tmp_path, asked):
+    words = "/somewhere/train.py end=0 data.path=titles.txt name=one hydra.run.dir=/runs/one ckpt_path=last"
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/run.json").write_text(json.dumps({"status": "finished", "command": words}))
+    assert missing_runs({"one": ["end=0", "data.path=titles.txt"]}, tmp_path) == []
+    with pytest.raises(UserError, match="one: was not trained by end=0.*another folder"):
+        missing_runs({"one": asked}, tmp_path)

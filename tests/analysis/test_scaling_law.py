@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from scaling_losses import FORMS, GRID, LARGER, TRUTH, exact_at, losses
 
-from frontpage.analysis.scaling.fit import distinct, fit_law, left_out_error
+from frontpage.analysis.scaling.fit import distinct, fit_law, left_out_errors
 from frontpage.analysis.scaling.forms import Kaplan, PowerLaw
 from frontpage.analysis.scaling.operations import Cost, best_size, frontier
+from frontpage.analysis.scaling.points import Point
+from frontpage.analysis.scaling.study import described, fit_all
 from frontpage.command.errors import UserError
 
 EACH = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
@@ -35,7 +37,9 @@ def test_noisy_losses_still_predict_a_larger_run_and_tell_the_forms_apart(form):
     fit = fit_law(form, GRID, noisy, draws=20)
     assert fit.loss(*LARGER) == pytest.approx(exact_at(form, *LARGER), rel=0.015)
     assert fit.error < 0.006
-    errors = {other.name: left_out_error(other, GRID, noisy) for other in FORMS}
+    found = {other.name: left_out_errors(other, GRID, noisy) for other in FORMS}
+    errors = {name: sum(error**2 for error in one.values()) for name, one in found.items()}
+    assert len({len(one) for one in found.values()}) == 1
     assert min(errors, key=errors.get) == form.name, errors
 
 
@@ -118,3 +122,31 @@ def test_what_counts_as_one_size_and_as_the_frontier():
 def test_a_fit_of_too_little_is_refused(rows, allowed):
     with pytest.raises(UserError, match=allowed):
         fit_law(Kaplan(), rows, np.ones(len(rows)))
+
+
+def points_of(sizes, values):
+    return [Point("", int(n), int(d), 6.0 * n * d, loss, (), ()) for (n, d), loss in zip(sizes, values, strict=True)]
+
+
+def test_three_runs_of_one_variable_give_a_law_without_an_error_of_runs_left_out():
+    sizes = [(n, 1e6) for n in (1e4, 4e4, 2e5)]
+    fits, chosen, errors = fit_all(points_of(sizes, [(1e9 / n) ** 0.1 for n, _ in sizes]), 5, 0)
+    assert [*fits] == ["L(N)"] and chosen is fits["L(N)"] and errors == {"L(N)": None}
+    assert "left_out_error" not in described(chosen, None)
+
+
+@pytest.mark.slow
+def test_forms_are_compared_over_the_runs_that_each_can_do_without():
+    """Hoffmann's needs three sizes, and of the third there is one run: it cannot be left out."""
+    form = FORMS[0]
+    sizes = [*((n, d) for n in (1e4, 6e4) for d in (2e5, 1e6, 5e6)), (4e5, 1e6)]
+    noise = np.random.default_rng(3).normal(0, 0.003, len(sizes))
+    values = [exact_at(form, *one) * np.exp(more) for one, more in zip(sizes, noise, strict=True)]
+    points = points_of(sizes, values)
+    _, _, errors = fit_all(points, 2, 0)
+    variables, loss = np.array([one.variables for one in points], dtype=float), np.array(values)
+    found = {one.name: left_out_errors(one, variables, loss) for one in FORMS}
+    assert len(found["kaplan"]) == 7 and len(found["hoffmann"]) == 6
+    common = found["hoffmann"].keys()
+    for name, of_runs in found.items():
+        assert errors[name] == pytest.approx(np.sqrt(np.mean([of_runs[run] ** 2 for run in common])))

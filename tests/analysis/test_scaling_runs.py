@@ -29,6 +29,8 @@ def test_a_grid_is_trained_once_and_can_be_fitted(capfd, tmp_path):
     assert f"scaling_law.py {folder} --hold-out {folder}/96x1_4200" in ended.stdout
     ended = run_script(capfd, *start, "--sizes", "32x1,64x1", "--held-out", "", "model.dropout=0.3")
     assert ended.status == 2 and "model.dropout=0.0, not 0.3; name another folder" in ended.stderr
+    ended = run_script(capfd, *start, "--sizes", "32x1,64x1", "--held-out", "", "seed=2")
+    assert ended.status == 2 and "seed=1337, not 2; name another folder" in ended.stderr
     ended = run_script(capfd, "scaling_law", folder, "--hold-out", folder / "96x1_4200")
     assert ended.status == 2 and "needs 3 runs" in ended.stderr
 
@@ -44,6 +46,8 @@ def test_runs_with_several_seeds_tell_their_spread(capfd, tmp_path):
         "32x1_4200_seed1": 1,
         "32x1_4200_seed2": 2,
     }
+    ended = run_script(capfd, "scaling_runs", folder, *SMALL, f"paths.cache_dir={tmp_path}/cache", *shape)
+    assert ended.status == 0 and "2 runs, 2 finished before" in ended.stdout
     points = read_points([folder])
     check_comparable(points)
     assert [point.shape for point in points] == [(32, 1), (32, 1)]

@@ -38,6 +38,12 @@ def test_each_notebook_runs_to_its_end_or_to_the_cell_that_fails(tmp_path, capfd
     assert [cell.get("execution_count") for cell in done.cells] == [None, 1, 2]
     assert broken.cells[2].outputs[0]["ename"] == "ZeroDivisionError" and broken.cells[3].execution_count is None
     assert run_script(capfd, "notebooks", tmp_path, "-k", "good", "--output", copies).status == 0
+    done.cells[1].source = "x = 6 * 8"
+    nbformat.write(done, copies / "a_good.ipynb")
+    mine = (copies / "a_good.ipynb").read_bytes()
+    refused = run_script(capfd, "notebooks", tmp_path, "-k", "good", "--output", copies)
+    assert refused.status == 2 and "a_good.ipynb: is no copy of a notebook, or was edited" in refused.stderr
+    assert (copies / "a_good.ipynb").read_bytes() == mine
 
 
 @pytest.mark.slow

@@ -3,22 +3,36 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from frontpage.command.config_folder import ROOT
 from frontpage.command.endings import MISTAKE
-from frontpage.command.errors import UserError
+from frontpage.command.errors import BadValue, UserError
+from frontpage.command.masking import hide_argument
 from frontpage.runs.record import headline_of
 from frontpage.runs.run import Run
 
 Runs = Mapping[str, Sequence[str]]  # the overrides of each, by its name
 
 
-def missing_runs(names: Iterable[str], folder: Path) -> list[str]:
-    """Those that are not finished there."""
-    return [name for name in names if (Run(folder / name).record or {}).get("status") != "finished"]
+def missing_runs(runs: Runs, folder: Path) -> list[str]:
+    """The names of those that are not finished there; UserError for one that was trained by other overrides."""
+    missing = []
+    for name, overrides in runs.items():
+        record = Run(folder / name).record or {}
+        if record.get("status") != "finished":
+            missing.append(name)
+        elif f" {_words(overrides, name)} " not in record.get("command", f" {_words(overrides, name)} "):
+            asked = " ".join(map(hide_argument, overrides))
+            raise BadValue("folder", folder / name, f"was not trained by {asked}; name another folder, or remove it")
+    return missing
+
+
+def _words(overrides: Sequence[str], name: str) -> str:
+    """The arguments of a run as its record has them."""
+    return " ".join([*map(hide_argument, overrides), f"name={name}"])
 
 
 def train_all(runs: Runs, folder: Path, jobs: int) -> None:

@@ -1,6 +1,8 @@
 """Every cell of a notebook, run in a kernel of its own; the file stays as it is, and a copy has the outputs."""
 
 import asyncio
+import hashlib
+import json
 import logging
 import os
 import re
@@ -15,6 +17,7 @@ from frontpage.command.interrupts import heard
 from frontpage.command.progress_line import ProgressLine
 
 Said = Callable[[Path, str | None, float], None]
+MARK = "frontpage_copy_of"  # in a copy's metadata: of which cells it is
 COLOURS = re.compile("\x1b\\[[0-9;]*m")  # of a traceback
 
 
@@ -36,17 +39,37 @@ def notebooks_in(places: list[Path], chosen: str = "") -> list[Path]:
 
 
 def prepare_output(output: Path, paths: list[Path]) -> None:
-    """Make the folder for the copies; UserError where it cannot be, or a copy would take the place of a file."""
+    """Make the folder for the copies; UserError where it cannot be, or a copy would take the place of another file.
+
+    An earlier copy whose cells nobody has edited is replaced.
+    """
     names = [path.name for path in paths]
     for path in paths:
         if (output / path.name).resolve() == path.resolve():
             raise BadValue("--output", output, "another folder than that of the notebooks, which stay as they are")
         if names.count(path.name) > 1:
             raise BadValue("notebooks", path, f"one of each name: {output} has a copy of each")
+        if os.path.lexists(output / path.name) and not _is_copy(output / path.name):
+            raise BadValue("--output", output / path.name, "is no copy of a notebook, or was edited; move it elsewhere")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadValue("--output", output, f"a folder that can be written ({error.strerror})") from error
+
+
+def _is_copy(path: Path) -> bool:
+    """Whether a file is what `run_notebook` has written, its cells as they were."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content["metadata"][MARK] == _digest(content["cells"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _digest(cells: list[Any]) -> str:
+    """Of the sources of cells, in which a file may have lines or a whole text."""
+    sources = json.dumps(["".join(cell["source"]) for cell in cells])
+    return hashlib.blake2b(sources.encode(), digest_size=16).hexdigest()
 
 
 def run_notebooks(paths: list[Path], timeout: float | None, jobs: int, output: Path, say: Said) -> None:
@@ -104,6 +127,7 @@ async def run_notebook(path: Path, timeout: float | None, output: Path, environm
         problem = COLOURS.sub("", f"{path}, cell {number}:\n{error}")
     finally:
         line.close()
+    notebook.metadata[MARK] = _digest(notebook.cells)
     with replacing(output / path.name) as partial:
         nbformat.write(notebook, partial)
     return problem

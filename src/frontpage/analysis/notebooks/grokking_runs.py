@@ -33,7 +33,7 @@ def runs_of(size: str) -> dict[str, list[str]]:
 
 def train_missing(size: str, folder: Path, jobs: int = 1) -> list[str]:
     """Train the runs that are not finished there, `jobs` at a time; their names. Raises what `train_all` does."""
-    runs = runs_of(size)
+    runs = {name: [*overrides, CACHE] for name, overrides in runs_of(size).items()}
     missing = missing_runs(runs, folder)
-    train_all({name: [*runs[name], CACHE] for name in missing}, folder, jobs)
+    train_all({name: runs[name] for name in missing}, folder, jobs)
     return missing

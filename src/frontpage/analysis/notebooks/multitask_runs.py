@@ -58,9 +58,9 @@ def language_updates(*overrides: str) -> int:
 
 def train_missing(size: str, folder: Path, jobs: int = 1) -> list[str]:
     """Train the runs that are not finished there, `jobs` at a time; their names. Raises what `train_all` does."""
-    runs = runs_of(size)
+    runs = {name: [*overrides, CACHE] for name, overrides in runs_of(size).items()}
     missing = missing_runs(runs, folder)
-    train_all({name: [*runs[name], CACHE] for name in missing}, folder, jobs)
+    train_all({name: runs[name] for name in missing}, folder, jobs)
     return missing
 
 

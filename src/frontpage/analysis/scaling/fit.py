@@ -75,21 +75,19 @@ def fit_law(form: Form, variables: np.ndarray, loss: np.ndarray, draws: int = 20
     return Fit(form, best, error, np.array([best, *samples]))
 
 
-def left_out_error(form: Form, variables: np.ndarray, loss: np.ndarray) -> float:
-    """Root mean square of the logarithmic errors for runs that are left out of the fit, each size in its turn.
+def left_out_errors(form: Form, variables: np.ndarray, loss: np.ndarray) -> dict[int, float]:
+    """The logarithmic error for each run, by its place, where its size is left out of the fit.
 
-    Runs without which the others cannot fix the constants are passed over. Raises UserError where that is each.
+    Runs without which the others cannot fix the constants are passed over.
     """
-    errors, places = [], same_sizes(variables)
+    errors, places = {}, same_sizes(variables)
     for out in watched(range(len(loss)), f"{form.equation} without a run", [1] * len(loss)):
         others = places != places[out]
         if why_not(form, variables[others], spare=1) is None:
             x, target = np.log(variables[others]), np.log(loss[others])
             theta = _best(form, x, target)
-            errors.append(float(form.log_loss(theta, np.log(variables[[out]]))[0]) - math.log(loss[out]))
-    if not errors:
-        raise UserError(f"{form.name}: no run can be left out of {len(loss)}; train more sizes")
-    return float(np.sqrt(np.mean(np.square(errors))))
+            errors[out] = float(form.log_loss(theta, np.log(variables[[out]]))[0]) - math.log(loss[out])
+    return errors
 
 
 def why_not(form: Form, variables: np.ndarray, spare: int = 2) -> str | None:

@@ -27,14 +27,15 @@ EXPERIMENT = "experiment=scaling_gpt"
 HEAD = 32  # numbers a head: wide ones are fast on a CPU
 STARTING = 1.5e11  # operations that starting and validating a run are counted as, for the time that is left
 SET_HERE = ("model.d_model", "model.n_layer", "model.n_head", "optimizer.lr", "trainer.max_steps", "trainer.max_epochs")
+SEEDED = "seed", "data.packing_seed", "callbacks.sample_titles.seed"  # of a run of several seeds
 OF_A_RUN = (
     *SET_HERE,
-    "seed",
     "val_interval",
-    "data.packing_seed",
     "model.optimizer.",
     "trainer.val_interval",
-    "callbacks.",
+    "save_interval",
+    "callbacks.sample_titles",
+    "callbacks.last_checkpoint.interval",
 )
 
 
@@ -96,7 +97,7 @@ def train_all(runs: Sequence[Planned], study: Study) -> list[str]:
     missing = [run for run in runs if status(study.folder / run.name) != "finished"]
     for run in runs:
         if run not in missing:
-            _check_same(study.folder / run.name, study)
+            _check_same(study.folder / run.name, study, run.seed)
     flops = {run: run.flops(study.config.tokenizer.vocab_size) for run in missing}
     missing.sort(key=flops.__getitem__, reverse=True)
     print(f"{len(runs)} runs, {len(runs) - len(missing)} finished before, {study.jobs} at a time", flush=True)
@@ -155,13 +156,14 @@ def train_one(run: Planned, study: Study) -> str | None:
     return f"exit status {ended.returncode}"
 
 
-def _check_same(directory: Path, study: Study) -> None:
+def _check_same(directory: Path, study: Study, seed: int | None) -> None:
     """Raise a UserError for a finished run of other overrides; what differs from run to run of a grid is left out."""
     recorded = Run(directory).record["config"]
     written = OmegaConf.to_container(study.config, resolve=False)
     now = dict(leaves(resolved(written, recorded)))
+    of_a_run = (*OF_A_RUN, *(() if seed is None else SEEDED))
     for key, value in leaves(recorded):
-        own = is_own(key) or key.startswith(OF_A_RUN) or value == HIDDEN
+        own = is_own(key) or key.startswith(of_a_run) or value == HIDDEN
         if key in now and not own and not same_value(value, now[key]):
             raise BadValue("folder", directory, f"was trained with {key}={value}, not {now[key]}; name another folder")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from frontpage.analysis.scaling.fit import Fit, distinct, fit_law, left_out_error, why_not
+from frontpage.analysis.scaling.fit import Fit, distinct, fit_law, left_out_errors, why_not
 from frontpage.analysis.scaling.forms import Form, Hoffmann, Kaplan, PowerLaw, TwoTerms
 from frontpage.analysis.scaling.operations import Cost, best_size, frontier
 from frontpage.analysis.scaling.points import Point, sizes_of
@@ -30,8 +30,12 @@ def variables_of(form: Form, points: list[Point]) -> np.ndarray:
     return sizes if isinstance(form, TwoTerms) else sizes[:, ["ND".index(form.variable)]]
 
 
-def fit_all(points: list[Point], draws: int, seed: int) -> tuple[dict[str, Fit], Fit, dict[str, float]]:
-    """(fits by name, the one that predicts left-out runs best, its errors by name); a notice for what cannot be."""
+def fit_all(points: list[Point], draws: int, seed: int) -> tuple[dict[str, Fit], Fit, dict[str, float | None]]:
+    """(fits by name, the one that predicts left-out runs best, its errors by name); a notice for what cannot be.
+
+    An error is a root mean square over the runs that every form can do without, so that errors can be compared; None
+    where there is none, which only a single form may have.
+    """
     loss = np.array([point.loss for point in points])
     fits, errors, lacking = {}, {}, []
     for form in forms_for(points):
@@ -41,17 +45,26 @@ def fit_all(points: list[Point], draws: int, seed: int) -> tuple[dict[str, Fit],
             lacking.append(reason)
             continue
         fits[form.name] = fit_law(form, variables, loss, draws, seed)
-        errors[form.name] = left_out_error(form, variables, loss)
+        errors[form.name] = left_out_errors(form, variables, loss)
     if not fits:
         raise UserError(f"run: too few runs. {lacking[0]}")
     for reason in lacking:
         notice(f"not fitted: {reason}")
-    return fits, fits[min(errors, key=errors.__getitem__)], errors
+    common = set.intersection(*map(set, errors.values()))
+    if not common and len(fits) > 1:
+        raise UserError(f"run: none can be left out of {len(points)} by all of {' '.join(fits)}; train more sizes")
+    means = {name: _root_mean_square([found[run] for run in sorted(common)]) for name, found in errors.items()}
+    return fits, fits[min(means, key=lambda name: means[name] or 0.0)], means
 
 
-def described(fit: Fit, left_out: float) -> dict[str, Any]:
+def _root_mean_square(errors: list[float]) -> float | None:
+    return float(np.sqrt(np.mean(np.square(errors)))) if errors else None
+
+
+def described(fit: Fit, left_out: float | None) -> dict[str, Any]:
     """A fit for the JSON."""
-    shown = {"equation": fit.form.equation, "fit_error": fit.error, "left_out_error": left_out}
+    shown = {"equation": fit.form.equation, "fit_error": fit.error}
+    shown |= {} if left_out is None else {"left_out_error": left_out}
     return shown | {"constants": fit.constants()}
 
 
