@@ -80,7 +80,7 @@ class MlflowRun(MLFlowLogger):
         try:
             self._run_id = self._earlier_id()
             self._resumed = self._run_id is not None
-            client = super().experiment
+            client, self._fresh = super().experiment, False
             if self._resumed:
                 client.update_run(self._run_id, status="RUNNING")
             return client
@@ -101,7 +101,8 @@ class MlflowRun(MLFlowLogger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *more: Any) -> None:
         """Log the config; the store lets no parameter change, so that a resumed run keeps those of its start."""
         if self.experiment and not self._resumed:
-            super().log_hyperparams(params)
+            with self._telling_of_failures("the config is missing there"):
+                super().log_hyperparams(params)
 
     @rank_zero_only
     def finalize(self, status: str = "success") -> None:
