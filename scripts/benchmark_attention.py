@@ -10,7 +10,7 @@ from frontpage.command.program import program  # isort: skip  (first: it sends w
 
 from typing import Any
 
-from frontpage.analysis.benchmarks.attention import Settings, measure_all, slopes, variants
+from frontpage.analysis.benchmarks.attention import Settings, device_to_time, measure_all, slopes, variants
 from frontpage.analysis.benchmarks.attention_picture import plotted
 from frontpage.analysis.rate_plot import pyplot
 from frontpage.command.arguments import Arguments, number, save_json, several
@@ -32,17 +32,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=number(int, 1), default=5, help="of which the median is taken")
     parser.add_argument("--auto-only", action="store_true", help="of each variant the backend that auto takes")
     parser.add_argument("--documents", action="store_true", help="rows of titles of 12 tokens, kept apart")
-    parser.add_argument("--device", help="cuda where there is one, else cpu")
+    parser.add_argument("--device", default="auto", help="auto (the default: CUDA or the CPU), cpu or cuda")
     beside = "draw time and memory over the lengths there"
     parser.add_output("--picture", holding(MADE_BY), metavar="FILE.png", help=beside)
     arguments = parser.parse_args()
     if arguments.picture is not None:
         check_kind(arguments.picture)
         plt = pyplot(arguments.picture.path)
+    device = device_to_time(arguments.device)
     sizes = arguments.batch, arguments.heads, arguments.head_width
-    settings = Settings(
-        *sizes, arguments.rounds, arguments.documents, arguments.device, arguments.only, arguments.auto_only
-    )
+    settings = Settings(*sizes, arguments.rounds, arguments.documents, device, arguments.only, arguments.auto_only)
     result = measure_all(settings, arguments.lengths)
     report(result)
     save_json(arguments.json, result)

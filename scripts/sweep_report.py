@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from frontpage.analysis.pages.sweeps.best import trial_of
+from frontpage.analysis.pages.sweeps.config_folders import add_config_dir, with_config_dir
 from frontpage.analysis.pages.sweeps.study_file import need_plotly, open_study
 from frontpage.analysis.pages.sweeps.summary import PAGE, best_or_why, page_beside, summary
 from frontpage.analysis.pages.sweeps.sweep import Sweep, read_sweep
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--column", help="of the test file (what the trials' data.column says)")
     parser.add_argument("--trial", type=number(int, 0), help="the trial to score (the best; by the first objective)")
     parser.add_argument("--again", action="store_true", help="score though another trial or file has been scored")
+    add_config_dir(parser)
     add_trust(parser)
     arguments = parser.parse_args()
     if not arguments.study:
@@ -53,13 +55,14 @@ def main() -> None:
     else:
         scores = kept_scores(sweep)
 
-    best, lacking = best_or_why(sweep, arguments.study)
+    best, lacking = best_or_why(sweep, arguments.study, arguments.trust, arguments.config_dir)
     from frontpage.analysis.pages.sweeps.figures import importances, panels_of  # these need plotly
     from frontpage.analysis.pages.sweeps.page import page
 
     shares = importances(sweep)
     panels = panels_of(sweep, shares)
-    text = page(sweep, panels, best, lacking, f"make promote STUDY={arguments.study}", scores, notices())
+    promote = with_config_dir(f"make promote STUDY={arguments.study}", arguments.config_dir)
+    text = page(sweep, panels, best, lacking, promote, scores, notices())
     output.write(text)
     drawn = sum(not isinstance(figures, str) for figures in panels.values())
     _print(sweep, scores)
@@ -86,7 +89,7 @@ def _print(sweep: Sweep, scores: list[Any]) -> None:
         error = "" if score.error is None else f" ± {score.error:.4f}"
         print(
             f"test: trial {score.trial}, {HEADLINE.name} {score.value:.4f}{error} on {score.source}"
-            f" ({score.titles:,} titles; seen in training and left out: {seen})"
+            f" ({score.of_titles} titles; seen in training and left out: {seen})"
         )
 
 

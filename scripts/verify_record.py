@@ -4,6 +4,7 @@ from frontpage.command.program import program  # isort: skip  (first: it sends w
 
 import sys
 
+from frontpage.analysis.leaderboard.aim import check_reached
 from frontpage.analysis.leaderboard.later import score_later
 from frontpage.analysis.leaderboard.records import read_record
 from frontpage.analysis.leaderboard.repetition import (
@@ -36,6 +37,7 @@ def main() -> None:
     add_trust(parser)
     arguments = parser.parse_args()
     record, folders = read_record(arguments.record), arguments.config_dir
+    check_reached(record)
     check_experiment(record, folders)
     runs = arguments.run
     if runs is None:

@@ -3,10 +3,14 @@
 import math
 
 import pytest
+import torch
+from messages import check_message
+from programs import run_script
 
-from frontpage.analysis.benchmarks.attention import slopes
+from frontpage.analysis.benchmarks.attention import device_to_time, slopes
 from frontpage.analysis.benchmarks.attention_picture import plotted
 from frontpage.analysis.rate_plot import pyplot
+from frontpage.command.errors import UserError
 
 TIMES = {"causal": [1.0, 4.0, 32.0], "local": [3.0, 6.0, 12.0]}  # ms at 2,048, 4,096 and 8,192 tokens
 
@@ -51,3 +55,20 @@ def test_the_picture_has_every_length_and_the_slopes(tmp_path):
         assert axes.get_xscale() == axes.get_yscale() == "log"
     assert [line.get_label() for line in times.lines] == ["causal, T^2.50", "local, T^1.00"]
     assert math.isclose(memory.lines[0].get_ydata()[-1], 81920)
+
+
+@pytest.mark.parametrize("device", ["gpu0", "cuda"])
+def test_a_device_that_is_not_there_is_refused(device, capfd, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    ended = run_script(capfd, "benchmark_attention", "--device", device, "--only", "local", "--rounds", 1)
+    assert ended.status == 2
+    check_message(ended.stderr, [f"--device={device}: this machine has: auto cpu"])
+
+
+def test_auto_is_a_device_whose_time_and_memory_are_measured(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for cuda, taken in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        assert device_to_time("auto") == taken
+    with pytest.raises(UserError, match="--device=mps: auto, cpu or cuda"):
+        device_to_time("mps")

@@ -2,7 +2,10 @@
 # ruff: noqa: F811 (a fixture is imported, and then the name of an argument)
 
 import json
+import os
 import re
+import urllib.parse
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,10 @@ from run_folders import NASTY, folder, fresh, write_run  # noqa: F401
 from tiny import ROOT
 
 from frontpage.analysis.comparison import SCORES, compare, title_nats
+from frontpage.analysis.pages.runs.page import _cards
+from frontpage.analysis.pages.runs.studies import studies
+from frontpage.analysis.pages.web_page.parts import duration
+from frontpage.analysis.table import collect_runs
 from frontpage.command.errors import UserError
 from frontpage.command.notices import notices
 from frontpage.evaluation.metrics import ratio_with_error
@@ -129,6 +136,27 @@ def test_a_study_in_the_folder_is_linked_with_its_own_page(folder, capfd):
     text = (folder / "runs.html").read_text(encoding="utf-8")
     assert 'href="sweeps/told/report.html"' in text and "make sweep-report" in text
     assert text.count("Not drawn: no trial has been validated") == 2
+
+
+@pytest.mark.parametrize("name", ["lr#2", "javascript:alert(1)", "50%?", "a b", "é", "\udcff"])
+def test_the_link_to_a_search_leads_to_its_page_whatever_its_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in ("study.journal", "report.html"):
+        Path(name).mkdir(exist_ok=True)
+        Path(name, file).touch()
+    ((folder, address),) = studies([name], Path("runs.html"))
+    parts = urllib.parse.urlsplit(urllib.parse.urljoin(f"{tmp_path.as_uri()}/runs.html", address))
+    assert folder == name and (parts.scheme, parts.query, parts.fragment) == ("file", "", "")
+    assert Path(os.fsdecode(urllib.parse.unquote_to_bytes(parts.path))) == tmp_path / name / "report.html"
+
+
+def test_what_a_run_continued_in_another_folder_has_used_counts_once(tmp_path):
+    for name, seconds, origin in (("a", 100, None), ("b", 250, "a"), ("c", 30, None), ("d", 40, "elsewhere")):
+        checkpoint = origin and str(tmp_path / origin / "checkpoints" / "last.ckpt")
+        file = write_run(tmp_path / name, ckpt_path=checkpoint) / "run.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": seconds, "tokens_seen": seconds * 10**6}))
+    (card,) = (one for one in _cards(collect_runs(tmp_path)) if "of training" in one.small)
+    assert (card.big, card.small) == (duration(320), "of training, 320.0 million tokens")
 
 
 def test_a_search_is_drawn_with_the_best_so_far(folder, capfd):

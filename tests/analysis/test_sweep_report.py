@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 import shutil
 
 import optuna
@@ -204,3 +205,20 @@ def test_studies_that_share_a_journal_have_runs_of_their_own(tmp_path):
     for name in "ab":
         (trial,) = read_sweep(open_study(f"{tmp_path}/a/study.journal#{name}")).trials
         assert trial.directory == tmp_path / name / "0"
+
+
+@pytest.mark.slow
+def test_the_winners_experiment_takes_the_folders_and_the_trust_of_the_command(tmp_path, report):
+    folder = tmp_path / "more configs"
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "experiment" / "own.yaml").write_text("# @package _global_\ndefaults:\n  - quickstart\n  - _self_\n")
+    launched = ["experiment=own", "optimizer._target_=mine.Adam"]
+    add(new_study(tmp_path / "s"), {"model.d_model": 32}, 1.0, record=record_of(1.0), overrides=launched)
+    result, page = report(tmp_path / "s")
+    assert result["command"] is None and "nor in a folder of --config-dir" in page
+    result, page = report(tmp_path / "s", "--config-dir", folder)
+    assert result["command"] is None and "is not trusted (--trust)" in page
+    result, page = report(tmp_path / "s", "--config-dir", folder, "--trust", tmp_path / "s")
+    words = shlex.split(result["command"])
+    assert words[:4] == ["python", "train.py", f"--config-dir={folder}", "experiment=own"]
+    assert escape(f"make promote STUDY={tmp_path}/s ARGS=\"'--config-dir={folder}'\"") in page

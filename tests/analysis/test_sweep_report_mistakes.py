@@ -25,6 +25,7 @@ MISTAKES = {
     "no test file": (["full", "--test", "{folder}/none.csv"], "--test={folder}/none.csv: no such file"),
     "no winner": (["{folder}/several/study.journal#other", "--test", "{folder}/titles.csv"], "no trial has finished"),
     "no run": (["full", "--test", "{folder}/titles.csv"], "not a run's directory"),
+    "no folder of configs": (["full", "--config-dir", "{folder}/none"], "--config-dir={folder}/none: a folder of conf"),
     "nothing": ([""], "study="),
 }
 

@@ -17,7 +17,7 @@ from frontpage.command.notices import forget_notices, notices
 from frontpage.command.override_words import word
 from frontpage.runs.save import masked
 from frontpage.sweeps import promotion
-from frontpage.sweeps.promotion import composed, experiment_name, promotion_of, resolved
+from frontpage.sweeps.promotion import composed, promotion_of, resolved
 from frontpage.training.preflight import check_config
 
 PROMOTED = {path.stem for path in (CONFIGS / "experiment").glob("*_best.yaml")} - {*options("experiment")}
@@ -212,11 +212,6 @@ def test_what_has_changed_in_the_configs_since_is_kept_as_the_trial_had_it(exper
     assert "scheduler.floor" in notices()[0] and "model.qk_norm" in notices()[1]
 
 
-@pytest.mark.parametrize("text, name", [("lr", "lr_best"), ("a b/c-1", "a_b_c_1_best"), ("x_best", "x_best")])
-def test_names_say_that_an_experiment_was_promoted(text, name):
-    assert experiment_name(text) == name
-
-
 def test_a_key_that_was_left_out_cannot_be_promoted():
     with pytest.raises(UserError, match="cannot leave a key out"):
         promotion_of(["experiment=quickstart", "~model.bias"], None, "trial 1")
@@ -281,53 +276,6 @@ def test_promote_of_several_objectives_says_what_else_there_was(tmp_path, capfd,
     ended = run_script(capfd, "promote", tmp_path / "two")
     assert ended.status == 0 and "trial 0 is the best by val/nats_per_char" in ended.stdout
     assert "none beats in all: 1\n" in ended.stdout
-
-
-MISTAKES = {
-    "no study": (["{folder}/none/study.journal"], "no such study"),
-    "no name": (["tiny_ratez"], "no such study"),
-    "empty": (["{folder}/empty"], "no trial has finished"),
-    "all failed": (["{folder}/failed"], "1 failed"),
-    "unknown trial": (["{folder}/bare", "--trial", "2"], "not one of the finished trials: 0"),
-    "a name of nothing": (["{folder}/bare", "--name", "/"], "letters"),
-    "not launched": (["{folder}/bare"], "does not say which overrides"),
-    "nothing": ([""], "study="),
-    "no folder of configs": (
-        ["{folder}/good", "--config-dir", "{folder}/none"],
-        "--config-dir={folder}/none: a folder",
-    ),
-    "an empty folder of configs": (["{folder}/good", "--config-dir", ""], "--config-dir=: a folder of configs"),
-    "overrides that are none": (["{folder}/odd"], "does not say which overrides"),
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_ends_with_2_and_says_what_is_allowed(mistake, tmp_path, capfd, experiments):
-    new_study(tmp_path / "empty")
-    add(new_study(tmp_path / "failed"), {"model.d_model": 32}, state=TrialState.FAIL)
-    add(new_study(tmp_path / "bare"), {"model.d_model": 32}, 1.0)
-    add(new_study(tmp_path / "good"), {"model.d_model": 32}, 1.0, overrides=["model.d_model=32"])
-    add(new_study(tmp_path / "odd"), {"model.d_model": 32}, 1.0, overrides=5)
-    arguments, said = MISTAKES[mistake]
-    ended = run_script(capfd, "promote", *(one.format(folder=tmp_path) for one in arguments))
-    assert ended.status == 2 and 1 <= len(ended.stderr.splitlines()) <= 2, ended
-    assert said.format(folder=tmp_path) in ended.stderr
-    assert [*experiments.iterdir()] == []
-
-
-ODD = {"objectives": 5, "space": "x", "command": [1], "git_commit": 5, "search": {}, "overrides": 5}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ODD)
-def test_an_attribute_of_a_wrong_type_is_said_and_left_out(name, tmp_path, capfd, experiments):
-    study = new_study(tmp_path / "odd")
-    study.set_user_attr(name, ODD[name])
-    add(study, {"model.d_model": 32}, 1.0, record=record_of(1.0), overrides=["model.d_model=32"], reason=5)
-    ended = run_script(capfd, "promote", tmp_path / "odd", "--name", "odd")
-    assert (ended.status, ended.stderr) == (0, ""), ended.stderr
-    assert f"study odd: its attribute {name} is no " in ended.stdout
-    assert (experiments / "odd_best.yaml").exists()
 
 
 @pytest.mark.parametrize("name", sorted(PROMOTED))

@@ -1,13 +1,14 @@
 """Promises of launchers: a search by several processes or as jobs of a cluster, and what is said without them."""
 
 import contextlib
+import json
 import logging
 
 import pytest
 from messages import check_message
 from omegaconf import OmegaConf
 from tiny import TINY
-from toy_searches import SPACE, toy  # noqa: F401
+from toy_searches import SPACE, Direct, toy, valley  # noqa: F401
 
 from frontpage.command.errors import UserError
 from frontpage.command.extras import installing
@@ -56,6 +57,49 @@ def test_a_batch_of_several_at_once(toy, launcher):  # noqa: F811
         else:
             assert [*trial.intermediate_values] in ([1], [1, 2], [1, 2, 3])
         assert (toy.folder / f"sweeps/toy/console/{trial.number}.txt").exists()
+
+
+def failing(toy, times, before=None):  # noqa: F811
+    """Let the launcher fail behind its jobs, as where one of its processes is killed: so often, then no more."""
+    launch, failed = Direct.launch, []
+
+    def launched(self, jobs, initial_job_idx):
+        returns = launch(self, jobs, initial_job_idx)
+        if len(failed) < times:
+            failed.append(initial_job_idx)
+            (before or (lambda: None))()
+            raise RuntimeError("a worker was killed\nby the kernel")
+        return returns
+
+    toy.patch.setattr(Direct, "launch", launched)
+    return failed
+
+
+def test_of_a_batch_whose_launcher_failed_what_had_ended_counts_and_the_rest_is_queued_again(toy):  # noqa: F811
+    def one_has_ended():
+        (toy.folder / "sweeps/toy/0").mkdir()
+        ended = {"status": "finished", "metrics": {"final": {"objective": 0.125}}}
+        (toy.folder / "sweeps/toy/0/run.json").write_text(json.dumps(ended))
+
+    failing(toy, 1, one_has_ended)
+    said = toy(valley, SPACE, n_trials=2, n_jobs=2, max_failed=1)
+    trials = toy.study().trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert trials[0].value == 0.125 and trials[1].params == trials[2].params
+    assert (
+        trials[1].user_attrs["reason"] == "RuntimeError: a worker was killed" and trials[1].user_attrs["requeued"] == 2
+    )
+    assert trials[2].user_attrs["retries"] == 1
+    assert "trial 0: RuntimeError: a worker was killed, but its run had finished; it counts" in said
+
+
+def test_a_launcher_that_always_fails_ends_the_search_with_its_reason(toy):  # noqa: F811
+    failed = failing(toy, 99)
+    said = toy(valley, SPACE, n_trials=3, max_retries=1, max_failed=2, status=1)
+    assert failed == [0, 1, 2, 3] and toy.states() == ["FAIL"] * 4
+    assert said.startswith("hydra.sweeper.study_name=toy: 2 trials have failed, hydra.sweeper.max_failed=2")
+    for number in (1, 3):
+        assert f"trial {number}: RuntimeError: a worker was killed, and it has been taken up 1 times: FAIL" in toy.said
 
 
 @pytest.mark.parametrize(("launcher", "plugin"), [("joblib", "joblib"), ("slurm", "submitit_slurm")])

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import optuna
 from hydra.core.config_loader import ConfigLoader
@@ -153,32 +153,40 @@ class Sweep:
         """Run trials and tell the study what came of them."""
         jobs = [tuple(self._overrides_of(trial.params, trial)) for trial in batch]
         try:
-            returns: Sequence[JobReturn | Exception] = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
+            returns: Sequence[JobReturn] = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
         except (Interrupted, KeyboardInterrupt):
             self._hand_back(batch)
             raise
         except Exception as error:  # of the launcher, e.g. a killed process of its own
-            returns = [error] * len(batch)
+            self._lose(batch, error)
+            return
         full = {one.number: text for one, result in zip(batch, returns, strict=True) if (text := _full_disk(result))}
         self._hand_back([trial for trial in batch if trial.number in full], "the disk is full")
         for trial, result in zip(batch, returns, strict=True):
             if trial.number not in full:
                 self._tell(trial, result)
-        if full:  # so would be each trial behind it
-            print(hide(next(iter(full.values()))), file=sys.stderr)
-            raise SystemExit(FAILURE)
+        if full:
+            _end_with_a_full_disk(next(iter(full.values())))
         del returns
         _forget_run()
 
-    def _hand_back(self, batch: list[FrozenTrial], reason: str = "interrupted") -> None:
-        """Queue trials again that were broken off by what is no fault of theirs; it is no retry."""
+    def _lose(self, batch: list[FrozenTrial], error: Exception) -> None:
+        """Queue trials again whose launcher failed, which says nothing of any of them; those that had ended count."""
+        full = explain_full_disk(error)
+        self._hand_back(batch, "the disk is full" if full else _named(error), retry=full is None)
+        if full:
+            _end_with_a_full_disk(full)
+        _forget_run()
+
+    def _hand_back(self, batch: list[FrozenTrial], reason: str = "interrupted", *, retry: bool = False) -> None:
+        """Settle trials that were broken off, or queue them again; `retry` as of `take_over`."""
         with self.workers.turn():
             for trial in batch:
                 frozen = self.study.get_trials(deepcopy=False)[trial.number]
                 if frozen.state == TrialState.RUNNING:
-                    print(take_over(self.study, frozen, reason, self.settings.max_retries, retry=False))
+                    print(take_over(self.study, frozen, reason, self.settings.max_retries, retry=retry), flush=True)
 
-    def _tell(self, trial: FrozenTrial, result: JobReturn | Exception) -> None:
+    def _tell(self, trial: FrozenTrial, result: JobReturn) -> None:
         error = _error_of(result)
         try:
             if isinstance(error, Pruned | optuna.TrialPruned):
@@ -197,14 +205,13 @@ class Sweep:
         self._say(trial.number)
 
     def _fail(self, trial: FrozenTrial, error: BaseException) -> None:
-        said = str(error).splitlines() or [""]
         estimate = getattr(error, "estimated_memory_bytes", None)
         if estimate is not None:
             set_attributes(self.study, trial, estimated_memory_bytes=estimate)
         known = isinstance(error, UserError)
         status = "infeasible" if isinstance(error, Infeasible) else "failed"
         status = RAN_OUT if isinstance(error, OutOfMemory) else status
-        fail(self.study, trial, said[0] if known else f"{type(error).__name__}: {said[0]}", status)
+        fail(self.study, trial, _first_line(error) if known else _named(error), status)
 
     def _overrides_of(self, params: dict[str, Any], continued: FrozenTrial | None) -> list[str]:
         checkpoint = continued.user_attrs.get("checkpoint") if continued is not None else None
@@ -267,16 +274,29 @@ class Sweep:
             self._leave("every trial has failed")
 
 
-def _error_of(result: JobReturn | Exception) -> Exception | None:
+def _error_of(result: JobReturn) -> Exception | None:
     """What a job raised."""
-    if isinstance(result, Exception):
-        return result
     return result._return_value if result.status == JobStatus.FAILED else None
 
 
-def _full_disk(result: JobReturn | Exception) -> str | None:
+def _full_disk(result: JobReturn) -> str | None:
     """What is said of a job that a full disk has ended; None for any other."""
     return explain_full_disk(_error_of(result))
+
+
+def _end_with_a_full_disk(said: str) -> NoReturn:
+    """Leave with status 1: each trial behind would end so, too."""
+    print(hide(said), file=sys.stderr)
+    raise SystemExit(FAILURE)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _named(error: BaseException) -> str:
+    """An error that is no mistake of the user's, by its class and its first line."""
+    return f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _point(trial: FrozenTrial) -> dict[str, Any]:

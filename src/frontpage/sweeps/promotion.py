@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf._utils import get_omega_conf_dumper  # the one that quotes texts which read as numbers
 
@@ -145,14 +147,27 @@ def composed(overrides: Sequence[str], *folders: Path | str) -> tuple[Keys, dict
     return copy.deepcopy(_compose(tuple(overrides), tuple(Path(one).absolute() for one in folders if one)))
 
 
+def experiments_within(base: list[str], folders: Sequence[Path | str] = ()) -> set[str]:
+    """The experiments that those of `base` are made of, themselves among them."""
+    words = [*_search(tuple(Path(one).absolute() for one in folders)), "paths.run_dir=unknown", *_started(base)]
+    with initialize_config_dir(CONFIGS):
+        made_of = GlobalHydra.instance().config_loader().compute_defaults_list("train", words, RunMode.RUN).defaults
+    paths = [str(one.config_path) for one in made_of]
+    return {path.removeprefix("experiment/") for path in paths if path.startswith("experiment/")}
+
+
 @functools.cache  # half a second each; configs/ are not edited meanwhile
 def _compose(overrides: tuple[str, ...], folders: tuple[Path, ...]) -> tuple[Keys, dict[str, Any]]:
-    search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
     with initialize_config_dir(CONFIGS):
-        config = compose("train", [*search, "paths.run_dir=unknown", *overrides], return_hydra_config=True)
+        config = compose("train", [*_search(folders), "paths.run_dir=unknown", *overrides], return_hydra_config=True)
     content = OmegaConf.to_container(config, resolve=False)
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     return {key: value for key, value in content.items() if key != "hydra"}, choices
+
+
+def _search(folders: tuple[Path, ...]) -> list[str]:
+    """The override that adds folders to configs/."""
+    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
 
 
 def _lists(overrides: Sequence[str], folders: Sequence[Path | str] = ()) -> dict[str, list[str]]:

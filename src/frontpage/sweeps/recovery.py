@@ -39,7 +39,7 @@ def take_over(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries:
     record = record_of_end(directory, study.user_attrs["objectives"]) if directory else None
     status = record.get("status") if record else None
     if status in ("finished", "pruned", "failed"):
-        return settle(study, trial, record)
+        return settle(study, trial, record, reason)
     retries = trial.user_attrs.get("retries", 0) + retry
     if retries > max_retries:
         fail(study, trial, f"{reason}; it was taken up again {max_retries} times (hydra.sweeper.max_retries)")
@@ -80,8 +80,8 @@ def find_checkpoint(study: optuna.Study, trial: FrozenTrial) -> tuple[Path | Non
     return find_checkpoint(study, study.get_trials(deepcopy=False)[before]) if before is not None else (None, 0)
 
 
-def settle(study: optuna.Study, trial: FrozenTrial, record: dict) -> str:
-    """Tell the study what a run's `run.json` says of its end."""
+def settle(study: optuna.Study, trial: FrozenTrial, record: dict, reason: str) -> str:
+    """Tell the study what the `run.json` of a broken off trial says of its run's end; the line that says so."""
     names = study.user_attrs["objectives"]
     values = objective_values(names, record) if record["status"] == "finished" else None
     if values is not None and all(value == value for value in values):
@@ -92,7 +92,7 @@ def settle(study: optuna.Study, trial: FrozenTrial, record: dict) -> str:
         study.tell(trial.number, state=TrialState.PRUNED)
     else:
         fail(study, trial, str(record.get("reason") or "") or f"{' '.join(names)}: no value")
-    return f"trial {trial.number}: its run had {record['status']} when its worker died; it counts"
+    return f"trial {trial.number}: {reason}, but its run had {record['status']}; it counts"
 
 
 def fail(study: optuna.Study, trial: FrozenTrial, reason: str, status: str = "failed") -> None:

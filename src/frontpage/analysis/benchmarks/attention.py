@@ -20,7 +20,9 @@ from frontpage.attention.parts.contract import SelfAttention
 from frontpage.attention.parts.projected import ProjectedAttention
 from frontpage.command.build import build
 from frontpage.command.config_folder import CONFIGS
+from frontpage.command.errors import BadValue
 from frontpage.command.progress_line import watched
+from frontpage.machine.accelerator import find_accelerator
 from frontpage.machine.allocator import keep_freed_memory
 from frontpage.machine.processor import processor_name
 
@@ -46,7 +48,7 @@ class Settings(NamedTuple):
     head_width: int
     rounds: int
     documents: bool
-    device: str | None  # null: a GPU of CUDA where there is one, else the CPU
+    device: str  # cpu or cuda
     only: Sequence[str] | None = None
     auto_only: bool = False
 
@@ -61,7 +63,7 @@ class Step(NamedTuple):
 
 def measure_all(settings: Settings, lengths: Sequence[int]) -> dict[str, Any]:
     """The machine, the settings, and a table of `measure` for each length in tokens; bf16 on CUDA, fp32 elsewhere."""
-    device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(settings.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     kept = device.type == "cpu" and keep_freed_memory()  # as train.py does
     tables = {length: measure(settings, length, device, dtype) for length in lengths}
@@ -78,6 +80,14 @@ def measure_all(settings: Settings, lengths: Sequence[int]) -> dict[str, Any]:
         "rounds": settings.rounds,
         "lengths": tables,
     }
+
+
+def device_to_time(asked: str) -> str:
+    """`cuda` or `cpu`, of `auto` the first that is there; UserError for another, or one that is not there."""
+    found = find_accelerator(asked, "--device")
+    if found == "mps" and asked != "auto":
+        raise BadValue("--device", asked, "auto, cpu or cuda: of MPS neither time nor memory is measured")
+    return "cpu" if found == "mps" else found
 
 
 def measure(settings: Settings, length: int, device: torch.device, dtype: torch.dtype) -> dict[str, dict[str, Any]]:

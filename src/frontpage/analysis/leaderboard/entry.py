@@ -1,8 +1,6 @@
 """Entering a record: runs of one experiment, looked at, and kept without what is of their machine alone."""
 
 import argparse
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,14 @@ from frontpage.analysis.comparison import title_nats
 from frontpage.analysis.curves import logged
 from frontpage.analysis.ensemble import check_titles_apart, score_ensemble
 from frontpage.analysis.leaderboard import records
+from frontpage.analysis.leaderboard.aim import check_aim
 from frontpage.analysis.leaderboard.experiment import Recipe, differences, without_places
-from frontpage.analysis.leaderboard.records import ABOUT, ENTRY, LATER, NAME, SCORES, Record, read_record
+from frontpage.analysis.leaderboard.record_folder import write_record
+from frontpage.analysis.leaderboard.records import ABOUT, NAME, Record, all_records, read_record
 from frontpage.analysis.leaderboard.scores import KeptScores
 from frontpage.analysis.leaderboard.tracks import MOST_PASSES, TRACKS, Track
 from frontpage.command.errors import BadValue
-from frontpage.command.json_file import write_json
-from frontpage.command.output_file import replace_file
+from frontpage.command.leaves import leaves
 from frontpage.evaluation.metrics import HEADLINE
 from frontpage.runs.provenance import in_words
 from frontpage.runs.record import damage_of, headline_of, told
@@ -70,23 +69,13 @@ def enter(
     if experiment is None and len(names) > 1:
         raise BadValue("--add", " ".join(sorted(names)), "runs of several experiments; a record is of one")
     averaged = scores_of_ensemble(runs, trusted) if track.ensembles else None
-    _check_reached(track, reaches, [scores for _, scores in found.values()])
+    several = [scores for _, scores in found.values()]
+    _check_titles(track, name, several[0], runs[-1])
+    check_aim(track, name, reaches, several)
     entry = {"track": track_name, "experiment": experiment or names.pop(), "reaches": reaches}
     entry |= {"overrides": [*overrides]} if overrides else {}
-    if place.is_dir():
-        for old in place.glob("seed_*"):
-            shutil.rmtree(old)
-        if (place / ENTRY).is_file() and json.loads((place / ENTRY).read_text(encoding="utf-8")) != entry:
-            (place / LATER).unlink(missing_ok=True)  # those of another recipe
-    for seed, (record, scores) in found.items():
-        (place / f"seed_{seed}").mkdir(parents=True)
-        write_json(place / f"seed_{seed}" / "run.json", _kept(record))
-        scores.save(place / f"seed_{seed}" / SCORES)
-    if averaged is not None:
-        averaged.save(place / SCORES)
-    if about is not None:
-        replace_file(place / ABOUT, f"{about.strip()}\n".encode())
-    write_json(place / ENTRY, entry)
+    kept = {seed: (_kept(record), scores) for seed, (record, scores) in found.items()}
+    write_record(place, entry, kept, averaged, about)
     return read_record(name)
 
 
@@ -115,6 +104,10 @@ def _checked(run: Path, track: Track, recipe: Recipe, folders: Sequence[Path | s
         raise BadValue("--add", run, f"its headline is {headline_of(record).name}; records are of {HEADLINE.name}")
     if config.get("init_from") is not None:
         raise BadValue("--add", run, "it started from other weights (init_from); a record starts from none")
+    taught = [path for path, value in leaves(config["model"]) if path.split(".")[-1] == "teacher" and value]
+    if taught and not track.ensembles:
+        allowed = f"is of models that learn from titles alone, and {run} learnt from other runs (model.{taught[0]})"
+        raise BadValue("--track", track.name, allowed)
     check_titles_apart(run)
     chosen = data["train_titles"] + data["validation_titles"]
     if track.titles is not None and chosen != track.titles:
@@ -156,19 +149,13 @@ def scores_of_ensemble(runs: Sequence[Path], trusted: Sequence[Path] = ()) -> Ke
     return KeptScores.of(title_hashes(ensemble.titles), ensemble.nll, ensemble.sizes.characters)
 
 
-def _check_reached(track: Track, reaches: str | None, scores: Sequence[KeptScores]) -> None:
-    """Raise a UserError unless a record of work names another, and its mean loss is as low as that one's."""
-    if not track.by_work:
-        if reaches is not None:
-            raise BadValue("--reaches", reaches, "only a record of the least work has another's loss as its aim")
-        return
-    if reaches is None:
-        raise BadValue("--reaches", None, "the name of the record whose loss is reached with less work")
-    aim, value = read_record(reaches), sum(one.value[0] for one in scores) / len(scores)
-    if aim.titles != scores[0].titles:
-        raise BadValue("--reaches", reaches, "was validated on other titles")
-    if value > aim.loss:
-        raise BadValue("--reaches", reaches, f"its loss is {aim.loss:.4f}, and these runs' {value:.4f}: not reached")
+def _check_titles(track: Track, name: str, scores: KeptScores, run: Path) -> None:
+    """Raise a UserError where the other records of a track of so many titles were validated on other ones."""
+    others = [one for one in all_records() if one.track == track and one.name != name]
+    other = next((one.name for one in others if one.titles != scores.titles), None)
+    if track.titles is not None and other is not None:
+        allowed = f"was not validated on the titles of {other}, and the track {track.name} compares losses of the same"
+        raise BadValue("--add", run, allowed)
 
 
 def _kept(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from frontpage.analysis.leaderboard import exercise
+from frontpage.analysis.leaderboard.aim import aim_of
 from frontpage.analysis.leaderboard.records import Record
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
 from frontpage.command.config_folder import ROOT
@@ -54,12 +55,16 @@ def page_of(records: Sequence[Record]) -> str:
 
 
 def ranked(track: Track, records: Sequence[Record]) -> list[Record]:
-    """The records of a track, the best first; of work those with the lowest aim, and of these the least work."""
+    """The records of a track, the best first; of work those with the lowest aim, and of these the least work.
+
+    A record of work that no longer reaches its aim stands last.
+    """
     found = [record for record in records if record.track == track]
     if not track.by_work:
         return sorted(found, key=lambda one: one.loss)
-    aims = {record.name: record.loss for record in records}
-    return sorted(found, key=lambda one: (aims.get(one.reaches, math.inf), one.work("training_flops")))
+    aims = {one.name: aim_of(one, records) for one in found}
+    losses = {name: math.inf if aim is None else aim.loss for name, aim in aims.items()}
+    return sorted(found, key=lambda one: (losses[one.name], one.work("training_flops")))
 
 
 def _section(track: Track, records: Sequence[Record]) -> str:
@@ -112,9 +117,11 @@ def _later(record: Record) -> str:
 
 
 def _reached(record: Record, records: Iterable[Record]) -> str:
-    """The record whose loss it reaches, and the share of that one's operations."""
-    aim = next((one for one in records if one.name == record.reaches), None)
-    mine, its = record.work("training_flops"), aim and aim.work("training_flops")
+    """The record whose loss it reaches, and the share of that one's operations, or that it no longer does."""
+    aim = aim_of(record, records)
+    if aim is None:
+        return f"{record.reaches}, no longer reached"
+    mine, its = record.work("training_flops"), aim.work("training_flops")
     return f"{record.reaches}, {mine / its:.1%} of its FLOPs" if mine and its else str(record.reaches)
 
 

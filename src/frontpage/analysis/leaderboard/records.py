@@ -105,7 +105,7 @@ def read_record(name: str) -> Record:
     if name not in known:
         said = f"; there are: {' '.join(known)}" if known else "; there is none yet"
         raise BadValue("record", name, f"no such record in {RECORDS}{nearest(name, known)}{said}")
-    entry = _json(place / ENTRY)
+    entry = json_of(place / ENTRY)
     track = TRACKS.get(entry.get("track"))
     if track is None:
         raise BadValue("record", place / ENTRY, f"its track is none of {' '.join(TRACKS)}")
@@ -122,13 +122,13 @@ def read_record(name: str) -> Record:
         about=_text(place / ABOUT),
         runs=runs,
         averaged=load_scores(place / SCORES) if track.ensembles else None,
-        later=_json(place / LATER) if (place / LATER).is_file() else [],
+        later=json_of(place / LATER) if (place / LATER).is_file() else [],
     )
 
 
 def record_names() -> list[str]:
     """Those of all records that there are."""
-    return sorted(path.parent.name for path in RECORDS.glob(f"*/{ENTRY}"))
+    return sorted(path.parent.name for path in RECORDS.glob(f"*/{ENTRY}") if NAME.fullmatch(path.parent.name))
 
 
 def all_records() -> list[Record]:
@@ -145,7 +145,8 @@ def _runs(place: Path) -> Iterator[KeptRun]:
         yield KeptRun(seed, record, load_scores(path / SCORES))
 
 
-def _json(path: Path) -> Any:
+def json_of(path: Path) -> Any:
+    """What a file of a record holds; UserError where it cannot be read."""
     try:
         return json.loads(_text(path))
     except ValueError as error:

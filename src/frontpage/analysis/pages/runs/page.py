@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from frontpage.analysis.comparison import Difference
 from frontpage.analysis.curves import Point, thinned
+from frontpage.analysis.pages.runs.continued import counted_once
 from frontpage.analysis.pages.runs.monitors import monitors
 from frontpage.analysis.pages.runs.pictures import COLOURS, History, Scale, around, history
 from frontpage.analysis.pages.runs.positions import positions
@@ -108,7 +109,8 @@ def _cards(rows: Sequence[Row]) -> Iterator[Card]:
     statuses = [one["status"] for one in rows]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     yield Card(str(len(rows)), f"runs: {counts}")
-    seconds, tokens = (sum(one.get(name) or 0 for one in rows) for name in ("seconds", "tokens_seen"))
+    once = counted_once(rows)
+    seconds, tokens = (sum(one.get(name) or 0 for one in once) for name in ("seconds", "tokens_seen"))
     yield Card(duration(seconds), f"of training, {tokens / 1e6:,.1f} million tokens")
 
 

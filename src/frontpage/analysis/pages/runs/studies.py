@@ -1,6 +1,7 @@
 """The sweeps beside the runs of a page."""
 
 import os
+import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,11 @@ def studies(paths: Sequence[str], output: Path) -> list[tuple[str, str | None]]:
     pages = {folder: folder / "report.html" for folder in found}
     here = output.resolve().parent
     return [
-        (str(folder), Path(os.path.relpath(there.resolve(), here)).as_posix() if there.is_file() else None)
+        (str(folder), _address(Path(os.path.relpath(there.resolve(), here))) if there.is_file() else None)
         for folder, there in pages.items()
     ]
+
+
+def _address(path: Path) -> str:
+    """A relative path as a link has it: quoted, so that no `#` or colon in a name means more than itself."""
+    return urllib.parse.quote(os.fsencode(path.as_posix()))

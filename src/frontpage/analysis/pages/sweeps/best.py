@@ -16,7 +16,7 @@ from frontpage.command.errors import BadValue, UserError, nearest
 from frontpage.command.masking import hide
 from frontpage.command.moved_targets import with_todays_targets
 from frontpage.evaluation.metrics import HEADLINE
-from frontpage.sweeps.promotion import Promotion, promotion_of
+from frontpage.sweeps.promotion import Promotion, experiments_within, promotion_of
 
 
 class Best(NamedTuple):
@@ -53,8 +53,9 @@ def best_of(
 
     `folders` hold more configs than configs/, as --config-dir added them to the search.
 
-    Raises UserError where the study does not say how the trial was launched, or an experiment cannot say it, and for a
-    class that configs/ do not name, unless the trial lies in one of the folders `trusted`.
+    Raises UserError where the study does not say how the trial was launched, or an experiment cannot say it, for the
+    name of an experiment that it would start from, and for a class that configs/ do not name, unless the trial lies in
+    one of the folders `trusted`.
     """
     if trial.overrides is None:
         raise UserError(f"trial {trial.number} of {sweep.name}: the study does not say which overrides it had")
@@ -64,6 +65,8 @@ def best_of(
     except MissingConfigException as error:
         lost = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"{lost}, nor in a folder of --config-dir\nallowed: the folders that the search had") from error
+    if promotion.base and name in experiments_within(promotion.base, folders):
+        raise BadValue("--name", name, "the trial started from this experiment, or one made of it; another name")
     check_recorded(promotion.keys, trial.directory or study, trusted)
     command = train_command(folders)
     words = shlex.join([*command, *promotion.overrides()])
@@ -88,7 +91,7 @@ def header(sweep: Sweep, trial: SweepTrial, command: str, study: str) -> list[st
     ]
     lines += [
         f"Test: {HEADLINE.name} {score.value:.4f}" + (f" +- {score.error:.4f}" if score.error else "") + f" on"
-        f" {score.titles:,} titles of {score.source}, {score.when}."
+        f" {score.of_titles} titles of {score.source}, {score.when}."
         for score in kept_scores(sweep)
         if score.trial == trial.number
     ]

@@ -1,5 +1,6 @@
 """A study in numbers, its winner and its page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,13 @@ def page_beside(sweep: Sweep) -> Path:
     return sweep.folder / PAGE
 
 
-def best_or_why(sweep: Sweep, study: str) -> tuple[Best | None, str]:
-    """The winner's experiment, or why there is none: the page is worth reading without it."""
+def best_or_why(
+    sweep: Sweep, study: str, trusted: Sequence[Path] = (), folders: Sequence[Path | str] = ()
+) -> tuple[Best | None, str]:
+    """The winner's experiment as of `best_of`, or why there is none: the page is worth reading without it."""
     if sweep.winner is None:
         return None, "no trial has finished"
     try:
-        return best_of(sweep, sweep.winner, experiment_name(sweep.name), study), ""
+        return best_of(sweep, sweep.winner, experiment_name(sweep.name), study, trusted, folders), ""
     except UserError as error:
         return None, str(error)

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
 
 from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial
@@ -36,17 +37,23 @@ class TestScore:
     trial: int
     source: str
     fingerprint: str  # of the titles
-    titles: int
+    titles: int  # of the file
     trained_on: int | None  # of these titles; None where the run does not say
     chosen_on: int | None  # of these titles, validated on; None where the search's own titles cannot be read again
     metrics: dict[str, float | None]  # of all titles of the file
     metrics_unseen: dict[str, float | None]  # without those that were trained or chosen on
     when: str
+    scored: int | None = None  # of these titles, those that metrics_unseen are of; None in an older file
 
     @property
     def value(self) -> float:
         """`val/nats_per_char` of the unseen titles."""
         return self.metrics_unseen[HEADLINE.name]
+
+    @property
+    def of_titles(self) -> str:
+        """How many titles the value is of, in words."""
+        return f"at most {self.titles:,}" if self.scored is None else f"{self.scored:,}"
 
     @property
     def error(self) -> float | None:
@@ -134,6 +141,7 @@ def _score(
         metrics=metrics,
         metrics_unseen=scored.metrics(~of_seen) if seen.any() else metrics,
         when=f"{datetime.now():%Y-%m-%d %H:%M}",
+        scored=int(documents.sums(torch.ones(len(titles)))[~of_seen].sum()),
     )
 
 
