@@ -69,9 +69,11 @@ def test_a_run_is_missing_until_its_record_says_that_it_is_finished(tmp_path):
 
 @pytest.mark.parametrize("asked", [["end=0", "data.path=other.txt"], ["end=0"], ["end=0", "data.path=titles.tx"]])
 def test_a_run_that_was_trained_by_other_words_is_no_run_of_the_set(tmp_path, asked):
-    words = "/somewhere/train.py end=0 data.path=titles.txt name=one hydra.run.dir=/runs/one ckpt_path=last"
+    words = '/somewhere/train.py end=0 data.path=titles.txt paths.cache_dir="/a b/c" name=one hydra.run.dir=/runs/one'
     (tmp_path / "one").mkdir()
     (tmp_path / "one/run.json").write_text(json.dumps({"status": "finished", "command": words}))
     assert missing_runs({"one": ["end=0", "data.path=titles.txt"]}, tmp_path) == []
+    moved = ["end=0", "data.path=titles.txt", 'paths.cache_dir="/another place/cache"']
+    assert missing_runs({"one": moved}, tmp_path) == []
     with pytest.raises(UserError, match="one: was not trained by end=0.*another folder"):
         missing_runs({"one": asked}, tmp_path)

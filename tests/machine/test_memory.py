@@ -13,6 +13,8 @@ CPU = torch.device("cpu")
 def groups(monkeypatch, tmp_path):
     """groups(own, {folder: (limit, used, cached)}) are the control groups from then on."""
 
+    monkeypatch.setattr("sys.platform", "linux")
+
     def make(own, limits):
         for folder, (limit, used, cached) in limits.items():
             place = tmp_path / folder
@@ -54,6 +56,7 @@ def test_a_group_without_a_limit_has_the_machines(groups, limit, monkeypatch):
 
 
 def test_without_linuxs_files_all_of_the_memory_counts_as_free(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr(memory, "MEMORY", tmp_path / "none")
     monkeypatch.setattr(memory, "GROUPS", tmp_path / "none")
     assert free_bytes(CPU) == machine_memory()

@@ -182,7 +182,7 @@ def test_a_run_says_what_auto_took_and_keeps_it_when_it_is_continued(rates, tmp_
 
 def test_what_a_process_measured_is_what_those_that_it_starts_go_by(rates):
     rates(2.0, 1.0)
-    assert best_precision("cpu")[0] == "bf16-mixed"
+    assert best_precision("cpu")[0] == "bf16-mixed" and os.environ[MEASURED] == "2"
     rates(0.5, 1.0)
     os.environ[MEASURED] = "2"  # inherited
     chosen, why = best_precision("cpu")
@@ -191,8 +191,11 @@ def test_what_a_process_measured_is_what_those_that_it_starts_go_by(rates):
 
 def test_processes_that_a_launcher_starts_compute_in_fp32_and_measure_nothing(rates):
     rates(2.0, 1.0)
-    take_part(Launch("torchrun", 1, 2, 1, 2))
+    take_part(Launch("torchrun", 0, 1, 1, 1))  # alone
     try:
+        assert best_precision("cpu")[0] == "bf16-mixed"
+        forget()
+        take_part(Launch("torchrun", 1, 2, 1, 2))
         assert best_precision("cpu") == ("32-true", "the processes of torchrun would each measure their CPU")
     finally:
         take_part(None)

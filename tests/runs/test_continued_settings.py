@@ -42,6 +42,13 @@ def test_keys_that_came_later_are_no_difference_where_they_are_off():
     assert [*_differing(before, later)] == found
 
 
+def test_a_key_that_came_later_is_no_difference_where_it_has_its_default():
+    muon = {"_target_": "frontpage.recipe.optimizers.muon.Muon", "lr": 0.1}
+    assert [*_differing(muon, muon | {"iteration": "auto", "ns_steps": 5})] == []
+    assert [*_differing(muon, muon | {"iteration": "float32"})] == [("iteration", None, "float32")]
+    assert [*_differing(muon | {"iteration": "auto"}, muon)] == [("iteration", "auto", None)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),

@@ -159,5 +159,5 @@ def test_a_layer_that_looks_at_numbers_is_named_in_place_of_a_traceback(tmp_path
         train_tiny(tmp_path / "run", *ROWS, "trainer.fit_batch=true")
     said = capfd.readouterr().err
     assert ended.value.code == 2 and said.startswith(
-        "trainer.fit_batch=true: false: a layer cannot be run without numbers"
+        f"trainer.fit_batch=true: false, since what a step holds cannot be told ({error.__name__}: data dependent)"
     )

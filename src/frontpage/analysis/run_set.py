@@ -1,6 +1,7 @@
 """Several runs in one folder, by name, trained where they are missing: each in a process of its own."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from frontpage.runs.record import headline_of
 from frontpage.runs.run import Run
 
 Runs = Mapping[str, Sequence[str]]  # the overrides of each, by its name
+PLACES = re.compile(r' paths\.\w+=("[^"]*"|\S*)')
 
 
 def missing_runs(runs: Runs, folder: Path) -> list[str]:
@@ -24,15 +26,15 @@ def missing_runs(runs: Runs, folder: Path) -> list[str]:
         record = Run(folder / name).record or {}
         if record.get("status") != "finished":
             missing.append(name)
-        elif f" {_words(overrides, name)} " not in record.get("command", f" {_words(overrides, name)} "):
+        elif "command" in record and f" {_words(overrides, name)} " not in PLACES.sub("", record["command"]):
             asked = " ".join(map(hide_argument, overrides))
             raise BadValue("folder", folder / name, f"was not trained by {asked}; name another folder, or remove it")
     return missing
 
 
 def _words(overrides: Sequence[str], name: str) -> str:
-    """The arguments of a run as its record has them."""
-    return " ".join([*map(hide_argument, overrides), f"name={name}"])
+    """The arguments of a run as its record has them, without the places that are a machine's own."""
+    return PLACES.sub("", " ".join([*map(hide_argument, overrides), f"name={name}"]))
 
 
 def train_all(runs: Runs, folder: Path, jobs: int) -> None:

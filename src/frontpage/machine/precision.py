@@ -27,8 +27,9 @@ def best_precision(device_type: str) -> tuple[str, str]:
         return "32-true", "this GPU has no bf16"
     if device_type != "cpu":
         return "32-true", f"bf16 was not measured on {device_type}"
-    if launched() is not None:  # two timings may differ, and the processes of a run must not
-        return "32-true", f"the processes of {launched().by} would each measure their CPU"
+    launch = launched()
+    if launch is not None and launch.processes > 1:  # two timings may differ, and the processes of a run must not
+        return "32-true", f"the processes of {launch.by} would each measure their CPU"
     return ("bf16-mixed" if bf16_is_fast()[0] else "32-true"), bf16_is_fast()[1]
 
 

@@ -153,7 +153,7 @@ def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(node, Mapping):
             continue
         found[key] = str(node.get("_target_")).rpartition(".")[2]  # where a class lies is not what it computes
-        values = {**_defaults(str(node.get("_target_"))), **node}
+        values = {**defaults_of(str(node.get("_target_"))), **node}
         found |= {
             f"{key}.{name}": None if value == {} else value
             for name, value in values.items()
@@ -170,7 +170,7 @@ def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _defaults(target: str) -> dict[str, Any]:
+def defaults_of(target: str) -> dict[str, Any]:
     """What a class of ours takes for the keys that a config from an older version lacks."""
     if not target.startswith("frontpage."):  # a config that was stored is not asked to import anything else
         return {}

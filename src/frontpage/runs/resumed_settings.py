@@ -14,7 +14,15 @@ from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
 from frontpage.runs.checkpoint import Checkpoint, weights_place
 from frontpage.runs.open_run import CurrentRun
-from frontpage.runs.provenance import Provenance, differences, in_words, provenance_around, said, same_tokenizer
+from frontpage.runs.provenance import (
+    Provenance,
+    defaults_of,
+    differences,
+    in_words,
+    provenance_around,
+    said,
+    same_tokenizer,
+)
 from frontpage.runs.record import told
 from frontpage.runs.run import Run
 from frontpage.runs.stored_config import IN_CHECKPOINT, stored_config
@@ -183,7 +191,9 @@ def _check_init_from(config: DictConfig, before: str | None, checkpoint: Checkpo
 def _differing(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(key, old value, new value) of each difference; a node that one side lacks is one, a key that is off is none."""
     if isinstance(before, dict) and isinstance(now, dict):
-        for name in (one for one in dict.fromkeys([*before, *now]) if one in before or now[one]):
+        newer = defaults_of(str(now.get("_target_")))  # of keys that an older version had not yet
+        off = [one for one in now if one not in before and (not now[one] or newer.get(one) == now[one])]
+        for name in (one for one in dict.fromkeys([*before, *now]) if one not in off):
             yield from _differing(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))
     elif before != now:
         yield key, before, now

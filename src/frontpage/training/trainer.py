@@ -13,7 +13,7 @@ from frontpage.command.limits import AtLeast, Between, Count, OneOf, Positive
 from frontpage.data.run_sizes import Accumulation
 from frontpage.machine.accelerator import DeviceCount, check_devices, find_accelerator
 from frontpage.machine.allocator import keep_freed_memory
-from frontpage.machine.precision import settle_precision
+from frontpage.machine.precision import best_precision, settle_precision
 from frontpage.runs.checkpoint_file import CheckpointFile
 from frontpage.runs.record import read_record
 from frontpage.training.fully_sharded import FSDP, FullySharded
@@ -111,6 +111,8 @@ def make_trainer(
     except (ValueError, TypeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise UserError(f"trainer: {error}") from error
     use_launcher(trainer)
+    if chosen == "cpu" and trainer.world_size > 1:
+        best_precision(chosen)  # measured before the other processes are started, which inherit what came of it
     # Lightning would only note a SIGTERM, and end the run as a success; ours raises as for Ctrl-C.
     trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
     trainer.fit_batch, trainer.accumulation, trainer.timeout = fit_batch, accumulation, timeout

@@ -49,7 +49,7 @@ def prepare_output(output: Path, paths: list[Path]) -> None:
             raise BadValue("--output", output, "another folder than that of the notebooks, which stay as they are")
         if names.count(path.name) > 1:
             raise BadValue("notebooks", path, f"one of each name: {output} has a copy of each")
-        if os.path.lexists(output / path.name) and not _is_copy(output / path.name):
+        if os.path.lexists(output / path.name) and not _is_copy(output / path.name, path):
             raise BadValue("--output", output / path.name, "is no copy of a notebook, or was edited; move it elsewhere")
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -57,12 +57,13 @@ def prepare_output(output: Path, paths: list[Path]) -> None:
         raise BadValue("--output", output, f"a folder that can be written ({error.strerror})") from error
 
 
-def _is_copy(path: Path) -> bool:
-    """Whether a file is what `run_notebook` has written, its cells as they were."""
+def _is_copy(path: Path, notebook: Path) -> bool:
+    """Whether a file is what `run_notebook` has written, its cells as they were, or has the cells of `notebook`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content["metadata"][MARK] == _digest(content["cells"])
-    except (OSError, ValueError, LookupError, TypeError):
+        content, original = (json.loads(one.read_text(encoding="utf-8")) for one in (path, notebook))
+        known = content["metadata"].get(MARK), _digest(original["cells"])
+        return _digest(content["cells"]) in known
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
 
 

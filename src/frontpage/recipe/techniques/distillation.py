@@ -15,6 +15,7 @@ from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.evaluation.losses import product_type
 from frontpage.evaluation.soft_cap import soft_capped
 from frontpage.machine.flops import forward_flops_per_token
+from frontpage.recipe.plain_tensors import plain_parts
 from frontpage.recipe.techniques.technique import Chunk, Moment, Reopen, Technique, Term
 
 KEY = "model.technique.distillation.teacher"
@@ -96,7 +97,8 @@ def _digest(net: nn.Module) -> str:
     whole = hashlib.blake2b(digest_size=16)
     for name, weight in sorted(net.state_dict().items()):
         whole.update(name.encode())
-        whole.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        for part in plain_parts(weight):
+            whole.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return whole.hexdigest()
 
 

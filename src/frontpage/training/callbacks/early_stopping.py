@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch import callbacks
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from frontpage.command.errors import BadValue
 from frontpage.command.limits import Amount, Count
@@ -28,6 +29,8 @@ class EarlyStopping(callbacks.EarlyStopping):
         patience_updates: Count | None = None,
         **lightning: Any,
     ) -> None:
+        if lightning.pop("check_on_train_epoch_end", False):
+            raise ValueError("check_on_train_epoch_end=true: false, or leave it out; a validation decides, whole")
         super().__init__(monitor, min_delta, patience, **lightning, check_on_train_epoch_end=False)
         self.patience_updates = patience_updates
 
@@ -39,7 +42,11 @@ class EarlyStopping(callbacks.EarlyStopping):
         """Count the patience in validations, and stop at once where the checkpoint is that of the stop."""
         if self.patience_updates is not None:
             self.patience = math.ceil(self.patience_updates / trainer.fit_loop.epoch_loop.updates_between)
-        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+        patience = self.stopping_reason in (EarlyStoppingReason.NOT_STOPPED, EarlyStoppingReason.PATIENCE_EXHAUSTED)
+        if self.wait_count >= self.patience or not patience:
+            trainer.should_stop = True
+        else:  # it goes on with more patience than it had
+            self.stopping_reason, self.stopping_reason_message = EarlyStoppingReason.NOT_STOPPED, None
 
     def on_validated(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Decide, within the validation; every process has the same metrics."""

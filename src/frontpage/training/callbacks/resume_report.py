@@ -33,7 +33,7 @@ class ResumeReport(L.Callback):
         if trainer.ckpt_path is not None:
             others = (one for one in trainer.callbacks if not isinstance(one, RandomState))
             states = {type(one).__name__: one.state_dict() for one in others}
-            self._callbacks = {f"callback {name}": digest(state) for name, state in states.items() if state}
+            self._callbacks = {f"callback {name}": state for name, state in states.items() if state}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare and tell; every process looks at its own generators."""
@@ -41,9 +41,10 @@ class ResumeReport(L.Callback):
             return
         path = Path(trainer.ckpt_path)
         content = read(path)
-        saved = {name: digest(part) for name, part in parts_of(content, trainer.global_rank).items()}
-        found = {}
-        for name, now in (_digests(trainer) | self._callbacks).items():
+        parts = parts_of(content, trainer.global_rank)
+        saved, found = {name: digest(part) for name, part in parts.items()}, {}
+        callbacks = {name: digest(_known(state, parts.get(name))) for name, state in self._callbacks.items()}
+        for name, now in (_digests(trainer) | callbacks).items():
             before = saved.get(name)
             agree = trainer.strategy.reduce_boolean_decision(now in (None, before), all=True)
             found[name] = {"checkpoint": before, "run": now, "equal": agree}
@@ -118,3 +119,8 @@ def _feed(whole: Any, node: Any) -> None:
             _feed(whole, one)
     else:
         whole.update(repr(node).encode())
+
+
+def _known(state: dict[str, Any], saved: Any) -> dict[str, Any]:
+    """A callback's state without what a checkpoint of an older version does not have of it."""
+    return {name: value for name, value in state.items() if name in saved} if isinstance(saved, dict) else state

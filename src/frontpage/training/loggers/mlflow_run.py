@@ -55,7 +55,7 @@ class MlflowRun(MLFlowLogger):
             raise BadValue(
                 "logger.mlflow.uri", self.uri, "sqlite:///FILE or the URL of a server; folders are of the past"
             )
-        self._fresh, self._resumed, artifacts = False, False, None
+        self._fresh, self._resumed, self._silent, artifacts = False, False, False, None
         if self.uri.startswith(LOCAL):
             file = Path(self.uri.removeprefix(LOCAL)).absolute()
             artifacts = file.with_suffix("").as_uri()
@@ -94,8 +94,9 @@ class MlflowRun(MLFlowLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log values; a store that does not answer costs a notice, not the run."""
-        with self._telling_of_failures("the values of some updates are missing there"):
-            super().log_metrics(metrics, step)
+        if not self._silent:  # each try takes up to a minute
+            with self._telling_of_failures("values are missing there from here on"):
+                super().log_metrics(metrics, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *more: Any) -> None:
@@ -127,7 +128,9 @@ class MlflowRun(MLFlowLogger):
         try:
             yield
         except (MlflowException, OSError) as error:
-            notice(f"logger.mlflow.uri={self.uri}: {lost} ({type(error).__name__}: {str(error).splitlines()[0]})")
+            self._silent = True
+            why = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+            notice(f"logger.mlflow.uri={self.uri}: {lost} ({why})")
 
     def _check(self, file: Path) -> None:
         """Raise a UserError where there is no database and none can be: MLflow would try for an hour."""

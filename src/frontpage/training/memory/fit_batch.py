@@ -46,7 +46,8 @@ def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, resumed:
         try:
             micro = largest_that_fits(trainer, data, model, math.gcd(*rows), int(USED * free))
         except (NotImplementedError, RuntimeError) as error:
-            why = f"false: a layer cannot be run without numbers ({type(error).__name__})"
+            said = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+            why = f"false, since what a step holds cannot be told ({said})"
             raise BadValue("trainer.fit_batch", True, why) from error
         if micro is None:
             allowed = f"true needs memory for one row of {data.block_size} tokens, and {free / GIB:.2f} GiB are free"
