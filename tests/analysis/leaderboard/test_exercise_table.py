@@ -39,6 +39,7 @@ def test_our_runs_stand_at_the_same_shares_of_their_updates():
     assert [rows[place][-2:] for place in ("1", "44", "440", "938")] == [
         [f"{10 + at:.4f}", f"{20 + at:.4f}"] for at in (1, 88, 870, 1876)
     ]
+    assert rows["484"][-2:] == ["", ""]  # our 968, and nothing was validated within 44 of it
 
 
 @pytest.mark.parametrize(

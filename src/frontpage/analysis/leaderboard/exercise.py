@@ -12,8 +12,9 @@ HEADING = """\
 SGD against AdamW at the exercise's own size, 27.2 M weights and 938 updates, at the 23 places of the report \
 (LukeAndWinters/mainrun, TRAINING_OPTIMIZATION_REPORT.md). *Legacy* is the original metric, which scores {share:.1%} \
 of the tokens that it divides by; *honest* is the same over that share for what was published, by our estimate of the \
-report's titles ([metrics](metrics.md)), and `val/nats_per_char` of our own runs, on our own titles.
+report's titles ([metrics](metrics.md)), and `val/nats_per_char` of our own runs, on our own titles, where they were validated near there.
 """
+NEAR = 22 / UPDATES  # of a run: half of what lies between two places of the report
 NAMES = "SGD", "AdamW"
 
 
@@ -35,8 +36,10 @@ def section(records: Sequence[Record]) -> str:
 
 
 def _cells(run: KeptRun, update: int) -> list[str]:
-    """(legacy, honest) of the validation of a run nearest to a published one, by the share of the run that is done."""
+    """(legacy, honest) of a run's validation near a published one, by the share of the run that is done; else empty."""
     place = update / UPDATES * run.record["steps"]
     validations = run.record.get("validations") or [{"update": 0, "mainrun_loss": None, "nats_per_char": None}]
     nearest = min(validations, key=lambda one: abs(one["update"] - place))
+    if abs(nearest["update"] - place) > NEAR * run.record["steps"]:
+        return ["", ""]
     return ["" if nearest[name] is None else f"{nearest[name]:.4f}" for name in ("mainrun_loss", "nats_per_char")]
