@@ -12,7 +12,8 @@ HEADING = """\
 SGD against AdamW at the exercise's own size, 27.2 M weights and 938 updates, at the 23 places of the report \
 (LukeAndWinters/mainrun, TRAINING_OPTIMIZATION_REPORT.md). *Legacy* is the original metric, which scores {share:.1%} \
 of the tokens that it divides by; *honest* is the same over that share for what was published, by our estimate of the \
-report's titles ([metrics](metrics.md)), and `val/nats_per_char` of our own runs, on our own titles, where they were validated near there.
+report's titles ([metrics](metrics.md)), and `val/nats_per_char` of our own runs, on our own titles, where they \
+were validated near there.
 """
 NEAR = 22 / UPDATES  # of a run: half of what lies between two places of the report
 NAMES = "SGD", "AdamW"
