@@ -118,3 +118,19 @@ def test_checkpoints_that_do_not_fit(mistake, finished, tmp_path):
     mistake(f"ckpt_path={weights}", f"ckpt_path={weights}", "weights only", "init_from=")
     mistake(["optimizer=sgd", f"ckpt_path={good}"], f"ckpt_path={good}", "another optimizer than SGD")
     mistake(f"init_from={tmp_path}", f"init_from={tmp_path}", "neither a run's directory")
+
+
+def test_a_file_that_a_user_may_not_open_is_named_in_one_line(command, monkeypatch, tmp_path):
+    """Root may open all, so the answer of the system is given here."""
+
+    asked = Path.is_file
+
+    def refused(self):
+        if self.name == "last.ckpt":
+            raise PermissionError(13, "Permission denied", str(self))
+        return asked(self)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    outcome = command(*TINY, f"ckpt_path={tmp_path}/last.ckpt")
+    assert outcome.status == 2
+    assert outcome.stderr.strip() == f"{tmp_path}/last.ckpt: this user may not open it (Permission denied)"

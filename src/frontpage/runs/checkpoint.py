@@ -1,7 +1,6 @@
 """Checkpoint: one that was opened; which of a folder is the newest, and what a run can go on from."""
 
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,8 +54,8 @@ def open_checkpoint(place: Path | str, key: str) -> Checkpoint:
     What is said of a damaged file names the newest intact one beside it, where there is one.
     """
     path = Path(place)
-    if not os.path.isfile(path):  # where a folder may not be entered Path.is_file raises
-        problem = "a directory; name a checkpoint in it" if os.path.isdir(path) else "no such checkpoint"
+    if not path.is_file():
+        problem = "a directory; name a checkpoint in it" if path.is_dir() else "no such checkpoint"
         raise BadValue(key, place, NO_URL if "://" in str(place) else problem)
     try:
         content = read(path)
@@ -75,9 +74,9 @@ def open_checkpoint(place: Path | str, key: str) -> Checkpoint:
 def weights_place(text: str, key: str) -> Path:
     """The best checkpoint of the run's directory that `text` names, or the file; UserError names `key`."""
     path = Path(text)
-    if os.path.isdir(path):
+    if path.is_dir():
         path = Run(path).best
-    if not os.path.isfile(path):
+    if not path.is_file():
         problem = "neither a run's directory with a best checkpoint nor a checkpoint"
         raise BadValue(key, text, NO_URL if "://" in text else problem)
     return path
