@@ -17,23 +17,24 @@ FOLDERS = ("callbacks.best_checkpoint.dirpath", "logger.csv.directory", "trainer
 @pytest.mark.parametrize("key", [*FILES, *FOLDERS])
 def test_a_place_that_cannot_be_written_is_refused_at_the_start(command, tmp_path, key):
     (tmp_path / "file").write_text("a file")
-    outcome = command(*SHORT, f"{key}={tmp_path}/file/below")
+    outcome = command(*SHORT, f"{key}={tmp_path}/file/below.ckpt")
     assert outcome.status == 2, outcome.stdout
-    check_message(outcome.stderr, [f"{key}={tmp_path}/file/below: cannot be written"])
+    check_message(outcome.stderr, [f"{key}={tmp_path}/file/below.ckpt: cannot be written"])
     assert folders(tmp_path) == set() and len(contents(tmp_path)) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", FILES)
 def test_a_file_that_is_there_is_not_replaced(command, tmp_path, key):
-    (tmp_path / "mine").write_text("written by hand")
-    outcome = command(*SHORT, f"{key}={tmp_path}/mine")
+    (tmp_path / "mine.ckpt").write_text("written by hand")
+    outcome = command(*SHORT, f"{key}={tmp_path}/mine.ckpt")
     assert outcome.status == 2
-    check_message(outcome.stderr, [f"{key}={tmp_path}/mine: there is {tmp_path}/mine already"])
-    outcome = command(*SHORT, f"{key}={tmp_path}")
+    check_message(outcome.stderr, [f"{key}={tmp_path}/mine.ckpt: there is {tmp_path}/mine.ckpt already"])
+    (tmp_path / "folder.ckpt").mkdir()
+    outcome = command(*SHORT, f"{key}={tmp_path}/folder.ckpt")
     assert outcome.status == 2
-    check_message(outcome.stderr, [f"{key}={tmp_path}: a folder or a device"])
-    assert (tmp_path / "mine").read_text() == "written by hand"
+    check_message(outcome.stderr, [f"{key}={tmp_path}/folder.ckpt: a folder or a device"])
+    assert (tmp_path / "mine.ckpt").read_text() == "written by hand"
 
 
 @pytest.mark.slow
