@@ -16,7 +16,7 @@ from frontpage.command.extras import installing
 from frontpage.export.folder import check_new
 from frontpage.export.formats import FORMATS, can_compare, export, quantising_mode
 from frontpage.export.gguf_file import PRECISIONS
-from frontpage.export.hub import add_push, pushed, repository_of
+from frontpage.export.hub import add_push, places_named, pushed, repository_of
 from frontpage.runs.quantised_folder import is_quantised
 from frontpage.runs.reopen import load_run
 from frontpage.runs.run_arguments import add_trust, run_and_checkpoint
@@ -83,6 +83,7 @@ def main() -> None:
         _say(written, arguments.dry_run)
         if repository is not None:
             message = f"Export {config.name}, checkpoint {Path(arguments.checkpoint).stem}, as {arguments.format}"
+            print(*(f"notice: {line}\n" for line in places_named(output)), sep="", end="", flush=True)  # before it goes
             said, written["pushed"] = pushed(repository, output, message, arguments.dry_run)
             print(*said, sep="\n")
         save_json(arguments.json, written | {"verified": written["verified"] and vars(written["verified"])})

@@ -331,6 +331,19 @@ def test_the_card_of_a_checkpoint_from_elsewhere_has_no_metrics_of_the_run(run, 
         assert ("Not recorded for this checkpoint" not in (output / "README.md").read_text()) == recorded
 
 
+@pytest.mark.parametrize(("validated_at", "recorded"), [(None, True), (1, False)])
+def test_the_card_has_the_metrics_of_its_checkpoint_s_own_update(run, tmp_path, validated_at, recorded):
+    """A run that broke off after its last validation has a last checkpoint that was not measured."""
+    copied, record = shutil.copytree(run, tmp_path / "run"), json.loads((run / "run.json").read_text())
+    at = {} if validated_at is None else {"validated_at": validated_at}
+    assert record["validated_at"] == record["steps"] > 1
+    (copied / "run.json").write_text(json.dumps({name: record[name] for name in record if name != "validated_at"} | at))
+    config, module = load_run(copied, "last")
+    settings = {"form": "safetensors", "checkpoint": "last"}
+    export(copied, config, module, output=tmp_path / "out", **settings)
+    assert ("Not recorded for this checkpoint" not in (tmp_path / "out" / "README.md").read_text()) == recorded
+
+
 def test_a_folder_of_another_kind_is_not_loaded(run):
     with pytest.raises(UserError, match="it has no model.safetensors"):
         load_export(run)

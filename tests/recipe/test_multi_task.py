@@ -136,6 +136,15 @@ def test_losses_are_their_formulas(module):
     scores = F.normalize(anchor, dim=-1) @ every.mT / task.temperature
     expected = -scores.log_softmax(1).diagonal().mean()
     assert task.loss(heads["cross_reference"], triples, None).item() == pytest.approx(expected.item(), abs=1e-5)
+
+    def answers(vectors):
+        return vectors  # a head that rounds nothing
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # in which cosines near 1 would differ by steps of 0.004
+        near_one = torch.ones(6, 3, 32) + 0.02 * triples
+        mixed = task.loss(answers, near_one, None).item()
+    assert mixed == task.loss(answers, near_one, None).item()
+
     right = torch.zeros(6, 12).bool()
     right[0, 3] = right[4, 11] = True  # which an anchor is not pushed away from
     found = task.loss(heads["cross_reference"], triples, None, right).item()

@@ -83,5 +83,6 @@ def test_a_broken_example_is_named_where_examples_are_compared(command, monkeypa
         return usual(self, batch) * torch.where((anchors == chosen[0]).all(-1), torch.nan, 1.0)[:, None, None]
 
     monkeypatch.setattr(DeepNarrowModule, "vectors", broken)
-    outcome = command(*SMALL, "tasks=cross_reference", "trainer.max_steps=2")
+    follows = ("objective=val/cross_reference/accuracy", "callbacks.best_checkpoint.mode=max")
+    outcome = command(*SMALL, "tasks=cross_reference", *follows, "trainer.max_steps=2")
     assert outcome.status == 1 and "it is row 1 of batch 0 of epoch 0" in outcome.stderr, outcome.stderr

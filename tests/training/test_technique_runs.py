@@ -12,6 +12,8 @@ from tiny import TINY, composed, options
 from frontpage.command.build import build
 from frontpage.command.errors import UserError
 from frontpage.runs.reopen import load_run
+from frontpage.runs.run import Run
+from frontpage.runs.training_titles import load_training_titles, save_training_titles
 from frontpage.training.preflight import check_values
 
 RUN = (*TINY, "model.dropout=0.2", "trainer.accumulate_grad_batches=2", "log_interval=1", "val_interval=4")
@@ -103,3 +105,22 @@ def test_a_teacher_that_is_none_is_refused_in_one_line(command, tmp_path, lackin
     assert outcome.status == 2
     piece = "tokenizer" if lacking != "nothing there" else "not a run's directory"
     check_message(outcome.stderr, [f"model.technique.distillation.teacher={teacher}", piece])
+
+
+@pytest.mark.slow
+def test_a_teacher_that_knows_held_out_titles_is_refused_and_what_another_knows_counts_as_seen(command, tmp_path):
+    file = tmp_path / "titles.txt"
+    file.write_text("".join(f"Show HN: the {number}th program of its kind\n" for number in range(200)))
+    titles = (*TINY, "data=hn_titles", f"data.path={file}", "tokenizer=bytes", "trainer.max_steps=1")
+    titles += ("data.num_titles=200", "data.block_size=32", "data.batch_size=4")
+    student = (*titles, "model/technique=distillation")
+    for name, split in (("other", "data.seed=5"), ("same", "data.seed=1337")):
+        assert command(*titles, split, f"hydra.run.dir={tmp_path}/{name}").status == 0
+    outcome = command(*student, f"model.technique.distillation.teacher={tmp_path}/other")
+    assert outcome.status == 2, outcome
+    check_message(outcome.stderr, [f"model.technique.distillation.teacher={tmp_path}/other", "that are held out here"])
+    known = load_training_titles(Run(tmp_path / "same"))
+    save_training_titles(Run(tmp_path / "same"), ["a title that only the teacher has read"], known)
+    teacher = f"model.technique.distillation.teacher={tmp_path}/same"
+    assert command(*student, teacher, f"hydra.run.dir={tmp_path}/student").status == 0
+    assert len(load_training_titles(Run(tmp_path / "student"))) == len(known) + 1

@@ -69,6 +69,10 @@ class RunData(L.LightningDataModule):
         """Number of tokens of the trained tokenizer; known after `setup`."""
         return self.tokenizer.vocab_size
 
+    def widest_rows(self, micro: int) -> int:
+        """Rows of `block_size` that have the tokens of the widest training batch, where micro-batches have `micro`."""
+        return micro
+
     def train_dataloader(self) -> EpochLoader:
         """Training batches of this process."""
         return self.loader_of(self.trainer)

@@ -23,6 +23,7 @@ from frontpage.export.verify import Agreement, verify_gguf, verify_hugging_face,
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.precision.fake_quantised import FakeQuantised
 from frontpage.runs import quantised_folder
+from frontpage.runs.checkpoint_file import update_of
 from frontpage.runs.record import damage_of, read_record
 from frontpage.runs.run import Run
 
@@ -81,8 +82,7 @@ def export(
     check_name(config)
     writers = {"hf": _hugging_face, "safetensors": _own_names, "gguf": _gguf, "quantised": _quantised}
     record = _record(run)
-    if checkpoint not in ("best", "last") and Path(checkpoint).resolve().parent != Run(run).checkpoints.resolve():
-        record["metrics"] = {}  # those of the run are not those of a checkpoint from elsewhere
+    record["metrics"] = _metrics_of(record, Run(run), checkpoint)
     with new_folder(output) as folder:
         written, net = writers[form](folder, config, module, precision, verify), module.net
         facts = {"layers": len(net.blocks), "width": net.widths[0], "vocabulary": net.vocab_size} | written.facts
@@ -153,6 +153,17 @@ def quantising_mode(config: DictConfig) -> FakeQuantised:
     if not isinstance(mode, FakeQuantised):
         raise BadValue("--format", "quantised", f"{allowed}; this one has precision={mode and mode.name or 'null'}")
     return mode
+
+
+def _metrics_of(record: dict[str, Any], run: Run, checkpoint: str) -> dict[str, Any]:
+    """The `metrics` of a record that were measured with the weights of a checkpoint: those of its own update."""
+    place = {"best": run.best, "last": run.last}.get(checkpoint, Path(checkpoint))
+    if place.resolve().parent != run.checkpoints.resolve():
+        return {}  # those of the run are not those of a checkpoint from elsewhere
+    update, found = update_of(place), record.get("metrics") or {}
+    steps = record.get("steps") if record.get("status") == "finished" else None  # older records do not say more
+    measured = {"best": (found.get("best") or {}).get("step"), "final": record.get("validated_at", steps)}
+    return {name: found.get(name) for name, at in measured.items() if update is None or at == update}
 
 
 def _record(run: Path) -> dict[str, Any]:

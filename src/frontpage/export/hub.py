@@ -120,7 +120,7 @@ class HubRepository:
 
 def pushed(repository: HubRepository, folder: Path, message: str, dry: bool) -> tuple[list[str], dict[str, Any]]:
     """(what to say of a push, what to keep of it); of a dry one what would go and the card, and nothing goes."""
-    said, commit = [f"notice: {line}" for line in places_named(folder)], None
+    said, commit = [], None
     if dry:
         token = f"HF_TOKEN is {'set' if repository.has_token else 'not set'}"
         said.append(f"would be pushed: all of it to {repository.url}, {repository.visibility}; {token}; its card:")

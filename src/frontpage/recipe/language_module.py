@@ -145,6 +145,12 @@ class LanguageModule(TrainingModule):
             one.connect(tokenizer, block_size, reopen)
 
     @property
+    def learns_from(self) -> dict[str, list[str]]:
+        """The runs that techniques have opened."""
+        chosen = self.techniques.chosen.items()
+        return {f"model.technique.{name}.teacher": [*one.teachers_of] for name, one in chosen if one.teachers_of}
+
+    @property
     def phase(self) -> tuple[Any, ...]:
         """The rounds of the net, and which techniques cost something."""
         return (*super().phase, *self.techniques.idle)

@@ -1,6 +1,7 @@
 """MultiTaskModule: a language model that learns tasks on pairs of texts beside the next token."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -8,18 +9,21 @@ from hydra.utils import get_object
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from frontpage.command.errors import BadValue
 from frontpage.command.limits import OneOf
 from frontpage.command.points import CourseLimit, Points
 from frontpage.data.parallel.examples import Examples, PairBatch
 from frontpage.data.parallel.loader import LM
 from frontpage.data.parallel.parallel_data import VALIDATION, ParallelData
+from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.evaluation.declared import Metric
 from frontpage.evaluation.metrics import honest_metrics
 from frontpage.machine.flops import training_flops_per_token
-from frontpage.models.text_heads import POOLINGS, pooled
+from frontpage.models.text_heads import POOLINGS, Centred, pooled
 from frontpage.recipe.language_module import LanguageModule
 from frontpage.recipe.tasks.task import ExampleTask, Task
 from frontpage.recipe.tasks.task_means import TaskMeans
+from frontpage.recipe.techniques.technique import Reopen
 
 
 class MultiTaskModule(LanguageModule):
@@ -68,7 +72,8 @@ class MultiTaskModule(LanguageModule):
     def declared_metrics(cls, settings: Mapping[str, Any]) -> list[Metric]:
         """Those of the language task, and those of the others; of a module without it, theirs stand first.
 
-        One that never has a weight has no examples, so that nothing of it is measured.
+        One that never has a weight has no examples, so that nothing of it is measured; where the language task has
+        none, its metrics are those of a head that nothing trains, and nothing can follow them.
         """
         language, tasks = super().declared_metrics(settings), settings.get("tasks") or {}
         trained, others = {name: task for name, task in tasks.items() if not _is_idle(task)}, []
@@ -77,7 +82,22 @@ class MultiTaskModule(LanguageModule):
                 others += [*_class_of(task).metrics(name), Metric(f"val/{name}/loss")]
         if len(trained) > 1:
             others.append(Metric("val/loss_mixture"))
-        return [*language, *others] if LM in tasks or not tasks else [*others, *language]
+        if LM in trained or not trained:
+            return [*language, *others]
+        return [*others, *(replace(metric, needs=f"a weight of tasks.{LM}") for metric in language)]
+
+    @property
+    def learns_from_batches(self) -> bool:
+        """With a task that compares the examples of a micro-batch, or takes off what they have in common."""
+        centred = any(isinstance(part, Centred) for part in self.net.heads.modules())
+        return centred or any(task.compares for task in self.example_tasks.values())
+
+    def connect(self, tokenizer: TitleTokenizer, block_size: int, reopen: Reopen) -> None:
+        """As of any net; UserError for techniques that nothing would use, since they act on the language task."""
+        super().connect(tokenizer, block_size, reopen)
+        if self.techniques and self.tasks and (LM not in self.tasks or _is_idle(self.tasks[LM])):
+            allowed = f"null: techniques act on the language task, and tasks.{LM} has no weight"
+            raise BadValue("model.technique", " ".join(self.techniques.chosen), allowed)
 
     def loss_of(self, batch: Any) -> Tensor:
         """The mean loss of the batch's task, times its `loss_scale` at this update."""

@@ -131,6 +131,16 @@ class TrainingModule(L.LightningModule):
         """Take what is known once the data is read, before a run begins; `reopen` opens another run."""
 
     @property
+    def learns_from(self) -> dict[str, list[str]]:
+        """{key of the config: directories} of other runs that it has opened to learn from."""
+        return {}
+
+    @property
+    def learns_from_batches(self) -> bool:
+        """Whether a loss is of a whole micro-batch rather than of each row, so that its size matters."""
+        return False
+
+    @property
     def phase(self) -> tuple[Any, ...]:
         """What `flops_per_token` depends on in the newest update: equal while that stays as it is."""
         return (self.net.rounds,)

@@ -1,5 +1,6 @@
 """What a run writes at its start to be readable later: its config, its tokenizer, its training titles."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from frontpage.runs.checkpoint import Checkpoint
 from frontpage.runs.provenance import provenance_in
 from frontpage.runs.record import fingerprints_of
 from frontpage.runs.run import Run
+from frontpage.runs.teachers import titles_of_teachers
 from frontpage.runs.training_titles import load_training_titles, save_training_titles
 
 
@@ -21,15 +23,17 @@ def masked(config: DictConfig) -> dict[str, Any]:
     return mask(OmegaConf.to_container(config, resolve=True))
 
 
-def save_run(run: Run, settings: dict[str, Any], data: RunData, weights: Checkpoint | None) -> None:
+def save_run(
+    run: Run, settings: dict[str, Any], data: RunData, weights: Checkpoint | None, teachers: Sequence[str] = ()
+) -> None:
     """Write the `settings`, a config as `masked` gives it, the tokenizer, and the training titles as hashes.
 
-    With the titles go those that the `weights` have seen which the run begins with.
+    With the titles go those that the `weights` have seen which the run begins with, and those of its teachers.
     """
     earlier = _titles_behind(weights) if weights else None
     if weights and earlier is None:
         notice(f"the training titles behind {weights.path} are not known: what this run calls seen leaves them out")
-    save_training_titles(run, data.training_texts(), earlier)
+    save_training_titles(run, data.training_texts(), earlier, titles_of_teachers(teachers))
     with replacing(run.config_file) as partial:
         OmegaConf.save(OmegaConf.create(settings), partial)
     data.tokenizer.save(run.tokenizer_file)

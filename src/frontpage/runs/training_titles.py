@@ -19,11 +19,11 @@ def title_hashes(titles: Iterable[str]) -> np.ndarray:
     return np.frombuffer(b"".join(digest.digest() for digest in digests), dtype="<u8")
 
 
-def save_training_titles(run: Run, titles: Iterable[str], earlier: np.ndarray | None = None) -> None:
-    """Write the hashes of `titles`, and those of titles that the weights had seen `earlier`, in one step."""
-    hashes = title_hashes(titles)
+def save_training_titles(run: Run, titles: Iterable[str], *earlier: np.ndarray | None) -> None:
+    """Write the hashes of `titles`, and those that weights or teachers had seen `earlier`, in one step."""
+    hashes = np.concatenate([title_hashes(titles), *(known for known in earlier if known is not None)])
     with replacing(run.titles_file) as partial, partial.open("wb") as file:
-        np.save(file, np.unique(hashes if earlier is None else np.concatenate([hashes, earlier])))
+        np.save(file, np.unique(hashes))
 
 
 def load_training_titles(run: Run) -> np.ndarray | None:

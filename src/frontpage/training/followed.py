@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from frontpage.command.allowed_targets import check_target
 from frontpage.command.errors import BadValue, nearest
 from frontpage.command.objective import COSTS, objectives
-from frontpage.evaluation.declared import DIRECTIONS, MODES, Metric, aims
+from frontpage.evaluation.declared import DIRECTIONS, HIGHER, MODES, Metric, aims
 from frontpage.recipe.training_module import TrainingModule
 
 
@@ -36,8 +36,15 @@ def check_objective(config: DictConfig) -> None:
         needed = declared[name].needs if name in declared else None
         if needed:
             key, _, value = needed.partition("=")
-            now = config.model.get(key.removeprefix("model."))
-            raise BadValue("objective", name, f"needs {key}={value}, not {now}")
+            now = f", not {config.model.get(key.removeprefix('model.'))}" if value else _instead(metrics)
+            raise BadValue("objective", name, f"needs {needed}{now}")
+
+
+def _instead(metrics: Sequence[Metric]) -> str:
+    """The overrides that follow a run's headline."""
+    headline = metrics[0]
+    mode = f" callbacks.best_checkpoint.mode={MODES[HIGHER]}" if headline.better == HIGHER else ""
+    return f"; objective={headline.name}{mode} follows what is trained"
 
 
 def check_monitors(config: DictConfig, model: TrainingModule) -> None:

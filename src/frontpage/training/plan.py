@@ -110,7 +110,8 @@ def _memory(trainer: L.Trainer, data: RunData, model: TrainingModule, micro_batc
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "loss": model.planned_loss}
     sizes |= {"passes": model.passes, "mode": model.precision_mode}
     try:
-        memory = estimate_training(model.net, model.make_optimizer, micro_batch, data.block_size, **sizes)
+        rows = data.widest_rows(micro_batch)
+        memory = estimate_training(model.net, model.make_optimizer, rows, data.block_size, **sizes)
         processes, sharded = trainer.world_size, isinstance(trainer.strategy, FullySharded)
         return memory.spread(processes, model.net) if sharded else memory.copied(processes)
     except (NotImplementedError, RuntimeError) as error:

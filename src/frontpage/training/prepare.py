@@ -25,6 +25,7 @@ from frontpage.runs.reopen import reopened
 from frontpage.runs.resumed_files import say_gaps
 from frontpage.runs.resumed_settings import check_model, check_settings, goes_on
 from frontpage.runs.save import masked, save_run
+from frontpage.runs.teachers import check_teachers
 from frontpage.training.callbacks.event_log import EventLog
 from frontpage.training.callbacks.process_times import ProcessTimes
 from frontpage.training.callbacks.record_run import RecordRun
@@ -60,7 +61,8 @@ class Prepared:
             return
         rewind([*self.trainer.callbacks, *self.trainer.loggers], self.run.checkpoint)
         say_gaps(self.run)
-        save_run(self.run, self.settings, self.data, self.weights)
+        teachers = [run for runs in self.model.learns_from.values() for run in runs]
+        save_run(self.run, self.settings, self.data, self.weights, teachers)
         print_start(self.run, self.trainer, self.model, self.data, self.record)
 
     def fit(self) -> None:
@@ -111,6 +113,8 @@ def prepare(
     data.setup()
     model = build(config.model, "model", vocab_size=data.vocab_size)
     model.connect(data.tokenizer, data.block_size, reopened)
+    for key, teachers in model.learns_from.items():
+        check_teachers(teachers, key, data.training_texts(), data.validation_texts())
     model.train_in(mode)
     model.provenance = provenance_of_run(settings, data.tokenizer, data.fingerprint, beginning).as_dict()
     if run.checkpoint:

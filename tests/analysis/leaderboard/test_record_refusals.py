@@ -40,6 +40,7 @@ CHANGES = {
     "not finished": ('"status": "finished"', '"status": "running"', "its status is running"),
     "out of time": ('"reason": null', '"reason": "trainer.max_time was used up"', "would end elsewhere"),
     "other weights": ('"init_from": null', '"init_from": "logs/other"', "init_from"),
+    "two devices": ('"world_size": 1', '"world_size": 2', "it had 2 processes and so 2 times the rows an update"),
     "another loss": ('"steps"', '"steps"', "its best checkpoint scores"),
 }
 
@@ -90,6 +91,12 @@ def test_a_student_of_other_runs_stands_among_the_ensembles_alone(enter, runs, b
     ended = enter("tiny", [student], *words)
     assert ended.status == 2 and "learnt from other runs (model.technique.distillation.teacher)" in ended.stderr, ended
     assert enter("ensembles", [student], *words).status == 0
+    second = shutil.copytree(runs[2], board / "second")
+    (second / "run.json").write_text((second / "run.json").read_text().replace('"technique": {}', TAUGHT))
+    assert enter("ensembles", [student, second], *words).status == 0
+    record = read_record("first")
+    losses = [float(run.scores.nll.sum() / run.scores.characters.sum()) for run in record.runs]
+    assert record.loss == pytest.approx(sum(losses) / 2) and record.spread is not None, "no average of their answers"
 
 
 @pytest.mark.slow

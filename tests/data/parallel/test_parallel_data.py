@@ -94,6 +94,13 @@ def test_constant_examples_are_as_many_of_every_task(tmp_path):
     assert {len(batch[0]) for batch in first_of_each_task(data.loader_of()).values()} == {5}
 
 
+def test_the_widest_task_under_constant_examples_is_a_triple(tmp_path):
+    """The memory of a step is estimated by it: three texts of 24 tokens for each window of 64."""
+    assert data_of(tmp_path).widest_rows(8) == 8
+    assert data_of(tmp_path, "data.batch_policy=constant_examples").widest_rows(8) == -(-8 * 3 * 24 // 64) == 9
+    assert data_of(tmp_path, "data.batch_policy=constant_examples", "tasks=lm_only").widest_rows(8) == 8
+
+
 def test_texts_open_and_close_with_the_end_mark_and_padding_follows(data):
     for batch in first_of_each_task(data.loader_of()).values():
         if isinstance(batch, PairBatch):

@@ -12,11 +12,10 @@ from frontpage.analysis.leaderboard import records
 from frontpage.analysis.leaderboard.aim import check_aim
 from frontpage.analysis.leaderboard.experiment import Recipe, differences, without_places
 from frontpage.analysis.leaderboard.record_folder import write_record
-from frontpage.analysis.leaderboard.records import ABOUT, NAME, Record, all_records, read_record
+from frontpage.analysis.leaderboard.records import ABOUT, NAME, Record, all_records, read_record, teacher_of
 from frontpage.analysis.leaderboard.scores import KeptScores
 from frontpage.analysis.leaderboard.tracks import MOST_PASSES, TRACKS, Track
 from frontpage.command.errors import BadValue
-from frontpage.command.leaves import leaves
 from frontpage.evaluation.metrics import HEADLINE
 from frontpage.runs.provenance import in_words
 from frontpage.runs.record import damage_of, headline_of, told
@@ -68,7 +67,8 @@ def enter(
     names = {record["config"]["name"] for record, _ in found.values()}
     if experiment is None and len(names) > 1:
         raise BadValue("--add", " ".join(sorted(names)), "runs of several experiments; a record is of one")
-    averaged = scores_of_ensemble(runs, trusted) if track.ensembles else None
+    students = any(teacher_of(record) for record, _ in found.values())  # each of which is one model
+    averaged = scores_of_ensemble(runs, trusted) if track.ensembles and not students else None
     several = [scores for _, scores in found.values()]
     _check_titles(track, name, several[0], runs[-1])
     check_aim(track, name, reaches, several)
@@ -90,6 +90,10 @@ def check_run(run: Path, recipe: Recipe, folders: Sequence[Path | str] = ()) -> 
     if changed:
         said = ", ".join(f"{key}={in_words(old)} (there {in_words(new)})" for key, (old, new) in changed.items())
         raise BadValue("run", run, f"its config is not that of {recipe}: {said}")
+    processes = record.get("world_size", 1)
+    if processes != recipe.processes:
+        allowed = f"it had {processes} processes and so {processes} times the rows an update; {recipe} has"
+        raise BadValue("run", run, f"{allowed} {recipe.processes} (trainer.devices={processes} among its overrides)")
     return record
 
 
@@ -104,9 +108,9 @@ def _checked(run: Path, track: Track, recipe: Recipe, folders: Sequence[Path | s
         raise BadValue("--add", run, f"its headline is {headline_of(record).name}; records are of {HEADLINE.name}")
     if config.get("init_from") is not None:
         raise BadValue("--add", run, "it started from other weights (init_from); a record starts from none")
-    taught = [path for path, value in leaves(config["model"]) if path.split(".")[-1] == "teacher" and value]
+    taught = teacher_of(record)
     if taught and not track.ensembles:
-        allowed = f"is of models that learn from titles alone, and {run} learnt from other runs (model.{taught[0]})"
+        allowed = f"is of models that learn from titles alone, and {run} learnt from other runs ({taught})"
         raise BadValue("--track", track.name, allowed)
     check_titles_apart(run)
     chosen = data["train_titles"] + data["validation_titles"]

@@ -29,6 +29,12 @@ class Recipe(NamedTuple):
         """What makes a run of it, but for its titles."""
         return [f"experiment={word(self.experiment)}", *self.overrides, f"seed={seed}"]
 
+    @property
+    def processes(self) -> int:
+        """How many devices its runs take, each of which adds rows to an update: one where no override says more."""
+        asked = [word.partition("=")[2] for word in self.overrides if word.startswith("trainer.devices=")]
+        return int(asked[-1]) if asked and asked[-1].isdecimal() else 1
+
     def __str__(self) -> str:
         return shlex.join(self.words(0)[:-1])
 

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from frontpage.analysis.leaderboard.scores import KeptScores, load_scores
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
 from frontpage.command.config_folder import ROOT
 from frontpage.command.errors import BadValue, nearest
+from frontpage.command.leaves import leaves
 from frontpage.evaluation.metrics import HEADLINE
 from frontpage.runs.record import damage_of, told
 from frontpage.runs.record import read_record as read_run
@@ -121,9 +122,15 @@ def read_record(name: str) -> Record:
         reaches=entry.get("reaches"),
         about=_text(place / ABOUT),
         runs=runs,
-        averaged=load_scores(place / SCORES) if track.ensembles else None,
+        averaged=load_scores(place / SCORES) if track.ensembles and not teacher_of(runs[0].record) else None,
         later=json_of(place / LATER) if (place / LATER).is_file() else [],
     )
+
+
+def teacher_of(run: Mapping[str, Any]) -> str | None:
+    """The key by which a run.json names runs that it learns from; None of a run that learns from titles alone."""
+    named = leaves(run["config"]["model"])
+    return next((f"model.{path}" for path, value in named if path.split(".")[-1] == "teacher" and value), None)
 
 
 def record_names() -> list[str]:

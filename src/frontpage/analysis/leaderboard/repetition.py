@@ -27,7 +27,7 @@ def check_experiment(record: Record, folders: Sequence[Path | str] = ()) -> None
 
 def seeds_to_run(record: Record, seed: int | None) -> list[int]:
     """The seed asked for, or the record's first; of an ensemble all, and a UserError for one alone."""
-    if not record.track.ensembles:
+    if record.averaged is None:
         known = [run.seed for run in record.runs]
         if seed not in (None, *known) and record.spread is None:
             raise BadValue("--seed", seed, f"{known[0]}: how far its loss differs between seeds is not known of one")
@@ -66,7 +66,7 @@ def verify_runs(
 ) -> Verdict:
     """What new runs of a record's experiment say of it; UserError where they are none of it."""
     seeds = [check_run(run, record.recipe, folders)["config"]["seed"] for run in runs]
-    if not record.track.ensembles:
+    if record.averaged is None:
         if len(runs) > 1:
             raise BadValue("--run", " ".join(map(str, runs)), "one run: only an ensemble's record takes several")
         if record.spread is None and seeds[0] not in (known := [run.seed for run in record.runs]):

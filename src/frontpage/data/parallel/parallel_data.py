@@ -197,10 +197,23 @@ class ParallelData(RunData):
 
     def examples_of(self, task: DrawsExamples) -> int:
         """Examples of a micro-batch of a task, on each device."""
+        return self._examples(task, self.batch_size)
+
+    def _examples(self, task: DrawsExamples, micro: int) -> int:
+        """The same of a micro-batch of `micro` windows."""
         if self.batch_policy == "constant_examples":
-            return self.batch_size
-        row = -(-min(self.text_tokens, self.block_size) // ROUNDED) * ROUNDED
-        return max(self.batch_size * self.block_size // (task.members * row), 1)
+            return micro
+        return max(micro * self.block_size // (task.members * self._row), 1)
+
+    @property
+    def _row(self) -> int:
+        """Tokens that the longest text of a pair has when it is padded."""
+        return -(-min(self.text_tokens, self.block_size) // ROUNDED) * ROUNDED
+
+    def widest_rows(self, micro: int) -> int:
+        """Those of the widest task: under `constant_examples` a triple is as wide as three windows may be."""
+        texts = [self._examples(task, micro) * task.members for task in self.example_tasks.values()]
+        return max([micro, *(-(-count * self._row // self.block_size) for count in texts)])
 
     def loader_of(self, trainer: L.Trainer | None = None) -> ParallelLoader:
         """Training batches of a trainer's process; without one, of a process that is alone."""

@@ -167,7 +167,8 @@ class CrossReference(ExampleTask):
         anchor, positive, negative = F.normalize(head(vectors).float(), dim=-1).unbind(1)
         if self.kind == "hinge":
             return (self.margin + (anchor * negative).sum(-1) - (anchor * positive).sum(-1)).clamp(min=0).mean()
-        near = anchor @ torch.cat([positive, negative]).mT / self.temperature
+        with torch.autocast(anchor.device.type, enabled=False):  # cosines near 1 differ by less than bf16 tells apart
+            near = anchor @ torch.cat([positive, negative]).mT / self.temperature
         if right_as_well is not None:
             near = near.masked_fill(right_as_well, -torch.inf)
         return F.cross_entropy(near, torch.arange(len(anchor), device=near.device))

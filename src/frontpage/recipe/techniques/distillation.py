@@ -57,6 +57,7 @@ class Distillation(Technique):
                 raise BadValue(KEY, path, allowed)
             self.teachers.append(teacher.requires_grad_(False))
             self.opened = (*self.opened, _digest(teacher.net))
+            self.teachers_of = (*self.teachers_of, path)
 
     def term(self, batch: TitleBatch, moment: Moment) -> Term | None:
         """weight x (t^2 KL(P || Q) - the nats of the next token)."""

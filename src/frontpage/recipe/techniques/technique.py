@@ -45,6 +45,7 @@ class Technique:
     passes = 1  # how often the trunk reads each title, with dropout of its own
     idle = False  # whether the newest term was nothing and cost nothing
     opened: tuple[str, ...] = ()  # digests of the weights of other runs that it has opened
+    teachers_of: tuple[str, ...] = ()  # the directories of these runs
     replaced = 0.0  # the largest share of the next token's nats that the term takes away
 
     def connect(self, tokenizer: TitleTokenizer, block_size: int, reopen: Reopen) -> None:

@@ -57,6 +57,7 @@ class RecordRun(Checkpoint):
         self._to_count = COUNTED
         self._best: dict[str, Any] = {}
         self._final: dict[str, Any] = {}
+        self._validated_at: int | None = None  # the update of `final`
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what is known before training."""
@@ -92,6 +93,7 @@ class RecordRun(Checkpoint):
             "validated_weights": _validated_weights(trainer),
             "headline": asdict(pl_module.headline),
             "metrics": {"final": self._final, "best": self._best, "chance": data.chances()},
+            "validated_at": self._validated_at,  # the update of `final`
         }
         self._write(trainer, pl_module)
 
@@ -118,6 +120,7 @@ class RecordRun(Checkpoint):
         values = training_metrics(trainer, pl_module, pl_module.loss) | pl_module.newest_values() if trained else {}
         final = pl_module.metrics | values
         self.record["metrics"]["final"] = self._final = final
+        self.record["validated_at"] = self._validated_at = trainer.global_step
         headline = pl_module.headline
         if not self._best or headline.as_good(final[headline.name], self._best[headline.name]):
             self._best = {name: value for name, value in final.items() if name.startswith("val/")}
@@ -156,12 +159,15 @@ class RecordRun(Checkpoint):
         checkpoint[IN_CHECKPOINT] = self.config
 
     def state_dict(self) -> dict[str, Any]:
-        """The best and the newest metrics so far, for a resumed run."""
-        return {"best": self._best, "final": self._final}
+        """The best and the newest metrics so far, and when these were measured, for a resumed run."""
+        return {"best": self._best, "final": self._final, "validated_at": self._validated_at}
 
     def unlike_state(self, saved: Any, where: str) -> Iterator[str]:
         """What of a checkpoint's state is no dictionary of metrics."""
-        yield from unlike(saved, {"best": {}, "final": {}}, where)
+        expected = {"best": {}, "final": {}}
+        if isinstance(saved, Mapping) and "validated_at" in saved:  # which older checkpoints do not say
+            expected["validated_at"] = None
+        yield from unlike(saved, expected, where)
         for name in ("best", "final"):
             if isinstance(saved, Mapping) and name in saved:
                 yield from unlike_numbers(saved[name], f"{where}.{name}")
@@ -169,6 +175,7 @@ class RecordRun(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue an earlier session's."""
         self._best, self._final = state_dict["best"], state_dict.get("final", {})
+        self._validated_at = state_dict.get("validated_at")  # older checkpoints do not say
 
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:

@@ -59,6 +59,8 @@ def fit_batch(trainer: L.Trainer, data: RunData, model: TrainingModule, resumed:
             f"trainer.fit_batch=true: micro-batches of {micro} rows,"
             f" trainer.accumulate_grad_batches={in_words(accumulation)}; {in_words(rows)} rows an update as before"
         )
+        if model.learns_from_batches:
+            notice("tasks on pairs compare the examples of a micro-batch: with fewer, their losses are others")
     data.batch_size, trainer.accumulate_grad_batches, trainer.accumulation = micro, accumulation[0], accumulation
 
 
@@ -78,7 +80,8 @@ def needed(trainer: L.Trainer, data: RunData, model: TrainingModule, micro: int,
         net.checkpoint_every = 1
     sizes = {"precision": str(trainer.precision), "document_mask": model.document_mask, "card": device.type == "cuda"}
     sizes |= {"loss": model.planned_loss, "passes": model.passes, "mode": model.precision_mode}
-    memory = estimate_training(net, model.make_optimizer, micro, data.block_size, **sizes)
+    rows = data.widest_rows(micro)
+    memory = estimate_training(net, model.make_optimizer, rows, data.block_size, **sizes)
     if isinstance(trainer.strategy, FullySharded):
         memory = memory.spread(trainer.world_size, net)
     else:
