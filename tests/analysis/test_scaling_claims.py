@@ -139,6 +139,16 @@ def test_the_power_of_the_tokens_comes_back(power):
     assert found["left_out"] == [] and len(found["sizes"]) == 4
 
 
+def test_draws_that_never_reach_the_loss_leave_an_interval_open():
+    """The last piece of each curve falls by a percent, and seeds differ by as much."""
+    points = study(0.0, lengths=(4.0e6, 4.3e6, 4.5e6), seeds=(1, 2))
+    sure, unsure = (sample_efficiency(points, Spread(noise, 8)) for noise in (1e-5, 0.02))
+    assert all(math.isfinite(one["high"]) for one in sure["sizes"]) and sure["power"]["high"] is not None
+    assert any(one["high"] == math.inf for one in unsure["sizes"])
+    assert all(one["low"] <= one["tokens"] for one in unsure["sizes"])
+    assert unsure["power"]["low"] is None, "draws without a line are not left out"
+
+
 def test_the_loss_is_the_lowest_that_most_sizes_reach():
     points = study(-0.3)
     assert common_loss(curves_of(points)) == pytest.approx(max(run.loss for run in points if run.tokens == 4_500_000))

@@ -146,6 +146,14 @@ def test_document_ids_only_tell_documents_apart(make):
     assert torch.equal(attention(x, document_ids=renamed, positions=positions), expected)
 
 
+def test_an_id_that_comes_again_is_of_another_document(make):
+    attention, (x, ids, positions) = make(), packed()
+    again = ids % 2
+    expected = attention(x, document_ids=ids, positions=positions)
+    assert (again[:, 1:] != again[:, :-1]).equal(ids[:, 1:] != ids[:, :-1]) and again.unique().numel() == 2
+    torch.testing.assert_close(attention(x, document_ids=again, positions=positions), expected, rtol=0, atol=1e-12)
+
+
 def test_ids_that_are_changed_in_place_are_read_again(make):
     attention, (x, ids, positions) = make(), packed()
     attention(x, document_ids=ids, positions=positions)

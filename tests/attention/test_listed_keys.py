@@ -343,6 +343,26 @@ def test_without_a_compiler_long_rows_are_computed_in_parts_and_that_is_said(no_
         layer_paths(layer(variant, 512, backend="cpp")).route(512, CPU)
 
 
+@pytest.mark.parametrize("length", [64, 256])
+def test_without_a_compiler_short_rows_of_sparsek_are_told_of_too(no_compiler, length):
+    assert layer("sparsek", length).route(length, CPU) in ("sdpa", "math")
+    assert notices() == [
+        "model.attention.backend=auto: sparsek without its faster kernel: no C++ compiler is installed"
+    ]
+
+
+@pytest.mark.parametrize("place", ["a query", "a key", "an infinite score"])
+def test_what_is_no_number_stays_none(kernel, place):
+    """The kernel's exponential and its largest score hide no NaN: values are finite, so only the scores tell."""
+    q, k, v = (part.detach().clone() for part in heads(40))
+    part, value = {"a query": (q, torch.nan), "a key": (k, torch.nan), "an infinite score": (k, torch.inf)}[place]
+    part[0, :, 7] = value
+    keys = list_keys([Local(12)], 40, None, CPU)
+    found = by_kernel(q, k, v, keys)[0].isnan()
+    sees = torch.arange(40) == 7 if part is q else keys.mask(0, 40)[0, 0, :, 7]
+    assert 0 < sees.sum() < 40 and torch.equal(found, sees[:, None].expand_as(found))
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("packed", [False, True], ids=["one document", "documents"])
 def test_long_rows_give_the_references_numbers_and_gradients(kernel, variant, packed):

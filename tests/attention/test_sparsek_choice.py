@@ -26,6 +26,7 @@ KINDS = {  # of scores (B, T)
     "far apart": lambda time, seed: normal(3, time, seed=seed, scale=50.0),
     "whole numbers": lambda time, seed: normal(3, time, seed=seed, scale=1.0).round(),
     "halves": lambda time, seed: (2 * normal(3, time, seed=seed, scale=1.0)).round() / 2,
+    "tenths": lambda time, seed: (10 * normal(3, time, seed=seed, scale=1.0)).round() / 10,
     "all equal": lambda time, seed: torch.full((3, time), 0.7),
     "rising": lambda time, seed: torch.arange(float(time)).expand(3, -1) * 0.01 + normal(3, time, seed=seed, scale=0.1),
     "falling": lambda time, seed: -torch.arange(float(time)).expand(3, -1) * 0.3,
@@ -95,6 +96,33 @@ def test_choice_gates_and_gradient_are_those_of_whole_squares(by_kernel, kind, p
             assert torch.equal(own.detach(), gates)
             (found,) = torch.autograd.grad(own, leaves[1], upstream)
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)
+
+
+@WAYS
+def test_a_threshold_that_equals_a_score_leaves_it_outside(by_kernel):
+    """Of -0.9, -1.5 and -1.7 the largest alone is chosen and the threshold is -1.7, but for the rounding of a sum."""
+    scores = torch.tensor([[-0.9, -1.5, -1.7]], requires_grad=True)
+    first, last = candidate_ranges(3, 0, None, scores.device)
+    choice = choose(scores, first, 1, 0, 3, by_kernel=by_kernel)
+    assert choice.thresholds[0, 2].item() == pytest.approx(-1.7, abs=1e-15)
+    upstream = torch.zeros(1, 3, 1)
+    upstream[0, 2] = 1.0
+    with torch.no_grad():
+        found = scores_gradient(scores, first, *choice, upstream, 0)
+    gates = Gates.apply(scores, Ranking(scores, first, last).thresholds(1), first, last)
+    (dense,) = torch.autograd.grad(gates[0, 2, 0], scores)
+    for gradient in (found, dense):
+        torch.testing.assert_close(gradient, torch.tensor([[0.5, -0.5, 0.0]]), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_scores_that_are_no_numbers_are_the_largest_and_leave_lists_whole(value):
+    scores = normal(1, 40, seed=2)
+    scores[0, [3, 17]] = value
+    first, _ = candidate_ranges(40, 2, None, scores.device)
+    choice = choose(scores, first, 5, 2, 40, by_kernel=True)
+    late = choice.chosen[0, 20:]
+    assert bool(((late == 3).any(-1) & (late == 17).any(-1)).all()) and bool((late.diff(dim=1) > 0).all())
 
 
 @WAYS

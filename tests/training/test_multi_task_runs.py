@@ -223,6 +223,9 @@ MISTAKES = {
     "tasks.lm.wait=1": "tasks.lm.wait",
     "tasks=five": "tasks=five",
     "tasks=coherence": "of tasks.lm; objective=val/coherence/accuracy callbacks.best_checkpoint.mode=max",
+    "tasks=paraphrase objective=val/paraphrase/accuracy callbacks.best_checkpoint.mode=max data.corruption=word": (
+        "data.corruption=word: none: words are hidden from the language task alone"
+    ),
     "tasks.lm.weight=0": "objective=val/nats_per_char: needs a weight of tasks.lm",
     "tasks=paraphrase objective=val/paraphrase/accuracy callbacks.best_checkpoint.mode=max model/technique=r_drop": (
         "model.technique=r_drop: null: techniques act on the language task"

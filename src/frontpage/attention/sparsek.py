@@ -100,10 +100,11 @@ class SparseKAttention(Routed, ProjectedAttention):
         problem = self.refusal("cpp", device, documents, training)
         if length >= KERNEL_LENGTH and problem is None:
             return "cpp"
+        dropped = self.dropout and training  # which no kernel does
+        if length >= KERNEL_LENGTH and on_cpu(device) and not dropped and not torch.compiler.is_compiling():
+            notice(f"model.attention.backend=auto: sparsek without its faster kernel: {problem}")
         if length < CHUNK_LENGTH or not on_cpu(device):
             return super().fastest(length, device, documents, training)
-        if not self.dropout and not torch.compiler.is_compiling():
-            notice(f"model.attention.backend=auto: sparsek without its faster kernel: {problem}")
         return "chunk"
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, *, x: Tensor, document_ids: Tensor | None, cache: Any) -> Tensor:

@@ -1,5 +1,6 @@
 """The panels of the two claims: loss by shape at one size, and tokens to one loss by size."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,4 +33,5 @@ def _bars(values: Sequence[dict[str, Any]], name: str) -> list[list[float]] | No
     """Error bars, below and above; None without intervals."""
     if any(one["low"] is None for one in values):
         return None
-    return [[one[name] - one["low"] for one in values], [one["high"] - one[name] for one in values]]
+    up = [one["high"] - one[name] for one in values]
+    return [[one[name] - one["low"] for one in values], [above if math.isfinite(above) else 0.0 for above in up]]

@@ -68,8 +68,8 @@ def sample_efficiency(
 ) -> dict[str, Any] | None:
     """Tokens to a loss (null: `common_loss`) by size, and the power b of N^b that they follow, with 95 % intervals.
 
-    Intervals come from `draws` of the seeds' spread, which is itself drawn as it is known; None without a spread. None
-    where fewer than LEAST_SIZES sizes reach the loss.
+    Intervals come from `draws` of the seeds' spread, which is itself drawn as it is known; None without a spread. A
+    limit is infinite where too many draws never reach the loss. None where fewer than LEAST_SIZES sizes reach it.
     """
     curves = curves_of(points)
     loss = common_loss(curves) if loss is None else loss
@@ -102,16 +102,22 @@ def _drawn(curves: Sequence[Curve], loss: float, spread: Spread, draws: int, see
 
 
 def _interval(place: int, found: np.ndarray, drawn: np.ndarray | None) -> dict[str, float | None]:
-    low, high = (None, None) if drawn is None else np.exp(np.nanquantile(drawn[:, place], [0.025, 0.975]))
-    return {"tokens": math.exp(found[place]), "low": _plain(low), "high": _plain(high)}
+    """Of one size: a draw whose curve never reaches the loss takes infinitely many tokens."""
+    low, high = (None, None) if drawn is None else _limits(np.exp(drawn[:, place]))
+    return {"tokens": math.exp(found[place]), "low": low, "high": high}
 
 
 def _power(sizes: np.ndarray, found: np.ndarray, drawn: np.ndarray | None) -> dict[str, float | None]:
-    """The slope of the line of least squares through the logarithms."""
+    """The slope of the line of least squares through the logarithms; without an interval where draws have no line."""
     weights = (sizes - sizes.mean()) / np.sum((sizes - sizes.mean()) ** 2)
-    low, high = (None, None) if drawn is None else np.nanquantile(drawn @ weights, [0.025, 0.975])
-    return {"value": float(found @ weights), "low": _plain(low), "high": _plain(high)}
+    low, high = (None, None) if drawn is None else _limits(drawn @ weights)
+    unknown = high is None or math.isinf(high)
+    return {"value": float(found @ weights), "low": None if unknown else low, "high": None if unknown else high}
 
 
-def _plain(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _limits(draws: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of draws, of which those that have no value lie beyond all others."""
+    ordered = np.sort(np.where(np.isnan(draws), np.inf, draws))
+    if np.isinf(ordered[math.ceil(0.975 * (len(ordered) - 1))]):
+        return float(np.nanquantile(draws, 0.025)), math.inf
+    return tuple(map(float, np.quantile(ordered, [0.025, 0.975])))

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from frontpage.attention.kernels.blocks import attend_in_blocks, in_blocks
 from frontpage.attention.kernels.executors import in_tiles
-from frontpage.attention.parts.documents import once
+from frontpage.attention.parts.documents import numbers_of_documents, once
 
 LEAST_BLOCK = 32  # queries that are computed together: few would leave the kernel idle
 
@@ -57,7 +57,7 @@ def _sight(pattern: Any, blocks: int, device: torch.device) -> Tensor:
 def _sight_in_documents(pattern: Any, document_ids: Tensor, blocks: int) -> Tensor:
     """(B, blocks, block, window + block)."""
     block, window = _block(pattern), pattern.window
-    ids = F.pad(document_ids, (0, blocks * block - document_ids.shape[1]), value=-1)
+    ids = F.pad(numbers_of_documents(document_ids), (0, blocks * block - document_ids.shape[1]), value=-1)
     keys = F.pad(ids, (window, 0)).unfold(1, window + block, block)  # (B, blocks, window + block)
     same = ids.view(len(ids), blocks, block, 1) == keys[:, :, None]
     return same & _sight(pattern, blocks, document_ids.device)

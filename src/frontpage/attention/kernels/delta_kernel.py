@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frontpage.attention.kernels.delta_rule import opens
 from frontpage.attention.kernels.views import REALS, along_memory, like, views
+from frontpage.attention.parts.documents import opens
 from frontpage.machine.compiler import NotCompiled, compiled
 
 SOURCE = Path(__file__).with_name("delta_rule.cpp")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from frontpage.attention.parts.documents import once
+from frontpage.attention.parts.documents import once, opens
 
 LEAST_LOG_DECAY = -50.0  # of a token: exp of it is nothing beside 1 even in fp64, and sums of it stay precise in fp32
 LEAST_LOG = -80.0  # below, exp gives denormal numbers in fp32, which are a hundred times slower on CPU
@@ -105,11 +105,6 @@ def _sight(k: Tensor, batch: int, document_ids: Tensor | None) -> _Sight:
         return _Sight(pairs, (begun == 0).to(k.dtype), pairs * ~begins[..., None, :])
 
     return once(document_ids, ("delta rule", chunk, rows // batch, k.dtype), build)
-
-
-def opens(document_ids: Tensor) -> Tensor:
-    """(B, T), True where a document begins: a run of equal ids."""
-    return F.pad(document_ids[:, 1:] != document_ids[:, :-1], (1, 0), value=True)
 
 
 class _Chunks(torch.autograd.Function):

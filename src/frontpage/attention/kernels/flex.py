@@ -22,7 +22,7 @@ class FlexMask:
     ) -> None:
         self.patterns, self.run = tuple(patterns), n_head // len(patterns)
         self.ids, self.places = documents if documents is not None else (None, None)
-        self.blocks: dict[tuple[int, ...], object] = {}
+        self.blocks: dict[tuple[Any, ...], object] = {}
 
     def __call__(self, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         """Whether the query sees the key: indices of the row, the head and the two tokens."""
@@ -45,10 +45,11 @@ def flex(q: Tensor, k: Tensor, v: Tensor, mask: FlexMask) -> Tensor:
 
     batch, heads = q.shape[0] if mask.ids is not None else 1, q.shape[1] if len(mask.patterns) > 1 else 1
     shape = (batch, heads, q.shape[2], k.shape[2])
-    if shape not in mask.blocks:
-        mask.blocks[shape] = block_mask(mask, *shape, q.device)
+    key = *shape, q.device, torch.is_inference_mode_enabled()  # what inference made cannot be saved for a gradient
+    if key not in mask.blocks:
+        mask.blocks[key] = block_mask(mask, *shape, q.device)
     run = _compiled_flex() if q.device.type == "cuda" else flex_attention
-    return run(q, k, v, block_mask=mask.blocks[shape], enable_gqa=k.shape[1] != q.shape[1])
+    return run(q, k, v, block_mask=mask.blocks[key], enable_gqa=k.shape[1] != q.shape[1])
 
 
 def block_mask(mask: FlexMask, batch: int, heads: int, queries: int, keys: int, device: torch.device) -> Any:

@@ -101,7 +101,7 @@ static Lanes where(Bits holds, Lanes x, Lanes otherwise) {
 
 static Lanes larger(Lanes x, Lanes y) { return where(x > y, x, y); }
 
-// exp(x) for x up to about 0, exactly 0 far below: 2^n times the series of what is left, at most ln(2) / 2.
+// exp(x) for x up to about 0, exactly 0 far below, NaN of NaN: 2^n times the series of what is left, at most ln(2) / 2.
 static Lanes exponential(Lanes x) {
     constexpr bool SINGLE = sizeof(real) == 4;
     constexpr long double LN2 = 0.693147180559945309417232121458L;
@@ -113,7 +113,7 @@ static Lanes exponential(Lanes x) {
     Lanes y = Lanes{} + 1;
     for (int term = TERMS; term > 0; --term) y = 1 + y * rest * real(1.0L / term);
     const Bits power = ((Bits)shifted << DIGITS) + (Bits)(Lanes{} + 1);
-    return where(x < LEAST, Lanes{}, y * (Lanes)power);
+    return where(x == x, where(x < LEAST, Lanes{}, y * (Lanes)power), x);
 }
 
 // Neighbouring groups of HALF lanes of x added to each other, and of y: (x0 + x1, y0 + y1, x2 + x3, y2 + y3, ...).

@@ -14,7 +14,7 @@ from frontpage.attention.kernels.listed_kernel import by_kernel, kernel_refusal
 from frontpage.attention.kernels.listed_keys import list_keys
 from frontpage.attention.kernels.pattern_runs import has_runs
 from frontpage.attention.kernels.routes import Routed
-from frontpage.attention.parts.documents import once, places_in_documents, same_document
+from frontpage.attention.parts.documents import numbers_of_documents, once, places_in_documents, same_document
 from frontpage.attention.parts.pattern import Pattern, PatternAttention
 from frontpage.attention.parts.softmax import repeat_heads, softmax_attention
 from frontpage.command.notices import notice
@@ -88,7 +88,7 @@ class PatternPaths(Routed):
             problem = self.refusal("cpp", device, documents, training)
             if problem is None:
                 return "cpp"
-            if not self.layer.dropout and not torch.compiler.is_compiling():
+            if not (self.layer.dropout and training) and not torch.compiler.is_compiling():
                 name = type(self.layer).__module__.rpartition(".")[2]
                 notice(f"model.attention.backend=auto: {name} without its faster kernel: {problem}")
             # Blocks copy the keys of all blocks before; a stride's parts have a mask each where there are documents.
@@ -160,7 +160,7 @@ class PatternPaths(Routed):
         patterns, n_head = self.layer.patterns, self.layer.n_head
 
         def of_documents() -> FlexMask:
-            return FlexMask(patterns, n_head, (document_ids.clone(), places_in_documents(document_ids)))
+            return FlexMask(patterns, n_head, (numbers_of_documents(document_ids), places_in_documents(document_ids)))
 
         return once(document_ids, ("flex", patterns, n_head), of_documents)
 

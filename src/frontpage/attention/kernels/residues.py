@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from frontpage.attention.kernels.blocks import in_blocks
 from frontpage.attention.kernels.executors import in_tiles
-from frontpage.attention.parts.documents import once
+from frontpage.attention.parts.documents import numbers_of_documents, once
 
 
 def possible(documents: bool) -> bool:
@@ -40,6 +40,6 @@ def _residues(x: Tensor, stride: int) -> Tensor:
 
 def _same_document(document_ids: Tensor, stride: int) -> Tensor:
     """(B * stride, 1, T / stride, T / stride)."""
-    ids = F.pad(document_ids, (0, -document_ids.shape[1] % stride), value=-1)
+    ids = F.pad(numbers_of_documents(document_ids), (0, -document_ids.shape[1] % stride), value=-1)
     ids = ids.unflatten(1, (-1, stride)).transpose(1, 2).flatten(0, 1)
     return (ids[:, None, :, None] == ids[:, None, None, :]).tril()

@@ -36,6 +36,7 @@ class Candidates {
     explicit Candidates(integer k) : k_(k) {}
 
     void add(real score, Token token) {
+        if (std::isnan(score)) score = INFINITE;  // where a sort has it; without an order no heap would be one
         best_.push({score, token});
         held_.push_back(token);
         if (score > bound_) saturated_.push(score);  // or soon interior
@@ -95,6 +96,11 @@ class Candidates {
     Sum sum_;  // of the interior scores
 };
 
+// What is not told from 0 in a difference from a score: a threshold that equals it is a sum and may miss it by rounding.
+static real rounding(real score) {
+    return 8 * std::numeric_limits<real>::epsilon() * std::max(real(1), std::abs(score));
+}
+
 struct Sizes {
     integer rows, tokens, queries, window, k, columns, begins, threads;  // `begins`: the stride of the rows of `first`
 };
@@ -140,9 +146,10 @@ extern "C" void gradient(const real* scores, const integer* first, const Token* 
             inside.assign(ends - opens + 1, 0);
             for (integer j = opens; j < ends; ++j) {
                 const real *from = threshold + std::min(j + sizes->window, ends), *to = threshold + ends, s = score[j];
-                from = std::partition_point(from, to, [s](real limit) { return !(s - limit < 1); });
+                const real none = rounding(s);
+                from = std::partition_point(from, to, [=](real limit) { return !(s - limit < 1 - none); });
                 enters[j] = from - threshold;
-                leaves[j] = std::partition_point(from, to, [s](real limit) { return s - limit > 0; }) - threshold;
+                leaves[j] = std::partition_point(from, to, [=](real limit) { return s - limit > none; }) - threshold;
                 if (enters[j] == leaves[j]) continue;
                 ++inside[enters[j] - opens];
                 --inside[leaves[j] - opens];
@@ -157,7 +164,8 @@ extern "C" void gradient(const real* scores, const integer* first, const Token* 
                 for (integer i = 0; i < count[query]; ++i) {
                     const Token token = chosen[query * sizes->columns + i];
                     const real gate = score[token] - threshold[t], part = d_gates[query * sizes->columns + i];
-                    if (!(gate > 0 && gate < 1)) continue;
+                    const real none = rounding(score[token]);
+                    if (!(gate > none && gate < 1 - none)) continue;
                     sums[token] += part;
                     all += part;
                 }

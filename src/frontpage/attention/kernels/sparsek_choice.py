@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from frontpage.attention.kernels.listed_keys import ListedKeys
-from frontpage.attention.kernels.sparsek_operator import Ranking, inside
+from frontpage.attention.kernels.sparsek_operator import Ranking, between, inside
 from frontpage.attention.kernels.views import REALS
 from frontpage.machine.compiler import NotCompiled, compiled
 
@@ -191,10 +191,9 @@ def _gradient_in_chunks(
     gradient = torch.zeros_like(scores)
     for begin, end in _chunks(scores, scores.shape[1]):
         own, token = slice(begin, end), torch.arange(end, device=scores.device)[None]
-        above = scores[:, None, :end] - thresholds[:, own, None]
-        interior = (above > 0) & (above < 1) & inside(token, first[:, own], token[:, own] - window)
+        interior = between(scores[:, :end], thresholds[:, own]) & inside(token, first[:, own], token[:, own] - window)
         used = torch.arange(chosen.shape[2], device=scores.device) < count[:, own, None]
-        spread = scores.new_zeros(*above.shape[:2], end + 1)
+        spread = scores.new_zeros(*interior.shape[:2], end + 1)
         spread.scatter_(2, torch.where(used, chosen[:, own].long(), end), d_gates[:, own])
         upstream = spread[..., :end] * interior
         mean = upstream.sum(-1, keepdim=True) / interior.sum(-1, keepdim=True).clamp_(min=1)

@@ -128,6 +128,16 @@ class Ranking:
         return table.gather(1, column) if table.dim() == 2 else table.gather(2, column[..., None]).squeeze(-1)
 
 
+def between(scores: Tensor, thresholds: Tensor) -> Tensor:
+    """(B, S), (B, Q) -> (B, Q, S), True where a gate is strictly between 0 and 1.
+
+    A threshold that equals a score is a sum and may miss it by its rounding, which is no gate.
+    """
+    none = 8 * torch.finfo(scores.dtype).eps * scores.abs().clamp(min=1)[:, None]
+    gate = scores[:, None] - thresholds[..., None]
+    return (gate > none) & (gate < 1 - none)
+
+
 class Gates(torch.autograd.Function):
     """clip(scores - threshold, 0, 1) of a query's candidates, 0 for others, with the threshold's own gradient.
 
@@ -146,8 +156,7 @@ class Gates(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         """(B, Q, S) -> (B, S): what reaches the interior gates, less its mean over them."""
         scores, thresholds, first, last = ctx.saved_tensors
-        above = scores[:, None] - thresholds[..., None]
-        interior = ((above > 0) & (above < 1) & _inside_scores(scores, first, last)).to(scores.dtype)
+        interior = (between(scores, thresholds) & _inside_scores(scores, first, last)).to(scores.dtype)
         gradient = upstream * interior
         mean = gradient.sum(-1, keepdim=True) / interior.sum(-1, keepdim=True).clamp_(min=1)
         return gradient.addcmul_(interior, mean, value=-1).sum(1), None, None, None

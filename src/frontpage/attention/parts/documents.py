@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.weak import WeakTensorKeyDictionary
 
 _built: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # document ids -> {what: built}; gone with the batch
@@ -21,18 +22,31 @@ def once(document_ids: Tensor, what: Hashable, build: Callable[[], Any]) -> Any:
     return built[key]
 
 
+def opens(document_ids: Tensor) -> Tensor:
+    """(B, T), True where a document begins, which is a run of equal ids."""
+    return F.pad(document_ids[:, 1:] != document_ids[:, :-1], (1, 0), value=True)
+
+
+def numbers_of_documents(document_ids: Tensor) -> Tensor:
+    """(B, T): how many documents of the row have begun, which tells them apart where an id comes again."""
+    return once(document_ids, "numbers", lambda: opens(document_ids).cumsum(1))
+
+
 def places_in_documents(document_ids: Tensor) -> Tensor:
-    """(B, T) place of each token inside its document; a document is a run of equal ids."""
+    """(B, T) place of each token inside its document."""
 
     def build() -> Tensor:
         places = torch.arange(document_ids.shape[1], device=document_ids.device).expand_as(document_ids)
-        opens = torch.ones_like(document_ids, dtype=torch.bool)
-        opens[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
-        return places - torch.where(opens, places, 0).cummax(dim=1).values
+        return places - torch.where(opens(document_ids), places, 0).cummax(dim=1).values
 
     return once(document_ids, "places", build)
 
 
 def same_document(document_ids: Tensor) -> Tensor:
     """(B, 1, T, T), True where query and key are of one document."""
-    return once(document_ids, "same", lambda: document_ids[:, None, :, None] == document_ids[:, None, None, :])
+
+    def build() -> Tensor:
+        numbers = numbers_of_documents(document_ids)
+        return numbers[:, None, :, None] == numbers[:, None, None, :]
+
+    return once(document_ids, "same", build)

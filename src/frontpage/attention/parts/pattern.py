@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from frontpage.attention.parts.cache import KeyValueCache
 from frontpage.attention.parts.contract import places
+from frontpage.attention.parts.documents import numbers_of_documents
 from frontpage.attention.parts.projected import ProjectedAttention
 
 
@@ -87,7 +88,8 @@ class PatternAttention(ProjectedAttention):
         place = torch.arange(length, device=device)
         if document_ids is None:
             return self.of_heads([pattern(place[:, None], place) for pattern in self.patterns])
-        same = (document_ids[:, :, None] == document_ids[:, None]) & (place <= place[:, None])
+        numbers = numbers_of_documents(document_ids)
+        same = (numbers[:, :, None] == numbers[:, None]) & (place <= place[:, None])
         inside = same.sum(-1) - 1  # (B, T): earlier tokens of the same document
         return self.of_heads([pattern(inside[:, :, None], inside[:, None]) & same for pattern in self.patterns])
 

@@ -91,6 +91,9 @@ class ParallelData(RunData):
         TaskOrder(self.weights, packing_seed, how=task_order)  # for what it refuses
         if max(self.corruption_share.values) > 1:
             raise BadValue("data.corruption_share", corruption_share, "at most 1, the share of all tokens")
+        if corruption != "none" and max(self.weights.get(LM, Points.of(0.0)).values) == 0:
+            allowed = f"none: words are hidden from the language task alone, and tasks.{LM} has no weight"
+            raise BadValue("data.corruption", corruption, allowed)
         if self.example_tasks and block_size < SHORTEST:
             raise BadValue("data.block_size", block_size, f"at least {SHORTEST} for the tasks on pairs of texts")
 
