@@ -21,7 +21,9 @@ def groups(monkeypatch, tmp_path):
             place.mkdir(parents=True, exist_ok=True)
             (place / "memory.max").write_text(f"{limit}\n")
             (place / "memory.current").write_text(f"{used}\n")
-            (place / "memory.stat").write_text(f"anon {used - cached}\ninactive_file {cached}\n")
+            parts = {"inactive_file": cached // 2, "active_file": cached - cached // 2 - 3, "slab_reclaimable": 3}
+            shown = "".join(f"{name} {size if cached else 0}\n" for name, size in parts.items())
+            (place / "memory.stat").write_text(f"anon {used - cached}\n{shown}slab 17\n")
         (tmp_path / "own").write_text(f"4:memory:/elsewhere\n0::/{own}\n")
         monkeypatch.setattr(memory, "GROUPS", tmp_path)
         monkeypatch.setattr(memory, "OWN_GROUP", tmp_path / "own")

@@ -16,7 +16,7 @@ from frontpage.command.launch import Launch
 from frontpage.command.process_family import take_part
 from frontpage.machine.flops import matmul_peak
 from frontpage.machine.precision import MEASURED, best_precision, bf16_is_fast, product_type, settle_precision
-from frontpage.machine.processor import has_bf16_instructions
+from frontpage.machine.processor import has_bf16_instructions, processor_name
 
 
 @pytest.fixture
@@ -182,11 +182,14 @@ def test_a_run_says_what_auto_took_and_keeps_it_when_it_is_continued(rates, tmp_
 
 def test_what_a_process_measured_is_what_those_that_it_starts_go_by(rates):
     rates(2.0, 1.0)
-    assert best_precision("cpu")[0] == "bf16-mixed" and os.environ[MEASURED] == "2"
+    assert best_precision("cpu")[0] == "bf16-mixed" and os.environ[MEASURED].startswith("2 ")
     rates(0.5, 1.0)
-    os.environ[MEASURED] = "2"  # inherited
+    os.environ[MEASURED] = f"2 {processor_name(torch.device('cpu'))}"  # inherited
     chosen, why = best_precision("cpu")
     assert chosen == "bf16-mixed" and " 2 times as fast" in why
+    forget()
+    os.environ[MEASURED] = "2 another processor"  # of the machine that has sent a job here
+    assert best_precision("cpu")[0] == "32-true"
 
 
 def test_processes_that_a_launcher_starts_compute_in_fp32_and_measure_nothing(rates):

@@ -81,7 +81,7 @@ def test_a_config_that_cannot_be_written_leaves_the_old_one(run, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(frontpage.runs.save.OmegaConf, "save", half)
-    data = SimpleNamespace(training_texts=list)
+    data = SimpleNamespace(training_texts=list, other_texts=list)
     with pytest.raises(OSError, match="No space left"):
         frontpage.runs.save.save_run(Run(run), {"name": "other"}, data, None)
     assert (run / "config.yaml").read_bytes() == before

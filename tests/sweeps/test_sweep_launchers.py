@@ -89,8 +89,30 @@ def test_of_a_batch_whose_launcher_failed_what_had_ended_counts_and_the_rest_is_
     assert (
         trials[1].user_attrs["reason"] == "RuntimeError: a worker was killed" and trials[1].user_attrs["requeued"] == 2
     )
-    assert trials[2].user_attrs["retries"] == 1
+    assert trials[2].user_attrs["retries"] == 0, "it may have been any of the batch"
     assert "trial 0: RuntimeError: a worker was killed, but its run had finished; it counts" in said
+
+
+def test_one_trial_that_kills_its_batch_takes_no_other_with_it(toy):  # noqa: F811
+    """Those of its batch are launched one by one, so that it alone is charged, and ends as failed."""
+    launch, launches, killer = Direct.launch, [], []
+
+    def launched(self, jobs, initial_job_idx):
+        launches.append(len(jobs))
+        if len(launches) == 1:
+            killer.append(jobs[1])
+        if killer[0] in jobs:
+            raise RuntimeError("a worker was killed")
+        return launch(self, jobs, initial_job_idx)
+
+    toy.patch.setattr(Direct, "launch", launched)
+    toy(valley, SPACE, n_trials=3, n_jobs=3, max_retries=1, max_failed=9)
+    trials = toy.study().trials
+    bad = [trial for trial in trials if trial.params == trials[1].params]
+    assert launches[:4] == [3, 1, 1, 1]
+    assert [trial.user_attrs.get("retries", 0) for trial in bad] == [0, 0, 1] and bad[-1].state.name == "FAIL"
+    assert all(trial.user_attrs.get("retries", 0) == 0 for trial in trials if trial not in bad)
+    assert toy.states().count("COMPLETE") == 3
 
 
 def test_a_launcher_that_always_fails_ends_the_search_with_its_reason(toy):  # noqa: F811

@@ -56,6 +56,10 @@ class RunData(L.LightningDataModule):
     def training_texts(self) -> Sequence[str]:
         """What the weights will have seen, text by text: a run keeps their hashes, to tell it of any text later."""
 
+    def other_texts(self) -> Sequence[str]:
+        """Other forms of the training texts, in which they are shown as well; known after `setup`."""
+        return ()
+
     @abstractmethod
     def validation_texts(self) -> Sequence[str]:
         """What the best weights are chosen on."""

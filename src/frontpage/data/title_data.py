@@ -90,6 +90,7 @@ class TitleData(RunData):
         self.repack, self.drop_tail, self.subword_alpha, self.recase = repack, drop_tail, subword_alpha, recase
         self.evaluation_tokens, self.evaluation_row = evaluation_tokens, evaluation_row
         self.selection: Selection | None = None
+        self.others: Sequence[str] = ()  # the training titles as they are recased
         self.changing: EpochTitles | None = None  # the training titles, where epochs differ
 
     @abstractmethod
@@ -153,6 +154,10 @@ class TitleData(RunData):
     def training_texts(self) -> Sequence[str]:
         """The training titles."""
         return self.selection.train
+
+    def other_texts(self) -> Sequence[str]:
+        """The training titles as `recase` writes them."""
+        return self.others
 
     def validation_texts(self) -> Sequence[str]:
         """The validation titles."""
@@ -254,7 +259,8 @@ class TitleData(RunData):
         titles, shares = self.selection.train, self.recase
         found = self._in_tokens(titles)
         if shares is not None:
-            other = self._in_tokens(in_other_style(titles, self.selection.validation))
+            self.others = in_other_style(titles, self.selection.validation)
+            other = self._in_tokens(self.others)
             shares = [shares] if isinstance(shares, int | float) else list(shares)
             found = RecasedTitles(found, other, titles, shares, self.packing_seed)
         return self.selection.train_documents.changing(found)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 MEMORY = Path("/proc/meminfo")
+GIVEN_BACK = ("inactive_file", "active_file", "slab_reclaimable")  # what MemAvailable counts as free, too
 GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # of a container or a job of Slurm, on Linux
 
 
@@ -52,7 +53,7 @@ def _limits() -> Iterator[tuple[int, int]]:
 
 
 def _used(folder: Path) -> int:
-    """Bytes of a control group without the pages of files that it would give back."""
+    """Bytes of a control group without what it would give back: pages of files, and the kernel's own caches."""
     used, stat = int((folder / "memory.current").read_text()), (folder / "memory.stat").read_text()
-    cached = next((int(line.split()[1]) for line in stat.splitlines() if line.startswith("inactive_file ")), 0)
-    return used - cached
+    sizes = dict(line.split()[:2] for line in stat.splitlines() if line.strip())
+    return used - sum(int(sizes.get(name, 0)) for name in GIVEN_BACK)

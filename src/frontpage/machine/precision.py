@@ -9,7 +9,7 @@ from frontpage.command.errors import BadValue
 from frontpage.command.notices import notice
 from frontpage.command.process_family import launched
 from frontpage.machine.flops import measure_matmul_peak
-from frontpage.machine.processor import has_bf16_instructions
+from frontpage.machine.processor import has_bf16_instructions, processor_name
 
 WORTH_IT = 1.2  # bf16 products this many times as fast as fp32 ones, or fp32 stays
 MEASURED = "FRONTPAGE_BF16_GAIN"  # what a process measured; those that it starts inherit it, and so choose alike
@@ -38,10 +38,13 @@ def bf16_is_fast() -> tuple[bool, str]:
     """(Whether this CPU's bf16 products are clearly faster than fp32 ones, why); a third of a second at most."""
     if has_bf16_instructions() is False:
         return False, "this processor has no bf16 instructions"
-    if MEASURED not in os.environ:
+    before, _, where = os.environ.get(MEASURED, "").partition(" ")
+    here = processor_name(torch.device("cpu"))
+    if not before or where != here:  # a job of a cluster may run on another processor than what has sent it
         half, single = (measure_matmul_peak(torch.device("cpu"), kind) for kind in (torch.bfloat16, torch.float32))
-        os.environ[MEASURED] = f"{half / single:.2g}"
-    ratio = float(os.environ[MEASURED])
+        before = f"{half / single:.2g}"
+        os.environ[MEASURED] = f"{before} {here}"
+    ratio = float(before)
     return ratio >= WORTH_IT, f"bf16 matrix products are {ratio:g} times as fast as fp32 ones on this processor"
 
 

@@ -10,6 +10,7 @@ import tokenizers
 from omegaconf import DictConfig, OmegaConf
 
 from frontpage.command.errors import BadValue, UserError
+from frontpage.command.leaves import leaves
 from frontpage.command.notices import notice
 from frontpage.data.run_data import RunData
 from frontpage.runs.checkpoint import Checkpoint, weights_place
@@ -113,9 +114,12 @@ def _same_titles(run: Run, origin: Provenance | None, fingerprint: str, data: Ru
     beside = fingerprint.partition("-")[2] == data.fingerprint.partition("-")[2]
     if wrote in (None, tokenizers.__version__) or known is None or not beside:
         return False
-    own = np.unique(title_hashes(data.training_texts()))
-    began = origin is not None and origin.started_from is not None
-    same = bool(np.isin(own, known).all()) if began else np.array_equal(own, known)
+    own = title_hashes(data.training_texts())
+    shown = np.unique(np.concatenate([own, title_hashes(data.other_texts())]))  # which older runs did not keep
+    taught = any(path.endswith(".teacher") and value for path, value in leaves(told(run.record, "config") or {}))
+    more = taught or (origin is not None and origin.started_from is not None)
+    equal = np.array_equal(np.unique(own), known) or np.array_equal(shown, known)
+    same = bool(np.isin(own, known).all()) if more else equal
     if same:
         notice(f"tokenizers {wrote} has begun the run, and {tokenizers.__version__} goes on, on the same titles")
     return same
@@ -193,6 +197,7 @@ def _differing(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any,
     if isinstance(before, dict) and isinstance(now, dict):
         newer = defaults_of(str(now.get("_target_")))  # of keys that an older version had not yet
         off = [one for one in now if one not in before and (not now[one] or newer.get(one) == now[one])]
+        off += [one for one in before if one not in now and not before[one]]  # a key that is gone, and did nothing
         for name in (one for one in dict.fromkeys([*before, *now]) if one not in off):
             yield from _differing(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))
     elif before != now:

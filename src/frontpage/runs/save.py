@@ -15,7 +15,7 @@ from frontpage.runs.provenance import provenance_in
 from frontpage.runs.record import fingerprints_of
 from frontpage.runs.run import Run
 from frontpage.runs.teachers import titles_of_teachers
-from frontpage.runs.training_titles import load_training_titles, save_training_titles
+from frontpage.runs.training_titles import load_training_titles, save_training_titles, title_hashes
 
 
 def masked(config: DictConfig) -> dict[str, Any]:
@@ -33,7 +33,8 @@ def save_run(
     earlier = _titles_behind(weights) if weights else None
     if weights and earlier is None:
         notice(f"the training titles behind {weights.path} are not known: what this run calls seen leaves them out")
-    save_training_titles(run, data.training_texts(), earlier, titles_of_teachers(teachers))
+    others = title_hashes(data.other_texts())
+    save_training_titles(run, data.training_texts(), others, earlier, titles_of_teachers(teachers))
     with replacing(run.config_file) as partial:
         OmegaConf.save(OmegaConf.create(settings), partial)
     data.tokenizer.save(run.tokenizer_file)

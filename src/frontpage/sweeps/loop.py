@@ -64,6 +64,7 @@ class Sweep:
             )
         settings.check_sampler(self.space.distributions)
         self.points = self.space.grid() if settings.grid else None
+        self._one_by_one = 0  # launches that are of one trial each
         self.suggest_more = settings.function("custom_search_space")
         self.directory = Path(config.hydra.sweep.dir)
         subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]
@@ -116,7 +117,8 @@ class Sweep:
         with self.workers.turn():
             for line in recover(self.study, self.workers, self.settings.max_retries):
                 print(line, flush=True)
-            while len(taken) < self.settings.n_jobs:
+            most = 1 if self._one_by_one else self.settings.n_jobs
+            while len(taken) < most:
                 trials = self.study.get_trials(deepcopy=False)
                 if not taken:
                     self._give_up_if_hopeless(trials)
@@ -129,6 +131,7 @@ class Sweep:
                     break
                 trial = self._take(number, waiting, points[0] if points else None)
                 taken += [trial] if trial is not None else []
+        self._one_by_one = max(self._one_by_one - 1, 0)
         return taken
 
     def _take(self, number: int, waiting: FrozenTrial | None, point: dict[str, Any] | None) -> FrozenTrial | None:
@@ -171,9 +174,14 @@ class Sweep:
         _forget_run()
 
     def _lose(self, batch: list[FrozenTrial], error: Exception) -> None:
-        """Queue trials again whose launcher failed, which says nothing of any of them; those that had ended count."""
-        full = explain_full_disk(error)
-        self._hand_back(batch, "the disk is full" if full else _named(error), retry=full is None)
+        """Queue trials again whose launcher failed; those that had ended count.
+
+        Of several it says nothing of any of them: they are launched one by one, and a trial counts as taken up once
+        more where its own launch fails.
+        """
+        full, alone = explain_full_disk(error), len(batch) == 1
+        self._hand_back(batch, "the disk is full" if full else _named(error), retry=full is None and alone)
+        self._one_by_one += len(batch)
         if full:
             _end_with_a_full_disk(full)
         _forget_run()

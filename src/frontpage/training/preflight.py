@@ -69,9 +69,9 @@ def check_config(config: DictConfig, to_train: bool = False) -> None:
         allowed = f"none: it means one number of rows, and trainer.accumulate_grad_batches={accumulation} changes them"
         raise BadValue("model.lr_scaling", config.model.lr_scaling, allowed)
     check_size(config)
-    if to_train:
+    if to_train:  # and not to go on with a run that an earlier version began
         check_fits(config)
-    _check_tasks(config)
+        _check_tasks(config)
     _check_recipe(config)
 
 

@@ -18,6 +18,8 @@ def aim_of(record: Record, records: Iterable[Record]) -> Record | None:
 def check_reached(record: Record) -> None:
     """Raise a Failure where a record of work does not reach its aim any more."""
     if record.track.by_work and aim_of(record, [aim := read_record(str(record.reaches))]) is None:
+        if aim.titles != record.titles:
+            raise Failure(f"the record does not hold: {aim.name}, whose loss it reaches, is now of other titles")
         losses = f"its loss is {record.loss:.6f}, and that of {aim.name} is now {aim.loss:.6f}"
         raise Failure(f"the record does not hold: {losses}: no longer reached")
 

@@ -50,7 +50,11 @@ def prepare_output(output: Path, paths: list[Path]) -> None:
         if names.count(path.name) > 1:
             raise BadValue("notebooks", path, f"one of each name: {output} has a copy of each")
         if os.path.lexists(output / path.name) and not _is_copy(output / path.name, path):
-            raise BadValue("--output", output / path.name, "is no copy of a notebook, or was edited; move it elsewhere")
+            raise BadValue(
+                "--output",
+                output / path.name,
+                "is no copy of this version's notebook, or was edited; move it elsewhere",
+            )
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

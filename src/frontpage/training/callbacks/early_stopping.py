@@ -33,20 +33,36 @@ class EarlyStopping(callbacks.EarlyStopping):
             raise ValueError("check_on_train_epoch_end=true: false, or leave it out; a validation decides, whole")
         super().__init__(monitor, min_delta, patience, **lightning, check_on_train_epoch_end=False)
         self.patience_updates = patience_updates
+        self.stopped_at: float | None = None  # the value of the metric that ended the run
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's, and the value that ended the run."""
+        return super().state_dict() | {"stopped_at": self.stopped_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the count, not the patience, which may have changed."""
         super().load_state_dict(state_dict | {"patience": self.patience})
+        self.stopped_at = state_dict.get("stopped_at")
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Count the patience in validations, and stop at once where the checkpoint is that of the stop."""
         if self.patience_updates is not None:
             self.patience = math.ceil(self.patience_updates / trainer.fit_loop.epoch_loop.updates_between)
-        patience = self.stopping_reason in (EarlyStoppingReason.NOT_STOPPED, EarlyStoppingReason.PATIENCE_EXHAUSTED)
-        if self.wait_count >= self.patience or not patience:
+        if self.wait_count >= self.patience or self._would_stop_again():
             trainer.should_stop = True
-        else:  # it goes on with more patience than it had
+        else:  # it goes on with more patience than it had, or another threshold
             self.stopping_reason, self.stopping_reason_message = EarlyStoppingReason.NOT_STOPPED, None
+
+    def _would_stop_again(self) -> bool:
+        """Whether what a checkpoint's run was stopped by, patience apart, stops it by today's settings as well."""
+        if self.stopping_reason in (EarlyStoppingReason.NOT_STOPPED, EarlyStoppingReason.PATIENCE_EXHAUSTED):
+            return False
+        if self.stopped_at is None:  # an older checkpoint does not say
+            return True
+        value, least, most = torch.tensor(self.stopped_at), self.stopping_threshold, self.divergence_threshold
+        reached = least is not None and bool(self.monitor_op(value, torch.tensor(least)))
+        diverged = most is not None and bool(self.monitor_op(-value, -torch.tensor(most)))
+        return reached or diverged or (self.check_finite and not math.isfinite(self.stopped_at))
 
     def on_validated(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Decide, within the validation; every process has the same metrics."""
@@ -59,6 +75,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         stop, reason = self._evaluate_stopping_criteria(torch.as_tensor(known[self.monitor]))
         if stop:
             trainer.should_stop, self.stopping_reason_message = True, reason
+            self.stopped_at = float(known[self.monitor])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave out Lightning's decision."""

@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
+SILENCE = 300.0  # seconds without another try to log values, after a store has not answered
 RUN = "frontpage.run"  # the tag by which a resumed run finds its own
 
 
@@ -55,7 +57,7 @@ class MlflowRun(MLFlowLogger):
             raise BadValue(
                 "logger.mlflow.uri", self.uri, "sqlite:///FILE or the URL of a server; folders are of the past"
             )
-        self._fresh, self._resumed, self._silent, artifacts = False, False, False, None
+        self._fresh, self._resumed, self._silent_until, artifacts = False, False, 0.0, None
         if self.uri.startswith(LOCAL):
             file = Path(self.uri.removeprefix(LOCAL)).absolute()
             artifacts = file.with_suffix("").as_uri()
@@ -94,9 +96,11 @@ class MlflowRun(MLFlowLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log values; a store that does not answer costs a notice, not the run."""
-        if not self._silent:  # each try takes up to a minute
-            with self._telling_of_failures("values are missing there from here on"):
+        if time.monotonic() >= self._silent_until:  # each try takes up to a minute
+            with self._telling_of_failures("values are missing there, for some minutes at least"):
+                self._silent_until = time.monotonic() + SILENCE
                 super().log_metrics(metrics, step)
+                self._silent_until = 0.0
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *more: Any) -> None:
@@ -128,7 +132,6 @@ class MlflowRun(MLFlowLogger):
         try:
             yield
         except (MlflowException, OSError) as error:
-            self._silent = True
             why = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
             notice(f"logger.mlflow.uri={self.uri}: {lost} ({why})")
 
