@@ -72,7 +72,7 @@ def score_own(
     arguments: Namespace, config: DictConfig, module: LanguageModule, root: str | None, times: PartTimes
 ) -> None:
     """What the run holds out of a corpus that is no file of titles, every task beside what guessing would score."""
-    if "path" in config.data:
+    if "path" in config.data and "root" not in config.data:
         raise UserError("data.path: give the file of titles to score, data.path=titles.parquet")
     if arguments.all_metrics or arguments.by_position:
         raise UserError("--all-metrics and --by-position: of a file of titles; this run's corpus is none")

@@ -36,7 +36,7 @@ def main() -> None:
         settings = [*RUN, f"trainer.max_epochs={arguments.epochs}", f"paths.cache_dir={folder}/cache"]
         settings += arguments.overrides
         whole, broken = Path(folder, "whole"), Path(folder, "broken")
-        finish(start(whole, settings))
+        finish(start(whole, settings), whole)
         record = Run(whole).record
         print(f"uninterrupted: {record['steps']} updates in {record['seconds']:.1f} s", flush=True)
         # Each session trains until its first checkpoint anyway; the rest is shared out among the kills.

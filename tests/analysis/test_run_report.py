@@ -25,6 +25,8 @@ from frontpage.command.errors import UserError
 from frontpage.command.notices import notices
 from frontpage.evaluation.metrics import ratio_with_error
 from frontpage.runs.record import read_record
+from frontpage.runs.run import Run
+from frontpage.runs.training_titles import load_training_titles, seen_in_training
 
 
 def test_the_error_of_a_paired_difference_is_that_of_a_ratio():
@@ -80,6 +82,27 @@ def test_runs_on_other_titles_are_not_compared(trained, tmp_path):
     other = train_tiny(tmp_path / "other", "data.seed=2")
     with pytest.raises(UserError, match="not validated on the titles of"):
         compare([trained / "slow", trained / "quick", other])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["more", "other", "longer"])
+def test_a_run_is_not_scored_on_a_file_that_has_other_titles_by_now(tmp_path, change):
+    file, lines = tmp_path / "titles.txt", [f"Show HN: The {number}th way to write a compiler" for number in range(80)]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    run = train_tiny(tmp_path / "run", "data=hn_titles", f"data.path={file}", "data.num_titles=null")
+    assert title_nats(run).value == pytest.approx(read_record(run)["metrics"]["best"]["val/nats_per_char"], rel=1e-5)
+    (run / SCORES).unlink()
+    others = {"more": [*lines, "one more"], "other": [f"no {line}" for line in lines]}
+    held_out = {*lines} - {*titles_of_training(run, lines)}
+    others["longer"] = [line + " again" * (line in held_out) for line in lines]
+    file.write_text("\n".join(others[change]), encoding="utf-8")
+    with pytest.raises(UserError, match="has other titles now"):
+        title_nats(run)
+
+
+def titles_of_training(run, lines):
+    seen = seen_in_training(lines, load_training_titles(Run(run)))
+    return [line for line, known in zip(lines, seen, strict=True) if known]
 
 
 # The page
@@ -157,6 +180,15 @@ def test_what_a_run_continued_in_another_folder_has_used_counts_once(tmp_path):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": seconds, "tokens_seen": seconds * 10**6}))
     (card,) = (one for one in _cards(collect_runs(tmp_path)) if "of training" in one.small)
     assert (card.big, card.small) == (duration(320), "of training, 320.0 million tokens")
+
+
+@pytest.mark.parametrize(("error", "said"), [(0.0125, "1.5000 ± 0.0125"), (None, "1.5000")])
+def test_an_error_that_is_not_known_is_not_shown_as_zero(tmp_path, error, said):
+    file = write_run(tmp_path / "one") / "run.json"
+    record = json.loads(file.read_text())
+    record["metrics"]["final"]["val/nats_per_char_se"] = error
+    file.write_text(json.dumps(record))
+    assert next(iter(_cards(collect_runs(tmp_path)))).big == said
 
 
 def test_a_search_is_drawn_with_the_best_so_far(folder, capfd):

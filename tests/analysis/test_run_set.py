@@ -1,6 +1,7 @@
 """Promises of a set of runs: what is missing is trained in its folder, and a failure is told in its own words."""
 
 import json
+import shlex
 
 import pytest
 
@@ -12,7 +13,7 @@ from frontpage.command.errors import UserError
 PROGRAM = """
 import json, os, pathlib, sys
 words = dict(word.split("=", 1) for word in sys.argv[1:])
-folder = pathlib.Path(words["hydra.run.dir"])
+folder = pathlib.Path(words["hydra.run.dir"].strip('"'))
 folder.mkdir(exist_ok=True)
 told = {"threads": os.environ["OMP_NUM_THREADS"], "words": words}
 (folder / "told.json").write_text(json.dumps(told))
@@ -77,3 +78,14 @@ def test_a_run_that_was_trained_by_other_words_is_no_run_of_the_set(tmp_path, as
     assert missing_runs({"one": moved}, tmp_path) == []
     with pytest.raises(UserError, match="one: was not trained by end=0.*another folder"):
         missing_runs({"one": asked}, tmp_path)
+
+
+def test_a_folder_with_blanks_is_one_word_and_a_record_of_quoted_words_is_known(place):
+    runs, folder = {"one": ["end=0", "tasks=[a,b]"]}, place / "a folder (1)"
+    train_all(runs, folder, jobs=1)
+    record = json.loads((folder / "one/run.json").read_text())
+    record["command"] = shlex.join(["train.py", *runs["one"], "name=one", "paths.log_dir=x y"])
+    (folder / "one/run.json").write_text(json.dumps(record))
+    assert missing_runs(runs, folder) == []
+    with pytest.raises(UserError, match="was not trained by"):
+        missing_runs({"one": ["end=0", "tasks=[a]"]}, folder)

@@ -107,6 +107,11 @@ def test_a_home_folder_is_written_out_for_hydra_for_scripts_and_for_config_files
     assert {path.name for path in home.iterdir()} == {"run", "tokens"}
 
 
+def test_a_home_folder_with_letters_that_hydra_reads_in_quotes_only_has_them(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/jürgen")
+    assert with_homes(["hydra.run.dir=~/one"]) == ['hydra.run.dir="/home/jürgen/one"']
+
+
 @pytest.mark.slow
 def test_a_folder_whose_name_is_no_text_is_refused(command, tmp_path, monkeypatch):
     strange = Path(os.fsdecode(bytes(tmp_path / "strange") + b"\xff"))

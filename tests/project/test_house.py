@@ -18,7 +18,7 @@ CLOSURES = {
     "attention.sliding_window": (9, 495),
     "attention.fixed": (9, 510),
     "attention.gated": (9, 515),
-    "attention.strided": (9, 540),
+    "attention.strided": (9, 541),
     "models.gpt": (11, 770),
 }
 

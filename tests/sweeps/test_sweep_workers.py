@@ -221,3 +221,26 @@ def test_a_grid_and_kills_lose_and_repeat_nothing(toy):  # noqa: F811
     assert sorted(complete) == [0, 1, 2, 3, 4, 5]
     failed = [trial for trial in trials if trial.state.name != "COMPLETE"]
     assert all(trial.state.name == "FAIL" and "requeued" in trial.user_attrs for trial in failed)
+
+
+@pytest.mark.parametrize("value", [0.5, float("nan"), RuntimeError("lost")], ids=["a value", "no number", "an error"])
+def test_what_a_trial_says_that_another_worker_has_settled_changes_nothing(toy, value):  # noqa: F811
+    said = toy(first_is_taken(toy, value), SPACE, n_trials=1)
+    assert "trial 0: another worker has taken it over" in said
+    assert toy.states() == ["FAIL", "COMPLETE"]
+
+
+def first_is_taken(toy, value):  # noqa: F811
+    """An objective whose first trial is settled elsewhere while it runs, and then gives `value`."""
+
+    def objective(*given, **values):
+        study = toy.study()
+        trial = study.get_trials(deepcopy=False)[-1]
+        if trial.number:
+            return valley(*given, **values)
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    return objective

@@ -10,7 +10,7 @@ from tiny import TINY, composed
 from frontpage.command.build import build
 from frontpage.command.errors import UserError
 from frontpage.command.notices import forget_notices, notices
-from frontpage.evaluation.representations.silhouette import silhouette
+from frontpage.evaluation.representations.silhouettes import silhouettes
 from frontpage.training.callbacks.concept_clustering import MEASURES, ConceptClusteringMonitor
 
 
@@ -50,7 +50,7 @@ def test_titles_are_told_apart_by_their_words(titles):
     with torch.no_grad():
         vectors = monitor.vectors(module.net, data, monitor._classes.texts, data.tokenizer)
     for row in rows:
-        found = silhouette(vectors[row["layer"]], monitor._classes.labels, seed=2)
+        found = silhouettes(vectors[row["layer"]], monitor._classes.labels, seed=2)
         assert row["silhouette"] == pytest.approx(found.mean, abs=1e-12)
         assert row["silhouette_permuted"] == pytest.approx(found.permuted, abs=1e-12)
         assert [*row["silhouettes"]] == classes

@@ -320,3 +320,16 @@ def test_overfitting_one_batch_drives_the_loss_down(command, run_directories):
     assert command("experiment=quickstart", "debug=overfit", "trainer.accelerator=cpu").status == 0
     record = record_of(run_directories()[0])
     assert record["metrics"]["final"]["train/loss"] < 0.6 * math.log(record["data"]["vocab_size"])
+
+
+@pytest.mark.slow
+def test_a_debug_run_may_score_a_share_of_the_titles_and_says_so(command, run_directories):
+    assert (
+        command(
+            "experiment=quickstart", "debug=fast", "trainer.limit_val_batches=0.5", "data.evaluation_tokens=256"
+        ).status
+        == 0
+    )
+    assert 0 < record_of(run_directories()[0])["metrics"]["final"]["val/coverage"] < 1
+    outcome = command(*TINY, "trainer.limit_val_batches=0.5")
+    assert outcome.status == 2 and "trainer.limit_val_batches" in outcome.stderr

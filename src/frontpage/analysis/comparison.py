@@ -13,13 +13,16 @@ from frontpage.command.build import build_stored
 from frontpage.command.disk_full import replacing
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.notices import notice
+from frontpage.data.documents import APART
 from frontpage.data.run_data import RunData
+from frontpage.data.text_sizes import TextSizes
 from frontpage.evaluation.metrics import ratio_with_error
 from frontpage.evaluation.scored_titles import ScoredTitles
+from frontpage.runs.record import told
 from frontpage.runs.reopen import load_run
 from frontpage.runs.run import Run
 from frontpage.runs.stored_values import check_scoring
-from frontpage.runs.training_titles import title_hashes
+from frontpage.runs.training_titles import load_training_titles, seen_in_training, title_hashes
 
 SCORES = "validation_scores.npz"  # kept in a run's directory, so that it is scored once
 
@@ -91,11 +94,12 @@ def validation_titles(config: DictConfig, directory: Path, trusted: Iterable[Pat
 
 
 def validation_data(config: DictConfig, directory: Path, trusted: Iterable[Path] = ()) -> RunData:
-    """The data of the run in `directory`, read again; UserError where it cannot be read any more."""
+    """The data of the run in `directory`, read again; UserError where it cannot be read any more, or is other data."""
     named = [key for key in ("path", "root") if config.data.get(key)]  # a file that a run names may be named from there
     settings = OmegaConf.merge(config.data, {key: _found(config.data[key], directory) for key in named})
     data: RunData = build_stored(settings, "data", directory, trusted)
     data.read()
+    _check_same(data, directory)
     return data
 
 
@@ -132,6 +136,19 @@ def _found(path: str, directory: Path) -> str:
     if not Path(path).exists():
         raise BadValue("run", directory, f"its titles {path} are not there (seen from the current folder)")
     return path
+
+
+def _check_same(data: RunData, directory: Path) -> None:
+    """Raise a UserError where the run has trained on other texts than `data` has now, or was validated on others."""
+    run, texts = Run(directory), data.validation_texts()
+    known, told_titles = load_training_titles(run), told(run.record, "data", "validation_titles")
+    other = known is not None and not seen_in_training(data.training_texts(), known).all()
+    other |= told_titles is not None and told_titles != len(texts)
+    if told_titles is not None and data.validation_documents() is APART:
+        other |= told(run.record, "data", "validation_characters") != TextSizes.of(texts, []).characters.sum().item()
+    if other:
+        source = told(run.record, "data", "source")
+        raise BadValue("run", directory, f"{source} has other titles now than the run was trained and validated on")
 
 
 def _keep(path: Path, found: TitleNats, written: int) -> None:

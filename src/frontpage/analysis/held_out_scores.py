@@ -39,7 +39,8 @@ def score_held_out(
     of which another corpus has no examples is left out, and a notice says so. UserError for a corpus that cannot be
     read.
     """
-    settings = config.data if root is None else OmegaConf.merge(config.data, {"root": root})
+    alone = {"root": root, **({"path": None} if "path" in config.data else {})}  # not beside the run's own
+    settings = config.data if root is None else OmegaConf.merge(config.data, alone)
     data: RunData = build_stored(settings, "data", run, trusted)
     data.make_tokenizer = lambda texts: module.tokenizer
     data.measured_alone = root is not None

@@ -2,16 +2,19 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from frontpage.command.config_folder import ROOT
 from frontpage.command.endings import MISTAKE
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.masking import hide_argument
+from frontpage.command.override_words import literal
 from frontpage.runs.record import headline_of
 from frontpage.runs.run import Run
 
@@ -26,10 +29,18 @@ def missing_runs(runs: Runs, folder: Path) -> list[str]:
         record = Run(folder / name).record or {}
         if record.get("status") != "finished":
             missing.append(name)
-        elif "command" in record and f" {_words(overrides, name)} " not in PLACES.sub("", record["command"]):
+        elif "command" in record and not _trained_by(record["command"], _words(overrides, name)):
             asked = " ".join(map(hide_argument, overrides))
             raise BadValue("folder", folder / name, f"was not trained by {asked}; name another folder, or remove it")
     return missing
+
+
+def _trained_by(command: str, words: str) -> bool:
+    """Whether a record's command has these arguments; those of older records are not quoted for a shell."""
+    forms = [command]
+    with suppress(ValueError):  # a quote that nothing closes, which a shell would not read either
+        forms.append(" ".join(shlex.split(command)))
+    return any(f" {words} " in PLACES.sub("", form) for form in forms)
 
 
 def _words(overrides: Sequence[str], name: str) -> str:
@@ -60,7 +71,7 @@ def train(name: str, overrides: Sequence[str], folder: Path, jobs: int) -> int:
     It has its share of the cores for threads, unless OMP_NUM_THREADS says how many.
     """
     command = [sys.executable, str(ROOT / "train.py"), *overrides]
-    command += [f"name={name}", f"hydra.run.dir={(folder / name).resolve()}", "ckpt_path=last"]
+    command += [f"name={name}", f"hydra.run.dir={literal(str((folder / name).resolve()))}", "ckpt_path=last"]
     threads = max((os.cpu_count() or 1) // jobs, 1)
     with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
         environment = {"OMP_NUM_THREADS": str(threads)} | os.environ

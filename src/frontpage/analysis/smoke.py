@@ -14,6 +14,7 @@ from typing import NamedTuple
 from omegaconf import OmegaConf
 
 from frontpage.command.config_folder import CONFIGS, ROOT
+from frontpage.command.override_words import literal
 from frontpage.data.parallel.synthetic_text import synthetic_parallel
 
 SEARCHES = sorted(path.stem for path in Path(CONFIGS, "hparams_search").glob("*.yaml"))
@@ -25,6 +26,7 @@ DEBUGS = sorted(path.stem for path in Path(CONFIGS, "debug").glob("*.yaml"))
 GUIDE = ("grokking_research", "guide_debug", "large_limited_vram", "max_performance", "multitask", "production")
 FILES = ("bible", *GUIDE)
 LINES = "lines.tsv"
+PLACES = {"log": "logs", "cache": "cache"}  # paths.*_dir
 DEBUG_OF = dict.fromkeys((*FILES, "multitask_debug", "quick_prototype"), "fast_parallel")
 # Batches that the small corpus fills, and widths for two cores, where a search varies them.
 SMALLER = {"data.batch_size": "choice(4,8)", "model.d_model": "choice(64,128)"}
@@ -58,9 +60,10 @@ def smoke(folder: Path, experiment: str, debug: str) -> Result:
     fast = debug.startswith("fast")
     name = experiment if fast else f"{experiment} debug={debug}"
     directory = folder / f"{experiment}_{debug}"
-    more = [f"data.root={folder / LINES}", "data.translations=null", "tasks=without_links"]
+    more = [f"data.root={literal(str(folder / LINES))}", "data.translations=null", "tasks=without_links"]
     more = more if experiment in FILES else []
-    ended, seconds = train(folder, f"experiment={experiment}", f"debug={debug}", f"hydra.run.dir={directory}", *more)
+    place = f"hydra.run.dir={literal(str(directory))}"
+    ended, seconds = train(folder, f"experiment={experiment}", f"debug={debug}", place, *more)
     problem, loss = look(directory / "run.json", ended.returncode, steps=2 if fast else None)
     return Result(name, seconds, loss, problem, ended.stdout)
 
@@ -77,7 +80,7 @@ def smoke_search(folder: Path, search: str) -> Result:
     """Run two trials of `search` under debug=fast in a process of its own and look at their records."""
     name, directory = f"hparams_search={search}", folder / f"search_{search}"
     varied = OmegaConf.load(Path(CONFIGS, "hparams_search", f"{search}.yaml")).hydra.sweeper.params
-    sweep = [f"hydra.sweeper.directory={directory}", "hydra.sweeper.n_trials=2"]
+    sweep = [f"hydra.sweeper.directory={literal(str(directory))}", "hydra.sweeper.n_trials=2"]
     sweep += [f"{key}={smaller}" for key, smaller in SMALLER.items() if key in varied]
     ended, seconds = train(folder, "--multirun", f"hparams_search={search}", "debug=fast", *sweep)
     looked = [look(directory / trial / "run.json", ended.returncode, steps=2) for trial in ("0", "1")]
@@ -88,7 +91,7 @@ def smoke_search(folder: Path, search: str) -> Result:
 def train(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess, float]:
     """How a process of train.py ended, and its seconds."""
     command = [sys.executable, "train.py", *arguments]
-    command += [f"paths.log_dir={folder}/logs", f"paths.cache_dir={folder}/cache"]
+    command += [f"paths.{name}_dir={literal(str(folder / place))}" for name, place in PLACES.items()]
     start = time.perf_counter()
     ended = subprocess.run(
         command, cwd=ROOT, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

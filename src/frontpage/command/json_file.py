@@ -17,9 +17,9 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_text(strict_json(content), encoding="utf-8")
 
 
-def strict_json(content: Any) -> str:
-    """`content` as strict JSON; a number that is not finite becomes null, secrets are hidden."""
-    return printable_json(json.dumps(_finite(hide_all(content)), indent=1, ensure_ascii=False, allow_nan=False))
+def strict_json(content: Any, indent: int | None = 1) -> str:
+    """`content` as strict JSON, on one line with `indent` None; what is not finite is null, secrets are hidden."""
+    return printable_json(json.dumps(_finite(hide_all(content)), indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def _finite(value: Any) -> Any:

@@ -60,7 +60,8 @@ def with_homes(arguments: list[str]) -> list[str]:
         path = os.path.expanduser(found[3])
         if path == found[3]:  # nobody's home
             return argument
-        plain = argument.startswith("--") or re.fullmatch(r"[\w./:+%@-]+", path)  # what Hydra reads without quotes
+        unquoted = re.fullmatch(r"[\w./:+%@-]+", path, re.ASCII)  # what Hydra reads without quotes
+        plain = argument.startswith("--") or unquoted
         return f"{found[1]}{path}" if plain else shlex.split(_quoted(found[1].rstrip("="), path))[0]
 
     return [expanded(argument) for argument in arguments]

@@ -16,7 +16,7 @@ from frontpage.data.title_data import TitleData
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.evaluation.accuracy import right_tokens
 from frontpage.evaluation.declared import HIGHER, Metric
-from frontpage.evaluation.floor import floor_of
+from frontpage.evaluation.floor import below_floor, floor_of
 from frontpage.evaluation.losses import language_loss, next_token_loss, token_losses
 from frontpage.evaluation.metrics import HONEST, TitleScores, honest_metrics, ratio_with_error
 from frontpage.evaluation.original import original_loss, packed_nats_per_char
@@ -67,6 +67,7 @@ class LanguageModule(TrainingModule):
         self._nats: Tensor | None = None  # the same of the newest micro-batch
         self._update_nats = UpdateMean()
         self._scores: TitleScores | None = None
+        self._below_floor = False  # at the newest validation
         self._right: TitleScores | None = None  # right tokens where those have nats
         self.trained_right: Tensor | None = None  # (2,): right ones, and all, since the newest validation
 
@@ -201,8 +202,10 @@ class LanguageModule(TrainingModule):
 
     def measured(self) -> dict[str, float | None]:
         """The metrics of `docs/metrics.md`."""
-        sizes = self.trainer.datamodule.sizes
-        honest = honest_metrics(*self._scores.compute(), sizes, partial=self.partial_validation)
+        data = self.trainer.datamodule
+        nats, scored = self._scores.compute()
+        self._below_floor = below_floor(data, nats, scored)
+        honest = honest_metrics(nats, scored, data.sizes, partial=self.partial_validation)
         return honest | self._accuracies() | self._of_the_stream("always")
 
     def _accuracies(self) -> dict[str, float]:
@@ -311,6 +314,6 @@ class LanguageModule(TrainingModule):
         least = floor["floor/nats_per_char"]
         at = final["val/nats_per_char"] / least
         rows = [("floor of the grammar", f"{least:.4f} nats a character; this run is at {at:.3f} of it")]
-        if final["val/nats_per_char"] < least - 4 * final["val/nats_per_char_se"]:
+        if self._below_floor:
             rows.append(("", "no model can be below it: this one has seen what it should predict"))
         return rows

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from hydra.utils import get_object
 from lightning.pytorch.strategies import DDPStrategy
@@ -15,6 +16,7 @@ from frontpage.command.points import CourseLimit, Points
 from frontpage.data.parallel.examples import Examples, PairBatch
 from frontpage.data.parallel.loader import LM
 from frontpage.data.parallel.parallel_data import VALIDATION, ParallelData
+from frontpage.data.parallel.text import ParallelText
 from frontpage.data.tokenizer import TitleTokenizer
 from frontpage.evaluation.declared import Metric
 from frontpage.evaluation.metrics import honest_metrics
@@ -218,16 +220,17 @@ class MultiTaskModule(LanguageModule):
         return {"val/loss_mixture": total / sum(weights.values())}
 
     def _by_translation(self, data: ParallelData) -> dict[str, float]:
+        """The language task of each translation, and of each language."""
         nll, scored = (part.reshape(-1) for part in self._scores.compute())
         found = {}
-        for number, translation in enumerate(data.text.texts):
-            chosen = torch.from_numpy(data.document_translations == number)
+        for name, numbers in _by_language(data.text).items():
+            chosen = torch.from_numpy(np.isin(data.document_translations, numbers))
             sizes = data.sizes.of_some(chosen)
             complete = chosen.any() and bool((scored[chosen] == sizes.tokens).all())
             if complete:  # under debug= a share of the documents is scored
                 metrics = honest_metrics(nll[chosen], scored[chosen], sizes)
-                for name in ("nats_per_char", "nats_per_char_se", "bits_per_byte"):
-                    found[f"val/{name}/{translation}"] = metrics[f"val/{name}"]
+                for metric in ("nats_per_char", "nats_per_char_se", "bits_per_byte"):
+                    found[f"val/{name}/{metric}"] = metrics[f"val/{metric}"]
         return found
 
     def validation_line(self) -> str:
@@ -247,8 +250,8 @@ class MultiTaskModule(LanguageModule):
             return rows
         if len(data.text.texts) > 1:
             for translation in data.text.texts:
-                if f"val/nats_per_char/{translation}" in final:
-                    value, error = (final[f"val/{one}/{translation}"] for one in ("nats_per_char", "nats_per_char_se"))
+                if f"val/{translation}/nats_per_char" in final:
+                    value, error = (final[f"val/{translation}/{one}"] for one in ("nats_per_char", "nats_per_char_se"))
                     rows.append((f"  of {translation}", f"{value:.4f} ± {error:.4f}"))
         chances = data.chances()
         for name in data.examples:
@@ -277,6 +280,14 @@ def _is_idle(task: Any) -> bool:
         return max(task.weight.values) == 0
     weight = task.get("weight")  # of a config that nobody may have checked yet
     return CourseLimit().holds(weight) and max(Points.of(weight).values) == 0
+
+
+def _by_language(text: ParallelText) -> dict[str, list[int]]:
+    """By the name of a language the numbers of its translations, and by that of a translation its own."""
+    found: dict[str, list[int]] = {}
+    for number, translation in enumerate(text.texts):
+        found.setdefault(text.languages[translation], []).append(number)
+    return found | {translation: [number] for number, translation in enumerate(text.texts)}
 
 
 def _class_of(task: Any) -> type[ExampleTask]:

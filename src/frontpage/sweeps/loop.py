@@ -195,22 +195,28 @@ class Sweep:
                     print(take_over(self.study, frozen, reason, self.settings.max_retries, retry=retry), flush=True)
 
     def _tell(self, trial: FrozenTrial, result: JobReturn) -> None:
-        error = _error_of(result)
         try:
-            if isinstance(error, Pruned | optuna.TrialPruned):
-                set_attributes(self.study, trial, status="pruned", reason=str(error))
-                self.study.tell(trial.number, state=TrialState.PRUNED)
-            elif error is not None:
-                self._fail(trial, error)
-            else:
-                values = _numbers(result.return_value, len(self.study.directions))
-                set_attributes(self.study, trial, status="finished")
-                self.study.tell(trial.number, values=values)
-        except ValueError as refused:
-            fail(self.study, trial, str(refused))
+            self._tell_own(trial, result)
         except optuna.exceptions.UpdateFinishedTrialError:
             print(f"trial {trial.number}: another worker has taken it over, since this one gave no sign of life")
         self._say(trial.number)
+
+    def _tell_own(self, trial: FrozenTrial, result: JobReturn) -> None:
+        """The same of a trial that is still this worker's; Optuna's error where it is another's."""
+        error = _error_of(result)
+        if isinstance(error, Pruned | optuna.TrialPruned):
+            set_attributes(self.study, trial, status="pruned", reason=str(error))
+            self.study.tell(trial.number, state=TrialState.PRUNED)
+        elif error is not None:
+            self._fail(trial, error)
+        else:
+            try:
+                values = _numbers(result.return_value, len(self.study.directions))
+            except ValueError as refused:
+                fail(self.study, trial, str(refused))
+                return
+            set_attributes(self.study, trial, status="finished")
+            self.study.tell(trial.number, values=values)
 
     def _fail(self, trial: FrozenTrial, error: BaseException) -> None:
         estimate = getattr(error, "estimated_memory_bytes", None)

@@ -23,7 +23,7 @@ from frontpage.command.leaves import leaves
 from frontpage.command.masking import HIDDEN
 from frontpage.command.notices import notice
 from frontpage.command.output_file import replace_file
-from frontpage.command.override_words import word
+from frontpage.command.override_words import literal, word
 from frontpage.runs.stored_config import check_plain
 
 EXPERIMENTS = Path(CONFIGS, "experiment")
@@ -167,7 +167,7 @@ def _compose(overrides: tuple[str, ...], folders: tuple[Path, ...]) -> tuple[Key
 
 def _search(folders: tuple[Path, ...]) -> list[str]:
     """The override that adds folders to configs/."""
-    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
+    return [f"hydra.searchpath=[{','.join(literal(f'file://{folder}') for folder in folders)}]"] if folders else []
 
 
 def _lists(overrides: Sequence[str], folders: Sequence[Path | str] = ()) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ from parallel_corpora import lines, refused, said
 
 from frontpage.command.notices import forget_notices
 from frontpage.data.parallel.read import read_parallel
+from frontpage.data.parallel.split import split_books
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +80,23 @@ def test_ids_place_the_lines(tmp_path, form):
     rows = [("1 SAM", 2, 11, "c"), ("1 SAM", 2, 3, "b"), ("GEN", 1, 1, "d"), ("1 SAM", 1, 1, "a")]
     content = "id\ten\n" + "".join(f"{form.format(*row[:3])}\t{row[3]}\n" for row in rows)
     text = read_parallel(lines(tmp_path, content))
-    assert text.texts == {"en": ["a", "b", "c", "d"]} and text.book_names == ["1 SAM", "GEN"]
-    assert list(text.chapters) == [1, 2, 2, 1] and list(text.verses) == [1, 3, 11, 1] and said("placed by id")
+    units = [form.format(*place, 0)[:-2] for place in (("1 SAM", 2), ("GEN", 1), ("1 SAM", 1))]  # as they come
+    assert text.texts == {"en": ["b", "c", "d", "a"]} and text.book_names == units
+    assert list(text.books) == [0, 0, 1, 2] and list(text.verses) == [3, 11, 1, 1] and said("placed by id")
+
+
+def test_units_of_one_book_are_held_out_apart(tmp_path):
+    rows = [f"GEN.{chapter}.{verse}\tverse {verse} of {chapter}\n" for chapter in range(1, 51) for verse in range(1, 4)]
+    text = read_parallel(lines(tmp_path, "id\ten\n" + "".join(rows)))
+    split = split_books(text, 0.1, seed=1)
+    assert text.book_names == [f"GEN.{chapter}" for chapter in range(1, 51)] and len(split.validation_books) in (4, 5)
+    held = {text.book_names[book] for book in text.books[split.validation_units]}
+    assert held == {*split.validation_books} and len(split.validation_units) == 3 * len(held)
+
+
+def test_groups_are_units(tmp_path):
+    text = read_parallel(lines(tmp_path, "id\ten\tde\ng.1\ta\tA\nh.1\tc\tC\ng.2\tb\tB\n"))
+    assert text.book_names == ["g", "h"] and text.texts == {"en": ["a", "b", "c"], "de": ["A", "B", "C"]}
 
 
 def test_ids_of_another_form_place_nothing_and_that_is_said(tmp_path):

@@ -305,6 +305,19 @@ def lines_with_links(folder, *links, repeated=False):
 
 
 @pytest.mark.slow
+def test_a_file_is_named_by_path_as_titles_are_or_by_root_and_not_by_two_names(tmp_path):
+    one = lines_with_links(tmp_path / "a")
+    words = ["experiment=multitask_debug", "data=parallel", "tasks=without_links", "data.validation_books=[1,2]"]
+    words += [f"paths.cache_dir={tmp_path}/cache", f"data.path={tmp_path}/a/two.tsv"]
+    same = build(composed(*words).data, "data")
+    same.setup()
+    assert same.fingerprint == one.fingerprint
+    both = composed(*words, f"data.root={tmp_path}/b").data
+    with pytest.raises(UserError, match="data.path=.*only one of the two"):
+        build(both, "data")
+
+
+@pytest.mark.slow
 def test_the_fingerprint_follows_the_links(tmp_path):
     pairs = [(2, 30), (4, 40)]
     found = [lines_with_links(tmp_path / "a"), lines_with_links(tmp_path / "b", *pairs)]

@@ -13,6 +13,7 @@ import torch
 
 from frontpage.analysis.disasters.records import events, rows
 from frontpage.command.config_folder import ROOT
+from frontpage.command.override_words import literal
 from frontpage.runs.run import Run
 
 # Not precision auto, which is measured and may come out differently in the two.
@@ -44,7 +45,7 @@ def killed(directory: Path, settings: list[str], kills: int, moments: random.Ran
         seconds = moments.uniform(0, window)
         time.sleep(seconds)
         if process.poll() is not None:
-            finish(process)
+            finish(process, directory)
             print(f"the run ended before kill {len(done) + 1}; a longer one has room for more: --epochs")
             return done
         process.send_signal(signal.SIGKILL)
@@ -52,23 +53,23 @@ def killed(directory: Path, settings: list[str], kills: int, moments: random.Ran
         done.append(Kill(seconds, update_of(directory)))
         print(f"kill {len(done):2d}: {seconds:5.2f} s after a checkpoint; last.ckpt is of update {done[-1].update}")
         sys.stdout.flush()
-    finish(start(directory, settings))
+    finish(start(directory, settings), directory)
     return done
 
 
 def start(directory: Path, settings: list[str]) -> subprocess.Popen:
     """The run in `directory`, from its newest checkpoint if it has one."""
-    command = [sys.executable, "train.py", *settings, f"hydra.run.dir={directory}", "ckpt_path=last"]
+    command = [sys.executable, "train.py", *settings, f"hydra.run.dir={literal(str(directory))}", "ckpt_path=last"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     log = directory.with_suffix(".log").open("a")
     return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 
-def finish(process: subprocess.Popen) -> None:
-    """Wait for the end; raises RuntimeError with what the run said last where it failed."""
+def finish(process: subprocess.Popen, directory: Path) -> None:
+    """Wait for the end of the run in `directory`; raises RuntimeError with what the run said last where it failed."""
     if process.wait() != 0:
-        log = Path(next(word for word in process.args if word.startswith("hydra.run.dir=")).partition("=")[2] + ".log")
-        raise RuntimeError(f"a run ended with status {process.returncode}:\n" + log.read_text()[-3000:])
+        said = directory.with_suffix(".log").read_text()
+        raise RuntimeError(f"a run ended with status {process.returncode}:\n" + said[-3000:])
 
 
 def written(directory: Path) -> int:

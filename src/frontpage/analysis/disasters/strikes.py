@@ -13,6 +13,7 @@ import torch
 
 from frontpage.analysis.disasters.records import events, rows
 from frontpage.command.config_folder import ROOT
+from frontpage.command.override_words import literal
 from frontpage.runs.run import Run
 from frontpage.sweeps.storage import open_storage
 
@@ -149,7 +150,7 @@ def _in(folder: Path, settings: list[str], *places: str) -> list[str]:
 
 
 TARGETS = {
-    "run": Target(lambda folder: _in(folder, RUN, f"hydra.run.dir={folder}/run"), run_result),
+    "run": Target(lambda folder: _in(folder, RUN, f"hydra.run.dir={literal(str(folder / 'run'))}"), run_result),
     "sweep": Target(lambda folder: _in(folder, SWEEP), sweep_result),
     "cache": Target(lambda folder: _in(folder, CACHE), cache_result),
 }

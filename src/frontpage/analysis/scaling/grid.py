@@ -18,6 +18,7 @@ from frontpage.command.endings import MISTAKE
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.leaves import leaves
 from frontpage.command.masking import HIDDEN
+from frontpage.command.override_words import literal
 from frontpage.data.files import read_titles
 from frontpage.runs.run import Run
 from frontpage.sweeps.promotion import resolved, same_value
@@ -143,7 +144,7 @@ def train_one(run: Planned, study: Study) -> str | None:
         "callbacks.sample_titles=null",
     ]
     command += [] if run.seed is None else [f"seed={run.seed}"]
-    command += [f"hydra.run.dir={directory.resolve()}", "ckpt_path=last"]
+    command += [f"hydra.run.dir={literal(str(directory.resolve()))}", "ckpt_path=last"]
     threads = max((os.cpu_count() or 1) // study.jobs, 1)
     with Path(f"{directory}.log").open("a", encoding="utf-8") as log:
         ended = subprocess.run(

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from frontpage.attention.parts.cache import KeyValueCache
 from frontpage.attention.parts.contract import places
-from frontpage.attention.parts.documents import numbers_of_documents
 from frontpage.attention.parts.projected import ProjectedAttention
 
 
@@ -85,11 +84,11 @@ class PatternAttention(ProjectedAttention):
 
     def visible(self, length: int, document_ids: Tensor | None = None, device: torch.device | None = None) -> Tensor:
         """(H, T, T), True where the row's query sees the column's key; (B, H, T, T) with `document_ids` (B, T)."""
-        place = torch.arange(length, device=device)
         if document_ids is None:
+            place = torch.arange(length, device=device)
             return self.of_heads([pattern(place[:, None], place) for pattern in self.patterns])
-        numbers = numbers_of_documents(document_ids)
-        same = (numbers[:, :, None] == numbers[:, None]) & (place <= place[:, None])
+        runs = document_ids.diff(dim=1, prepend=document_ids[:, :1]).ne(0).cumsum(1)  # documents are runs of equal ids
+        same = (runs[:, :, None] == runs[:, None]).tril()
         inside = same.sum(-1) - 1  # (B, T): earlier tokens of the same document
         return self.of_heads([pattern(inside[:, :, None], inside[:, None]) & same for pattern in self.patterns])
 

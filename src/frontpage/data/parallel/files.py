@@ -10,23 +10,26 @@ from frontpage.data.parallel.text import ParallelText
 
 
 class ParallelFiles(ParallelData):
-    """What lies at `root`, read as `format` (`auto`: what it looks like; see docs/parallel.md).
+    """What lies at `root`, or `path`, which is the same, read as `format` (`auto`: what it looks like).
 
-    Where lines have no chapters of their own, `lines_per_chapter` of them make one, and `chapters_per_book`
-    a book (null: five, or fewer, so that there are ten books at least).
+    docs/parallel.md shows the forms. Where lines have no chapters of their own, `lines_per_chapter` of them make one,
+    and `chapters_per_book` a book (null: five, or fewer, so that there are ten books at least).
     """
 
     def __init__(
         self,
         *,
         root: Text | None = None,
+        path: Text | None = None,
         format: Annotated[str, OneOf("auto", *LOOKED_FOR)] = "auto",
         lines_per_chapter: Count = LINES_PER_CHAPTER,
         chapters_per_book: Count | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        self.root, self.format = root, format
+        if None not in (root, path) and root != path:
+            raise BadValue("data.path", path, f"what data.root says, {root}, or only one of the two")
+        self.root, self.format = path if root is None else root, format
         self.lines_per_chapter, self.chapters_per_book = lines_per_chapter, chapters_per_book
 
     def corpus(self) -> ParallelText:

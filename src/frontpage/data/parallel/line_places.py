@@ -14,7 +14,7 @@ from frontpage.data.parallel.collection import Place
 PLACES = ("book", "chapter", "verse", "id")  # the columns
 CHAPTERS_PER_BOOK, FEWEST_BOOKS = 5, 10
 ONE_A_BOOK = "each chapter is a book (data.chapters_per_book)"
-UNIT_ID = re.compile(r"(.*[^\s.:_-])[\s.:_-]+(\d{1,9})[.:_-](\d{1,9})", re.ASCII)  # GEN.1.1, Genesis 1:1
+UNIT_ID = re.compile(r"(.*[^\s.:_-])[.:_-](\d{1,9})", re.ASCII)  # GEN.1.1, Genesis 1:1, group.7: unit and number in it
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LinePlaces:
         said = [f"placed by {', '.join(used)}"] if used else []
         if "id" in columns:
             if not used and (placed := self._by_id(columns["id"])):
-                return placed, "placed by id"
+                return placed, "placed by id: what stands before its last point is held out whole"
             said.append("the column id places none" + ("" if used else ", not being like GEN.1.1 in every line"))
         books = [self._word(*cell, "book") for cell in self._cells(columns["book"])] if "book" in columns else None
         chapters = self._chapters(books, columns.get("chapter"))
@@ -54,9 +54,9 @@ class LinePlaces:
         return list(zip(books, chapters, verses, strict=True)), "; ".join(said)
 
     def _by_id(self, cells: Sequence[str]) -> list[Place]:
-        """The places that ids such as GEN.1.1 name; none unless all are so."""
+        """The places that ids such as GEN.1.1 name, none unless all are so: GEN.1 is held out whole, as a book is."""
         parsed = [UNIT_ID.fullmatch(cell.strip()) for cell in cells]
-        return [(one[1], int(one[2]), int(one[3])) for one in parsed if one] if all(parsed) else []
+        return [(one[1], 1, int(one[2])) for one in parsed if one] if all(parsed) else []
 
     def _chapters(self, books: list[str] | None, cells: list[str] | None) -> list[int]:
         """Chapters by their number; if any is called by a word, all are numbered from 1 as they come in their book."""

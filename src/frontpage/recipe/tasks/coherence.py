@@ -119,16 +119,18 @@ def judgement_metrics(name: str) -> list[Metric]:
         Metric(f"val/{name}/auroc", HIGHER, error=f"val/{name}/auroc_se"),
         Metric(f"val/{name}/accuracy_se", None),
         Metric(f"val/{name}/auroc_se", None),
+        Metric(f"val/{name}/chance", None),
     ]
 
 
 def judgements(name: str, logits: Tensor, examples: Examples, side: Side) -> dict[str, float]:
-    """Accuracy and AUROC with their errors, and the accuracy of the pairs that each translation is part of."""
+    """Accuracy and AUROC with errors, what guessing would score, and the accuracy of each translation's pairs."""
     labels = logits.new_tensor(examples.labels).bool()
     right = (logits > 0) == labels
     found = dict(zip((f"val/{name}/accuracy", f"val/{name}/accuracy_se"), share_with_error(right), strict=True))
     area, error = auroc_with_error(logits, labels)
     found |= {f"val/{name}/auroc": area, f"val/{name}/auroc_se": error}
+    found[f"val/{name}/chance"] = judgement_chances(name, examples)[f"val/{name}/accuracy"]
     for translation, chosen in by_translation(examples, side.translations).items():
         share, error = share_with_error(right[chosen])
         found |= {f"val/{name}/accuracy/{translation}": share, f"val/{name}/accuracy_se/{translation}": error}

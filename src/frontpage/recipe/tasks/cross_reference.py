@@ -19,6 +19,7 @@ from frontpage.evaluation.pairs import chance_of_ranks, mean_with_error, ranks_i
 from frontpage.models.text_heads import Projector
 from frontpage.recipe.tasks.task import ExampleTask, by_translation
 
+CHANCE = 0.5  # accuracy of guesses at triples
 RECALL = 10  # candidates among which a reference is looked for
 FAR = 100  # units
 FALLBACK = 5  # units: how far a near unit may be
@@ -183,7 +184,8 @@ class CrossReference(ExampleTask):
         values = (("accuracy", "right triples"), ("mrr", None), (f"recall_at_{RECALL}", None))
         found = [Metric(f"val/{name}/{one}", HIGHER, f"val/{name}/{one}_se", unit) for one, unit in values]
         margin = Metric(f"val/{name}/margin", None, unit="difference of cosines")
-        return [*found, margin, *(Metric(f"val/{name}/{one}_se", None) for one, _ in values)]
+        chance = Metric(f"val/{name}/chance", None)
+        return [*found, margin, chance, *(Metric(f"val/{name}/{one}_se", None) for one, _ in values)]
 
     def measured(self, name: str, judged: Tensor, examples: Examples, side: Side) -> dict[str, float]:
         """Triples by the difference of their cosines; ranks among all second and third texts of the translation."""
@@ -192,6 +194,7 @@ class CrossReference(ExampleTask):
         right = margins > 0
         found = dict(zip((f"val/{name}/accuracy", f"val/{name}/accuracy_se"), share_with_error(right), strict=True))
         found[f"val/{name}/margin"] = float(margins.mean())
+        found[f"val/{name}/chance"] = CHANCE
         pool = self._pool(examples, side)
         ranks = ranks_in_pool(vectors[:, 0], vectors.flatten(0, 1)[pool.rows], pool.targets, pool.allowed)
         reciprocal, error = mean_with_error(ranks.reciprocal())
@@ -207,7 +210,7 @@ class CrossReference(ExampleTask):
         """One of two, and those of ranks among each anchor's candidates."""
         reciprocal, recall = chance_of_ranks(self._pool(examples, side).allowed.sum(1), RECALL)
         return {
-            f"val/{name}/accuracy": 0.5,
+            f"val/{name}/accuracy": CHANCE,
             f"val/{name}/mrr": reciprocal,
             f"val/{name}/recall_at_{RECALL}": recall,
         }

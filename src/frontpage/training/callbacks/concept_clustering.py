@@ -15,7 +15,7 @@ from frontpage.data.run_data import RunData
 from frontpage.evaluation.representations.agreement import adjusted_rand, normalised_mutual_information, purity
 from frontpage.evaluation.representations.kmeans import kmeans
 from frontpage.evaluation.representations.linear_probe import linear_probe
-from frontpage.evaluation.representations.silhouette import silhouette
+from frontpage.evaluation.representations.silhouettes import silhouettes
 from frontpage.evaluation.representations.spectrum import anisotropy, effective_rank
 from frontpage.evaluation.representations.vectors import DegenerateVectors, unit_rows
 from frontpage.recipe.training_module import TrainingModule
@@ -114,7 +114,7 @@ class ConceptClusteringMonitor(Monitor):
         names, labels = self._classes.names, self._classes.labels
         try:
             rows = unit_rows(vectors)
-            found = silhouette(rows, labels, permutations=self.permutations, seed=self.seed)
+            found = silhouettes(rows, labels, permutations=self.permutations, seed=self.seed)
             clusters = kmeans(rows, len(names), seed=self.seed)
             values = (
                 found.mean,

@@ -9,8 +9,7 @@ import lightning as L
 from tqdm import tqdm
 
 from frontpage.command.disk_full import writing
-from frontpage.command.masking import hide_all
-from frontpage.command.terminal import printable_json
+from frontpage.command.json_file import strict_json
 from frontpage.machine.accelerator import device_name
 from frontpage.runs.kept_lines import keep_lines
 from frontpage.training.callbacks.run_clock import clock_of
@@ -33,8 +32,7 @@ class EventLog(L.Callback):
         """Append one event."""
         if trainer.is_global_zero:
             with writing(self.path), self.path.open("a", encoding="utf-8") as file:
-                content = hide_all({"event": event, "timestamp": time.time(), **fields})
-                file.write(printable_json(json.dumps(content, ensure_ascii=False)) + "\n")
+                file.write(strict_json({"event": event, "timestamp": time.time(), **fields}, indent=None) + "\n")
 
     def rewind(self, step: int) -> None:
         """Forget the steps behind update `step`: a run that continues there takes them again."""

@@ -16,18 +16,19 @@ from frontpage.command.limits import Amount, AtLeast, Count, OneOf, Positive
 from frontpage.command.notices import notice
 from frontpage.data.parallel.loader import LM
 from frontpage.data.run_data import RunData
-from frontpage.evaluation.transitions import CANDIDATE, CONFIRMED, IDLE, REJECTED, Look, Rule, TransitionWatch
+from frontpage.evaluation.grokking import GrokkingRule
+from frontpage.evaluation.transitions import CANDIDATE, CONFIRMED, REJECTED, Look
 from frontpage.recipe.steps import updates_per_epoch
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint_file import copied, save
 from frontpage.training.callbacks.event_log import EventLog
 
 SMOOTHING = 50  # updates: time constant of the mean training loss
-STATES = {IDLE: 0.0, CANDIDATE: 1.0, CONFIRMED: 2.0}
+STATES = {CANDIDATE: 1.0, CONFIRMED: 2.0}
 
 
 class GrokkingDetector(Checkpoint):
-    """Watches `monitor` for a sudden lasting change for the better after a plateau (see TransitionWatch).
+    """Watches `monitor` for a sudden lasting change for the better after a plateau (see GrokkingRule).
 
     A candidate is told, written to `events.jsonl` and kept as `grokking-candidate-<update>.ckpt` in `dirpath`, and so
     is its confirmation; neither file is ever deleted. With `memorized_loss` the mean training loss must have been below
@@ -53,15 +54,15 @@ class GrokkingDetector(Checkpoint):
         passes: list | None = None,
     ) -> None:
         self.monitor, self.mode, self.dirpath = monitor, mode, Path(dirpath)
-        rule = Rule(patience, window, threshold, plateau_tol, z_min, confirm, min_points, higher=mode == "max")
-        self.watch = TransitionWatch(rule)
-        self.memorized_loss, self.memorized_gap = memorized_loss, memorized_gap
+        lengths = (patience, window, threshold, plateau_tol, z_min, confirm, min_points)
+        known = {"memorized_loss": memorized_loss, "memorized_gap": memorized_gap}
+        self.rule = GrokkingRule(*lengths, higher=mode == "max", **known)
+        self.watch = self.rule.watch
         self.passes = _levels(passes or [])
         self.reached: dict[str, int] = {}
         self.found: list[int] = []  # updates of confirmed candidates
         self.due: str | None = None  # what this update's checkpoint is kept as
         self._trained: Tensor | None = None  # mean training loss
-        self._before: list[tuple[int, float, float]] = []  # (update, training loss, gap) of earlier validations
 
     def check(self, trainer: L.Trainer, data: RunData, module: TrainingModule, updates: int) -> None:
         """Raise a UserError where validations are too rare, or a metric of `passes` is none of the run's.
@@ -110,13 +111,12 @@ class GrokkingDetector(Checkpoint):
             raise BadValue("callbacks.grokking.monitor", self.monitor, names)
         self._join(trainer, pl_module)
         trained = float("nan") if self._trained is None else float(self._trained)
-        gap = known[pl_module.losses[0]] - trained
-        self._before.append((step, trained, gap))
-        verdict = self.watch.update(step, float(known[self.monitor]), ready=self._memorized(step))
-        self._log(trainer, verdict, gap)
+        loss = known[pl_module.losses[0]]
+        verdict = self.rule.observe(step, float(known[self.monitor]), trained, loss)
+        self._log(trainer, verdict, loss - trained)
         if verdict in (CANDIDATE, CONFIRMED):
             self.due = f"{verdict}-{step:06d}"
-        if verdict != IDLE:
+        if verdict is not None:
             self._tell(trainer, verdict)
         self._pass(trainer, known)
 
@@ -151,39 +151,25 @@ class GrokkingDetector(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """The windows, the candidate, what was reached, and what is due."""
         return {
-            "watch": self.watch.state_dict(),
+            **self.rule.state_dict(),
             "reached": self.reached,
             "found": self.found,
             "due": self.due,
             "trained": None if self._trained is None else self._trained.cpu(),
-            "before": [list(one) for one in self._before],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
-        self.watch.load_state_dict(state_dict["watch"])
+        self.rule.load_state_dict(state_dict)
         self.reached, self.found, self.due = state_dict["reached"], state_dict["found"], state_dict["due"]
         self._trained = state_dict["trained"]
-        self._before = [(int(step), *values) for step, *values in state_dict["before"]]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the mean where the loss is."""
         if self._trained is not None:
             self._trained = self._trained.to(pl_module.device)
 
-    def _memorized(self, step: int) -> bool:
-        """Whether the training set was known, and the validation set was not, where the recent window begins."""
-        begins = [one for one in self._before if one[0] <= step - self.watch.rule.window]
-        self._before = [*begins[-1:], *(one for one in self._before if one[0] > step - self.watch.rule.window)]
-        if self.memorized_loss is None and self.memorized_gap is None:
-            return True
-        if not begins:
-            return False
-        _, trained, gap = begins[-1]
-        low = self.memorized_loss is None or trained < self.memorized_loss
-        return low and (self.memorized_gap is None or gap > self.memorized_gap)
-
-    def _log(self, trainer: L.Trainer, verdict: str, gap: float) -> None:
+    def _log(self, trainer: L.Trainer, verdict: str | None, gap: float) -> None:
         look: Look = self.watch.look
         state = STATES.get(verdict, 0.0)
         values = {

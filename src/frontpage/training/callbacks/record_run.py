@@ -1,6 +1,7 @@
 """RecordRun: `run.json`, what a run was and what came of it."""
 
 import platform
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -71,7 +72,7 @@ class RecordRun(Checkpoint):
         self.record = {
             "status": "running",
             "reason": None,
-            "command": " ".join(map(hide_argument, sys.argv)),
+            "command": shlex.join(map(hide_argument, sys.argv)),
             "config": self.config,
             **this,
             "sittings": [*_earlier_sittings(trainer.ckpt_path), sitting],

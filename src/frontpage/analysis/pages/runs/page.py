@@ -104,7 +104,8 @@ def _packed(curves: Mapping[str, list[Point]]) -> dict[str, list[list[float]]]:
 def _cards(rows: Sequence[Row]) -> Iterator[Card]:
     for headline in headlines(rows):
         best = rows_of(rows, headline)[0]
-        error = f" ± {best.get(headline.error) or 0:.4f}" if headline.error else ""
+        error = best.get(headline.error) if headline.error else None
+        error = "" if error is None else f" ± {error:.4f}"
         yield Card(f"{best[headline.name]:.4f}{error}", f"{headline.unit or headline.name}, best: {best['run']}")
     statuses = [one["status"] for one in rows]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))

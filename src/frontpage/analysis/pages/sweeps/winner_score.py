@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from frontpage.analysis.comparison import validation_titles
 from frontpage.analysis.pages.sweeps.sweep import Sweep, SweepTrial
-from frontpage.command.build import build_stored
 from frontpage.command.errors import BadValue, UserError
 from frontpage.command.json_file import write_json
 from frontpage.command.notices import notice
-from frontpage.data.run_data import RunData
 from frontpage.data.title_file import TitleFile, read_title_file
 from frontpage.evaluation.metrics import HEADLINE
 from frontpage.evaluation.scored_titles import ScoredTitles
@@ -148,9 +147,7 @@ def _score(
 def _validation_titles(config: DictConfig, directory: Path, trusted: Sequence[Path]) -> list[str] | None:
     """The titles that the trials were compared on, from their data; None with a notice where that is gone."""
     try:
-        data: RunData = build_stored(config.data, "data", directory, trusted)
-        data.read()
-        return list(data.validation_texts())
+        return validation_titles(config, directory, trusted)
     except UserError as error:
         notice(f"which titles the search was validated on is not known now, so none are left out ({error})")
         return None

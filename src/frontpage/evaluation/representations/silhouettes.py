@@ -8,7 +8,7 @@ from torch import Tensor
 from frontpage.evaluation.representations.vectors import DegenerateVectors, checked_labels, unit_rows
 
 
-class Silhouette(NamedTuple):
+class Silhouettes(NamedTuple):
     """Means over rows, each from -1 to 1."""
 
     mean: float
@@ -17,26 +17,37 @@ class Silhouette(NamedTuple):
     z: float  # by how many standard deviations of the permutations the mean is above `permuted`; NaN where they agree
 
 
-def silhouette(vectors: Tensor, labels: Tensor, *, permutations: int = 10, seed: int = 0) -> Silhouette:
+def silhouettes(vectors: Tensor, labels: Tensor, *, permutations: int = 10, seed: int = 0) -> Silhouettes:
     """Of vectors (n, C) with labels (n,): the mean of (b - a) / max(a, b), beside `permutations` of the labels.
 
     a is the mean cosine distance to the others of the own class, b the smallest one to another class. A row that is
     alone in its class has 0, and so has one that is at no distance from all. Raises DegenerateVectors for fewer than
     two classes, and for a row of zeros.
     """
-    rows = unit_rows(vectors)
-    classes = checked_labels(labels, len(rows))
-    if classes.numel() == 0 or int(classes.max()) == 0:
-        raise DegenerateVectors("labels of one class: at least 2 are needed")
-    distances = (1 - rows @ rows.mT).clamp(min=0).fill_diagonal_(0)
+    distances, classes = _checked(vectors, labels)
     values = _values(distances, classes)
     generator = torch.Generator().manual_seed(seed)
-    orders = [torch.randperm(len(rows), generator=generator) for _ in range(permutations)]
+    orders = [torch.randperm(len(classes), generator=generator) for _ in range(permutations)]
     chance = torch.stack([_values(distances, classes[order]).mean() for order in orders])
     spread = float(chance.std())
     z = float(values.mean() - chance.mean()) / spread if spread > 1e-12 else float("nan")
     of_classes = [float(values[classes == one].mean()) for one in range(int(classes.max()) + 1)]
-    return Silhouette(float(values.mean()), of_classes, float(chance.mean()), z)
+    return Silhouettes(float(values.mean()), of_classes, float(chance.mean()), z)
+
+
+def silhouette(x: Tensor, labels: Tensor) -> float:
+    """The mean alone, from -1 to 1 (apart), of vectors (n, C) with labels (n,); raises DegenerateVectors."""
+    distances, classes = _checked(x, labels)
+    return float(_values(distances, classes).mean())
+
+
+def _checked(vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """(cosine distances (n, n), classes (n,) from 0)."""
+    rows = unit_rows(vectors)
+    classes = checked_labels(labels, len(rows))
+    if classes.numel() == 0 or int(classes.max()) == 0:
+        raise DegenerateVectors("labels of one class: at least 2 are needed")
+    return (1 - rows @ rows.mT).clamp(min=0).fill_diagonal_(0), classes
 
 
 def _values(distances: Tensor, classes: Tensor) -> Tensor:
