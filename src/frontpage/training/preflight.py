@@ -34,6 +34,7 @@ from frontpage.runs.checkpoint import Checkpoint, check_continues
 from frontpage.training.callbacks.averaged_weights import AveragedWeights
 from frontpage.training.callbacks.gradient_noise_scale import GradientNoiseScale
 from frontpage.training.callbacks.grokking_detector import GrokkingDetector
+from frontpage.training.callbacks.grokking_signals import GrokkingSignals
 from frontpage.training.callbacks.monitor import Monitor
 from frontpage.training.callbacks.position_nats import PositionNats
 from frontpage.training.callbacks.sample_titles import SampleTitles
@@ -172,7 +173,7 @@ def check_run(
             callback.check(trainer, data, planned)
         if isinstance(callback, GradientNoiseScale):
             callback.check(trainer, data.batch_size)
-        if isinstance(callback, GrokkingDetector):
+        if isinstance(callback, GrokkingDetector | GrokkingSignals):
             callback.check(trainer, data, model, planned)
         if isinstance(callback, SampleTitles):
             callback.check(model, data.tokenizer)

@@ -17,7 +17,7 @@ from frontpage.command.notices import notice
 from frontpage.data.parallel.loader import LM
 from frontpage.data.run_data import RunData
 from frontpage.evaluation.grokking import GrokkingRule
-from frontpage.evaluation.transitions import CANDIDATE, CONFIRMED, REJECTED, Look
+from frontpage.evaluation.transitions import CANDIDATE, CONFIRMED, REJECTED, Look, Rule
 from frontpage.recipe.steps import updates_per_epoch
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.checkpoint_file import copied, save
@@ -73,16 +73,7 @@ class GrokkingDetector(Checkpoint):
         for name in self.passes:
             if name not in known:
                 raise BadValue("callbacks.grokking.passes", name, f"one of {' '.join(known)}{nearest(name, known)}")
-        schedule, rule = trainer.fit_loop.epoch_loop, self.watch.rule
-        interval = schedule.interval or max(updates_per_epoch(trainer, data) // schedule.evals_per_epoch, 1)
-        for name, length in (("window", rule.window), ("patience", rule.patience)):
-            if interval * rule.min_points > length:
-                allowed = f"at least {interval * rule.min_points}: {rule.min_points} validations, one in {interval}"
-                raise BadValue(f"callbacks.grokking.{name}", length, f"{allowed} updates; or a smaller val_interval")
-
-        if updates < rule.window + rule.patience:
-            key, needed = "callbacks.grokking.window", f"window and patience, {rule.window + rule.patience} updates"
-            notice(f"{key}={rule.window}: the run has {updates} updates and not {needed}, so no change can be seen")
+        check_windows("callbacks.grokking", self.watch.rule, trainer, data, updates)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make up for a file that a kill has left out."""
@@ -227,6 +218,20 @@ class GrokkingDetector(Checkpoint):
         if self.due:
             path, self.due = self._path(trainer), None
             save(trainer, path)
+
+
+def check_windows(key: str, rule: Rule, trainer: L.Trainer, data: RunData, updates: int) -> None:
+    """Raise a UserError where validations are too rare for a rule's windows; a notice where the run is too short."""
+    schedule = trainer.fit_loop.epoch_loop
+    interval = schedule.interval or max(updates_per_epoch(trainer, data) // schedule.evals_per_epoch, 1)
+    for name, length in (("window", rule.window), ("patience", rule.patience)):
+        if interval * rule.min_points > length:
+            allowed = f"at least {interval * rule.min_points}: {rule.min_points} validations, one in {interval}"
+            raise BadValue(f"{key}.{name}", length, f"{allowed} updates; or a smaller val_interval")
+    if updates < rule.window + rule.patience:
+        needed = f"window and patience, {rule.window + rule.patience} updates"
+        said = f"{key}.window={rule.window}: the run has {updates} updates and not {needed}"
+        notice(f"{said}, so no change can be seen")
 
 
 def _levels(passes: Sequence[Any]) -> dict[str, float]:

@@ -56,6 +56,7 @@ class Monitor(L.Callback):
         self.layers, self.pooling, self.seed = layers, pooling, seed
         self.idle = False  # whether the corpus has nothing to measure
         self.measured_at = 0  # the newest update that was measured
+        self.newest: dict[str, float] = {}  # what was logged of it, in the main process
         self._chosen: list[int] | None = None  # layers of this run's net, once it has been checked
         self._told: set[str] = set()
 
@@ -112,11 +113,11 @@ class Monitor(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a run that goes on needs."""
-        return {"measured_at": self.measured_at}
+        return {"measured_at": self.measured_at, "newest": self.newest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it back."""
-        self.measured_at = state_dict["measured_at"]
+        self.measured_at, self.newest = state_dict["measured_at"], dict(state_dict.get("newest", {}))
 
     def vectors(
         self, net: nn.Module, data: RunData, texts: Sequence[ProbeText], tokenizer: TitleTokenizer
@@ -148,6 +149,7 @@ class Monitor(L.Callback):
         line = {"monitor": self.name, "step": step, **self.about(), "rows": [_plain(row) for row in rows]}
         self._write(line)
         found = {f"monitors/{self.name}/{name}": value for name, value in self.scalars(rows) if _is_number(value)}
+        self.newest = found
         trainer._logger_connector.log_metrics(found, step=step - 1)  # beside the update's training step
 
     def _write(self, line: dict[str, Any]) -> None:
