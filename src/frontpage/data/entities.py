@@ -39,4 +39,4 @@ def first_entity(title: str) -> str | None:
 def say_kept(count: int, rows: int, example: str, source: str) -> None:
     """A notice that so many rows hold entities, which are kept."""
     kept = f"{count} of {rows} rows hold HTML entities such as {example}, which are kept"
-    notice(f"{source}: {kept}; data.unescape_html=true undoes them")
+    notice(f"{source}: {kept}; runs with data.unescape_html=true undo them")

@@ -122,6 +122,7 @@ class RecordRun(Checkpoint):
         final = pl_module.metrics | values
         self.record["metrics"]["final"] = self._final = final
         self.record["validated_at"] = self._validated_at = trainer.global_step
+        self.record["validated_weights"] = _validated_weights(trainer)
         headline = pl_module.headline
         if not self._best or headline.as_good(final[headline.name], self._best[headline.name]):
             self._best = {name: value for name, value in final.items() if name.startswith("val/")}
@@ -207,9 +208,9 @@ def _earlier_sittings(checkpoint: str | Path | None) -> list[dict[str, Any]]:
 
 
 def _validated_weights(trainer: L.Trainer) -> str:
-    """Which weights the metrics of validations, the best checkpoint and `load_run` are of."""
+    """Which weights the newest validation is of: those as trained, until there is an average."""
     average = next((callback for callback in trainer.callbacks if isinstance(callback, AveragedWeights)), None)
-    return "as trained" if average is None else average.words()
+    return "as trained" if average is None or not average.averaged else average.words()
 
 
 def _shown(trainer: L.Trainer, titles: int | None) -> int | None:
