@@ -4,6 +4,9 @@ import pytest
 from programs import record_of
 from tiny import TINY
 
+from frontpage.training.callbacks.early_stopping import EarlyStopping
+from frontpage.training.callbacks.monitor import Monitor
+
 # Nothing is ever better by 10 but the first validation.
 RUN = (*TINY, "callbacks=early_stopping", "callbacks.early_stopping.min_delta=10.0", "model.original_metric=never")
 PATIENCE, UPDATES = "callbacks.early_stopping.patience", "callbacks.early_stopping.patience_updates"
@@ -47,3 +50,21 @@ def test_a_run_that_goes_on_has_the_patience_that_it_is_given_now(command, tmp_p
     assert ended_at(tmp_path / "run") is None
     assert command(*settings, f"{PATIENCE}=4", "trainer.max_steps=17").status == 0
     assert ended_at(tmp_path / "run") == 10
+
+
+@pytest.mark.parametrize("make", [lambda: EarlyStopping("val/loss"), lambda: Watch("x.jsonl", every=1, texts=4)])
+def test_a_state_from_before_a_key_was_kept_is_one_and_what_is_none_is_told(make):
+    callback, older = make(), make().state_dict()
+    del older["stopped_at" if "stopped_at" in older else "newest"]
+    assert list(callback.unlike_state(older, "here")) == []
+    callback.load_state_dict(older)
+    first = next(iter(older))
+    assert list(callback.unlike_state({**older, "more": 1}, "here")) == ["here has a more too many"]
+    assert any(f"lacks {first}" in one for one in callback.unlike_state({}, "here"))
+    assert list(callback.unlike_state(5, "here")) == ["here is a int, not a dictionary"]
+
+
+class Watch(Monitor):
+    """A monitor that measures nothing."""
+
+    choose = measure = scalars = None

@@ -8,14 +8,14 @@ from programs import record_of, train_tiny
 
 from frontpage.evaluation.metrics import HEADLINE
 from frontpage.machine.processor import processor_name
-from frontpage.runs.record import commits_of
+from frontpage.runs.record import commits_of, processors_of
 from frontpage.training.callbacks.record_run import RecordRun
 
 
 def validated(record, scores):
     """Give the callback one validation after another: {update: val/nats_per_char}."""
     for step, score in scores.items():
-        trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), global_step=step, is_global_zero=False)
+        trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), global_step=step, is_global_zero=False, callbacks=[])
         metrics = {"val/nats_per_char": score, "val/loss": 2 * score}
         record.on_validation_end(trainer, SimpleNamespace(metrics=metrics, loss=None, headline=HEADLINE))
 
@@ -38,12 +38,17 @@ def test_the_best_is_the_lowest_the_newest_of_equals_and_the_final_is_the_newest
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "length, shown", [(["trainer.max_epochs=2"], 216), (["trainer.max_epochs=2", "trainer.max_steps=20"], 127)]
+    "length, shown",
+    [
+        (["trainer.max_epochs=2"], 216),
+        (["trainer.max_epochs=2", "trainer.max_steps=20"], 127),
+        (["trainer.max_epochs=3", "trainer.limit_train_batches=0.5"], 3 * 108 * 8 / 17),  # 8 of 17 batches
+    ],
 )
 def test_titles_shown_are_those_of_the_epochs_and_of_an_epoch_left_early_its_share(length, shown, tmp_path):
     record = record_of(train_tiny(tmp_path / "run", *length))
     assert record["data"]["train_titles"] == 108 and record["tokens_per_update"] == 256
-    assert record["titles_shown"] == shown
+    assert record["titles_shown"] == round(shown)
     assert record["processor"] == processor_name(torch.device("cpu"))
 
 
@@ -63,3 +68,9 @@ def test_a_run_of_several_sittings_has_the_commits_of_all():
     assert commits_of(newest) == ["aaaaaaa"] and commits_of({"git_commit": None}) == []
     assert commits_of(newest | {"sittings": sittings}) == ["aaaaaaa+", "bbbbbbb", "aaaaaaa"]
     assert commits_of(newest | {"sittings": "damaged"}) == ["aaaaaaa"]
+
+
+def test_a_run_of_several_machines_has_the_processors_of_all():
+    sittings = [{"processor": "A"}, {"processor": "A"}, {"device": "cpu (2 threads)"}]
+    assert processors_of({"processor": "B", "sittings": sittings}) == ["A", "cpu (2 threads)"]
+    assert processors_of({"processor": "B"}) == ["B"] and processors_of({}) == ["unknown"]

@@ -54,6 +54,12 @@ def commits_of(record: Mapping[str, Any]) -> list[str]:
     return [*dict.fromkeys(f"{str(one['git_commit'])[:7]}{'+' * bool(one.get('git_dirty'))}" for one in parts)]
 
 
+def processors_of(record: Mapping[str, Any]) -> list[str]:
+    """What the sittings of a run were computed on, in order: the processor, or of older records the device."""
+    found = [one.get("processor") or one.get("device") for one in (sittings_of(record) or [record])]
+    return [*dict.fromkeys(str(one) for one in found if one)] or ["unknown"]
+
+
 def fingerprints_of(record: Mapping[str, Any] | None) -> set[str]:
     """Of the titles of all sittings of a run: the same titles have another under another version of `tokenizers`."""
     found = [told(record, "data", "fingerprint"), *(told(one, "fingerprint") for one in sittings_of(record))]

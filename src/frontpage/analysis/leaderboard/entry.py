@@ -86,6 +86,9 @@ def check_run(run: Path, recipe: Recipe, folders: Sequence[Path | str] = ()) -> 
         raise BadValue("run", run, damage_of(run) or "it has no run.json")
     if record.get("status") != "finished":
         raise BadValue("run", run, f"its status is {record.get('status')}; a record is of finished runs")
+    reason = record.get("reason")
+    if reason is not None and not str(reason).startswith("early stopping"):
+        raise BadValue("run", run, f"{reason}: a run that goes on elsewhere would end elsewhere")
     changed = differences(recipe, record["config"], folders)
     if changed:
         said = ", ".join(f"{key}={in_words(old)} (there {in_words(new)})" for key, (old, new) in changed.items())
@@ -101,9 +104,6 @@ def _checked(run: Path, track: Track, recipe: Recipe, folders: Sequence[Path | s
     """The record of a run that may stand in a track; UserError for any other."""
     record = check_run(run, recipe, folders)
     data, config = record["data"], record["config"]
-    reason = record.get("reason")
-    if reason is not None and not str(reason).startswith("early stopping"):
-        raise BadValue("--add", run, f"{reason}: a run that goes on elsewhere would end elsewhere")
     if headline_of(record).name != HEADLINE.name:
         raise BadValue("--add", run, f"its headline is {headline_of(record).name}; records are of {HEADLINE.name}")
     if config.get("init_from") is not None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from frontpage.analysis.leaderboard.aim import aim_of
 from frontpage.analysis.leaderboard.page import cells, ranked
 from frontpage.analysis.leaderboard.records import Record
 from frontpage.analysis.leaderboard.tracks import TRACKS
@@ -25,7 +26,7 @@ def excerpt_of(records: Sequence[Record]) -> str:
     """The table in Markdown. What was published has the original metric only: it is taken to full coverage."""
     rows = [("", "`val/nats_per_char`", *SHOWN[1:]), ["---"] * (1 + len(SHOWN))]
     for track in TRACKS.values():
-        for record in ranked(track, records)[:1]:
+        for record in [one for one in ranked(track, records) if not track.by_work or aim_of(one, records)][:1]:
             row = cells(record, record)
             link = row["record"].replace("](", "](docs/")
             rows.append((f"{track.heading}: {link}", *(row[name] for name in SHOWN)))

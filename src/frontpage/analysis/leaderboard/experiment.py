@@ -60,18 +60,23 @@ def differences(
     }
 
 
+TEACHER = "teacher"  # the key of runs that one learns from, in any technique
+
+
 def is_own(key: str) -> bool:
     """Whether a key is of one run and its machine rather than of the experiment."""
     return any(f"{key}.".startswith(f"{one}.") for one in OWN)
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without the paths of its machine: of a file of titles the name alone is left."""
+    """A config without the paths of its machine: of a file of titles, and of a teacher, the name alone is left."""
     places = [str(one) for one in (config.get("paths") or {}).values() if one]
 
     def kept(node: Mapping[str, Any]) -> dict[str, Any]:
         """Of one level."""
         found = {key: kept(value) if isinstance(value, Mapping) else value for key, value in node.items()}
+        if isinstance(found.get(TEACHER), str):  # which tells a student, wherever its teacher lay
+            found[TEACHER] = Path(found[TEACHER]).name
         return {key: value for key, value in found.items() if not _is_place(value, places)}
 
     found = kept({key: value for key, value in config.items() if key != "paths"})

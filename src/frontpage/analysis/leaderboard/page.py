@@ -10,7 +10,7 @@ from frontpage.analysis.leaderboard.records import Record
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
 from frontpage.command.config_folder import ROOT
 from frontpage.evaluation.metrics import ratio_with_error
-from frontpage.runs.record import commits_of
+from frontpage.runs.record import commits_of, processors_of
 
 PAGE = ROOT / "docs" / "leaderboard.md"
 HEADER = """\
@@ -96,7 +96,7 @@ def cells(record: Record, first: Record) -> dict[str, str]:
         _several(str(run.get("passes_per_title", 1)) for run in runs),
         _flops(record.work("training_flops")),
         _count(record.work("seconds")),
-        _several(str(run.get("processor") or run.get("device")) for run in runs),
+        _several(one for run in runs for one in processors_of(run)),
         _several(commits),
     )
     return dict(zip(COLUMNS, row, strict=True))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frontpage.analysis.leaderboard.experiment import Recipe
+from frontpage.analysis.leaderboard.experiment import TEACHER, Recipe
 from frontpage.analysis.leaderboard.scores import KeptScores, load_scores
 from frontpage.analysis.leaderboard.tracks import TRACKS, Track
 from frontpage.command.config_folder import ROOT
@@ -130,7 +130,7 @@ def read_record(name: str) -> Record:
 def teacher_of(run: Mapping[str, Any]) -> str | None:
     """The key by which a run.json names runs that it learns from; None of a run that learns from titles alone."""
     named = leaves(run["config"]["model"])
-    return next((f"model.{path}" for path, value in named if path.split(".")[-1] == "teacher" and value), None)
+    return next((f"model.{path}" for path, value in named if path.split(".")[-1] == TEACHER and value), None)
 
 
 def record_names() -> list[str]:

@@ -16,6 +16,8 @@ from frontpage.command.errors import BadValue
 from frontpage.command.override_words import literal
 from frontpage.runs.provenance import said
 
+WORK_APART = 0.02  # share by which operations of seeds may differ
+
 
 def check_experiment(record: Record, folders: Sequence[Path | str] = ()) -> None:
     """Raise a Failure where a record's experiment is today another one than its runs were made with."""
@@ -65,7 +67,10 @@ def verify_runs(
     record: Record, runs: Sequence[Path], trusted: Sequence[Path] = (), folders: Sequence[Path | str] = ()
 ) -> Verdict:
     """What new runs of a record's experiment say of it; UserError where they are none of it."""
-    seeds = [check_run(run, record.recipe, folders)["config"]["seed"] for run in runs]
+    said = [check_run(run, record.recipe, folders) for run in runs]
+    seeds = [one["config"]["seed"] for one in said]
+    if record.track.by_work:
+        _check_work(record, runs[0], said[0]["training_flops"])
     if record.averaged is None:
         if len(runs) > 1:
             raise BadValue("--run", " ".join(map(str, runs)), "one run: only an ensemble's record takes several")
@@ -76,3 +81,10 @@ def verify_runs(
     if sorted(seeds) != [run.seed for run in record.runs]:
         raise BadValue("--run", " ".join(map(str, seeds)), "an ensemble is of all its record's seeds")
     return verdict_on(record, None, scores_of_ensemble(runs, trusted))
+
+
+def _check_work(record: Record, run: Path, flops: float) -> None:
+    """Raise a UserError where a run took other work than the record claims; seeds differ in some tokens."""
+    claimed = record.work("training_flops")
+    if claimed is not None and abs(flops / claimed - 1) > WORK_APART:
+        raise BadValue("run", run, f"it took {flops:.4g} operations, and the record claims {claimed:.4g}")

@@ -1,6 +1,7 @@
 """EarlyStopping: Lightning's, which a resumed run does not forget, and whose last validation is complete."""
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning as L
@@ -10,6 +11,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from frontpage.command.errors import BadValue
 from frontpage.command.limits import Amount, Count
+from frontpage.runs.structure import unlike
 
 
 class EarlyStopping(callbacks.EarlyStopping):
@@ -38,6 +40,11 @@ class EarlyStopping(callbacks.EarlyStopping):
     def state_dict(self) -> dict[str, Any]:
         """Lightning's, and the value that ended the run."""
         return super().state_dict() | {"stopped_at": self.stopped_at}
+
+    def unlike_state(self, saved: Any, where: str) -> Iterator[str]:
+        """In what a checkpoint's state is none of this callback; older ones do not say what has ended the run."""
+        saved = {"stopped_at": None, **saved} if isinstance(saved, Mapping) else saved
+        yield from unlike(saved, self.state_dict(), where)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the count, not the patience, which may have changed."""

@@ -3,7 +3,7 @@
 import json
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from frontpage.models.text_heads import POOLINGS
 from frontpage.recipe.sharded_nets import gathered
 from frontpage.recipe.training_module import TrainingModule
 from frontpage.runs.kept_lines import keep_lines
+from frontpage.runs.structure import unlike
 from frontpage.training.callbacks.run_clock import clock_of
 from frontpage.training.probes.states import text_vectors, token_rows, undisturbed
 from frontpage.training.probes.texts import ProbeText
@@ -114,6 +115,11 @@ class Monitor(L.Callback):
     def state_dict(self) -> dict[str, Any]:
         """What a run that goes on needs."""
         return {"measured_at": self.measured_at, "newest": self.newest}
+
+    def unlike_state(self, saved: Any, where: str) -> Iterator[str]:
+        """In what a checkpoint's state is none of this monitor; older ones do not say what was measured last."""
+        saved = {"newest": {}, **saved} if isinstance(saved, Mapping) else saved
+        yield from unlike(saved, self.state_dict(), where)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it back."""

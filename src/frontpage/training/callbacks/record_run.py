@@ -216,7 +216,7 @@ def _validated_weights(trainer: L.Trainer) -> str:
 def _shown(trainer: L.Trainer, titles: int | None) -> int | None:
     """How often a title was shown in training, repeats counted, of `titles` an epoch; None where no titles are.
 
-    Those of an epoch that has not ended, or was left early, count as its share of batches.
+    Those of an epoch that has not ended, was left early or is limited count as its share of batches.
     """
     loop, loader = trainer.fit_loop, trainer.train_dataloader
     begun, batches = loop.epoch_progress.current.ready, loop.epoch_loop.batch_progress.current.ready
@@ -225,7 +225,10 @@ def _shown(trainer: L.Trainer, titles: int | None) -> int | None:
     if not begun or loader is None:
         return 0
     sizes_of = getattr(loader, "sizes_of", None)
-    return round(titles * (begun - 1 + batches / (sizes_of(begun - 1).all_batches if sizes_of else len(loader))))
+    if sizes_of is None:
+        return round(titles * (begun - 1 + batches / len(loader)))
+    shares = [sizes.batches / sizes.all_batches for sizes in map(sizes_of, range(begun - 1))]
+    return round(titles * (sum(shares) + batches / sizes_of(begun - 1).all_batches))
 
 
 def _early_end(trainer: L.Trainer, module: L.LightningModule) -> str | None:
