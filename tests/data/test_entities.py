@@ -43,8 +43,8 @@ def test_entities_that_are_kept_are_told():
     titles = ["AT&T", "quiet &#34;river&#34;", "&foo;", "&amp;"]
     assert without_entities(titles, False, "data.path=x.csv") == titles
     assert notices() == [
-        "data.path=x.csv: 2 of 4 rows hold HTML entities such as &#34;, which are kept; data.unescape_html=true undoes"
-        " them"
+        "data.path=x.csv: 2 of 4 rows hold HTML entities such as &#34;, which are kept; runs with"
+        " data.unescape_html=true undo them"
     ]
     forget_notices()
     assert without_entities(["AT&T", "&foo;"], False, "data.path=x.csv") == ["AT&T", "&foo;"] and notices() == []
