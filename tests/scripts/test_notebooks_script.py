@@ -42,9 +42,7 @@ def test_each_notebook_runs_to_its_end_or_to_the_cell_that_fails(tmp_path, capfd
     nbformat.write(done, copies / "a_good.ipynb")
     mine = (copies / "a_good.ipynb").read_bytes()
     refused = run_script(capfd, "notebooks", tmp_path, "-k", "good", "--output", copies)
-    assert (
-        refused.status == 2 and "a_good.ipynb: is no copy of this version's notebook" in refused.stderr
-    )
+    assert refused.status == 2 and "a_good.ipynb: is no copy of this version's notebook" in refused.stderr
     assert (copies / "a_good.ipynb").read_bytes() == mine
 
 
